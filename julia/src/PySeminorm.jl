@@ -1,0 +1,36 @@
+"""
+    PySeminorm
+
+The Julia engine of the Python package pyseminorm: forward and adjoint solves by OrdinaryDiffEq, on memory that PyTorch
+owns, with a [`Seminorm`](@ref) as `internalnorm`. It depends on no Python: vector fields arrive as C function pointers.
+
+`PySeminorm.Seminorm` can also be used alone, as the `internalnorm` of any adjoint solve:
+
+```julia
+using PySeminorm
+norm = PySeminorm.Seminorm([1:n, (n + 1):2n], 2n + p)   # max(rms λ, rms y); the p parameter gradients are not measured
+solve(adjoint_problem, Tsit5(); internalnorm = norm)
+```
+"""
+module PySeminorm
+
+using FunctionWrappers: FunctionWrapper
+using OrdinaryDiffEqCore: OrdinaryDiffEqCore
+using OrdinaryDiffEqLowOrderRK: BS3, DP5, Euler, Midpoint, RK4
+using OrdinaryDiffEqTsit5: Tsit5
+using OrdinaryDiffEqVerner: Vern7
+using PrecompileTools: @compile_workload, @setup_workload
+using SciMLBase: SciMLBase, CallbackSet, DiscreteCallback, FullSpecialize, ODEProblem, ReturnCode, init, solve!
+using SciMLBase: derivative_discontinuity!
+
+export Seminorm
+
+include("seminorm.jl")
+include("vector_field.jl")
+include("algorithms.jl")
+include("tracker.jl")
+include("integrate.jl")
+include("solves.jl")
+include("precompile.jl")
+
+end

@@ -1,0 +1,100 @@
+# The two entry points that Python calls. All arrays come as addresses of memory that Python owns and keeps alive for the
+# call; matrices are row major there, (times, state).
+
+const ELTYPES = Dict("Float64" => Float64, "Float32" => Float32)
+
+wrap(::Type{T}, address::Integer, n::Integer) where {T} = unsafe_wrap(Array, Ptr{T}(UInt(address)), n)
+
+"""
+    solve_forward(eltype, call, register, norm, times, ys, n, method, rtol, atol, dt, max_steps, dense)
+        -> (retcode, t, naccept, nreject, calls, reached, steps, outcome)
+
+Solve forward from row 0 of `ys`, writing the other rows from dense output. `norm` is (offsets, segments, length, callback).
+"""
+function solve_forward(eltype, call, register, norm, times, ys, n, method, rtol, atol, dt, max_steps, dense)
+    return forward(
+        ELTYPES[eltype], Ptr{Cvoid}(UInt(call)), Ptr{Cvoid}(UInt(register)), seminorm(norm),
+        copy(wrap(Float64, times...)), UInt(ys), n, String(method), rtol, atol, dt, max_steps, dense,
+    )
+end
+
+function forward(::Type{T}, call, register, norm, times, ys, n, method, rtol, atol, dt, max_steps, dense) where {T}
+    alg, adaptive = algorithm(method; dense)
+    t0, t1 = first(times), last(times)
+    tracker = forward_tracker(times[2:end], Ptr{T}(ys), n, sign(t1 - t0))
+    tstops = adaptive || dt > 0 ? Float64[] : times[2:end]
+    field = VectorField{T}(ForeignField{T}(call, register), t0, t1)
+    control = Control(rtol, atol, norm, dt, max_steps)
+    result = integrate(field, copy(row(Ptr{T}(ys), 0, n)), t0, t1, alg, control, tracker; adaptive, tstops, dense)
+    return summary(result, tracker.reached + 1)
+end
+
+"""
+    solve_adjoint(eltype, call, register, norm, z, n, start, stops, rows, ys, cotangents, anchored, method, rtol, atol,
+        dt, max_steps, outcome, y) -> as `solve_forward`
+
+Solve the adjoint ODE from `start` through `stops` (the last is the end), in place on `z = (address, length)`, whose first
+`n` elements are λ and (if `anchored`) the next `n` are y. With an `outcome` of a dense forward solve, its interpolant is
+written to `y` before every call.
+"""
+function solve_adjoint(
+        eltype, call, register, norm, z, n, start, stops, rows, ys, cotangents, anchored, method, rtol, atol, dt,
+        max_steps, outcome, y
+    )
+    return adjoint(
+        ELTYPES[eltype], Ptr{Cvoid}(UInt(call)), Ptr{Cvoid}(UInt(register)), seminorm(norm), z, n, Float64(start),
+        copy(wrap(Float64, stops...)), copy(wrap(Int64, rows...)), UInt(ys), UInt(cotangents), anchored, String(method),
+        rtol, atol, dt, max_steps, outcome, UInt(y),
+    )
+end
+
+function adjoint(
+        ::Type{T}, call, register, norm, z, n, start, stops, rows, ys, cotangents, anchored, method, rtol, atol, dt,
+        max_steps, outcome, y
+    ) where {T}
+    alg, adaptive = algorithm(method)
+    state = wrap(T, z...)
+    jumps, stop = stops[1:(end - 1)], last(stops)
+    tracker = backward_tracker(jumps, rows, Ptr{T}(ys), Ptr{T}(cotangents), n, anchored, sign(stop - start))
+    foreign = ForeignField{T}(call, register)
+    f! = outcome === nothing ? foreign : InterpolatedField(foreign, outcome.solution, row(Ptr{T}(y), 0, n))
+    field = VectorField{T}(f!, start, stop)
+    control = Control(rtol, atol, norm, dt, max_steps)
+    result = integrate(
+        field, copy(state), start, stop, alg, control, tracker; adaptive, tstops = jumps, calck = false,
+    )
+    copyto!(state, result.u)
+    return summary(result, tracker.jumped)
+end
+
+"""
+    InterpolatedField
+
+The backward right-hand side of an InterpolatingAdjoint: y(t) from the forward solution, then the foreign field.
+"""
+struct InterpolatedField{T, S}
+    field::ForeignField{T}
+    solution::S
+    y::Vector{T}
+end
+
+function (f::InterpolatedField)(dz, z, t)
+    f.solution(f.y, t)
+    return f.field(dz, z, t)
+end
+
+seminorm(norm) = Seminorm(Ptr{Int64}(UInt(norm[1])), norm[2], norm[3], Ptr{Cvoid}(UInt(norm[4])))
+
+function summary(result::Outcome, reached)
+    return (
+        String(result.retcode), result.t, result.naccept, result.nreject, result.calls, reached,
+        length(result.accepted), result,
+    )
+end
+
+"Copy the times of the accepted steps, or the last good state, to memory that Python owns."
+copy_accepted!(outcome, address) = (copyto!(wrap(Float64, address, length(outcome.accepted)), outcome.accepted); nothing)
+copy_state!(outcome::Outcome{T}, address) where {T} = (copyto!(wrap(T, address, length(outcome.u)), outcome.u); nothing)
+
+"Write the dense forward solution at time `t`."
+evaluate!(outcome::Outcome{T}, t, address) where {T} = (outcome.solution(wrap(T, address, length(outcome.u)), t); nothing)

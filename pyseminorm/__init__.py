@@ -1,0 +1,40 @@
+"""Neural differential equations in PyTorch, with adjoints whose step-size control measures only what matters."""
+
+from .adjoints import BacksolveAdjoint, InterpolatingAdjoint
+from .errors import (
+    BackendUnavailableError,
+    HiddenParametersWarning,
+    InvalidInputError,
+    LastGoodState,
+    PySeminormError,
+    SolveError,
+    UnsupportedError,
+    WrongThreadError,
+)
+from .norms import AdjointState
+from .odeint import odeint_adjoint
+from .retcode import ReturnCode
+from .solve import Solution, solve
+from .stats import PassStats, Stats
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AdjointState",
+    "BackendUnavailableError",
+    "BacksolveAdjoint",
+    "HiddenParametersWarning",
+    "InterpolatingAdjoint",
+    "InvalidInputError",
+    "LastGoodState",
+    "PassStats",
+    "PySeminormError",
+    "ReturnCode",
+    "Solution",
+    "SolveError",
+    "Stats",
+    "UnsupportedError",
+    "WrongThreadError",
+    "odeint_adjoint",
+    "solve",
+]

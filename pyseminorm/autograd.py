@@ -1,0 +1,227 @@
+"""The bridge to torch autograd: one Function whose forward and backward passes are solves."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .adjoints import Adjoint, InterpolatingAdjoint
+from .engines.interface import (
+    ADAPTIVE_METHODS,
+    AdjointProblem,
+    AdjointResult,
+    DenseOutput,
+    Engine,
+    ForwardProblem,
+    ForwardResult,
+    PassOptions,
+)
+from .errors import InvalidInputError, LastGoodState, SolveError, UnsupportedError
+from .retcode import ReturnCode
+from .state import StateSpec
+from .stats import PassStats, Stats
+from .vector_field import EagerVectorField
+
+
+@dataclass
+class Run:
+    """One solve: the problem, the engine, and what came out. It holds no tensor that autograd made (no cycles)."""
+
+    engine: Engine
+    field: EagerVectorField
+    spec: StateSpec
+    times: Sequence[float]
+    options: PassOptions
+    norm: Any
+    adjoint: Adjoint
+    f0: Tensor
+    keep_dense: bool
+    throw: bool
+    stats: Stats = dataclasses.field(default_factory=Stats)
+    retcode: ReturnCode = ReturnCode.Success
+    dense: DenseOutput | None = None
+    rows: int = 0  # reached rows of ys
+
+    def forward(self, y0: Tensor, *, recording: bool) -> Tensor:
+        keep_dense = self.keep_dense or (recording and isinstance(self.adjoint, InterpolatingAdjoint))
+        result = self.engine.integrate(
+            ForwardProblem(self.field, self.spec, y0.detach(), self.f0, self.times, self.options, self.norm, keep_dense)
+        )
+        self.stats.forward, self.retcode, self.dense = result.stats, result.retcode, result.dense
+        self.rows = self._reached(result)
+        if self.throw and not result.retcode.success:
+            state = LastGoodState(result.t, self.spec.unflatten(result.y.clone()), result.stats)
+            raise SolveError(_failure("the solve", result, self.times[-1]), result.retcode, state)
+        return result.ys
+
+    def _reached(self, result: ForwardResult) -> int:
+        if result.retcode.success:
+            return len(self.times)
+        forwards = self.times[-1] > self.times[0]
+        return sum((t <= result.t) if forwards else (t >= result.t) for t in self.times)
+
+    def backward(self, ys: Tensor, grad: Tensor, *, want_times: bool) -> tuple[Tensor, list[Tensor], Tensor | None]:
+        """(dL/dy0, [dL/dtarget], dL/dt or None) from the cotangents of all outputs, ``grad`` (len(times), size)."""
+        active = self._check_cotangents(grad)
+        self.stats.backward = PassStats()
+        if not any(active):
+            zero_times = grad.new_zeros(len(self.times)) if want_times else None
+            return torch.zeros_like(grad[0]), [torch.zeros_like(x) for x in self.field.targets], zero_times
+        scale = _power_of_two_near(grad) if self.adjoint.scale_invariant else 1.0
+        if max(i for i, a in enumerate(active) if a) == 0:
+            at_start, params = torch.zeros_like(grad[0]), [torch.zeros_like(x) for x in self.field.targets]
+        else:
+            result = self._solve_adjoint(ys, grad / scale, active, scale)
+            at_start = result.adjoint * scale
+            params = [p.mul_(scale) for p in result.params]
+        times = self._time_gradient(ys, grad, active, at_start) if want_times else None
+        return at_start + grad[0], params, times
+
+    def _solve_adjoint(self, ys: Tensor, scaled: Tensor, active: Sequence[bool], scale: float) -> AdjointResult:
+        adjoint, forward = self.adjoint, self.options
+        method = adjoint.method or forward.method
+        same_steps = method == forward.method and method not in ADAPTIVE_METHODS  # else dt was only a first step
+        options = PassOptions(
+            method,
+            adjoint.rtol or forward.rtol,
+            adjoint.atol or forward.atol,
+            forward.dt if same_steps else None,
+            forward.max_steps,
+        )
+        problem = AdjointProblem(self.field, self.spec, self.times, ys, scaled, active, adjoint, options, self.dense)
+        result = self.engine.solve_adjoint(problem)
+        self.stats.backward = result.stats
+        if not result.retcode.success:
+            state = LastGoodState(result.t, self.spec.unflatten(result.adjoint * scale), result.stats)
+            raise SolveError(_failure("the backward solve", result, self.times[0]), result.retcode, state)
+        return result
+
+    def _check_cotangents(self, grad: Tensor) -> list[bool]:
+        """Which outputs have a nonzero cotangent."""
+        finite, active = torch.stack([torch.isfinite(grad).all(dim=1), (grad != 0).any(dim=1)]).tolist()
+        if not all(finite):
+            index = finite.index(False)
+            raise SolveError(
+                f"the gradient of the loss with respect to output {index} (t = {self.times[index]}) is not finite: "
+                "check the loss.",
+                ReturnCode.Failure,
+                LastGoodState(self.times[-1], None, PassStats()),
+            )
+        if any(active[self.rows :]):
+            index = active.index(True, self.rows)
+            raise SolveError(
+                f"the loss depends on output {index} (t = {self.times[index]}), which the solve did not reach "
+                f"({self.retcode.name}): leave the rows after {self.rows - 1} out of the loss.",
+                self.retcode,
+                LastGoodState(self.times[self.rows - 1], None, self.stats.forward),
+            )
+        return [bool(a) for a in active]
+
+    def _time_gradient(self, ys: Tensor, grad: Tensor, active: Sequence[bool], at_start: Tensor) -> Tensor:
+        """dL/dt_i = g_i . f(t_i, y_i), and dL/dt_0 = -lambda(t_0+) . f(t_0, y_0)."""
+        assert self.stats.backward is not None
+        gradient = grad.new_zeros(len(self.times))
+        gradient[0] = -torch.dot(at_start, self.f0)
+        for i in range(1, len(self.times)):
+            if active[i]:
+                self.stats.backward.nf += 1
+                gradient[i] = torch.dot(grad[i], self.field.f(self.times[i], ys[i]))
+        return gradient
+
+
+class SolveFunction(torch.autograd.Function):
+    """ys (len(times), size) as a differentiable function of y0 (size,), t (or None) and the field's inputs."""
+
+    @staticmethod
+    def forward(ctx: Any, run: Run, y0: Tensor, t: Tensor | None, *inputs: Tensor) -> Tensor:
+        ys = run.forward(y0, recording=True)
+        ctx.run = run
+        ctx.t_like = None if t is None else (t.dtype, t.device)
+        # Saved so that an in-place change before backward() gives torch's own version error.
+        ctx.save_for_backward(ys, *inputs)
+        return ys
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        run: Run = ctx.run
+        ys = ctx.saved_tensors[0]
+        with torch.no_grad():
+            y0, targets, times = run.backward(ys, grad.detach(), want_times=ctx.needs_input_grad[2])
+        if times is not None:
+            dtype, device = ctx.t_like
+            times = times.to(dtype=dtype, device=device)
+        gradients = (y0, times, *targets)
+        if torch.is_grad_enabled():  # create_graph=True: allowed, as long as nothing differentiates again
+            present = [g for g in gradients if g is not None]
+            guarded = iter(_refuse_again(len(present), *present, grad, *ctx.saved_tensors[1:]))
+            gradients = tuple(g if g is None else next(guarded) for g in gradients)
+        return (None, *gradients)
+
+
+class _NoDoubleBackward(torch.autograd.Function):
+    """Identity on the first ``count`` tensors; differentiating through it is refused by name."""
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(x.clone() for x in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise UnsupportedError(
+            "double backward through pyseminorm.solve is not supported: the gradient of a gradient would need the "
+            "adjoint of the adjoint solve. Put the derivative that you need into func and the state, or use "
+            "torchdiffeq.odeint (not the adjoint) for this term."
+        )
+
+
+_refuse_again: Any = _NoDoubleBackward.apply
+
+
+def refuse_transforms(tensors: Sequence[Tensor]) -> None:
+    """Raise by name under torch.func transforms and forward-mode AD, which `SolveFunction` does not define."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise UnsupportedError(
+            "pyseminorm.solve inside a torch.func transform (grad, vmap, jvp, jacrev ...) is not supported: call "
+            "solve outside it and use .backward() or torch.autograd.grad; for a batch, give solve a batched y0."
+        )
+    unpack_dual: Any = torch.autograd.forward_ad.unpack_dual
+    for x in tensors:
+        if torch.autograd.forward_ad._current_level >= 0 and unpack_dual(x).tangent is not None:
+            raise UnsupportedError(
+                "forward-mode AD through pyseminorm.solve is not supported: use .backward() or torch.autograd.grad, "
+                "or solve the forward sensitivity equations with func extended by its jvp."
+            )
+
+
+def _power_of_two_near(grad: Tensor) -> float:
+    """2^round(log2(largest rms of a row)): scaling by it is exact, and the backward solve sees cotangents near 1."""
+    sizes = torch.linalg.vector_norm(grad, dim=1, dtype=torch.float64) / grad.shape[1] ** 0.5
+    largest = sizes.max().item()
+    return 2.0 ** round(math.log2(largest))
+
+
+def _failure(what: str, result: ForwardResult | AdjointResult, end: float) -> str:
+    stats = result.stats
+    detail = f" {result.detail}" if result.detail else ""
+    return (
+        f"{what} stopped at t = {result.t} before {end}: {result.retcode.value} ({result.retcode.name} after "
+        f"{stats.naccept} accepted and {stats.nreject} rejected steps).{detail} The last good state is in "
+        ".last_good_state."
+    )
+
+
+def check_scalar(name: str, value: Any, *, positive: bool = True) -> float:
+    """A finite positive number, or an error that names the argument."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise InvalidInputError(f"{name}={value!r}: expected a number.") from None
+    if not math.isfinite(number) or (positive and number <= 0):
+        raise InvalidInputError(f"{name}={value!r}: expected a positive finite number.")
+    return number

@@ -1,0 +1,58 @@
+"""Where Julia is: environment variables first, then the file that `pyseminorm setup` writes."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import platformdirs
+
+from .errors import InvalidInputError
+
+EXE_VARIABLE, PROJECT_VARIABLE = "PYSEMINORM_JULIA_EXE", "PYSEMINORM_JULIA_PROJECT"
+FILE_VARIABLE = "PYSEMINORM_CONFIG"
+
+
+@dataclass(frozen=True)
+class JuliaConfig:
+    """A Julia executable and the project (folder with Project.toml) that has PySeminorm and the solver packages."""
+
+    exe: str
+    project: str
+
+
+def config_file() -> Path:
+    """The configuration file: $PYSEMINORM_CONFIG, or config.json in the user's configuration folder."""
+    given = os.environ.get(FILE_VARIABLE)
+    return Path(given) if given else platformdirs.user_config_path("pyseminorm") / "config.json"
+
+
+def configured_julia() -> tuple[JuliaConfig, str] | None:
+    """The configured Julia and where that is said, or None.
+
+    Raises:
+        InvalidInputError: half a configuration, or an unreadable file.
+    """
+    exe, project = os.environ.get(EXE_VARIABLE), os.environ.get(PROJECT_VARIABLE)
+    if exe and project:
+        return JuliaConfig(exe, project), f"{EXE_VARIABLE} and {PROJECT_VARIABLE}"
+    if exe or project:
+        raise InvalidInputError(f"set both {EXE_VARIABLE} and {PROJECT_VARIABLE}, or neither.")
+    file = config_file()
+    if not file.is_file():
+        return None
+    try:
+        julia = json.loads(file.read_text())["julia"]
+        return JuliaConfig(julia["exe"], julia["project"]), str(file)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInputError(f"{file} cannot be read ({error}): run `pyseminorm setup` to write it anew.") from None
+
+
+def write_julia(config: JuliaConfig) -> Path:
+    """Write the configuration file; every later process finds it."""
+    file = config_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"julia": asdict(config)}, indent=2) + "\n")
+    return file

@@ -1,0 +1,153 @@
+"""What every engine takes and gives back. All vectors are flat and real; times are floats (float64)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..adjoints import Adjoint, BacksolveAdjoint
+from ..norms import AdjointLayout, AdjointState, Segment, adjoint_segments
+from ..retcode import ReturnCode
+from ..state import StateSpec
+from ..stats import PassStats
+from ..vector_field import EagerVectorField
+
+
+@dataclass(frozen=True)
+class PassOptions:
+    """How one pass is integrated. ``dt``: fixed step, or first step of an adaptive method."""
+
+    method: str
+    rtol: float
+    atol: float
+    dt: float | None
+    max_steps: int
+
+
+@dataclass
+class ForwardProblem:
+    """y' = f(t, y) from ``y0`` (size,) at times[0], with values wanted at all ``times``.
+
+    ``f0`` is f(times[0], y0), known from the checking call, and counts as the first evaluation.
+    """
+
+    field: EagerVectorField
+    spec: StateSpec
+    y0: Tensor
+    f0: Tensor
+    times: Sequence[float]
+    options: PassOptions
+    norm: str | Callable[[Any], Any]
+    keep_dense: bool
+
+
+class DenseOutput(Protocol):
+    """A kept trajectory: the state (size,) at any time of the solve."""
+
+    def __call__(self, t: float, /) -> Tensor: ...
+
+
+@dataclass
+class ForwardResult:
+    """``ys`` (len(times), size), NaN in rows that were not reached; ``t``, ``y``: the end of the last good step."""
+
+    ys: Tensor
+    retcode: ReturnCode
+    stats: PassStats
+    t: float
+    y: Tensor
+    dense: DenseOutput | None = None
+    detail: str = ""
+
+
+@dataclass
+class AdjointProblem:
+    """The backward pass from the last output with a nonzero cotangent, ``times[last]``, to ``times[0]``.
+
+    Attributes:
+        ys: forward values (len(times), size).
+        cotangents: dL/dys, scaled, in the same shape.
+        active: whether the cotangent of an output is nonzero.
+        dense: the forward trajectory, for InterpolatingAdjoint.
+    """
+
+    field: EagerVectorField
+    spec: StateSpec
+    times: Sequence[float]
+    ys: Tensor
+    cotangents: Tensor
+    active: Sequence[bool]
+    adjoint: Adjoint
+    options: PassOptions
+    dense: DenseOutput | None = None
+    layout: AdjointLayout = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.layout = AdjointLayout(
+            leaves=self.spec.sizes,
+            params=self.field.sizes,
+            has_y=isinstance(self.adjoint, BacksolveAdjoint),
+            has_time=self.adjoint.norm in ("torchdiffeq", "torchdiffeq_seminorm"),
+        )
+
+    @property
+    def last(self) -> int:
+        return max(i for i, active in enumerate(self.active) if active)
+
+    @property
+    def stops(self) -> list[int]:
+        """Indices of outputs, backwards, that a step must end at: jumps, and where y is set back; the last is 0."""
+        from_stop_to_stop = self.options.method in FIXED_STEP_METHODS and not self.options.dt
+        every = self.layout.has_y or from_stop_to_stop
+        return [i for i in range(self.last - 1, 0, -1) if every or self.active[i]] + [0]
+
+    @property
+    def segments(self) -> tuple[Segment, ...] | None:
+        """Segments of a named norm; None for a callable one."""
+        return adjoint_segments(self.adjoint.norm, self.layout) if isinstance(self.adjoint.norm, str) else None
+
+    def unflatten(self, z: Tensor) -> AdjointState:
+        """The flat backward state (or a residual like it) in the user's own shapes."""
+        layout, spec = self.layout, self.spec
+        return AdjointState(
+            spec.unflatten(z[layout.adjoint_slice]),
+            spec.unflatten(z[layout.y_slice]) if layout.has_y else None,
+            tuple(layout.split_params(z, self.field.shapes)),
+        )
+
+
+@dataclass
+class AdjointResult:
+    """``adjoint`` = lambda(t0+) (size,), before the cotangent of the first output is added; ``params`` = mu(t0)."""
+
+    adjoint: Tensor
+    params: list[Tensor]
+    retcode: ReturnCode
+    stats: PassStats
+    t: float
+    detail: str = ""
+
+
+class Engine(Protocol):
+    """An integrator of forward and adjoint problems."""
+
+    name: str
+
+    def integrate(self, problem: ForwardProblem) -> ForwardResult: ...
+
+    def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult: ...
+
+
+FIXED_STEP_METHODS = ("euler", "midpoint", "rk4")
+ADAPTIVE_METHODS = ("tsit5", "dopri5", "bosh3", "vern7")
+METHODS = ADAPTIVE_METHODS + FIXED_STEP_METHODS
+
+
+def unreached(ys: Tensor, from_row: int) -> None:
+    """Mark the rows that a solve did not reach."""
+    ys[from_row:] = torch.nan

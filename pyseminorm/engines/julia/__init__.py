@@ -1,0 +1,1 @@
+"""The engine "julia": OrdinaryDiffEq through juliacall, on memory that PyTorch owns."""

@@ -1,0 +1,206 @@
+"""Forward and adjoint solves of the engine "julia": memory and callbacks for Julia's solve_forward and -_adjoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import BackendUnavailableError, InvalidInputError, LastGoodState
+from ...norms import CallableNorm, Segment
+from ...retcode import ReturnCode
+from ...stats import PassStats
+from ..interface import AdjointProblem, AdjointResult, ForwardProblem, ForwardResult, PassOptions, unreached
+from .callbacks import SolverCallbacks
+from .runtime import Runtime, first_line, runtime
+
+_ELTYPES = {torch.float64: "Float64", torch.float32: "Float32"}
+
+
+class JuliaEngine:
+    """The engine "julia". It holds no state but the running Julia."""
+
+    name = "julia"
+
+    def integrate(self, problem: ForwardProblem) -> ForwardResult:
+        julia, started = runtime(), time.perf_counter()
+        field, y0 = problem.field, problem.y0
+        times = np.array(problem.times, dtype=np.float64)
+        ys = y0.new_empty(len(times), y0.numel())
+        ys[0] = y0
+        known: list[Tensor] = [problem.f0]  # the checking call serves the solver's first one
+
+        def right_hand_side(t: float, y: Tensor, dy: Tensor) -> None:
+            # The copy is for the user: the solver reuses its buffers, and frees them after the solve.
+            dy.copy_(known.pop() if known else field.f(t, y.clone()))
+
+        norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
+        callbacks = SolverCallbacks(y0.dtype, right_hand_side, norm)
+        with _Solve(julia, callbacks, problem.spec.unflatten, y0, times[0]) as solve:
+            offsets = _offsets(((0, y0.numel()),))
+            solve.run(
+                julia.module.solve_forward,
+                _ELTYPES[y0.dtype],
+                callbacks.call,
+                callbacks.register,
+                (offsets.ctypes.data, 1, y0.numel(), callbacks.norm),
+                (times.ctypes.data, len(times)),
+                ys.data_ptr(),
+                y0.numel(),
+                *_settings(problem.options),
+                problem.keep_dense,
+            )
+        if solve.reached < len(times):
+            unreached(ys, solve.reached)
+        solve.stats.nf = solve.calls
+        solve.stats.seconds = time.perf_counter() - started
+        dense = JuliaDense(julia, solve.outcome, y0) if problem.keep_dense else None
+        return ForwardResult(ys, solve.retcode, solve.stats, solve.t, solve.state, dense, solve.detail)
+
+    def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult:
+        julia, started = runtime(), time.perf_counter()
+        layout, field, ys = problem.layout, problem.field, problem.ys
+        z = ys.new_zeros(layout.size)
+        z[layout.adjoint_slice] = problem.cotangents[problem.last]
+        if layout.has_y:
+            z[layout.y_slice] = ys[problem.last]
+        interpolated = ys.new_empty(layout.state)
+        outcome = None
+        if not layout.has_y:
+            assert isinstance(problem.dense, JuliaDense)
+            outcome = problem.dense.outcome
+        views: dict[int, list[Tensor]] = {}
+
+        def right_hand_side(t: float, z: Tensor, dz: Tensor) -> None:
+            y = z[layout.y_slice] if layout.has_y else interpolated
+            f, state, params, at = field.vjp(t, y.clone(), z[layout.adjoint_slice].neg(), time=layout.has_time)
+            dz[layout.adjoint_slice] = state
+            if layout.has_y:
+                dz[layout.y_slice] = f
+            if layout.has_time:
+                dz[layout.time_slice] = 0.0 if at is None else at
+            into = views.get(id(dz))
+            if into is None:
+                into = views[id(dz)] = layout.split_params(dz, field.shapes)
+            for view, value in zip(into, params, strict=True):
+                if value is None:
+                    view.zero_()
+                else:
+                    view.copy_(value)
+
+        norm = None
+        segments: Sequence[Segment] = problem.segments or ()
+        if problem.segments is None:
+            assert callable(problem.adjoint.norm)
+            norm = CallableNorm(problem.adjoint.norm, problem.unflatten)
+        callbacks = SolverCallbacks(ys.dtype, right_hand_side, norm)
+        stops = np.array([problem.times[i] for i in problem.stops], dtype=np.float64)
+        rows = np.array(problem.stops, dtype=np.int64)
+        start = problem.times[problem.last]
+        cotangents, anchors = problem.cotangents.contiguous(), ys.contiguous()
+        with _Solve(julia, callbacks, problem.unflatten, z.clone(), start) as solve:
+            offsets = _offsets(segments)
+            solve.run(
+                julia.module.solve_adjoint,
+                _ELTYPES[ys.dtype],
+                callbacks.call,
+                callbacks.register,
+                (offsets.ctypes.data, len(segments), layout.size, callbacks.norm),
+                (z.data_ptr(), layout.size),
+                layout.state,
+                start,
+                (stops.ctypes.data, len(stops)),
+                (rows.ctypes.data, len(rows)),
+                anchors.data_ptr(),
+                cotangents.data_ptr(),
+                layout.has_y,
+                *_settings(problem.options),
+                outcome,
+                interpolated.data_ptr(),
+            )
+        solve.stats.nvjp = solve.calls
+        solve.stats.seconds = time.perf_counter() - started
+        params = layout.split_params(z, field.shapes)
+        return AdjointResult(z[layout.adjoint_slice], params, solve.retcode, solve.stats, solve.t, solve.detail)
+
+
+class JuliaDense:
+    """A kept forward trajectory: OrdinaryDiffEq's dense solution, alive as long as this object."""
+
+    def __init__(self, julia: Runtime, outcome: Any, like: Tensor) -> None:
+        self.outcome = outcome
+        self._julia, self._like = julia, like
+
+    def __call__(self, t: float) -> Tensor:
+        self._julia.check_caller()
+        value = torch.empty_like(self._like)
+        self._julia.module.evaluate_b(self.outcome, t, value.data_ptr())
+        return value
+
+
+class _Solve:
+    """One call into Julia: its result, its exceptions, and the last good state on whatever leaves it."""
+
+    def __init__(
+        self, julia: Runtime, callbacks: SolverCallbacks, unflatten: Callable[[Tensor], Any], state: Tensor, t: float
+    ) -> None:
+        self._julia, self._callbacks, self._unflatten = julia, callbacks, unflatten
+        self.state, self.t = state, float(t)
+        self.stats = PassStats()
+        self.retcode, self.detail, self.calls, self.reached = ReturnCode.Success, "", 0, 1
+        self.outcome: Any = None
+
+    def __enter__(self) -> _Solve:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._callbacks.close()
+        if error is not None:
+            state = LastGoodState(self.t, self._unflatten(self.state.clone()), self.stats)
+            error.last_good_state = state  # type: ignore[attr-defined]
+
+    def run(self, function: Any, *arguments: Any) -> None:
+        module = self._julia.module
+        first = self.t
+        try:
+            retcode, self.t, naccept, nreject, self.calls, self.reached, steps, outcome = function(*arguments)
+        except Exception as error:
+            raised = self._callbacks.raised
+            if raised is not None:
+                raise raised from None
+            raise _readable(error) from error
+        self.outcome = outcome
+        self.stats.naccept, self.stats.nreject = naccept, nreject
+        accepted = np.empty(steps, dtype=np.float64)
+        module.copy_accepted_b(outcome, accepted.ctypes.data)
+        self.stats.times = [first, *accepted.tolist()]
+        self.state = self.state.contiguous().clone()
+        module.copy_state_b(outcome, self.state.data_ptr())
+        raised = self._callbacks.raised
+        if raised is not None:
+            raise raised
+        try:
+            self.retcode = ReturnCode[retcode]
+        except KeyError:
+            self.retcode, self.detail = ReturnCode.Failure, f"OrdinaryDiffEq's return code: {retcode}."
+
+
+def _settings(options: PassOptions) -> tuple[str, float, float, float, int]:
+    return options.method, options.rtol, options.atol, abs(options.dt or 0.0), options.max_steps
+
+
+def _offsets(segments: Sequence[Segment]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """start, stop, start, stop ...; the caller keeps the array alive during the solve."""
+    return np.array([offset for segment in segments for offset in segment], dtype=np.int64)
+
+
+def _readable(error: Exception) -> Exception:
+    """A Julia exception as one of ours, with the first line of its message."""
+    line = first_line(error)
+    if "has an algorithm" in line or "is an implicit method" in line:
+        return InvalidInputError(line)
+    return BackendUnavailableError(f"Julia raised: {line}. The full Julia error is the cause of this one.")

@@ -1,0 +1,110 @@
+"""The one file that touches juliacall: starts Julia, once and lazily, and guards where it may be called from."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import warnings
+from typing import Any
+
+from ...errors import BackendUnavailableError, WrongThreadError
+from . import detect
+
+
+class Runtime:
+    """A running Julia with PySeminorm loaded.
+
+    Attributes:
+        module: the Julia module PySeminorm.
+        versions: of Julia, juliacall, PythonCall and the solver packages.
+    """
+
+    def __init__(self, module: Any, versions: dict[str, str]) -> None:
+        self.module, self.versions = module, versions
+        self._thread, self._process = threading.get_ident(), os.getpid()
+
+    def check_caller(self) -> None:
+        """Julia may be called only from the thread and the process that started it.
+
+        Raises:
+            WrongThreadError: elsewhere, with the cure.
+        """
+        if os.getpid() != self._process:
+            raise WrongThreadError(
+                "Julia was started in the parent of this forked process and cannot be used here: start workers with "
+                'the "spawn" method (multiprocessing.set_start_method("spawn")), or use backend="torch" in them.'
+            )
+        if threading.get_ident() != self._thread:
+            raise WrongThreadError(
+                "Julia was started on another thread and can be called only from there. For a backward pass that "
+                "torch runs on a thread of its own: torch.autograd.set_multithreading_enabled(False). For threads of "
+                'your own: make the first solve on the thread that will make all, or use backend="torch".'
+            )
+
+
+_runtime: Runtime | None = None
+
+
+def runtime() -> Runtime:
+    """The running Julia; started by the first call.
+
+    Raises:
+        BackendUnavailableError: Julia cannot be started, or its project lacks something that the message names.
+        WrongThreadError: called from another thread or process than the first time.
+    """
+    global _runtime
+    if _runtime is None:
+        _runtime = _start()
+    _runtime.check_caller()
+    return _runtime
+
+
+def running() -> bool:
+    """Whether Julia has been started by us."""
+    return _runtime is not None
+
+
+def _start() -> Runtime:
+    found = detect.find_julia()
+    if isinstance(found, detect.NoJulia):
+        raise BackendUnavailableError(f"Julia cannot be started: {found.reason}. {detect.HOW_TO_SET_UP}")
+    if found.config is not None:
+        # EXE + PROJECT make juliacall skip juliapkg: no network, no lock file.
+        os.environ["PYTHON_JULIACALL_EXE"] = found.config.exe
+        os.environ["PYTHON_JULIACALL_PROJECT"] = found.config.project
+    try:
+        with warnings.catch_warnings():
+            # PyTorch is always imported first here; juliacall warns of crashes seen on macOS with old versions.
+            warnings.filterwarnings("ignore", message="torch was imported before juliacall")
+            import juliacall
+    except Exception as error:
+        sys.modules.pop("juliacall", None)
+        raise BackendUnavailableError(
+            f"Julia did not start ({found.source}): {type(error).__name__}: {error}. {detect.HOW_TO_SET_UP}"
+        ) from error
+    main = juliacall.Main
+    bridge = str(main.seval(_PYTHONCALL_VERSION))
+    if bridge != juliacall.__version__:
+        raise BackendUnavailableError(
+            f"juliacall {juliacall.__version__} (Python) and PythonCall {bridge} (Julia) must have the same version: "
+            f"`pip install juliacall=={bridge}`, or add PythonCall {juliacall.__version__} to the project."
+        )
+    try:
+        main.seval("import PySeminorm")
+    except juliacall.JuliaError as error:
+        raise BackendUnavailableError(
+            f"Julia started ({found.source}) but could not load PySeminorm: {first_line(error)}. {detect.HOW_TO_SET_UP}"
+        ) from error
+    module = main.PySeminorm
+    versions = {"julia": str(main.VERSION), "juliacall": juliacall.__version__, "PythonCall": bridge}
+    versions.update({str(k): str(v) for k, v in module.solver_versions()})
+    return Runtime(module, versions)
+
+
+_PYTHONCALL_VERSION = "string(pkgversion(only(m for m in values(Base.loaded_modules) if nameof(m) === :PythonCall)))"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a Julia error, which says what happened; the stack below it is Julia's."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,45 @@
+"""The first step size: Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I, section II.4, as it stands
+in OrdinaryDiffEqCore 4.15 (initdt.jl).
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from ...norms import FlatNorm
+from .system import Derivative, System
+
+
+def initial_step(
+    system: System,
+    t0: float,
+    t1: float,
+    y0: Tensor,
+    f0: Derivative,
+    order: int,
+    rtol: float,
+    atol: float,
+    norm: FlatNorm,
+) -> float:
+    """A signed first step for ``system`` from (t0, y0) towards t1; one evaluation beyond ``f0``."""
+    direction = math.copysign(1.0, t1 - t0)
+    largest = abs(t1 - t0)
+    smallest = math.nextafter(math.ulp(t0), math.inf)
+    small = max(smallest, 1e-6)
+    scale = atol + y0.abs() * rtol
+    d0, d1 = norm(y0 / scale), norm(f0.state / scale)
+    if math.isinf(d1):
+        return direction * smallest
+    dt0 = small if d0 < 1e-5 or d1 < 1e-5 else d0 / d1 / 100
+    dt0 = min(dt0, largest)
+    if dt0 < 10 * math.ulp(1.0):
+        return direction * max(small, smallest)
+    f1 = system(t0 + direction * dt0, y0 + direction * dt0 * f0.state)
+    if f1.equal(f0):
+        return direction * max(smallest, 100 * dt0)
+    d2 = norm((f1.state - f0.state) / scale) / dt0
+    steepest = max(d1, d2)
+    dt1 = max(1e-6, dt0 * 1e-3) if steepest <= 1e-15 else 10.0 ** (-(2 + math.log10(steepest)) / order)
+    return direction * max(smallest, min(100 * dt0, dt1, largest))

@@ -1,0 +1,63 @@
+"""Every error that pyseminorm raises, under one base class; each message says what was given and what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .retcode import ReturnCode
+    from .stats import PassStats
+
+
+class PySeminormError(Exception):
+    """Base class of all errors raised by pyseminorm itself."""
+
+
+class InvalidInputError(PySeminormError, ValueError):
+    """An argument was refused before any work was done."""
+
+
+class UnsupportedError(PySeminormError, RuntimeError):
+    """A combination that pyseminorm does not do; the message names the alternative."""
+
+
+class BackendUnavailableError(PySeminormError, RuntimeError):
+    """The requested engine cannot run here; the message names the command that changes that."""
+
+
+class WrongThreadError(PySeminormError, RuntimeError):
+    """Julia was called from a thread (or a forked process) other than the one that it lives in."""
+
+
+@dataclass(frozen=True)
+class LastGoodState:
+    """The end of the last accepted step of a solve that did not finish.
+
+    Attributes:
+        t: time of that state.
+        y: state at ``t``, in the shape(s) of ``y0`` (for a backward pass: the adjoint state, see `SolveError`).
+        stats: evaluations and steps spent until then.
+    """
+
+    t: float
+    y: Any
+    stats: PassStats
+
+
+class SolveError(PySeminormError, RuntimeError):
+    """A solve stopped before its last time.
+
+    Attributes:
+        retcode: why, a `pyseminorm.ReturnCode`.
+        last_good_state: a `LastGoodState`: time, state and statistics of the last accepted step.
+    """
+
+    def __init__(self, message: str, retcode: ReturnCode, last_good_state: LastGoodState) -> None:
+        super().__init__(message)
+        self.retcode = retcode
+        self.last_good_state = last_good_state
+
+
+class HiddenParametersWarning(UserWarning):
+    """`func` uses tensors that require grad but that `solve` was not told about: they would get no gradient."""

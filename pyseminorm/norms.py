@@ -1,0 +1,174 @@
+"""Norms of the scaled error: what the step-size control sees.
+
+A norm with a name is a maximum over root-mean-squares of segments of the flat state; what no segment covers is not
+measured. A callable gets the scaled residual in the user's own shapes.
+
+Source: P. Kidger, R. T. Q. Chen, T. Lyons, "Hey, that's not an ODE": Faster ODE Adjoints via Seminorms, ICML 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .errors import InvalidInputError
+
+FORWARD_NORMS = ("rms",)
+ADJOINT_NORMS = ("seminorm", "seminorm_joint", "rms", "torchdiffeq", "torchdiffeq_seminorm")
+
+Segment = tuple[int, int]
+
+
+class AdjointState(NamedTuple):
+    """The backward state in the user's own shapes, as a callable norm of an adjoint gets it.
+
+    Attributes:
+        adjoint: lambda = dL/dy, in the shape(s) of ``y0``.
+        y: the state, in the shape(s) of ``y0``; None where the adjoint does not integrate it.
+        params: mu, the running parameter gradient, one tensor per parameter.
+    """
+
+    adjoint: Any
+    y: Any
+    params: tuple[Tensor, ...]
+
+
+def rms(x: Tensor) -> Tensor:
+    """Root mean square of all elements of ``x`` (any shape), a 0-dim tensor; 0 for an empty tensor.
+
+    >>> rms(torch.tensor([3.0, -3.0]))
+    tensor(3.)
+    """
+    wide = torch.promote_types(x.dtype, torch.float32)
+    norm: Tensor = torch.linalg.vector_norm(x.reshape(-1), dtype=wide)
+    return norm.div(max(x.numel(), 1) ** 0.5)
+
+
+@dataclass(frozen=True)
+class AdjointLayout:
+    """Where the parts of the flat backward state [lambda; y; a_t; mu] lie.
+
+    Attributes:
+        leaves: number of elements of every leaf of the state.
+        params: number of elements of every parameter.
+        has_y: whether y is integrated (BacksolveAdjoint).
+        has_time: whether the time adjoint a_t is (the torchdiffeq norms only, as there).
+    """
+
+    leaves: tuple[int, ...]
+    params: tuple[int, ...]
+    has_y: bool
+    has_time: bool
+
+    @property
+    def state(self) -> int:
+        return sum(self.leaves)
+
+    @property
+    def params_start(self) -> int:
+        return self.state * (2 if self.has_y else 1) + int(self.has_time)
+
+    @property
+    def size(self) -> int:
+        return self.params_start + sum(self.params)
+
+    @property
+    def adjoint_slice(self) -> slice:
+        return slice(0, self.state)
+
+    @property
+    def y_slice(self) -> slice:
+        return slice(self.state, 2 * self.state) if self.has_y else slice(self.state, self.state)
+
+    @property
+    def time_slice(self) -> slice:
+        return slice(self.params_start - int(self.has_time), self.params_start)
+
+    @property
+    def params_slice(self) -> slice:
+        return slice(self.params_start, self.size)
+
+    def split_params(self, z: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+        """Views of the mu part of a flat backward state (size,), in the parameters' own shapes."""
+        parts = torch.split(z[self.params_slice], list(self.params)) if self.params else ()
+        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _consecutive(start: int, sizes: Sequence[int]) -> list[Segment]:
+    segments = []
+    for size in sizes:
+        segments.append((start, start + size))
+        start += size
+    return segments
+
+
+def adjoint_segments(norm: str, layout: AdjointLayout) -> tuple[Segment, ...]:
+    """The segments of the flat backward state whose rms the named norm takes the maximum of."""
+    n, measured = layout.state, layout.state * (2 if layout.has_y else 1)
+    if norm == "rms":
+        return ((0, layout.size),)
+    if norm == "seminorm_joint":
+        return ((0, measured),)
+    if norm == "seminorm":
+        return ((0, n), (n, measured)) if layout.has_y else ((0, n),)
+    segments = [(layout.time_slice.start, layout.time_slice.stop)]
+    if layout.has_y:
+        segments += _consecutive(n, layout.leaves)
+    segments += _consecutive(0, layout.leaves)
+    if norm == "torchdiffeq":
+        segments += _consecutive(layout.params_start, layout.params)
+    return tuple(s for s in segments if s[1] > s[0])
+
+
+FlatNorm = Callable[[Tensor], float]
+
+
+@dataclass(frozen=True)
+class Seminorm:
+    """max over segments of rms(z[start:stop]) of a flat vector z, as a float; a NaN counts as infinite.
+
+    The Julia engine has a struct of the same name and meaning.
+    """
+
+    segments: tuple[Segment, ...]
+
+    def __call__(self, z: Tensor) -> float:
+        first, stop = self.segments[0]
+        if len(self.segments) == 1:
+            value = rms(z[first:stop])
+        elif len(self.segments) == 2 and self.segments[1] == (stop, 2 * stop - first):
+            wide = torch.promote_types(z.dtype, torch.float32)
+            rows = z[first : self.segments[1][1]].view(2, -1)
+            value = torch.linalg.vector_norm(rows, dim=1, dtype=wide).amax() / (stop - first) ** 0.5
+        else:
+            value = torch.stack([rms(z[a:b]) for a, b in self.segments]).amax()
+        return _finite(value.item())
+
+
+@dataclass(frozen=True)
+class CallableNorm:
+    """A user's norm, given the flat vector in the user's own shapes by ``unflatten``."""
+
+    norm: Callable[[Any], Any]
+    unflatten: Callable[[Tensor], Any]
+
+    def __call__(self, z: Tensor) -> float:
+        value = self.norm(self.unflatten(z))
+        try:
+            number = float(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InvalidInputError(
+                f"the norm returned {type(value).__name__}, expected a non-negative scalar (a number or a tensor with "
+                "one element)."
+            ) from error
+        if number < 0:
+            raise InvalidInputError(f"the norm returned {number}, expected a non-negative scalar.")
+        return _finite(number)
+
+
+def _finite(value: float) -> float:
+    return value if value == value else float("inf")

@@ -1,0 +1,115 @@
+"""torchdiffeq's `odeint_adjoint`, by its names and defaults, on our engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from .adjoints import BacksolveAdjoint
+from .engines.interface import METHODS
+from .errors import InvalidInputError
+from .norms import AdjointState
+from .solve import DEFAULT_MAX_STEPS, solve
+
+_OPTIONS = ("norm", "first_step", "step_size", "max_num_steps")
+_ADJOINT_OPTIONS = ("norm",)
+
+
+def odeint_adjoint(
+    func: Callable[..., Any],
+    y0: Any,
+    t: Tensor,
+    *,
+    rtol: float = 1e-7,
+    atol: float = 1e-9,
+    method: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    adjoint_rtol: float | None = None,
+    adjoint_atol: float | None = None,
+    adjoint_method: str | None = None,
+    adjoint_options: Mapping[str, Any] | None = None,
+    adjoint_params: Iterable[Tensor] | None = None,
+) -> Any:
+    r"""`torchdiffeq.odeint_adjoint` with our engines and, where no adjoint norm is given, our seminorm.
+
+    Differences from torchdiffeq 0.2.5: the backward norm defaults to ``"seminorm"`` (there: a norm over everything,
+    which is ``adjoint_options={"norm": "torchdiffeq"}`` here); ``"rk4"`` is the classical method, there the 3/8 rule;
+    one backward solve serves all output times.
+
+    Args:
+        func, y0, t: as for `pyseminorm.solve`; ``y0`` may be a tensor or a tuple of tensors.
+        rtol, atol: tolerances.
+        method: one of `solve`'s methods; None is "dopri5".
+        options: "norm" (a callable), "first_step", "step_size" (fixed-step methods), "max_num_steps".
+        adjoint_rtol, adjoint_atol, adjoint_method: the same for the backward solve; None takes the forward ones.
+        adjoint_options: "norm": "seminorm", another norm of `BacksolveAdjoint` by name, or a callable that takes
+            torchdiffeq's tuple (t, y, adj_y, \*adj_params).
+        adjoint_params: parameters to differentiate by; None takes those of ``func``.
+
+    Returns:
+        The state at all times: a tensor (len(t), \*shape), or a tuple of them.
+
+    Raises:
+        InvalidInputError: bad input, or an option that is not among the above.
+
+    >>> import torch, pyseminorm
+    >>> pyseminorm.odeint_adjoint(lambda t, y: -y, torch.ones(3), torch.tensor([0.0, 1.0])).shape
+    torch.Size([2, 3])
+    """
+    forward = _checked(options, _OPTIONS, "options")
+    backward = _checked(adjoint_options, _ADJOINT_OPTIONS, "adjoint_options")
+    norm = forward.get("norm", "rms")
+    adjoint_norm = backward.get("norm", "seminorm")
+    if callable(adjoint_norm):
+        adjoint_norm = _from_tuple(adjoint_norm)
+    steps = {k: forward[k] for k in ("first_step", "step_size") if forward.get(k) is not None}
+    if len(steps) > 1:
+        raise InvalidInputError("options: give first_step (adaptive methods) or step_size (fixed-step ones), not both.")
+    solution = solve(
+        func,
+        y0,
+        t,
+        params=adjoint_params,
+        method=_checked_method("method", method or "dopri5"),
+        rtol=rtol,
+        atol=atol,
+        norm=norm,
+        adjoint=BacksolveAdjoint(
+            norm=adjoint_norm,
+            rtol=adjoint_rtol,
+            atol=adjoint_atol,
+            method=None if adjoint_method is None else _checked_method("adjoint_method", adjoint_method),
+        ),
+        dt=next(iter(steps.values()), None),
+        max_steps=int(forward.get("max_num_steps", DEFAULT_MAX_STEPS)),
+    )
+    return solution.ys
+
+
+def _checked(options: Mapping[str, Any] | None, known: tuple[str, ...], name: str) -> dict[str, Any]:
+    given = dict(options or {})
+    unknown = [k for k in given if k not in known]
+    if unknown:
+        raise InvalidInputError(
+            f"{name}: {', '.join(map(repr, unknown))} is not supported here; known are {', '.join(map(repr, known))}. "
+            "pyseminorm.solve has further settings."
+        )
+    return given
+
+
+def _checked_method(name: str, method: str) -> str:
+    """Torchdiffeq's methods that we do not have are refused by their names, with the nearest of ours."""
+    nearest = {"dopri8": "vern7", "fehlberg2": "bosh3", "adaptive_heun": "bosh3", "heun2": "midpoint", "heun3": "rk4"}
+    if method in nearest:
+        raise InvalidInputError(f"{name}={method!r} is not provided: use {nearest[method]!r} ({', '.join(METHODS)}).")
+    return method
+
+
+def _from_tuple(norm: Callable[[tuple[Any, ...]], Any]) -> Callable[[AdjointState], Any]:
+    def on_state(state: AdjointState) -> Any:
+        leaf = state.adjoint if isinstance(state.adjoint, Tensor) else next(iter(state.adjoint))
+        return norm((leaf.new_zeros(()), state.y, state.adjoint, *state.params))
+
+    return on_state

@@ -1,0 +1,210 @@
+"""`solve`: the one entry point, from PyTorch code to an engine and back."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from .adjoints import Adjoint, BacksolveAdjoint
+from .autograd import Run, SolveFunction, check_scalar, refuse_transforms
+from .engines.interface import METHODS, DenseOutput, PassOptions
+from .engines.select import select_engine
+from .errors import InvalidInputError
+from .norms import FORWARD_NORMS
+from .retcode import ReturnCode
+from .state import StateSpec
+from .stats import Stats
+from .vector_field import EagerVectorField
+
+DEFAULT_MAX_STEPS = 100_000
+
+
+@dataclass(frozen=True)
+class Solution:
+    r"""What `solve` returns.
+
+    Attributes:
+        ys: the state at every time, in the structure of ``y0``, every leaf of shape (len(t), \*shape); NaN in rows
+            that a failed solve with ``throw=False`` did not reach.
+        ts: the times, as given.
+        stats: a `Stats`: evaluations, steps and seconds; ``stats.backward`` is filled by ``.backward()``.
+        retcode: a `ReturnCode`.
+        backend: the engine that ran, "torch" or "julia".
+    """
+
+    ys: Any
+    ts: Tensor
+    stats: Stats
+    retcode: ReturnCode
+    backend: str
+    _spec: StateSpec
+    _times: tuple[float, ...]
+    _dense: DenseOutput | None
+
+    def interpolate(self, t: Tensor | Sequence[float] | float) -> Any:
+        r"""The state at any times between the first and the last, **values without gradient**.
+
+        A loss on these values trains nothing: times whose loss matters belong in ``t`` of `solve`.
+
+        Args:
+            t: a number, or a vector of m times in any order.
+
+        Returns:
+            Leaves of shape \*shape for a number, (m, \*shape) for a vector.
+
+        Raises:
+            InvalidInputError: without ``dense=True``, or for a time outside the solve.
+
+        >>> import torch, pyseminorm
+        >>> t = torch.tensor([0.0, 1.0])
+        >>> s = pyseminorm.solve(lambda t, y: -y, torch.ones(2), t, dense=True, backend="torch")
+        >>> s.interpolate([0.25, 0.5]).shape
+        torch.Size([2, 2])
+        """
+        if self._dense is None:
+            raise InvalidInputError("interpolate needs a kept trajectory: call solve(..., dense=True).")
+        wanted = torch.as_tensor(t, dtype=torch.float64)
+        low, high = min(self._times[0], self._times[-1]), max(self._times[0], self._times[-1])
+        moments = wanted.reshape(-1).tolist()
+        for moment in moments:
+            if not low <= moment <= high:
+                raise InvalidInputError(f"interpolate: t = {moment} lies outside [{low}, {high}], the times solved.")
+        with torch.no_grad():
+            rows = torch.stack([self._dense(moment) for moment in moments])
+        return self._spec.unflatten(rows if wanted.dim() else rows[0])
+
+
+def solve(
+    func: Callable[..., Any],
+    y0: Any,
+    t: Tensor | Sequence[float],
+    *,
+    args: tuple[Any, ...] = (),
+    params: Iterable[Tensor] | None = None,
+    method: str = "tsit5",
+    rtol: float = 1e-3,
+    atol: float = 1e-6,
+    norm: str | Callable[[Any], Any] = "rms",
+    adjoint: Adjoint = BacksolveAdjoint(),  # noqa: B008 (frozen)
+    backend: str = "auto",
+    dt: float | None = None,
+    dense: bool = False,
+    max_steps: int = DEFAULT_MAX_STEPS,
+    throw: bool = True,
+) -> Solution:
+    r"""Solve dy/dt = func(t, y, \*args) and make the result differentiable by the adjoint method.
+
+    Gradients flow to ``y0``, to every parameter that requires grad of ``func`` (or ``params``), to tensors in ``args``
+    that require grad, and to ``t``.
+
+    Args:
+        func: any callable or nn.Module, ``func(t, y, *args) -> dy/dt``; ``t`` is a 0-dim tensor in y's real dtype.
+        y0: initial state, a tensor of any shape or a nested tuple/dict of tensors of one dtype (float32 or float64)
+            and device.
+        t: strictly increasing or decreasing times, at least 2; the first is that of ``y0``.
+        args: further arguments of ``func``.
+        params: the parameters to differentiate by; None takes those of ``func`` if it is an nn.Module.
+        method: "tsit5", "dopri5", "bosh3", "vern7" (adaptive), "euler", "midpoint", "rk4" (fixed steps); on the engine
+            "julia" also any loaded OrdinaryDiffEq algorithm by its own name.
+        rtol, atol: relative and absolute tolerance of a step's error (in units of y).
+        norm: "rms", or a callable that gets the scaled error in the structure of ``y0`` and returns a scalar >= 0.
+        adjoint: `BacksolveAdjoint` or `InterpolatingAdjoint`, with the norm of the backward solve.
+        backend: "auto" (Julia where one is configured, else torch), "torch" or "julia".
+        dt: step size of a fixed-step method (None: from output to output), or first step of an adaptive one.
+        dense: keep the trajectory for `Solution.interpolate`.
+        max_steps: limit of attempted steps, for each pass.
+        throw: raise `SolveError` where the solve fails; False returns what was reached, with its `ReturnCode`.
+
+    Returns:
+        A `Solution`.
+
+    Raises:
+        InvalidInputError: bad input, before any step.
+        BackendUnavailableError: the engine asked for cannot run here.
+        SolveError: the solve (or later the backward solve) did not reach its end.
+        UnsupportedError: double backward, torch.func transforms, forward-mode AD.
+
+    The method is that of Chen et al., Neural Ordinary Differential Equations, NeurIPS 2018, with the norm of Kidger,
+    Chen, Lyons, "Hey, that's not an ODE": Faster ODE Adjoints via Seminorms, ICML 2021.
+
+    >>> import torch, pyseminorm
+    >>> field = torch.nn.Linear(2, 2)
+    >>> y0, t = torch.zeros(5, 2), torch.linspace(0, 1, 3)
+    >>> solution = pyseminorm.solve(lambda t, y: field(y), y0, t, params=field.parameters())
+    >>> solution.ys.shape
+    torch.Size([3, 5, 2])
+    >>> solution.ys[-1].pow(2).mean().backward()
+    >>> field.weight.grad.shape
+    torch.Size([2, 2])
+    """
+    if not callable(func):
+        raise InvalidInputError(f"func is a {type(func).__name__}: expected a callable func(t, y, *args).")
+    spec = StateSpec(y0)
+    ts, times = _checked_times(t)
+    rtol, atol = check_scalar("rtol", rtol), check_scalar("atol", atol)
+    if not callable(norm) and norm not in FORWARD_NORMS:
+        raise InvalidInputError(
+            f"norm={norm!r} is not known for the forward solve: give {', '.join(map(repr, FORWARD_NORMS))} or a "
+            "callable. (The backward norm belongs to the adjoint: adjoint=BacksolveAdjoint(norm=...).)"
+        )
+    if not isinstance(adjoint, Adjoint):
+        raise InvalidInputError(
+            f"adjoint={adjoint!r}: expected BacksolveAdjoint(...) or InterpolatingAdjoint(...), an object."
+        )
+    if not isinstance(args, (tuple, list)):
+        raise InvalidInputError(f"args is a {type(args).__name__}: expected a tuple, such as args=(u,).")
+    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
+        raise InvalidInputError(f"max_steps={max_steps!r}: expected a positive whole number.")
+    if dt is not None:
+        dt = check_scalar("dt", dt)
+    for name in {method, adjoint.method or method}:
+        if not isinstance(name, str):
+            raise InvalidInputError(f"method={name!r}: expected a name such as {METHODS[0]!r}.")
+    engine = select_engine(backend, spec, (method, adjoint.method or method))
+    field = EagerVectorField(func, tuple(args), spec, params)
+
+    inputs = [*pytree.tree_leaves(y0), ts, *field.inputs]
+    refuse_transforms([x for x in inputs if isinstance(x, Tensor)])
+    flat = spec.flatten(y0)
+    if not bool(torch.isfinite(flat).all()):
+        raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
+    enabled = torch.is_grad_enabled()
+    f0 = field.check(times[0], flat.detach(), recording=enabled)
+    run = Run(
+        engine, field, spec, times, PassOptions(method, rtol, atol, dt, max_steps), norm, adjoint, f0, dense, throw
+    )
+    if enabled and any(x.requires_grad for x in inputs):
+        moments = ts if ts.requires_grad else None
+        ys = SolveFunction.apply(run, flat, moments, *field.inputs)  # type: ignore[no-untyped-call]
+    else:
+        ys = run.forward(flat, recording=False)
+    kept = run.dense if dense else None
+    return Solution(spec.unflatten(ys), ts, run.stats, run.retcode, engine.name, spec, times, kept)
+
+
+def _checked_times(t: Tensor | Sequence[float]) -> tuple[Tensor, tuple[float, ...]]:
+    """The times as a tensor (as given) and as floats."""
+    try:
+        ts = t if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise InvalidInputError(f"t is a {type(t).__name__}: expected a vector of times.") from None
+    if ts.dim() != 1 or ts.numel() < 2:
+        raise InvalidInputError(f"t has shape {tuple(ts.shape)}: expected a vector of at least 2 times.")
+    if ts.is_complex() or ts.dtype == torch.bool:
+        raise InvalidInputError(f"t has dtype {ts.dtype}: expected real times.")
+    times = tuple(float(x) for x in ts.detach().tolist())
+    if not all(math.isfinite(x) for x in times):
+        raise InvalidInputError("t contains NaN or infinite values.")
+    steps = [b - a for a, b in itertools.pairwise(times)]
+    if not (all(s > 0 for s in steps) or all(s < 0 for s in steps)):
+        if any(s == 0 for s in steps):
+            raise InvalidInputError(f"t repeats a time ({times[steps.index(0.0)]}): give every time once.")
+        raise InvalidInputError("t is not sorted: expected strictly increasing or strictly decreasing times.")
+    return ts, times

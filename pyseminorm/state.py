@@ -1,0 +1,105 @@
+"""The user's state (a tensor or a nested tuple/dict of tensors) as one flat real vector, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from .errors import InvalidInputError
+
+FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+COMPLEX = (torch.complex128, torch.complex64)
+
+
+class StateSpec:
+    """Shapes, dtype and device of a state, with the maps to and from a flat vector.
+
+    Complex leaves are stored as pairs of reals; ``real_dtype`` is the dtype of the flat vector.
+    """
+
+    def __init__(self, y0: Any) -> None:
+        leaves, self.tree = pytree.tree_flatten(y0)
+        if not leaves:
+            raise InvalidInputError("y0 is empty: expected a tensor or a nested tuple/dict of tensors.")
+        for leaf in leaves:
+            if not isinstance(leaf, Tensor):
+                raise InvalidInputError(
+                    f"y0 contains a {type(leaf).__name__}: expected a tensor or a nested tuple/dict of tensors "
+                    "(wrap numbers with torch.tensor)."
+                )
+        first: Tensor = leaves[0]
+        self.dtype, self.device = first.dtype, first.device
+        if self.dtype not in FLOATING + COMPLEX:
+            raise InvalidInputError(
+                f"y0 has dtype {self.dtype}: expected a floating-point state, float32 or float64. Use y0.float()."
+            )
+        for name, values in (("dtypes", {x.dtype for x in leaves}), ("devices", {x.device for x in leaves})):
+            if len(values) > 1:
+                raise InvalidInputError(f"the leaves of y0 have different {name} ({_listed(values)}): give them one.")
+        self.is_complex = self.dtype.is_complex
+        self.real_dtype = first.real.dtype if self.is_complex else self.dtype
+        self.shapes = [tuple(leaf.shape) for leaf in leaves]
+        self.sizes = tuple(leaf.numel() * (2 if self.is_complex else 1) for leaf in leaves)
+        self.size = sum(self.sizes)
+        if self.size == 0:
+            raise InvalidInputError("y0 has no elements.")
+        self.is_tensor = isinstance(y0, Tensor)
+
+    def flatten(self, state: Any) -> Tensor:
+        """The state as one vector of shape (size,), differentiable; a view where that is possible."""
+        return self.join([state] if self.is_tensor else pytree.tree_leaves(state))
+
+    def join(self, leaves: list[Tensor]) -> Tensor:
+        """Leaves in their own shapes to one vector of shape (size,)."""
+        if self.is_complex:
+            leaves = [torch.view_as_real(x.resolve_conj()) for x in leaves]
+        if len(leaves) == 1:
+            return leaves[0].reshape(-1)
+        return torch.cat([x.reshape(-1) for x in leaves])
+
+    def split(self, flat: Tensor) -> list[Tensor]:
+        """Views of ``flat`` (..., size) as leaves (..., *shape)."""
+        parts = (flat,) if len(self.sizes) == 1 else torch.split(flat, list(self.sizes), dim=-1)
+        lead = flat.shape[:-1]
+        if self.is_complex:
+            return [torch.view_as_complex(p.reshape(*lead, *s, 2)) for p, s in zip(parts, self.shapes, strict=True)]
+        return [p.reshape(*lead, *s) for p, s in zip(parts, self.shapes, strict=True)]
+
+    def unflatten(self, flat: Tensor) -> Any:
+        """The flat vector(s) (..., size) in the user's structure, every leaf (..., *shape)."""
+        return self.build(self.split(flat))
+
+    def build(self, leaves: list[Tensor]) -> Any:
+        return leaves[0] if self.is_tensor else pytree.tree_unflatten(leaves, self.tree)
+
+    def check_output(self, value: Any) -> list[Tensor]:
+        """Leaves of what func returned, after a check that it looks like y0."""
+        if value is None:
+            raise InvalidInputError("func returned None: it must return dy/dt (is a `return` missing?).")
+        leaves, tree = pytree.tree_flatten(value)
+        if self.is_tensor and not isinstance(value, Tensor):
+            raise InvalidInputError(
+                f"func returned a {type(value).__name__}: expected a tensor of shape {self.shapes[0]}, like y0."
+            )
+        if tree != self.tree:
+            raise InvalidInputError(f"func returned the structure {tree}: expected that of y0, {self.tree}.")
+        for leaf, shape in zip(leaves, self.shapes, strict=True):
+            if not isinstance(leaf, Tensor):
+                raise InvalidInputError(f"func returned a {type(leaf).__name__}: expected tensors like those of y0.")
+            if tuple(leaf.shape) != shape:
+                raise InvalidInputError(f"func returned shape {tuple(leaf.shape)}: expected {shape}, that of y0.")
+            if leaf.dtype != self.dtype:
+                raise InvalidInputError(
+                    f"func returned dtype {leaf.dtype}: expected {self.dtype}, that of y0. Are the parameters of func "
+                    f"and y0 of one dtype? (module.to({self.dtype}))"
+                )
+            if leaf.device != self.device:
+                raise InvalidInputError(f"func returned a tensor on {leaf.device}: expected {self.device}, as y0.")
+        return leaves
+
+
+def _listed(values: set[Any]) -> str:
+    return ", ".join(sorted(str(v) for v in values))

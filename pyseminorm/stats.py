@@ -1,0 +1,53 @@
+"""What a solve cost: the counts that the seminorm is judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class PassStats:
+    """Work of one pass, forward or backward; `nf`, `naccept` and `nreject` as SciML counts them.
+
+    Attributes:
+        nf: calls of ``func`` alone.
+        nvjp: fused vector-Jacobian products (the call of ``func`` inside is not counted again in `nf`).
+        nvjp_state: products with the state Jacobian only.
+        nvjp_param: parameter products at quadrature nodes, each node counted, however batched.
+        naccept: accepted steps.
+        nreject: rejected steps.
+        seconds: wall time of the pass.
+        times: start of the solve and the end of every accepted step.
+    """
+
+    nf: int = 0
+    nvjp: int = 0
+    nvjp_state: int = 0
+    nvjp_param: int = 0
+    naccept: int = 0
+    nreject: int = 0
+    seconds: float = 0.0
+    times: list[float] = field(default_factory=list, repr=False)
+
+    @property
+    def evaluations(self) -> int:
+        """All calls of func and of its products together."""
+        return self.nf + self.nvjp + self.nvjp_state + self.nvjp_param
+
+
+@dataclass
+class Stats:
+    """Statistics of a solve: `forward`, and `backward` once ``.backward()`` has run (the latest one), else None.
+
+    >>> import torch, pyseminorm
+    >>> y0 = torch.ones(2, requires_grad=True)
+    >>> solution = pyseminorm.solve(lambda t, y: -y, y0, torch.tensor([0.0, 1.0]), backend="torch")
+    >>> solution.stats.backward is None
+    True
+    >>> solution.ys[-1].sum().backward()
+    >>> solution.stats.backward.nvjp > 0
+    True
+    """
+
+    forward: PassStats = field(default_factory=PassStats)
+    backward: PassStats | None = None

@@ -1,0 +1,173 @@
+"""The user's function, ready to be called by an engine on flat vectors: f, and its fused vector-Jacobian product."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from .errors import HiddenParametersWarning, InvalidInputError
+from .state import StateSpec
+
+# What torch says when code differentiates inside itself although gradients are switched off.
+_NEEDS_GRAD_MODE = "does not require grad"
+
+
+class EagerVectorField:
+    """``func(t, y, *args)`` on flat vectors, with products by reverse-mode autograd.
+
+    Attributes:
+        targets: the tensors that gradients are wanted for: parameters, then differentiable leaves of ``args``.
+        sizes: their numbers of elements.
+    """
+
+    def __init__(
+        self, func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None
+    ) -> None:
+        self.func, self.spec = func, spec
+        self.explicit_params = params is not None
+        self.params = _parameters(func) if params is None else _checked_params(params)
+        leaves, tree = pytree.tree_flatten(tuple(args))
+        self.arg_leaves = [leaf for leaf in leaves if _differentiable(leaf)]
+        # The function gets detached twins, so that a product stops at its own arguments.
+        twins = {id(leaf): leaf.detach().requires_grad_() for leaf in self.arg_leaves}
+        self._arg_twins = [twins[id(leaf)] for leaf in self.arg_leaves]
+        self.args = pytree.tree_unflatten([twins.get(id(leaf), leaf) for leaf in leaves], tree)
+        self.inputs = [*self.params, *self.arg_leaves]
+        self.targets = [*self.params, *self._arg_twins]
+        self.shapes = [x.shape for x in self.targets]
+        self.sizes = tuple(x.numel() for x in self.targets)
+        self._differentiates_inside = False
+
+    def f(self, t: float, y: Tensor) -> Tensor:
+        """dy/dt at (t, y): a new vector of shape (size,), without gradient."""
+        if self._differentiates_inside:
+            return self._f_with_grad(t, y)
+        try:
+            with torch.no_grad():
+                return self.spec.flatten(self.func(self._time(t), self.spec.unflatten(y.detach()), *self.args))
+        except RuntimeError as error:
+            if _NEEDS_GRAD_MODE not in str(error):
+                raise
+            self._differentiates_inside = True
+            return self._f_with_grad(t, y)
+
+    def _f_with_grad(self, t: float, y: Tensor) -> Tensor:
+        """F for functions that call autograd themselves (Hamiltonian nets, divergences)."""
+        with torch.enable_grad():
+            leaves = [leaf.detach().requires_grad_() for leaf in self.spec.split(y)]
+            value = self.func(self._time(t), self.spec.build(leaves), *self.args)
+            return self.spec.flatten(value).detach()
+
+    def vjp(
+        self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
+        """F and its products with ``adjoint`` (size,): (f, adj df/dy, [adj df/dtheta_i or None], adj df/dt or None)."""
+        spec = self.spec
+        with torch.enable_grad():
+            leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
+            when = self._time(t).requires_grad_(time)
+            outputs = pytree.tree_leaves(self.func(when, spec.build(leaves), *self.args))
+            wanted = [*leaves, *(self.targets if params else ()), *((when,) if time else ())]
+            pairs = [(o, a) for o, a in zip(outputs, spec.split(adjoint), strict=True) if o.requires_grad]
+            if pairs:
+                grads: Sequence[Tensor | None] = torch.autograd.grad(
+                    [o for o, _ in pairs], wanted, [a for _, a in pairs], allow_unused=True
+                )
+            else:
+                grads = (None,) * len(wanted)
+        n = len(leaves)
+        state = [torch.zeros_like(x) if g is None else g for g, x in zip(grads[:n], leaves, strict=True)]
+        rest = list(grads[n:])
+        grad_time = rest.pop() if time else None
+        value = spec.join([o.detach() for o in outputs])
+        return value, spec.join(state), rest, grad_time
+
+    def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
+        """The one checking call at the start: f(t0, y0), after a look at its form and (if recording) at its graph."""
+        with torch.set_grad_enabled(recording):
+            leaves = [leaf.detach().requires_grad_(recording) for leaf in self.spec.split(y)]
+            try:
+                value = self.func(self._time(t), self.spec.build(leaves), *self.args)
+            except RuntimeError as error:
+                if recording or _NEEDS_GRAD_MODE not in str(error):
+                    raise
+                self._differentiates_inside = True
+                with torch.enable_grad():
+                    leaves = [leaf.requires_grad_() for leaf in leaves]
+                    value = self.func(self._time(t), self.spec.build(leaves), *self.args)
+            outputs = self.spec.check_output(value)
+            if recording:
+                self._warn_about_hidden(outputs, leaves)
+        flat = self.spec.join([o.detach() for o in outputs])
+        if not bool(torch.isfinite(flat).all()):
+            raise InvalidInputError(f"func returned non-finite values at the first time, t = {t}: check func and y0.")
+        return flat
+
+    def _warn_about_hidden(self, outputs: list[Tensor], leaves: list[Tensor]) -> None:
+        known = [*self.targets, *leaves]
+        if self.explicit_params:
+            known += _parameters(self.func)
+        hidden = _graph_leaves(outputs, known)
+        if hidden:
+            shapes = ", ".join(str(tuple(x.shape)) for x in hidden)
+            warnings.warn(
+                f"func uses {len(hidden)} tensor(s) that require grad but are hidden from solve (shapes {shapes}), "
+                "so they get no gradient. Pass them with params=..., or give func as an nn.Module that owns them, "
+                "or detach them.",
+                HiddenParametersWarning,
+                stacklevel=6,
+            )
+
+    def _time(self, t: float) -> Tensor:
+        return torch.full((), t, dtype=self.spec.real_dtype, device=self.spec.device)
+
+
+def _differentiable(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.requires_grad
+
+
+def _parameters(func: Callable[..., Any]) -> list[Tensor]:
+    """Parameters that require grad of a module, of the module that a bound method belongs to, or of a partial."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    owner = func if isinstance(func, nn.Module) else getattr(func, "__self__", None)
+    if not isinstance(owner, nn.Module):
+        return []
+    return [p for p in owner.parameters() if p.requires_grad]
+
+
+def _checked_params(params: Iterable[Tensor]) -> list[Tensor]:
+    if isinstance(params, Tensor):
+        raise InvalidInputError("params is a tensor: expected an iterable of tensors, such as module.parameters().")
+    unique: dict[int, Tensor] = {}
+    for p in params:
+        if not isinstance(p, Tensor):
+            raise InvalidInputError(f"params contains a {type(p).__name__}: expected tensors.")
+        if p.requires_grad:
+            unique[id(p)] = p
+    return list(unique.values())
+
+
+def _graph_leaves(outputs: list[Tensor], known: list[Tensor]) -> list[Tensor]:
+    """Leaves that require grad in the graph of the outputs, other than those reached only through known tensors."""
+    known_ids = {id(x) for x in known}
+    stop = {x.grad_fn for x in known if x.grad_fn is not None}
+    stack = [x.grad_fn for x in outputs if x.grad_fn is not None]
+    seen: set[Any] = set()
+    found: dict[int, Tensor] = {}
+    while stack:
+        node = stack.pop()
+        if node in seen or node in stop:
+            continue
+        seen.add(node)
+        variable = getattr(node, "variable", None)  # AccumulateGrad nodes carry the leaf
+        if isinstance(variable, Tensor) and id(variable) not in known_ids:
+            found[id(variable)] = variable
+        stack += [following for following, _ in node.next_functions if following is not None]
+    return list(found.values())
