@@ -49,8 +49,8 @@ class BacksolveAdjoint(_ContinuousAdjoint):
         rtol, atol: tolerances of the backward solve; None takes those of the forward solve. ``atol`` is relative to
             the largest cotangent unless ``scale_invariant=False``.
         method: method of the backward solve; None takes that of the forward solve.
-        scale_invariant: divide the cotangents by a power of two near their size for the backward solve, so that its
-            steps do not depend on the scale of the loss.
+        scale_invariant: divide the cotangents by their largest rms for the backward solve, so that its steps do not
+            depend on the scale of the loss.
 
     Raises:
         InvalidInputError: unknown norm, or a tolerance that is not positive.

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from .adjoints import Adjoint, InterpolatingAdjoint
 from .engines.interface import (
@@ -73,7 +74,7 @@ class Run:
         if not any(active):
             zero_times = grad.new_zeros(len(self.times)) if want_times else None
             return torch.zeros_like(grad[0]), [torch.zeros_like(x) for x in self.field.targets], zero_times
-        scale = _power_of_two_near(grad) if self.adjoint.scale_invariant else 1.0
+        scale = _largest_rms(grad) if self.adjoint.scale_invariant else 1.0
         if max(i for i, a in enumerate(active) if a) == 0:
             at_start, params = torch.zeros_like(grad[0]), [torch.zeros_like(x) for x in self.field.targets]
         else:
@@ -95,7 +96,14 @@ class Run:
             forward.max_steps,
         )
         problem = AdjointProblem(self.field, self.spec, self.times, ys, scaled, active, adjoint, options, self.dense)
-        result = self.engine.solve_adjoint(problem)
+        try:
+            result = self.engine.solve_adjoint(problem)
+        except BaseException as error:  # the user's own, or an interrupt: what it carries gets the loss's scale back
+            good = getattr(error, "last_good_state", None)
+            if isinstance(good, LastGoodState):
+                unscaled = pytree.tree_map(lambda x: x * scale, good.y)
+                error.last_good_state = dataclasses.replace(good, y=unscaled)  # type: ignore[attr-defined]
+            raise
         self.stats.backward = result.stats
         if not result.retcode.success:
             state = LastGoodState(result.t, self.spec.unflatten(result.adjoint * scale), result.stats)
@@ -199,11 +207,10 @@ def refuse_transforms(tensors: Sequence[Tensor]) -> None:
             )
 
 
-def _power_of_two_near(grad: Tensor) -> float:
-    """2^round(log2(largest rms of a row)): scaling by it is exact, and the backward solve sees cotangents near 1."""
+def _largest_rms(grad: Tensor) -> float:
+    """The largest root mean square of an output's cotangent; the backward solve sees the cotangents divided by it."""
     sizes = torch.linalg.vector_norm(grad, dim=1, dtype=torch.float64) / grad.shape[1] ** 0.5
-    largest = sizes.max().item()
-    return 2.0 ** round(math.log2(largest))
+    return sizes.max().item()
 
 
 def _failure(what: str, result: ForwardResult | AdjointResult, end: float) -> str:

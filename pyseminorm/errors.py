@@ -36,7 +36,7 @@ class LastGoodState:
 
     Attributes:
         t: time of that state.
-        y: state at ``t``, in the shape(s) of ``y0`` (for a backward pass: the adjoint state, see `SolveError`).
+        y: state at ``t``, in the shape(s) of ``y0`` (for a backward pass: the adjoint dL/dy there).
         stats: evaluations and steps spent until then.
     """
 

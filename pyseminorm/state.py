@@ -65,8 +65,8 @@ class StateSpec:
         parts = (flat,) if len(self.sizes) == 1 else torch.split(flat, list(self.sizes), dim=-1)
         lead = flat.shape[:-1]
         if self.is_complex:
-            return [torch.view_as_complex(p.reshape(*lead, *s, 2)) for p, s in zip(parts, self.shapes, strict=True)]
-        return [p.reshape(*lead, *s) for p, s in zip(parts, self.shapes, strict=True)]
+            return [torch.view_as_complex(p.reshape((*lead, *s, 2))) for p, s in zip(parts, self.shapes, strict=True)]
+        return [p.reshape((*lead, *s)) for p, s in zip(parts, self.shapes, strict=True)]
 
     def unflatten(self, flat: Tensor) -> Any:
         """The flat vector(s) (..., size) in the user's structure, every leaf (..., *shape)."""

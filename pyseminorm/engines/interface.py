@@ -120,6 +120,10 @@ class AdjointProblem:
             tuple(layout.split_params(z, self.field.shapes)),
         )
 
+    def unflatten_adjoint(self, z: Tensor) -> Any:
+        """Only lambda of the flat backward state, in the user's own shapes."""
+        return self.spec.unflatten(z[self.layout.adjoint_slice])
+
 
 @dataclass
 class AdjointResult:

@@ -102,7 +102,7 @@ class JuliaEngine:
         rows = np.array(problem.stops, dtype=np.int64)
         start = problem.times[problem.last]
         cotangents, anchors = problem.cotangents.contiguous(), ys.contiguous()
-        with _Solve(julia, callbacks, problem.unflatten, z.clone(), start) as solve:
+        with _Solve(julia, callbacks, problem.unflatten_adjoint, z.clone(), start) as solve:
             offsets = _offsets(segments)
             solve.run(
                 julia.module.solve_adjoint,

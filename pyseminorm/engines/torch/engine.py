@@ -100,7 +100,7 @@ class TorchEngine:
             backward.integrals,
             stats,
         )
-        with torch.no_grad(), _ReportState(integrator, problem.unflatten):
+        with torch.no_grad(), _ReportState(integrator, problem.unflatten_adjoint):
             retcode = integrator.run()
         z = integrator.state
         if backward.measures_params:

@@ -1,0 +1,53 @@
+"""Engines for the tests, and a line at the end that says aloud what ran on Julia and what did not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pyseminorm.engines.julia import detect
+
+
+def _julia_or_reason():
+    found = detect.find_julia()
+    return (None, found.reason) if isinstance(found, detect.NoJulia) else (found, None)
+
+
+JULIA, NO_JULIA = _julia_or_reason()
+
+ENGINES = ["torch", pytest.param("julia", marks=pytest.mark.julia)]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    """Every engine in turn."""
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def _one_generator():
+    torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("julia") and JULIA is None:
+            item.add_marker(pytest.mark.skip(reason=f"no Julia: {NO_JULIA}"))
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    outcomes = {"ran": 0, "skipped": 0}
+    for kind in ("passed", "failed", "skipped"):
+        for report in terminalreporter.stats.get(kind, []):
+            if "julia" in getattr(report, "keywords", {}) and (kind == "skipped" or report.when == "call"):
+                outcomes["skipped" if kind == "skipped" else "ran"] += 1
+    if JULIA is None:
+        terminalreporter.write_line(f"JULIA: {outcomes['skipped']} Julia tests skipped, 0 ran: {NO_JULIA}")
+        return
+    from pyseminorm.engines.julia import runtime
+
+    versions = runtime.runtime().versions if runtime.running() else {}
+    named = ", ".join(f"{k} {v}" for k, v in versions.items())
+    terminalreporter.write_line(f"JULIA: {outcomes['ran']} Julia tests ran, {outcomes['skipped']} skipped ({named})")

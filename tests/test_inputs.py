@@ -1,0 +1,137 @@
+"""Bad input is refused by name, before the solve: func is called at most once, by the check."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from problems import MLP, batch
+
+import pyseminorm
+from pyseminorm import BackendUnavailableError, BacksolveAdjoint, HiddenParametersWarning, InvalidInputError
+
+Y0 = batch(2)
+T = [0.0, 1.0]
+
+
+class Counted:
+    def __init__(self, func=lambda t, y: -y):
+        self.func, self.calls = func, 0
+
+    def __call__(self, *args):
+        self.calls += 1
+        return self.func(*args)
+
+
+REFUSED = {
+    "a y0 that is no tensor": ({"y0": 1.0}, "y0 contains a float"),
+    "an integer y0": ({"y0": torch.ones(2, dtype=torch.int64)}, "int64"),
+    "an empty y0": ({"y0": torch.ones(0)}, "no elements"),
+    "a y0 without leaves": ({"y0": ()}, "y0 is empty"),
+    "leaves of two dtypes": ({"y0": (torch.ones(2), torch.ones(2).double())}, "different dtypes"),
+    "NaN in y0": ({"y0": torch.tensor([1.0, float("nan")])}, "y0 contains NaN"),
+    "one time": ({"t": [0.0]}, "at least 2 times"),
+    "a matrix of times": ({"t": torch.zeros(2, 2)}, "vector of at least 2"),
+    "NaN in t": ({"t": [0.0, float("nan")]}, "t contains NaN"),
+    "a repeated time": ({"t": [0.0, 1.0, 1.0]}, "repeats a time"),
+    "unsorted times": ({"t": [0.0, 2.0, 1.0]}, "not sorted"),
+    "times that are no numbers": ({"t": "now"}, "t is a str"),
+    "rtol = 0": ({"rtol": 0.0}, "rtol"),
+    "a negative atol": ({"atol": -1e-6}, "atol"),
+    "an unknown norm": ({"norm": "l2"}, "norm='l2'"),
+    "an unknown backend": ({"backend": "jax"}, "backend='jax'"),
+    "an unknown method": ({"method": "dopri8"}, "method='dopri8'"),
+    "a Julia method on the embedded engine": ({"method": "Vern9", "backend": "torch"}, 'backend="julia"'),
+    "an adjoint by name": ({"adjoint": "backsolve"}, "adjoint='backsolve'"),
+    "args that are no tuple": ({"args": torch.ones(2)}, "args is a Tensor"),
+    "max_steps = 0": ({"max_steps": 0}, "max_steps=0"),
+    "dt = 0": ({"dt": 0.0}, "dt=0.0"),
+    "params as one tensor": ({"params": torch.ones(2, requires_grad=True)}, "params is a tensor"),
+    "a func that is no function": ({"func": torch.ones(2)}, "func is a Tensor"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_before_any_call(case):
+    arguments, message = REFUSED[case]
+    func = Counted()
+    call = {"func": func, "y0": Y0, "t": T, **arguments}
+    with pytest.raises(InvalidInputError, match=message.replace("(", r"\(")):
+        pyseminorm.solve(call.pop("func"), call.pop("y0"), call.pop("t"), **call)
+    assert func.calls == 0
+
+
+RETURNS = {
+    "nothing": (lambda t, y: None, "returned None"),
+    "another shape": (lambda t, y: y[0], "returned shape"),
+    "another dtype": (lambda t, y: y.float(), "returned dtype"),
+    "another structure": (lambda t, y: (y, y), "returned a tuple"),
+    "a number": (lambda t, y: 1.0, "returned a float"),
+    "NaN": (lambda t, y: y * float("nan"), "non-finite values at the first time"),
+}
+
+
+@pytest.mark.parametrize("case", RETURNS)
+def test_func_that_returns_the_wrong_thing(engine, case):
+    wrong, message = RETURNS[case]
+    func = Counted(wrong)
+    with pytest.raises(InvalidInputError, match=message):
+        pyseminorm.solve(func, Y0, T, backend=engine)
+    assert func.calls == 1
+
+
+def test_an_output_on_another_device_is_refused():
+    with pytest.raises(InvalidInputError, match="on meta"):
+        pyseminorm.solve(lambda t, y: y.to("meta"), Y0, T, backend="torch")
+
+
+def test_unknown_adjoint_norm_and_tolerances_are_refused():
+    with pytest.raises(InvalidInputError, match="norm='l2'"):
+        BacksolveAdjoint(norm="l2")
+    with pytest.raises(InvalidInputError, match="rtol=0"):
+        BacksolveAdjoint(rtol=0.0)
+
+
+def test_a_norm_that_is_negative_or_no_scalar_is_refused(engine):
+    for norm in (lambda y: -1.0, lambda y: y):
+        with pytest.raises(InvalidInputError, match="the norm returned"):
+            pyseminorm.solve(lambda t, y: -y, Y0, T, norm=norm, backend=engine)
+
+
+def test_parameters_hidden_in_a_closure_are_named(engine):
+    net = torch.nn.Linear(2, 3).double()
+    with pytest.warns(HiddenParametersWarning, match=r"\(3, 2\).*\(3,\)|\(3,\).*\(3, 2\)"):
+        pyseminorm.solve(lambda t, y: net(y)[:, :2], Y0, T, backend=engine)
+
+
+def test_known_parameters_bring_no_warning(engine):
+    net = MLP(width=4)
+    scale = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    made = scale.exp()  # not a leaf: the graph behind a known tensor is nobody's business
+    pyseminorm.solve(net, Y0, T, backend=engine)
+    pyseminorm.solve(net.forward, Y0, T, backend=engine)
+    pyseminorm.solve(lambda t, y: made * y, Y0, T, params=[made], backend=engine)
+    pyseminorm.solve(lambda t, y, k: k * y, Y0, T, args=(made,), backend=engine)
+    with torch.no_grad():
+        pyseminorm.solve(lambda t, y: scale * y, Y0, T, backend=engine)
+
+
+def test_times_may_come_in_any_form(engine):
+    for t in ([0, 1], (0.0, 1.0), np.array([0.0, 1.0]), torch.tensor([0, 1]), torch.tensor([0.0, 1.0])):
+        assert pyseminorm.solve(lambda t, y: -y, Y0, t, backend=engine).ys.shape == (2, 2, 2)
+
+
+def test_julia_refuses_what_it_cannot_alias():
+    with pytest.raises(BackendUnavailableError, match="float16.*torch"):
+        pyseminorm.solve(lambda t, y: -y, torch.ones(2).half(), T, backend="julia")
+
+
+def test_auto_says_once_which_engine_and_why(caplog):
+    from pyseminorm.engines import select
+
+    select._told.clear()
+    with caplog.at_level(logging.INFO, logger="pyseminorm"):
+        for _ in range(2):
+            pyseminorm.solve(lambda t, y: -y, torch.ones(2).half(), T, rtol=1e-2, atol=1e-2)
+    lines = [r.message for r in caplog.records if r.name == "pyseminorm"]
+    assert len(lines) == 1 and "torch" in lines[0] and "float16" in lines[0]

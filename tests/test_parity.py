@@ -1,0 +1,51 @@
+"""The embedded engine against recorded results of the real Julia engine, everywhere; and against it live, where it is."""
+
+import json
+from pathlib import Path
+
+import pytest
+from parity_cases import cases, run
+from thresholds import PARITY_FLOAT32_STEPS, PARITY_FLOAT32_VALUES, PARITY_TIMES, PARITY_VALUES
+
+RECORDED = json.loads((Path(__file__).parent / "data" / "julia_reference.json").read_text())
+CASES = cases()
+
+
+def _compare(torch_run: dict, julia_run: dict, settings: dict) -> None:
+    single = settings.get("dtype") == "float32"
+    # OrdinaryDiffEq evaluates f(t0, y0) twice in an adaptive solve that chooses its first step: initdt, then FSAL start.
+    adaptive = settings["method"] not in ("euler", "midpoint", "rk4")
+    for name in ("forward", "backward"):
+        ours, theirs = torch_run[name], julia_run[name]
+        chooses = adaptive and not (name == "forward" and settings.get("dt"))
+        if single:
+            attempts = [r["naccept"] + r["nreject"] for r in (ours, theirs)]
+            assert abs(attempts[0] - attempts[1]) <= max(PARITY_FLOAT32_STEPS * attempts[1], 0)
+            continue
+        assert (ours["naccept"], ours["nreject"]) == (theirs["naccept"], theirs["nreject"]), name
+        assert ours["nf"] == theirs["nf"] - chooses, name
+        assert ours["times"] == pytest.approx(theirs["times"], rel=PARITY_TIMES, abs=1e-12), name
+    tolerance = PARITY_FLOAT32_VALUES if single else PARITY_VALUES
+    for name in ("y_end", "grad_y0", "grad_params"):
+        size = max(abs(x) for x in julia_run[name])
+        assert torch_run[name] == pytest.approx(julia_run[name], rel=tolerance, abs=tolerance * size), name
+
+
+def test_every_case_is_recorded():
+    assert set(RECORDED["cases"]) == set(CASES), "run tests/record_julia.py on a real Julia"
+    assert {"julia", "OrdinaryDiffEqTsit5"} <= set(RECORDED["versions"])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_embedded_engine_takes_julias_recorded_steps(name):
+    _compare(run(CASES[name], "torch"), RECORDED["cases"][name], CASES[name])
+
+
+@pytest.mark.julia
+@pytest.mark.parametrize("name", CASES)
+def test_julia_still_takes_its_recorded_steps(name):
+    live, recorded = run(CASES[name], "julia"), RECORDED["cases"][name]
+    for part in ("forward", "backward"):
+        assert {k: live[part][k] for k in ("nf", "naccept", "nreject")} == {
+            k: recorded[part][k] for k in ("nf", "naccept", "nreject")
+        }

@@ -1,0 +1,17 @@
+"""Every tolerance that a gradient is held to, in one place."""
+
+TIGHT = {"rtol": 1e-11, "atol": 1e-11}  # of the solves that gradients are checked on
+GRADCHECK = {"eps": 1e-5, "atol": 1e-5, "rtol": 1e-5}
+INNER_AUTOGRAD = {"eps": 1e-5, "atol": 1e-5, "rtol": 1e-5}
+
+# At default tolerances (rtol 1e-3, atol 1e-6) against a 1e-11 reference, relative.
+DEFAULT_VALUES = 5e-3
+DEFAULT_GRADIENTS = 2e-2
+
+# The engines against each other (design: equal counts, accepted times to 1e-8).
+PARITY_TIMES = 1e-8
+PARITY_VALUES = 1e-8
+PARITY_FLOAT32_STEPS = 0.02
+PARITY_FLOAT32_VALUES = 1e-4
+
+SCALED_LOSS_GRADIENTS = 1e-10
