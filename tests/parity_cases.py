@@ -17,14 +17,18 @@ PROBLEMS = {
 }
 ADAPTIVE = ("tsit5", "dopri5", "bosh3", "vern7")
 FIXED = ("euler", "midpoint", "rk4")
-NORMS = ("seminorm", "seminorm_joint", "rms", "torchdiffeq", "torchdiffeq_seminorm")
 
 
 def cases() -> dict[str, dict]:
-    """Name -> settings of every case; the names are the keys of the recorded data."""
+    """Name -> settings of every case; the names are the keys of the recorded data.
+
+    The tolerances leave every step's error estimate well above rounding. Where they do not (a sliver of a step before an
+    output, a first step of 1e-6), the estimate is rounding noise, it differs between two BLAS libraries too, and the
+    step sizes follow it: such steps say nothing about the engines.
+    """
     found = {}
 
-    def add(problem, method, adjoint="backsolve", norm="seminorm", rtol=1e-5, atol=1e-7, **more):
+    def add(problem, method, adjoint="backsolve", norm="seminorm", rtol=1e-3, atol=1e-6, **more):
         settings = {"problem": problem, "method": method, "adjoint": adjoint, "norm": norm, "rtol": rtol, "atol": atol}
         settings.update(more)
         name = " ".join(str(v) for v in settings.values())
@@ -32,17 +36,22 @@ def cases() -> dict[str, dict]:
 
     for problem in PROBLEMS:
         for method in ADAPTIVE:
-            add(problem, method)
-            add(problem, method, adjoint="interpolating")
-        for norm in NORMS:
-            add(problem, "tsit5", norm=norm, rtol=1e-3, atol=1e-6)
-        add(problem, "tsit5", rtol=1e-3, atol=1e-6, dtype="float32")
+            loose = {"rtol": 1e-2, "atol": 1e-3, "outputs": 2} if method == "vern7" else {}  # order 7: tiny estimates
+            add(problem, method, **loose)
+            add(problem, method, adjoint="interpolating", **loose)
+        add(problem, "tsit5", norm="seminorm_joint")
+        for norm in ("rms", "torchdiffeq", "torchdiffeq_seminorm"):
+            # mu starts at 0, so atol alone is its scale, and a small one makes the first steps tiny.
+            add(problem, "tsit5", norm=norm, rtol=1e-3, atol=1e-2)
+        end = {"linear": 30.0, "oscillating": 2.0}.get(problem, 8.0)
+        add(problem, "tsit5", outputs=2, end=end, dtype="float32")
         add(problem, "tsit5", direction="decreasing")
+        if problem != "mlp64":
+            add(problem, "tsit5", rtol=1e-5, atol=1e-7)
     for method in FIXED:
         add("lotka_volterra", method, dt=0.03)
         add("pendulum", method, dt=None)
-    add("lotka_volterra", "tsit5", rtol=1e-9, atol=1e-9, dt=0.5)  # a first step that is rejected
-    add("pendulum", "dopri5", rtol=1e-10, atol=1e-10)
+    add("lotka_volterra", "tsit5", dt=0.5)  # a first step that is rejected
     return found
 
 
@@ -51,9 +60,10 @@ def run(settings: dict, backend: str) -> dict:
     make, initial, end = PROBLEMS[settings["problem"]]
     dtype = getattr(torch, settings.get("dtype", "float64"))
     field, y0 = make(dtype=dtype), initial(dtype).requires_grad_()
-    times = torch.linspace(0, end, 6, dtype=torch.float64)
+    # From 0.3: at 0 the oscillating field vanishes, and a first step of 1e-6 follows.
+    times = torch.linspace(0.3, settings.get("end", end), settings.get("outputs", 4), dtype=torch.float64)
     if settings.get("direction") == "decreasing":
-        times = times.flip(0) / 2
+        times = times.flip(0)
     adjoint = {"backsolve": BacksolveAdjoint, "interpolating": InterpolatingAdjoint}[settings["adjoint"]]
     solution = pyseminorm.solve(
         field, y0, times, method=settings["method"], rtol=settings["rtol"], atol=settings["atol"],

@@ -14,6 +14,7 @@ solve(adjoint_problem, Tsit5(); internalnorm = norm)
 """
 module PySeminorm
 
+using DiffEqBase: DEVerbosity
 using FunctionWrappers: FunctionWrapper
 using OrdinaryDiffEqCore: OrdinaryDiffEqCore
 using OrdinaryDiffEqLowOrderRK: BS3, DP5, Euler, Midpoint, RK4
@@ -22,6 +23,7 @@ using OrdinaryDiffEqVerner: Vern7
 using PrecompileTools: @compile_workload, @setup_workload
 using SciMLBase: SciMLBase, CallbackSet, DiscreteCallback, FullSpecialize, ODEProblem, ReturnCode, init, solve!
 using SciMLBase: derivative_discontinuity!
+using SciMLLogging: SciMLLogging
 
 export Seminorm
 

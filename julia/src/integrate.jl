@@ -1,3 +1,6 @@
+# Failures come back as return codes; Python makes the messages.
+const SILENT = DEVerbosity(SciMLLogging.None())
+
 """
     Control
 
@@ -41,7 +44,7 @@ function integrate(
     options = (;
         abstol = T(control.atol), reltol = T(control.rtol), internalnorm = control.norm, adaptive, tstops,
         callback = CallbackSet(callback(tracker)), save_everystep = dense, save_start = dense, dense,
-        calck, maxiters = control.max_steps, verbose = false,
+        calck, maxiters = control.max_steps, verbose = SILENT,
     )
     integrator = nothing
     try
