@@ -22,9 +22,9 @@ FIXED = ("euler", "midpoint", "rk4")
 def cases() -> dict[str, dict]:
     """Name -> settings of every case; the names are the keys of the recorded data.
 
-    The tolerances leave every step's error estimate well above rounding. Where they do not (a sliver of a step before an
-    output, a first step of 1e-6), the estimate is rounding noise, it differs between two BLAS libraries too, and the
-    step sizes follow it: such steps say nothing about the engines.
+    The tolerances leave every step's error estimate well above rounding. Where they do not (a sliver of a step before
+    an output, a first step of 1e-6), the estimate is rounding noise, it differs between two BLAS libraries too, and
+    the step sizes follow it: such steps say nothing about the engines.
     """
     found = {}
 
@@ -66,8 +66,15 @@ def run(settings: dict, backend: str) -> dict:
         times = times.flip(0)
     adjoint = {"backsolve": BacksolveAdjoint, "interpolating": InterpolatingAdjoint}[settings["adjoint"]]
     solution = pyseminorm.solve(
-        field, y0, times, method=settings["method"], rtol=settings["rtol"], atol=settings["atol"],
-        dt=settings.get("dt"), adjoint=adjoint(norm=settings["norm"]), backend=backend,
+        field,
+        y0,
+        times,
+        method=settings["method"],
+        rtol=settings["rtol"],
+        atol=settings["atol"],
+        dt=settings.get("dt"),
+        adjoint=adjoint(norm=settings["norm"]),
+        backend=backend,
     )
     (solution.ys * cotangents(*solution.ys.shape, dtype=dtype)).sum().backward()
     params = torch.cat([p.grad.reshape(-1) for p in field.parameters()])
@@ -75,7 +82,10 @@ def run(settings: dict, backend: str) -> dict:
     return {
         "forward": {"nf": forward.nf, "naccept": forward.naccept, "nreject": forward.nreject, "times": forward.times},
         "backward": {
-            "nf": backward.nvjp, "naccept": backward.naccept, "nreject": backward.nreject, "times": backward.times,
+            "nf": backward.nvjp,
+            "naccept": backward.naccept,
+            "nreject": backward.nreject,
+            "times": backward.times,
         },
         "y_end": solution.ys[-1].detach().reshape(-1)[:8].tolist(),
         "grad_y0": y0.grad.reshape(-1)[:8].tolist(),

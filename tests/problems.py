@@ -1,4 +1,4 @@
-"""The problems that the tests solve: analytic ones and small networks, with weights from formulas, not from a generator."""
+"""The problems that the tests solve: analytic ones and small networks, with weights from formulas."""
 
 from __future__ import annotations
 

@@ -191,7 +191,9 @@ def test_solves_nest(engine):
 
     def inner(t, y):
         with torch.no_grad():
-            end = pyseminorm.solve(lambda s, x: -x, torch.ones(1, dtype=torch.float64), [0.0, 1.0], backend=engine).ys[-1]
+            end = pyseminorm.solve(lambda s, x: -x, torch.ones(1, dtype=torch.float64), [0.0, 1.0], backend=engine).ys[
+                -1
+            ]
         return -y * end
 
     y = pyseminorm.solve(inner, torch.ones(2, dtype=torch.float64), [0.0, 1.0], backend=engine).ys[-1]

@@ -101,7 +101,12 @@ def test_throw_false_hands_back_what_was_reached(engine):
 def test_a_failing_backward_solve_raises_ours(engine, adjoint):
     field = LotkaVolterra()
     ys = pyseminorm.solve(
-        field, torch.ones(2, dtype=torch.float64), [0.0, 3.0], backend=engine, max_steps=60, rtol=1e-4,
+        field,
+        torch.ones(2, dtype=torch.float64),
+        [0.0, 3.0],
+        backend=engine,
+        max_steps=60,
+        rtol=1e-4,
         adjoint=adjoint(rtol=1e-12, atol=1e-12),
     ).ys
     with pytest.raises(SolveError, match="the backward solve stopped") as info:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from problems import ContinuousFlow, Hamiltonian, Linear, LotkaVolterra, MLP, batch, cotangents, relative
+from problems import MLP, ContinuousFlow, Hamiltonian, Linear, LotkaVolterra, batch, cotangents, relative
 from thresholds import DEFAULT_GRADIENTS, DEFAULT_VALUES, GRADCHECK, INNER_AUTOGRAD, TIGHT
 
 import pyseminorm
@@ -53,8 +53,14 @@ def test_gradcheck_with_every_adaptive_method(engine, adjoint, method):
 
     def loss(y0, w):
         solution = pyseminorm.solve(
-            lambda t, y: torch.tanh(y @ w.T) * torch.cos(t), y0, t,
-            params=[w], method=method, adjoint=adjoint(), backend=engine, **tolerance,
+            lambda t, y: torch.tanh(y @ w.T) * torch.cos(t),
+            y0,
+            t,
+            params=[w],
+            method=method,
+            adjoint=adjoint(),
+            backend=engine,
+            **tolerance,
         )
         return (solution.ys * weights).sum()
 
@@ -129,11 +135,13 @@ def test_continuous_normalising_flow(engine, adjoint):
     assert torch.autograd.gradcheck(loss, (z0, *field.parameters()), **INNER_AUTOGRAD)
     # The divergence integral is the log-determinant of the flow's Jacobian.
     with torch.no_grad():
-        _, logp = pyseminorm.solve(field, (z0.detach(), torch.zeros(2, dtype=torch.float64)), t, backend=engine, **TIGHT).ys
+        _, logp = pyseminorm.solve(
+            field, (z0.detach(), torch.zeros(2, dtype=torch.float64)), t, backend=engine, **TIGHT
+        ).ys
     jacobian = torch.autograd.functional.jacobian(
-        lambda z: pyseminorm.solve(
-            field, (z[None], z.new_zeros(1)), t, backend=engine, adjoint=adjoint(), **TIGHT
-        ).ys[0][-1][0],
+        lambda z: pyseminorm.solve(field, (z[None], z.new_zeros(1)), t, backend=engine, adjoint=adjoint(), **TIGHT).ys[
+            0
+        ][-1][0],
         z0[0].detach(),
     )
     assert abs(torch.linalg.slogdet(jacobian).logabsdet.item() + logp[-1][0].item()) < 1e-8
@@ -191,13 +199,25 @@ def test_unused_parameters_get_zero_gradient(engine):
 
 def test_all_norms_converge_to_the_same_gradient(engine):
     reference = None
-    norms = ["seminorm", "seminorm_joint", "rms", "torchdiffeq", "torchdiffeq_seminorm", lambda s: s.adjoint.abs().max()]
+    norms = [
+        "seminorm",
+        "seminorm_joint",
+        "rms",
+        "torchdiffeq",
+        "torchdiffeq_seminorm",
+        lambda s: s.adjoint.abs().max(),
+    ]
     for norm in norms:
         for adjoint in ADJOINTS:
             field, y0 = LotkaVolterra(), torch.tensor([1.0, 1.0], dtype=torch.float64, requires_grad=True)
             ys = pyseminorm.solve(
-                field, y0, torch.linspace(0, 2, 4, dtype=torch.float64), adjoint=adjoint(norm=norm), backend=engine,
-                rtol=1e-9, atol=1e-9,
+                field,
+                y0,
+                torch.linspace(0, 2, 4, dtype=torch.float64),
+                adjoint=adjoint(norm=norm),
+                backend=engine,
+                rtol=1e-9,
+                atol=1e-9,
             ).ys
             (ys * cotangents(4, 2)).sum().backward()
             found = torch.cat([y0.grad, field.rates.grad])

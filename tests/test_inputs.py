@@ -122,7 +122,7 @@ def test_times_may_come_in_any_form(engine):
 
 
 def test_julia_refuses_what_it_cannot_alias():
-    with pytest.raises(BackendUnavailableError, match="float16.*torch"):
+    with pytest.raises(BackendUnavailableError, match=r"float16.*torch"):
         pyseminorm.solve(lambda t, y: -y, torch.ones(2).half(), T, backend="julia")
 
 

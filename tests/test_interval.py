@@ -28,7 +28,15 @@ def test_never_outside_the_interval(engine, dtype, a, b, method):
     dt = (b - a) / 7 if method in ("rk4", "midpoint") else None
     for adjoint in (BacksolveAdjoint(), InterpolatingAdjoint()):
         ys = pyseminorm.solve(
-            func, y0, t, method=method, dt=abs(dt) if dt else None, adjoint=adjoint, backend=engine, rtol=1e-2, atol=1e-3
+            func,
+            y0,
+            t,
+            method=method,
+            dt=abs(dt) if dt else None,
+            adjoint=adjoint,
+            backend=engine,
+            rtol=1e-2,
+            atol=1e-3,
         ).ys
         ys.sum().backward()
 

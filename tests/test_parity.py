@@ -1,4 +1,4 @@
-"""The embedded engine against recorded results of the real Julia engine, everywhere; and against it live, where it is."""
+"""The embedded engine against recorded results of the real Julia engine, everywhere; the live one, where it is."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ CASES = cases()
 
 def _compare(torch_run: dict, julia_run: dict, settings: dict) -> None:
     single = settings.get("dtype") == "float32"
-    # OrdinaryDiffEq evaluates f(t0, y0) twice in an adaptive solve that chooses its first step: initdt, then FSAL start.
+    # OrdinaryDiffEq evaluates f(t0, y0) twice in an adaptive solve that chooses its first step (initdt, FSAL start).
     adaptive = settings["method"] not in ("euler", "midpoint", "rk4")
     for name in ("forward", "backward"):
         ours, theirs = torch_run[name], julia_run[name]

@@ -13,7 +13,7 @@ from .. import BacksolveAdjoint, Solution, solve
 
 
 def backward_difference_spline(series: Tensor) -> Tensor:
-    """Coefficients (times - 1, 3, samples, channels) of dX/dt on unit intervals, from ``series`` (samples, channels, times).
+    """Coefficients (times - 1, 3, samples, channels) of dX/dt, for ``series`` (samples, channels, times) one apart.
 
     On interval i, with s = t - i: dX/dt = c[i, 0] + 2 s c[i, 1] + 3 s^2 c[i, 2].
     """
@@ -38,9 +38,13 @@ class NeuralCDE(nn.Module):
         self.settings = {"adjoint": adjoint, "backend": backend, "method": method, "rtol": rtol, "atol": atol}
         self.initial = nn.Linear(channels, hidden)
         self.field = nn.Sequential(
-            nn.Linear(hidden, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, hidden * channels),
+            nn.Linear(hidden, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, hidden * channels),
             nn.Tanh(),
-        )  # fmt: skip
+        )
         self.readout = nn.Linear(hidden, classes)
 
     def vector_field(self, t: Tensor, z: Tensor, spline: Tensor) -> Tensor:
