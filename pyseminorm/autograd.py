@@ -210,7 +210,7 @@ def refuse_transforms(tensors: Sequence[Tensor]) -> None:
 def _largest_rms(grad: Tensor) -> float:
     """The largest root mean square of an output's cotangent; the backward solve sees the cotangents divided by it."""
     sizes = torch.linalg.vector_norm(grad, dim=1, dtype=torch.float64) / grad.shape[1] ** 0.5
-    return sizes.max().item()
+    return float(sizes.max())
 
 
 def _failure(what: str, result: ForwardResult | AdjointResult, end: float) -> str:

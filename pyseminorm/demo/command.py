@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ def run(*, dataset: str, backend: str, epochs: int, seed: int, plot: Path) -> di
     """Train with each norm, print the table, save the plot; gives the records."""
     console = Console()
     train, test, classes = load(dataset)
-    records = {}
+    records: dict[str, Record] = {}
     with Progress(
         TextColumn("{task.description:<24}"), BarColumn(), TextColumn("{task.completed}/{task.total} epochs"),
         TimeElapsedColumn(), console=console,
@@ -62,7 +63,7 @@ def run(*, dataset: str, backend: str, epochs: int, seed: int, plot: Path) -> di
                     f"field, a state of {state:,}, {METHOD}, rtol {RTOL:g}, atol {ATOL:g}"
                 )
             task = progress.add_task(f'norm "{norm}"', total=epochs)
-            records[norm] = _train(model, train, test, epochs, lambda task=task: progress.advance(task))
+            records[norm] = _train(model, train, test, epochs, functools.partial(progress.advance, task))
     console.print(_table(records))
     _plot(records, dataset, plot)
     console.print(f"Plot of the evaluations per epoch: {plot}")

@@ -6,6 +6,8 @@ NeurIPS 2020; the path is the cubic Hermite spline with backward differences of 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -35,7 +37,13 @@ class NeuralCDE(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.channels, self.hidden = channels, hidden
-        self.settings = {"adjoint": adjoint, "backend": backend, "method": method, "rtol": rtol, "atol": atol}
+        self.settings: dict[str, Any] = {
+            "adjoint": adjoint,
+            "backend": backend,
+            "method": method,
+            "rtol": rtol,
+            "atol": atol,
+        }
         self.initial = nn.Linear(channels, hidden)
         self.field = nn.Sequential(
             nn.Linear(hidden, width),
@@ -66,4 +74,5 @@ class NeuralCDE(nn.Module):
             params=self.field.parameters(),
             **self.settings,
         )
-        return self.readout(self.solution.ys[-1])
+        logits: Tensor = self.readout(self.solution.ys[-1])
+        return logits

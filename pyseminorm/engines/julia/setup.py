@@ -45,7 +45,8 @@ println("{_MARK}versions julia ", VERSION, " PythonCall ", pkgversion(PythonCall
 def julia_package() -> Path:
     """The folder of the Julia package PySeminorm: inside an installed wheel, or beside the Python one in a checkout."""
     described = json.loads(_PACKAGE_JSON.read_text())
-    return (_PACKAGE_JSON.parent / described["packages"]["PySeminorm"]["path"]).resolve()
+    path: str = described["packages"]["PySeminorm"]["path"]
+    return (_PACKAGE_JSON.parent / path).resolve()
 
 
 def _needed() -> list[str]:

@@ -1,0 +1,48 @@
+using PySeminorm
+using PySeminorm: Seminorm, VectorField, algorithm
+using OrdinaryDiffEqTsit5: Tsit5
+using SciMLBase: ODEProblem, solve
+using Test
+
+@testset "Seminorm" begin
+    norm = Seminorm([1:2, 3:4], 7)
+    @test isbits(norm)
+    u = [3.0, 4.0, 0.0, 2.0, 1.0e9, 1.0e9, 1.0e9]
+    @test norm(u, 0.0) ≈ sqrt(12.5)
+    @test norm(-2.5, 0.0) == 2.5
+    @test norm(Float32.(u), 0.0) isa Float32
+    @test norm([3.0, 3.0], 0.0) == 3.0                     # another length: plain rms
+    @test norm([NaN, 1, 1, 1, 1, 1, 1], 0.0) == Inf
+    @test norm([1.0, 1, 1, 1, NaN, 1, 1], 0.0) == 1.0      # what is not measured is not looked at
+end
+
+@testset "a plain internalnorm" begin
+    # The third component is a plain integral of a fast oscillation: the seminorm does not follow it.
+    f!(du, u, p, t) = (du[1] = u[2]; du[2] = -u[1]; du[3] = sin(500t); nothing)
+    problem = ODEProblem(f!, [1.0, 0.0, 0.0], (0.0, 5.0))
+    whole = solve(problem, Tsit5())
+    semi = solve(problem, Tsit5(); internalnorm = Seminorm([1:2], 3))
+    @test semi.stats.naccept < whole.stats.naccept / 5
+    @test semi.u[end][1:2] ≈ [cos(5.0), -sin(5.0)] rtol = 1.0e-2
+end
+
+@testset "VectorField" begin
+    times = Float64[]
+    field = VectorField{Float64}((du, u, t) -> (push!(times, t); du .= u; nothing), 1.0, 0.0)
+    field(zeros(1), ones(1), nothing, 1.0 + eps())
+    field(zeros(1), ones(1), nothing, -eps())
+    @test times == [1.0, 0.0] && field.calls[] == 2
+    other = VectorField{Float64}((du, u, t) -> nothing, 0.0, 1.0)
+    @test typeof(other) === typeof(field)                  # one type for every model
+end
+
+@testset "algorithms" begin
+    @test algorithm("tsit5")[2] && !algorithm("rk4")[2]
+    @test algorithm("Vern9")[2] && !algorithm("Euler")[2]
+    @test_throws PySeminorm.UnknownAlgorithm algorithm("NoSuchMethod")
+end
+
+@testset "hygiene" begin
+    @test isempty(Test.detect_ambiguities(PySeminorm))
+    @test isempty(Test.detect_unbound_args(PySeminorm))
+end

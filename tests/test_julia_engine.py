@@ -1,0 +1,188 @@
+"""What only the Julia engine has: threads, processes, other algorithms, memory, and its own test suite."""
+
+import gc
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from problems import MLP, LotkaVolterra, batch
+
+import pyseminorm
+from pyseminorm import BackendUnavailableError, InvalidInputError, WrongThreadError
+
+pytestmark = pytest.mark.julia
+T = torch.linspace(0, 1, 4, dtype=torch.float64)
+
+
+def _on_a_thread(work):
+    caught = []
+
+    def run():
+        try:
+            work()
+        except BaseException as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return caught
+
+
+def test_other_threads_are_refused_by_name_with_the_cure():
+    y0 = batch(2).requires_grad_()
+    s = pyseminorm.solve(lambda t, y: -y, y0, T, backend="julia", dense=True)
+    for work in (
+        lambda: pyseminorm.solve(lambda t, y: -y, y0, T, backend="julia"),
+        lambda: s.ys.sum().backward(),
+        lambda: s.interpolate(0.5),
+    ):
+        (error,) = _on_a_thread(work)
+        assert isinstance(error, WrongThreadError) and "set_multithreading_enabled(False)" in str(error)
+    s.ys.sum().backward()  # and here it works
+    assert y0.grad is not None
+
+
+def test_a_forked_child_is_refused_by_name():
+    pyseminorm.solve(lambda t, y: -y, batch(2), T, backend="julia")
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover
+        try:
+            pyseminorm.solve(lambda t, y: -y, batch(2), T, backend="julia")
+            answer = b"solved"
+        except WrongThreadError as error:
+            answer = str(error).encode()
+        os.write(write, answer)
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        assert b"spawn" in pipe.read()
+    os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("method", ["Tsit5", "Vern9", "BS5", "OwrenZen3", "Heun", "RKO65"])
+def test_any_loaded_explicit_algorithm_by_its_own_name(method):
+    y0 = batch(2).requires_grad_()
+    solution = pyseminorm.solve(lambda t, y: -y, y0, T, method=method, backend="julia", rtol=1e-7, atol=1e-9)
+    solution.ys[-1].sum().backward()
+    assert torch.allclose(y0.grad, torch.full_like(y0, 0.36787944), rtol=1e-5)
+
+
+def test_fixed_step_algorithms_run_without_adaptivity():
+    steps = pyseminorm.solve(lambda t, y: -y, batch(2), T, method="Euler", dt=0.1, backend="julia").stats.forward.times
+    assert len(steps) == 11
+    named = pyseminorm.solve(lambda t, y: -y, batch(2), T, method="Tsit5", backend="julia")
+    ours = pyseminorm.solve(lambda t, y: -y, batch(2), T, method="tsit5", backend="julia")
+    assert torch.equal(named.ys, ours.ys)
+
+
+def test_unknown_and_implicit_algorithms_are_refused_by_name():
+    with pytest.raises(InvalidInputError, match=r'"Rodas5P".*Add the sub-package'):
+        pyseminorm.solve(lambda t, y: -y, batch(2), T, method="Rodas5P", backend="julia")
+    with pytest.raises(BackendUnavailableError, match="float16"):
+        pyseminorm.solve(lambda t, y: -y, batch(2).half(), T, method="Vern9")
+
+
+def test_a_second_model_compiles_nothing():
+    from pyseminorm.engines.julia.runtime import runtime
+
+    def train(field, rows):
+        ys = pyseminorm.solve(field, batch(rows), T, backend="julia").ys
+        ys.sum().backward()
+
+    train(MLP(width=8), 3)
+    runtime()
+    import juliacall
+
+    juliacall.Main.seval("Base.cumulative_compile_timing(true)")
+    before = juliacall.Main.seval("Base.cumulative_compile_time_ns()[1]")
+    train(LotkaVolterra(), 5)
+    after = juliacall.Main.seval("Base.cumulative_compile_time_ns()[1]")
+    juliacall.Main.seval("Base.cumulative_compile_timing(false)")
+    assert after - before < 50_000_000, f"{(after - before) / 1e9:.2f} s of compilation for a second model"
+
+
+@pytest.mark.slow
+def test_memory_stays_flat():
+    """A few hundred solves, with both passes: what stays is no more than a few MiB."""
+    import resource
+
+    field = MLP(width=16)
+
+    def step():
+        pyseminorm.solve(
+            field, batch(64), T, backend="julia", adjoint=pyseminorm.InterpolatingAdjoint()
+        ).ys.sum().backward()
+
+    def held():
+        gc.collect()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    for _ in range(100):
+        step()
+    before = held()
+    for _ in range(300):
+        step()
+    assert held() - before < 50
+
+
+@pytest.mark.slow
+def test_the_versions_of_juliacall_and_pythoncall_are_compared():
+    code = """
+        import juliacall
+        juliacall.__version__ = "0.0.1"
+        import torch, pyseminorm
+        try:
+            pyseminorm.solve(lambda t, y: -y, torch.ones(2), [0.0, 1.0], backend="julia")
+        except pyseminorm.BackendUnavailableError as error:
+            print(error)
+    """
+    from conftest import JULIA
+
+    environment = {
+        **os.environ,
+        "PYTHON_JULIACALL_EXE": JULIA.config.exe,
+        "PYTHON_JULIACALL_PROJECT": JULIA.config.project,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=environment, check=True
+    )
+    assert "must have the same version" in done.stdout and "pip install juliacall==" in done.stdout
+
+
+@pytest.mark.slow
+def test_ctrl_c_interrupts_a_solve_and_leaves_the_session_usable():
+    code = """
+        import os, signal, threading, time, torch, pyseminorm
+        pyseminorm.solve(lambda t, y: -y, torch.ones(2), [0.0, 1.0], backend="julia")
+        threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+
+        def slow(t, y):
+            time.sleep(0.01)
+            return -y
+
+        try:
+            pyseminorm.solve(slow, torch.ones(2), [0.0, 1000.0], backend="julia")
+            print("finished")
+        except KeyboardInterrupt as error:
+            print("interrupted at", error.last_good_state.t > 0)
+        print(pyseminorm.solve(lambda t, y: -y, torch.ones(2), [0.0, 1.0], backend="julia").retcode.name)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split("\n")[:2] == ["interrupted at True", "Success"], done.stderr
+
+
+@pytest.mark.slow
+def test_pyseminorms_own_julia_tests():
+    from conftest import JULIA
+
+    tests = Path(__file__).parents[1] / "julia" / "test" / "runtests.jl"
+    command = [JULIA.config.exe, "--startup-file=no", f"--project={JULIA.config.project}", str(tests)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
