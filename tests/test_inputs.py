@@ -29,6 +29,7 @@ REFUSED = {
     "an empty y0": ({"y0": torch.ones(0)}, "no elements"),
     "a y0 without leaves": ({"y0": ()}, "y0 is empty"),
     "leaves of two dtypes": ({"y0": (torch.ones(2), torch.ones(2).double())}, "different dtypes"),
+    "leaves on two devices": ({"y0": (torch.ones(2), torch.ones(2, device="meta"))}, "different devices"),
     "NaN in y0": ({"y0": torch.tensor([1.0, float("nan")])}, "y0 contains NaN"),
     "one time": ({"t": [0.0]}, "at least 2 times"),
     "a matrix of times": ({"t": torch.zeros(2, 2)}, "vector of at least 2"),
