@@ -180,3 +180,33 @@ def test_the_command_line(fake_julia):
     assert refused.exit_code == 2 and "--project" in refused.output
     failed = runner.invoke(app, ["setup", "--julia", "/nowhere", "--project", str(fake_julia[1])])
     assert failed.exit_code == 1 and "no such executable" in failed.output
+
+
+@pytest.mark.julia
+@pytest.mark.slow
+def test_a_juliacall_of_the_users_own_without_pyseminorm_leaves_auto_on_torch(tmp_path):
+    from conftest import JULIA
+
+    project = tmp_path / "project"
+    project.mkdir()
+    # The configured project's own packages, less PySeminorm: PythonCall is all that juliacall needs.
+    manifest = (Path(JULIA.config.project) / "Manifest.toml").read_text()
+    listed = (Path(JULIA.config.project) / "Project.toml").read_text().splitlines()
+    (project / "Manifest.toml").write_text(manifest)
+    (project / "Project.toml").write_text("\n".join(line for line in listed if "PySeminorm" not in line) + "\n")
+    code = """
+        import juliacall, torch, pyseminorm
+        solution = pyseminorm.solve(lambda t, y: -y, torch.ones(2), [0.0, 1.0])
+        print(solution.backend)
+    """
+    import os
+
+    environment = {
+        **os.environ,
+        "PYTHON_JULIACALL_EXE": JULIA.config.exe,
+        "PYTHON_JULIACALL_PROJECT": str(project),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=environment
+    )
+    assert done.stdout.strip() == "torch", done.stderr

@@ -35,7 +35,7 @@ class NoJulia:
 def find_julia() -> Julia | NoJulia:
     """The Julia that the engine would start: a running one, a configured one, or one that juliapkg has resolved."""
     if "juliacall" in sys.modules:
-        return Julia("juliacall is loaded already", None)
+        return _loaded(sys.modules["juliacall"])
     configured = configured_julia()
     if configured is not None:
         config, where = configured
@@ -44,6 +44,15 @@ def find_julia() -> Julia | NoJulia:
     if exe and project:
         return _checked(JuliaConfig(exe, project), f"Julia {exe} from PYTHON_JULIACALL_EXE and _PROJECT")
     return _resolved_by_juliapkg()
+
+
+def _loaded(juliacall: Any) -> Julia | NoJulia:
+    """A Julia that is running already, started by us or by the user's own import of juliacall."""
+    from . import runtime
+
+    if not runtime.running() and juliacall.Main.seval('Base.find_package("PySeminorm") === nothing'):
+        return NoJulia("juliacall is loaded already, with a Julia project that does not have PySeminorm")
+    return Julia("juliacall is loaded already", None)
 
 
 def _checked(config: JuliaConfig, source: str) -> Julia | NoJulia:
