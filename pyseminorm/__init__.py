@@ -1,6 +1,6 @@
 """Neural differential equations in PyTorch, with adjoints whose step-size control measures only what matters."""
 
-from .adjoints import BacksolveAdjoint, InterpolatingAdjoint
+from .adjoints import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
 from .errors import (
     BackendUnavailableError,
     HiddenParametersWarning,
@@ -23,6 +23,7 @@ __all__ = [
     "AdjointState",
     "BackendUnavailableError",
     "BacksolveAdjoint",
+    "GaussAdjoint",
     "HiddenParametersWarning",
     "InterpolatingAdjoint",
     "InvalidInputError",

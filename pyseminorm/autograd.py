@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .adjoints import Adjoint, InterpolatingAdjoint
+from .adjoints import Adjoint
 from .engines.interface import (
     ADAPTIVE_METHODS,
     AdjointProblem,
@@ -50,7 +50,7 @@ class Run:
     rows: int = 0  # reached rows of ys
 
     def forward(self, y0: Tensor, *, recording: bool) -> Tensor:
-        keep_dense = self.keep_dense or (recording and isinstance(self.adjoint, InterpolatingAdjoint))
+        keep_dense = self.keep_dense or (recording and not self.adjoint.integrates_y)
         result = self.engine.integrate(
             ForwardProblem(self.field, self.spec, y0.detach(), self.f0, self.times, self.options, self.norm, keep_dense)
         )

@@ -95,7 +95,7 @@ class AdjointLayout:
     def split_params(self, z: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
         """Views of the mu part of a flat backward state (size,), in the parameters' own shapes."""
         parts = torch.split(z[self.params_slice], list(self.params)) if self.params else ()
-        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        return [part.view(shape) for part, shape in zip(parts, shapes, strict=bool(self.params))]
 
 
 def _consecutive(start: int, sizes: Sequence[int]) -> list[Segment]:

@@ -115,7 +115,7 @@ def solve(
             "julia" also any loaded OrdinaryDiffEq algorithm by its own name.
         rtol, atol: relative and absolute tolerance of a step's error (in units of y).
         norm: "rms", or a callable that gets the scaled error in the structure of ``y0`` and returns a scalar >= 0.
-        adjoint: `BacksolveAdjoint` or `InterpolatingAdjoint`, with the norm of the backward solve.
+        adjoint: `BacksolveAdjoint`, `InterpolatingAdjoint` or `GaussAdjoint`, with the norm of the backward solve.
         backend: "auto" (Julia where one is configured, else torch), "torch" or "julia".
         dt: step size of a fixed-step method (None: from output to output), or first step of an adaptive one.
         dense: keep the trajectory for `Solution.interpolate`.
@@ -156,7 +156,8 @@ def solve(
         )
     if not isinstance(adjoint, Adjoint):
         raise InvalidInputError(
-            f"adjoint={adjoint!r}: expected BacksolveAdjoint(...) or InterpolatingAdjoint(...), an object."
+            f"adjoint={adjoint!r}: expected an object, BacksolveAdjoint(...), InterpolatingAdjoint(...) or "
+            "GaussAdjoint(...)."
         )
     if not isinstance(args, (tuple, list)):
         raise InvalidInputError(f"args is a {type(args).__name__}: expected a tuple, such as args=(u,).")
@@ -169,6 +170,8 @@ def solve(
             raise InvalidInputError(f"method={name!r}: expected a name such as {METHODS[0]!r}.")
     engine = select_engine(backend, spec, (method, adjoint.method or method))
     field = EagerVectorField(func, tuple(args), spec, params)
+    if getattr(adjoint, "batched_time", False) and not spec.is_tensor:
+        raise InvalidInputError("GaussAdjoint(batched_time=True) is for a single-tensor state: y0 is nested.")
 
     inputs = [*pytree.tree_leaves(y0), ts, *field.inputs]
     refuse_transforms([x for x in inputs if isinstance(x, Tensor)])

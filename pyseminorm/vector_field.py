@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import logging
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -13,6 +15,8 @@ from torch.utils import _pytree as pytree
 
 from .errors import HiddenParametersWarning, InvalidInputError
 from .state import StateSpec
+
+logger = logging.getLogger("pyseminorm")
 
 # What torch says when code differentiates inside itself although gradients are switched off.
 _NEEDS_GRAD_MODE = "does not require grad"
@@ -88,6 +92,58 @@ class EagerVectorField:
         value = spec.join([o.detach() for o in outputs])
         return value, spec.join(state), rest, grad_time
 
+    def param_vjp(
+        self, times: Sequence[float], y: Tensor, adjoint: Tensor, *, batched_time: bool = False
+    ) -> list[Tensor | None]:
+        """Sum over rows j of adjoint[j] df/dtheta_i at (times[j], y[j]), for ``y`` and ``adjoint`` (rows, size).
+
+        The sum is made inside the graph, so that no row's own gradient exists. One batched call, by vmap or along the
+        model's own batch axis (``batched_time``); row by row where vmap cannot (inner autograd, data-dependent code,
+        randomness, buffers that func changes).
+        """
+        if batched_time:
+            return self._param_vjp_stacked(times, y, adjoint)
+        if _kind_of(self.func) not in _NOT_BATCHABLE:
+            try:
+                return self._param_vjp_vmapped(times, y, adjoint)
+            except Exception as error:  # whatever vmap cannot do; an error of func's own comes again below
+                gradients = self._param_vjp_looped(times, y, adjoint)
+                _NOT_BATCHABLE.add(_kind_of(self.func))
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                logger.info(f"quadrature nodes are evaluated one by one: vmap cannot batch func ({reason})")
+                return gradients
+        return self._param_vjp_looped(times, y, adjoint)
+
+    def _param_vjp_vmapped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
+        def rate(t: Tensor, state: Tensor) -> Tensor:
+            return self.spec.flatten(self.func(t, self.spec.unflatten(state), *self.args))
+
+        moments = torch.tensor(times, dtype=self.spec.real_dtype, device=self.spec.device)
+        with torch.enable_grad():
+            return self._contracted(torch.func.vmap(rate)(moments, y.detach()), adjoint)
+
+    def _param_vjp_stacked(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
+        (state,) = self.spec.split(y.detach())  # (rows, batch, ...)
+        rows, batch = state.shape[:2]
+        moments = torch.tensor(times, dtype=self.spec.real_dtype, device=self.spec.device).repeat_interleave(batch)
+        with torch.enable_grad():
+            value = self.func(moments.view(-1, *(1,) * (state.dim() - 2)), state.flatten(0, 1), *self.args)
+            return self._contracted(self.spec.join([value]).view(rows, -1), adjoint)
+
+    def _param_vjp_looped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
+        with torch.enable_grad():
+            values = []
+            for t, row in zip(times, y, strict=True):
+                leaves = [leaf.detach().requires_grad_() for leaf in self.spec.split(row)]
+                values.append(self.spec.flatten(self.func(self._time(t), self.spec.build(leaves), *self.args)))
+            return self._contracted(torch.stack(values), adjoint)
+
+    def _contracted(self, values: Tensor, adjoint: Tensor) -> list[Tensor | None]:
+        """Gradients of sum(values * adjoint) by the targets, None where func does not depend on one."""
+        if not values.requires_grad or not self.targets:
+            return [None] * len(self.targets)
+        return list(torch.autograd.grad(values, self.targets, adjoint, allow_unused=True))
+
     def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
         """The one checking call at the start: f(t0, y0), after a look at its form and (if recording) at its graph."""
         with torch.set_grad_enabled(recording):
@@ -126,6 +182,15 @@ class EagerVectorField:
 
     def _time(self, t: float) -> Tensor:
         return torch.full((), t, dtype=self.spec.real_dtype, device=self.spec.device)
+
+
+# What vmap could not batch once; later solves do not try again.
+_NOT_BATCHABLE: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _kind_of(func: Callable[..., Any]) -> Any:
+    """What stays the same when a training loop makes its lambda or bound method anew."""
+    return getattr(func, "__self__", None) or getattr(func, "__code__", func)
 
 
 def _differentiable(x: Any) -> bool:

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from pyseminorm.engines.julia import detect
-
-
-def _julia_or_reason():
-    found = detect.find_julia()
-    return (None, found.reason) if isinstance(found, detect.NoJulia) else (found, None)
-
-
-JULIA, NO_JULIA = _julia_or_reason()
+from found_julia import JULIA, NO_JULIA
 
 ENGINES = ["torch", pytest.param("julia", marks=pytest.mark.julia)]
 

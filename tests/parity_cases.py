@@ -6,7 +6,7 @@ import torch
 from problems import MLP, Linear, LotkaVolterra, Oscillating, Pendulum, batch, cotangents
 
 import pyseminorm
-from pyseminorm import BacksolveAdjoint, InterpolatingAdjoint
+from pyseminorm import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
 
 PROBLEMS = {
     "linear": (Linear, lambda d: batch(3, d), 3.0),
@@ -39,6 +39,7 @@ def cases() -> dict[str, dict]:
             loose = {"rtol": 1e-2, "atol": 1e-3, "outputs": 2} if method == "vern7" else {}  # order 7: tiny estimates
             add(problem, method, **loose)
             add(problem, method, adjoint="interpolating", **loose)
+            add(problem, method, adjoint="gauss", **loose)
         add(problem, "tsit5", norm="seminorm_joint")
         for norm in ("rms", "torchdiffeq", "torchdiffeq_seminorm"):
             # mu starts at 0, so atol alone is its scale, and a small one makes the first steps tiny.
@@ -64,7 +65,11 @@ def run(settings: dict, backend: str) -> dict:
     times = torch.linspace(0.3, settings.get("end", end), settings.get("outputs", 4), dtype=torch.float64)
     if settings.get("direction") == "decreasing":
         times = times.flip(0)
-    adjoint = {"backsolve": BacksolveAdjoint, "interpolating": InterpolatingAdjoint}[settings["adjoint"]]
+    adjoint = {
+        "backsolve": BacksolveAdjoint,
+        "interpolating": InterpolatingAdjoint,
+        "gauss": GaussAdjoint,
+    }[settings["adjoint"]]
     solution = pyseminorm.solve(
         field,
         y0,
@@ -82,7 +87,7 @@ def run(settings: dict, backend: str) -> dict:
     return {
         "forward": {"nf": forward.nf, "naccept": forward.naccept, "nreject": forward.nreject, "times": forward.times},
         "backward": {
-            "nf": backward.nvjp,
+            "nf": backward.nvjp + backward.nvjp_state,
             "naccept": backward.naccept,
             "nreject": backward.nreject,
             "times": backward.times,

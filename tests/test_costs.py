@@ -6,7 +6,7 @@ from problems import MLP, Oscillating, batch, cotangents, relative
 from thresholds import SCALED_LOSS_GRADIENTS, TIGHT
 
 import pyseminorm
-from pyseminorm import BacksolveAdjoint, InterpolatingAdjoint
+from pyseminorm import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
 
 
 def _backward(field, t, engine, *, scale=1.0, y0=None, **settings):
@@ -45,7 +45,7 @@ def test_dense_outputs_cost_at_most_8_products_each(engine, adjoint):
     assert stats.backward.evaluations / 200 <= 8
 
 
-@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint])
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint])
 def test_a_loss_scaled_by_a_power_of_two_takes_the_very_same_steps(engine, adjoint):
     t = torch.linspace(0, 2, 4, dtype=torch.float64)
     stats, gradient = _backward(MLP(), t, engine, adjoint=adjoint())
@@ -55,7 +55,7 @@ def test_a_loss_scaled_by_a_power_of_two_takes_the_very_same_steps(engine, adjoi
         assert torch.equal(scaled, gradient * scale)
 
 
-@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint])
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint])
 def test_a_loss_scaled_by_a_million_takes_as_many_steps(engine, adjoint):
     t = torch.linspace(0, 2, 4, dtype=torch.float64)
     stats, gradient = _backward(MLP(), t, engine, adjoint=adjoint(), **TIGHT)

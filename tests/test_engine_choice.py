@@ -185,7 +185,7 @@ def test_the_command_line(fake_julia):
 @pytest.mark.julia
 @pytest.mark.slow
 def test_a_juliacall_of_the_users_own_without_pyseminorm_leaves_auto_on_torch(tmp_path):
-    from conftest import JULIA
+    from found_julia import JULIA
 
     project = tmp_path / "project"
     project.mkdir()

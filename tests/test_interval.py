@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pyseminorm
-from pyseminorm import BacksolveAdjoint, InterpolatingAdjoint
+from pyseminorm import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
 
 TIMES = st.floats(-50, 50, allow_nan=False, width=32)
 
@@ -26,7 +26,7 @@ def test_never_outside_the_interval(engine, dtype, a, b, method):
 
     y0 = torch.ones(2, dtype=dtype, requires_grad=True)
     dt = (b - a) / 7 if method in ("rk4", "midpoint") else None
-    for adjoint in (BacksolveAdjoint(), InterpolatingAdjoint()):
+    for adjoint in (BacksolveAdjoint(), InterpolatingAdjoint(), GaussAdjoint()):
         ys = pyseminorm.solve(
             func,
             y0,

@@ -143,7 +143,7 @@ def test_the_versions_of_juliacall_and_pythoncall_are_compared():
         except pyseminorm.BackendUnavailableError as error:
             print(error)
     """
-    from conftest import JULIA
+    from found_julia import JULIA
 
     environment = {
         **os.environ,
@@ -180,7 +180,7 @@ def test_ctrl_c_interrupts_a_solve_and_leaves_the_session_usable():
 
 @pytest.mark.slow
 def test_pyseminorms_own_julia_tests():
-    from conftest import JULIA
+    from found_julia import JULIA
 
     tests = Path(__file__).parents[1] / "julia" / "test" / "runtests.jl"
     command = [JULIA.config.exe, "--startup-file=no", f"--project={JULIA.config.project}", str(tests)]

@@ -79,7 +79,7 @@ def test_the_wheel_holds_only_the_package(wheel):
 @pytest.mark.julia
 @pytest.mark.slow
 def test_julia_loads_pyseminorm_from_the_installed_wheel(installed, tmp_path):
-    from conftest import JULIA
+    from found_julia import JULIA
 
     _, site = installed
     project = tmp_path / "project"

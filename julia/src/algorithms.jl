@@ -51,3 +51,6 @@ function solver_versions()
     packages = [solver_packages(); PySeminorm; SciMLBase]
     return sort!([(string(nameof(m)), string(pkgversion(m))) for m in packages if pkgversion(m) !== nothing])
 end
+
+"Order of a method by name."
+order(name) = Int(OrdinaryDiffEqCore.alg_order(first(algorithm(String(name)))))

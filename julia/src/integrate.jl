@@ -54,6 +54,7 @@ function integrate(
             init(problem, alg; options..., dt = copysign(control.dt, t1 - t0))
         end
         solve!(integrator)
+        evaluate!(tracker.nodes)
     catch error
         error isa CallbackFailure || rethrow()
         return outcome(integrator, :CallbackFailure, field, tracker, u0, t0)

@@ -47,7 +47,7 @@ function toy_solves(::Type{T}, method) where {T}
                 last(
                     solve_adjoint(
                         string(T), call, register, norm, state, n, 1.0, sized(stops), sized(rows), address(ys),
-                        address(cotangents), !dense, settings..., outcome, address(y),
+                        address(cotangents), !dense, settings..., outcome, address(y), nothing,
                     )
                 )
                 dense && evaluate!(outcome, 0.3, address(y))

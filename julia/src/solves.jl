@@ -31,41 +31,63 @@ end
 
 """
     solve_adjoint(eltype, call, register, norm, z, n, start, stops, rows, ys, cotangents, anchored, method, rtol, atol,
-        dt, max_steps, outcome, y) -> as `solve_forward`
+        dt, max_steps, outcome, y, nodes) -> as `solve_forward`
 
 Solve the adjoint ODE from `start` through `stops` (the last is the end), in place on `z = (address, length)`, whose first
 `n` elements are λ and (if `anchored`) the next `n` are y. With an `outcome` of a dense forward solve, its interpolant is
-written to `y` before every call.
+written to `y` before every call. `nodes` asks for a Gauss quadrature beside (see [`quadrature`](@ref)).
 """
 function solve_adjoint(
         eltype, call, register, norm, z, n, start, stops, rows, ys, cotangents, anchored, method, rtol, atol, dt,
-        max_steps, outcome, y
+        max_steps, outcome, y, nodes
     )
     return adjoint(
         ELTYPES[eltype], Ptr{Cvoid}(UInt(call)), Ptr{Cvoid}(UInt(register)), seminorm(norm), z, n, Float64(start),
         copy(wrap(Float64, stops...)), copy(wrap(Int64, rows...)), UInt(ys), UInt(cotangents), anchored, String(method),
-        rtol, atol, dt, max_steps, outcome, UInt(y),
+        rtol, atol, dt, max_steps, outcome, UInt(y), nodes,
     )
 end
 
 function adjoint(
         ::Type{T}, call, register, norm, z, n, start, stops, rows, ys, cotangents, anchored, method, rtol, atol, dt,
-        max_steps, outcome, y
+        max_steps, outcome, y, nodes
     ) where {T}
-    alg, adaptive = algorithm(method)
+    alg, adaptive = algorithm(method; dense = nodes !== nothing)
     state = wrap(T, z...)
     jumps, stop = stops[1:(end - 1)], last(stops)
-    tracker = backward_tracker(jumps, rows, Ptr{T}(ys), Ptr{T}(cotangents), n, anchored, sign(stop - start))
+    gauss = quadrature(T, nodes, outcome, length(state))
+    tracker = backward_tracker(jumps, rows, Ptr{T}(ys), Ptr{T}(cotangents), n, anchored, sign(stop - start), gauss)
     foreign = ForeignField{T}(call, register)
     f! = outcome === nothing ? foreign : InterpolatedField(foreign, outcome.solution, row(Ptr{T}(y), 0, n))
     field = VectorField{T}(f!, start, stop)
     control = Control(rtol, atol, norm, dt, max_steps)
     result = integrate(
-        field, copy(state), start, stop, alg, control, tracker; adaptive, tstops = jumps, calck = false,
+        field, copy(state), start, stop, alg, control, tracker; adaptive, tstops = jumps, calck = nodes !== nothing,
     )
     copyto!(state, result.u)
     return summary(result, tracker.jumped)
 end
+
+"""
+    quadrature(T, nodes, outcome, m) -> Nodes{T}
+
+The quadrature that Python asks for by `nodes = (points, weights, capacity, times, y, λ, evaluate)` (or `nothing`).
+"""
+function quadrature(::Type{T}, nodes, outcome, m) where {T}
+    nodes === nothing && return no_nodes(T)
+    points, weights, capacity, times, y, λ, evaluate = nodes
+    forward! = outcome === nothing ? (y, t) -> nothing : ForwardState(outcome.solution)
+    return Nodes{T}(
+        Float64[points...], Float64[weights...], Ptr{Float64}(UInt(times)), Ptr{T}(UInt(y)), Ptr{T}(UInt(λ)), capacity, 0,
+        Ptr{Cvoid}(UInt(evaluate)), FunctionWrapper{Nothing, Tuple{Vector{T}, Float64}}(forward!), zeros(T, m),
+    )
+end
+
+struct ForwardState{S}
+    solution::S
+end
+
+(state::ForwardState)(y, t) = (state.solution(y, t); nothing)
 
 """
     InterpolatedField

@@ -1,4 +1,27 @@
 """
+    Nodes{T}
+
+Gauss nodes inside the accepted steps of a backward solve, for Python to evaluate many at a time: times, y and weighted λ
+are written to memory that Python owns, and `evaluate(count)` is called when it is full. Empty `points`: no quadrature.
+"""
+mutable struct Nodes{T}
+    points::Vector{Float64}     # on [0, 1]
+    weights::Vector{Float64}
+    times::Ptr{Float64}
+    y::Ptr{T}                   # (capacity, n), row major
+    λ::Ptr{T}
+    capacity::Int
+    count::Int
+    evaluate::Ptr{Cvoid}
+    forward!::FunctionWrapper{Nothing, Tuple{Vector{T}, Float64}}    # y from the forward solution
+    z::Vector{T}                # the backward state at a node
+end
+
+no_nodes(::Type{T}) where {T} = Nodes{T}(
+    Float64[], Float64[], C_NULL, C_NULL, C_NULL, 0, 0, C_NULL, FunctionWrapper{Nothing, Tuple{Vector{T}, Float64}}((y, t) -> nothing), T[],
+)
+
+"""
     Tracker{T}
 
 What happens after every accepted step: the time is recorded; outputs that the step passed are written from dense output
@@ -17,15 +40,16 @@ mutable struct Tracker{T}
     anchored::Bool              # whether y is part of the state
     jumped::Int                 # jumps made
     dir::Float64
+    nodes::Nodes{T}
     working::Bool               # between the acceptance of a step and the end of what happens after it
 end
 
 function forward_tracker(outputs::Vector{Float64}, ys::Ptr{T}, n, dir) where {T}
-    return Tracker{T}(Float64[], outputs, ys, n, 0, Float64[], Int64[], Ptr{T}(C_NULL), false, 0, dir, false)
+    return Tracker{T}(Float64[], outputs, ys, n, 0, Float64[], Int64[], Ptr{T}(C_NULL), false, 0, dir, no_nodes(T), false)
 end
 
-function backward_tracker(stops, rows, ys::Ptr{T}, cotangents::Ptr{T}, n, anchored, dir) where {T}
-    return Tracker{T}(Float64[], Float64[], ys, n, 0, stops, rows, cotangents, anchored, 0, dir, false)
+function backward_tracker(stops, rows, ys::Ptr{T}, cotangents::Ptr{T}, n, anchored, dir, nodes::Nodes{T}) where {T}
+    return Tracker{T}(Float64[], Float64[], ys, n, 0, stops, rows, cotangents, anchored, 0, dir, nodes, false)
 end
 
 row(pointer::Ptr{T}, index, n) where {T} = unsafe_wrap(Array, pointer + index * n * sizeof(T), n)
@@ -38,6 +62,7 @@ function (tracker::Tracker)(integrator)
     tracker.working = true
     push!(tracker.accepted, t)
     write_outputs!(tracker, integrator, t)
+    collect_nodes!(tracker, tracker.nodes, integrator, t)
     derivative_discontinuity!(integrator, jump!(tracker, integrator, t))
     tracker.working = false
     return nothing
@@ -60,6 +85,34 @@ function write_outputs!(tracker::Tracker, integrator, t)
         tracker.reached += 1
     end
     extended && resize!(integrator.k, integrator.kshortsize)
+    return nothing
+end
+
+# dL/dθ gains -h Σ wⱼ λⱼᵀ ∂f/∂θ of a step of size h (negative for increasing times).
+function collect_nodes!(tracker::Tracker, nodes::Nodes, integrator, t)
+    isempty(nodes.points) && return nothing
+    n, t0 = tracker.n, integrator.tprev
+    h = t - t0
+    SciMLBase.addsteps!(integrator)
+    for (point, weight) in zip(nodes.points, nodes.weights)
+        at = clamp(t0 + point * h, min(t0, t), max(t0, t))
+        integrator(nodes.z, at)
+        y, λ = row(nodes.y, nodes.count, n), row(nodes.λ, nodes.count, n)
+        tracker.anchored ? copyto!(y, 1, nodes.z, n + 1, n) : nodes.forward!(y, at)
+        λ .= (-h * weight) .* view(nodes.z, 1:n)
+        unsafe_store!(nodes.times, at, nodes.count + 1)
+        nodes.count += 1
+        nodes.count == nodes.capacity && evaluate!(nodes)
+    end
+    resize!(integrator.k, integrator.kshortsize)
+    return nothing
+end
+
+function evaluate!(nodes::Nodes)
+    nodes.count == 0 && return nothing
+    ok = ccall(nodes.evaluate, Cint, (Cint,), nodes.count)
+    nodes.count = 0
+    ok == 1 || throw(CallbackFailure())
     return nothing
 end
 

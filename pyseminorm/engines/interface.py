@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..adjoints import Adjoint, BacksolveAdjoint
+from ..adjoints import Adjoint
 from ..norms import AdjointLayout, AdjointState, Segment, adjoint_segments
 from ..retcode import ReturnCode
 from ..state import StateSpec
@@ -90,8 +90,8 @@ class AdjointProblem:
     def __post_init__(self) -> None:
         self.layout = AdjointLayout(
             leaves=self.spec.sizes,
-            params=self.field.sizes,
-            has_y=isinstance(self.adjoint, BacksolveAdjoint),
+            params=() if self.adjoint.quadrature else self.field.sizes,
+            has_y=self.adjoint.integrates_y,
             has_time=self.adjoint.norm in ("torchdiffeq", "torchdiffeq_seminorm"),
         )
 
@@ -117,7 +117,7 @@ class AdjointProblem:
         return AdjointState(
             spec.unflatten(z[layout.adjoint_slice]),
             spec.unflatten(z[layout.y_slice]) if layout.has_y else None,
-            tuple(layout.split_params(z, self.field.shapes)),
+            tuple(layout.split_params(z, self.field.shapes)) if layout.params else (),
         )
 
     def unflatten_adjoint(self, z: Tensor) -> Any:

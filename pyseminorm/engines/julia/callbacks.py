@@ -14,6 +14,7 @@ from torch import Tensor
 
 _RHS = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_double)
 _REGISTER = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_int64)
+_NODES = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int)
 _NORM = ctypes.PYFUNCTYPE(ctypes.c_double, ctypes.c_void_p, ctypes.c_int64)
 
 
@@ -35,12 +36,13 @@ class SolverCallbacks:
         dtype: torch.dtype,
         right_hand_side: Callable[[float, Tensor, Tensor], None],
         norm: Callable[[Tensor], float] | None = None,
+        evaluate_nodes: Callable[[int], None] | None = None,
     ) -> None:
         self._dtype = dtype
-        self._right_hand_side, self._user_norm = right_hand_side, norm
+        self._right_hand_side, self._user_norm, self._evaluate_nodes = right_hand_side, norm, evaluate_nodes
         self._buffers: list[Tensor] = []
         self._error: BaseException | None = None
-        self._c = (_RHS(self._call), _REGISTER(self._register), _NORM(self._norm))
+        self._c = (_RHS(self._call), _REGISTER(self._register), _NORM(self._norm), _NODES(self._nodes))
 
     @property
     def call(self) -> int:
@@ -53,6 +55,10 @@ class SolverCallbacks:
     @property
     def norm(self) -> int:
         return 0 if self._user_norm is None else _address(self._c[2])
+
+    @property
+    def nodes(self) -> int:
+        return _address(self._c[3])
 
     @property
     def raised(self) -> BaseException | None:
@@ -76,6 +82,15 @@ class SolverCallbacks:
         try:
             assert slot == len(self._buffers)
             self._buffers.append(tensor_at(address, length, self._dtype))
+        except BaseException as error:
+            self._error = error
+            return 0
+        return 1
+
+    def _nodes(self, count: int) -> int:
+        assert self._evaluate_nodes is not None
+        try:
+            self._evaluate_nodes(count)
         except BaseException as error:
             self._error = error
             return 0

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...adjoints import GaussAdjoint
 from ...errors import BackendUnavailableError, InvalidInputError, LastGoodState
 from ...norms import CallableNorm, Segment
 from ...retcode import ReturnCode
 from ...stats import PassStats
 from ..interface import AdjointProblem, AdjointResult, ForwardProblem, ForwardResult, PassOptions, unreached
+from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from .callbacks import SolverCallbacks
 from .runtime import Runtime, first_line, runtime
 
@@ -77,12 +79,15 @@ class JuliaEngine:
 
         def right_hand_side(t: float, z: Tensor, dz: Tensor) -> None:
             y = z[layout.y_slice] if layout.has_y else interpolated
-            f, state, params, at = field.vjp(t, y.clone(), z[layout.adjoint_slice].neg(), time=layout.has_time)
+            adjoint = z[layout.adjoint_slice].neg()
+            f, state, params, at = field.vjp(t, y.clone(), adjoint, params=nodes is None, time=layout.has_time)
             dz[layout.adjoint_slice] = state
             if layout.has_y:
                 dz[layout.y_slice] = f
             if layout.has_time:
                 dz[layout.time_slice] = 0.0 if at is None else at
+            if nodes is not None:
+                return
             into = views.get(id(dz))
             if into is None:
                 into = views[id(dz)] = layout.split_params(dz, field.shapes)
@@ -97,11 +102,13 @@ class JuliaEngine:
         if problem.segments is None:
             assert callable(problem.adjoint.norm)
             norm = CallableNorm(problem.adjoint.norm, problem.unflatten)
-        callbacks = SolverCallbacks(ys.dtype, right_hand_side, norm)
+        nodes = _Nodes(problem) if isinstance(problem.adjoint, GaussAdjoint) else None
+        callbacks = SolverCallbacks(ys.dtype, right_hand_side, norm, nodes.evaluate if nodes else None)
         stops = np.array([problem.times[i] for i in problem.stops], dtype=np.float64)
         rows = np.array(problem.stops, dtype=np.int64)
         start = problem.times[problem.last]
         cotangents, anchors = problem.cotangents.contiguous(), ys.contiguous()
+        module = julia.module
         with _Solve(julia, callbacks, problem.unflatten_adjoint, z.clone(), start) as solve:
             offsets = _offsets(segments)
             solve.run(
@@ -121,10 +128,14 @@ class JuliaEngine:
                 *_settings(problem.options),
                 outcome,
                 interpolated.data_ptr(),
+                nodes.described(module, callbacks.nodes) if nodes else None,
             )
-        solve.stats.nvjp = solve.calls
+        if nodes:
+            solve.stats.nvjp_state, solve.stats.nvjp_param = solve.calls, nodes.stats.nvjp_param
+        else:
+            solve.stats.nvjp = solve.calls
         solve.stats.seconds = time.perf_counter() - started
-        params = layout.split_params(z, field.shapes)
+        params = nodes.sums.total if nodes else layout.split_params(z, field.shapes)
         return AdjointResult(z[layout.adjoint_slice], params, solve.retcode, solve.stats, solve.t, solve.detail)
 
 
@@ -140,6 +151,29 @@ class JuliaDense:
         value = torch.empty_like(self._like)
         self._julia.module.evaluate_b(self.outcome, t, value.data_ptr())
         return value
+
+
+class _Nodes:
+    """Memory for Gauss nodes that Julia fills, and their evaluation."""
+
+    def __init__(self, problem: AdjointProblem) -> None:
+        assert isinstance(problem.adjoint, GaussAdjoint)
+        size = problem.layout.state
+        self.stats = PassStats()
+        self.sums = ParameterQuadrature(problem.field, self.stats, batched_time=problem.adjoint.batched_time)
+        self._method = problem.options.method
+        self._times = np.empty(nodes_per_call(size), dtype=np.float64)
+        self._y = problem.ys.new_empty(len(self._times), size)
+        self._adjoint = torch.empty_like(self._y)
+
+    def described(self, module: Any, evaluate: int) -> tuple[Any, ...]:
+        """What PySeminorm.quadrature takes."""
+        points, weights = gauss_legendre(module.order(self._method))
+        memory = (self._times.ctypes.data, self._y.data_ptr(), self._adjoint.data_ptr())
+        return (tuple(points), tuple(weights), len(self._times), *memory, evaluate)
+
+    def evaluate(self, count: int) -> None:
+        self.sums.add(self._times[:count].tolist(), self._y[:count].clone(), self._adjoint[:count].clone())
 
 
 class _Solve:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ...adjoints import GaussAdjoint
 from ...errors import LastGoodState
 from ...norms import CallableNorm, FlatNorm, Seminorm
 from ...stats import PassStats
 from ..interface import AdjointProblem, AdjointResult, ForwardProblem, ForwardResult, PassOptions, unreached
+from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from .integrator import Hooks, Integrator, StepControl
-from .interpolant import Trajectory
+from .interpolant import StepPolynomial, Trajectory
 from .system import Derivative, Integrals
 from .tableaus import TABLEAUS
 
@@ -88,6 +90,7 @@ class TorchEngine:
         hooks = Hooks(
             stops=[times[i] for i in stops],
             at_stop=lambda t, z: backward.jump(index_at[t], z) if t in index_at else None,
+            on_step=backward.quadrature.collect if backward.quadrature else None,
         )
         integrator = Integrator(
             backward,
@@ -102,8 +105,12 @@ class TorchEngine:
         )
         with torch.no_grad(), _ReportState(integrator, problem.unflatten_adjoint):
             retcode = integrator.run()
+            if backward.quadrature:
+                backward.quadrature.evaluate()
         z = integrator.state
-        if backward.measures_params:
+        if backward.quadrature:
+            params = backward.quadrature.sums.total
+        elif backward.measures_params:
             params = layout.split_params(z, problem.field.shapes)
         else:
             params = backward.integrals.total
@@ -118,7 +125,9 @@ class _BackwardSystem:
         self.problem, self.stats, self.layout = problem, stats, problem.layout
         segments = problem.segments
         self.measures_params = segments is None or max(stop for _, stop in segments) > self.layout.params_start
-        self.integrals = Integrals([] if self.measures_params else problem.field.targets)
+        carried = not self.measures_params and not problem.adjoint.quadrature
+        self.integrals = Integrals(problem.field.targets if carried else [])
+        self.quadrature = _Nodes(problem, stats) if isinstance(problem.adjoint, GaussAdjoint) else None
 
     def start(self) -> Tensor:
         problem, layout = self.problem, self.layout
@@ -140,13 +149,14 @@ class _BackwardSystem:
 
     def __call__(self, t: float, z: Tensor) -> Derivative:
         layout, field = self.layout, self.problem.field
-        self.stats.nvjp += 1
-        if layout.has_y:
-            y = z[layout.y_slice]
+        carries_params = self.quadrature is None
+        if carries_params:
+            self.stats.nvjp += 1
         else:
-            assert self.problem.dense is not None
-            y = self.problem.dense(t)
-        f, state, params, at = field.vjp(t, y, z[layout.adjoint_slice].neg(), time=layout.has_time)
+            self.stats.nvjp_state += 1
+        f, state, params, at = field.vjp(
+            t, _state_at(self.problem, t, z), z[layout.adjoint_slice].neg(), params=carries_params, time=layout.has_time
+        )
         parts = [state, f] if layout.has_y else [state]
         if layout.has_time:
             parts.append(z.new_zeros(1) if at is None else at.reshape(1))
@@ -156,6 +166,45 @@ class _BackwardSystem:
             ]
             params = []
         return Derivative(torch.cat(parts) if len(parts) > 1 else state, params)
+
+
+def _state_at(problem: AdjointProblem, t: float, z: Tensor) -> Tensor:
+    """y, from the backward state or from the forward pass's dense output."""
+    if problem.layout.has_y:
+        return z[problem.layout.y_slice]
+    assert problem.dense is not None
+    return problem.dense(t)
+
+
+class _Nodes:
+    """Gauss nodes in the accepted steps, evaluated many steps together."""
+
+    def __init__(self, problem: AdjointProblem, stats: PassStats) -> None:
+        assert isinstance(problem.adjoint, GaussAdjoint)
+        self.sums = ParameterQuadrature(problem.field, stats, batched_time=problem.adjoint.batched_time)
+        self._problem = problem
+        self._rule = gauss_legendre(TABLEAUS[problem.options.method].order)
+        self._most = nodes_per_call(problem.layout.state)
+        self._times: list[float] = []
+        self._y: list[Tensor] = []
+        self._adjoint: list[Tensor] = []
+
+    def collect(self, step: StepPolynomial, end: float) -> None:
+        """dL/dtheta gains -h sum_j w_j lambda_j^T df/dtheta of a step of size h (negative for increasing times)."""
+        low, high = sorted((step.t0, end))
+        for theta, weight in zip(*self._rule, strict=True):
+            t = min(max(step.t0 + theta * step.h, low), high)
+            z = step(t)
+            self._times.append(t)
+            self._y.append(_state_at(self._problem, t, z))
+            self._adjoint.append(z[self._problem.layout.adjoint_slice] * (-step.h * weight))
+        if len(self._times) >= self._most:
+            self.evaluate()
+
+    def evaluate(self) -> None:
+        if self._times:
+            self.sums.add(self._times, torch.stack(self._y), torch.stack(self._adjoint))
+        self._times, self._y, self._adjoint = [], [], []
 
 
 def _control(options: PassOptions, norm: FlatNorm) -> StepControl:

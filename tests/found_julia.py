@@ -1,0 +1,7 @@
+"""The Julia that the tests use: found once, before any test starts one, by the product's own configuration."""
+
+from pyseminorm.engines.julia import detect
+
+_found = detect.find_julia()
+JULIA = _found if isinstance(_found, detect.Julia) else None
+NO_JULIA = _found.reason if isinstance(_found, detect.NoJulia) else None

@@ -1,0 +1,123 @@
+"""GaussAdjoint: the parameter gradient by quadrature, its batching, and what it does where func cannot be batched."""
+
+import logging
+
+import pytest
+import torch
+from problems import MLP, Hamiltonian, Oscillating, batch, cotangents, relative
+from thresholds import TIGHT
+
+import pyseminorm
+from pyseminorm import AdjointState, BacksolveAdjoint, GaussAdjoint, InvalidInputError
+
+T = torch.linspace(0, 2, 4, dtype=torch.float64)
+
+
+def _solve(field, engine, adjoint, y0=None, **settings):
+    for p in field.parameters():
+        p.grad = None
+    y0 = (batch(4) if y0 is None else y0).clone().requires_grad_()
+    s = pyseminorm.solve(field, y0, T, backend=engine, adjoint=adjoint, **settings)
+    (s.ys * cotangents(*s.ys.shape)).sum().backward()
+    return s.stats.backward, torch.cat([p.grad.reshape(-1) for p in field.parameters()])
+
+
+@pytest.mark.parametrize("interpolate", [True, False])
+@pytest.mark.parametrize("method", ["tsit5", "dopri5", "bosh3", "vern7"])
+def test_it_agrees_with_a_tight_reference(engine, method, interpolate):
+    field = Oscillating()
+    _, reference = _solve(field, "torch", BacksolveAdjoint(), **TIGHT)
+    _, gradient = _solve(field, engine, GaussAdjoint(interpolate=interpolate), method=method, rtol=1e-6, atol=1e-8)
+    assert relative(gradient, reference) < 1e-4
+
+
+def test_nodes_are_counted_one_by_one(engine):
+    stats, _ = _solve(MLP(), engine, GaussAdjoint())
+    assert stats.nvjp == 0 and stats.nvjp_state > 0
+    assert stats.nvjp_param == 3 * stats.naccept  # Tsit5: order 5, (5 + 1) // 2 nodes in a step
+    assert stats.evaluations == stats.nvjp_state + stats.nvjp_param
+
+
+def test_nodes_are_evaluated_in_few_calls_of_func(engine):
+    field, calls = MLP(), []
+    counted = torch.nn.Module()
+    counted.net = field
+    counted.forward = lambda t, y: (calls.append(1), field(t, y))[1]
+    s = pyseminorm.solve(counted, batch(4).requires_grad_(), T, backend=engine, adjoint=GaussAdjoint())
+    calls.clear()
+    s.ys.sum().backward()
+    assert len(calls) == s.stats.backward.nvjp_state + 1  # all nodes fit into one batch
+
+
+def test_chunks_bound_the_memory(engine, monkeypatch):
+    from pyseminorm.engines import quadrature
+
+    _, whole = _solve(MLP(), engine, GaussAdjoint(), **TIGHT)
+    monkeypatch.setattr(quadrature, "ELEMENTS_PER_CALL", 40)  # 5 nodes of 8 elements
+    _, chunked = _solve(MLP(), engine, GaussAdjoint(), **TIGHT)
+    assert relative(chunked, whole) < 1e-12
+
+
+def test_batched_time_stacks_the_nodes_along_the_models_own_batch_axis(engine):
+    class Timed(MLP):
+        def forward(self, t, y):
+            assert t.dim() == 0 or t.shape == (len(y), 1)
+            return self.net(y) * torch.cos(3 * t)
+
+    stats, vmapped = _solve(Timed(), engine, GaussAdjoint())
+    stacked_stats, stacked = _solve(Timed(), engine, GaussAdjoint(batched_time=True))
+    assert relative(stacked, vmapped) < 1e-12 and stacked_stats.times == stats.times
+    with pytest.raises(InvalidInputError, match="single-tensor"):
+        pyseminorm.solve(lambda t, y: y, (batch(2),), T, adjoint=GaussAdjoint(batched_time=True))
+
+
+class WithBatchNorm(torch.nn.Module):
+    """Running statistics are buffers that func changes: vmap refuses them, and nodes must not be stacked."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 2).double()
+        self.norm = torch.nn.BatchNorm1d(2).double()
+        with torch.no_grad():
+            self.linear.weight.copy_(torch.tensor([[0.3, -0.8], [0.5, 0.1]]))
+            self.linear.bias.zero_()
+
+    def forward(self, t, y):
+        return torch.tanh(self.linear(self.norm(y)))
+
+
+@pytest.mark.parametrize("make", [WithBatchNorm, lambda: Hamiltonian(True)], ids=["BatchNorm", "Hamiltonian"])
+def test_what_vmap_cannot_batch_is_looped_with_one_log_line(engine, make, caplog):
+    from pyseminorm import vector_field
+
+    vector_field._NOT_BATCHABLE.clear()
+    field = make()
+    _, reference = _solve(field, "torch", BacksolveAdjoint(), **TIGHT)
+    with caplog.at_level(logging.INFO, logger="pyseminorm"):
+        for _ in range(2):
+            _, gradient = _solve(field, engine, GaussAdjoint(), **TIGHT)
+    assert relative(gradient, reference) < 1e-7
+    assert sum("one by one" in r.message for r in caplog.records) == 1
+
+
+def test_its_norms(engine):
+    with pytest.raises(InvalidInputError, match="torchdiffeq's norms"):
+        GaussAdjoint(norm="torchdiffeq")
+    seen = []
+    _solve(MLP(), engine, GaussAdjoint(norm=lambda s: (seen.append(s), s.adjoint.abs().max())[1]))
+    assert all(isinstance(s, AdjointState) and s.y is None and s.params == () for s in seen)
+
+
+def test_an_error_of_funcs_own_at_the_nodes_arrives_as_itself(engine):
+    armed = []
+
+    def func(t, y, w):
+        if armed and not y.requires_grad:
+            raise ZeroDivisionError("at a node")
+        return -w * y
+
+    w = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    ys = pyseminorm.solve(func, batch(2), T, args=(w,), backend=engine, adjoint=GaussAdjoint(batched_time=True)).ys
+    armed.append(True)
+    with pytest.raises(ZeroDivisionError, match="at a node"):
+        ys.sum().backward()
