@@ -70,45 +70,22 @@ class JuliaEngine:
         z[layout.adjoint_slice] = problem.cotangents[problem.last]
         if layout.has_y:
             z[layout.y_slice] = ys[problem.last]
-        interpolated = ys.new_empty(layout.state)
         outcome = None
         if not layout.has_y:
             assert isinstance(problem.dense, JuliaDense)
             outcome = problem.dense.outcome
-        views: dict[int, list[Tensor]] = {}
-
-        def right_hand_side(t: float, z: Tensor, dz: Tensor) -> None:
-            y = z[layout.y_slice] if layout.has_y else interpolated
-            adjoint = z[layout.adjoint_slice].neg()
-            f, state, params, at = field.vjp(t, y.clone(), adjoint, params=nodes is None, time=layout.has_time)
-            dz[layout.adjoint_slice] = state
-            if layout.has_y:
-                dz[layout.y_slice] = f
-            if layout.has_time:
-                dz[layout.time_slice] = 0.0 if at is None else at
-            if nodes is not None:
-                return
-            into = views.get(id(dz))
-            if into is None:
-                into = views[id(dz)] = layout.split_params(dz, field.shapes)
-            for view, value in zip(into, params, strict=True):
-                if value is None:
-                    view.zero_()
-                else:
-                    view.copy_(value)
-
+        backward = _BackwardField(problem)
         norm = None
         segments: Sequence[Segment] = problem.segments or ()
         if problem.segments is None:
             assert callable(problem.adjoint.norm)
             norm = CallableNorm(problem.adjoint.norm, problem.unflatten)
         nodes = _Nodes(problem) if isinstance(problem.adjoint, GaussAdjoint) else None
-        callbacks = SolverCallbacks(ys.dtype, right_hand_side, norm, nodes.evaluate if nodes else None)
+        callbacks = SolverCallbacks(ys.dtype, backward, norm, nodes.evaluate if nodes else None)
         stops = np.array([problem.times[i] for i in problem.stops], dtype=np.float64)
         rows = np.array(problem.stops, dtype=np.int64)
         start = problem.times[problem.last]
         cotangents, anchors = problem.cotangents.contiguous(), ys.contiguous()
-        module = julia.module
         with _Solve(julia, callbacks, problem.unflatten_adjoint, z.clone(), start) as solve:
             offsets = _offsets(segments)
             solve.run(
@@ -127,8 +104,8 @@ class JuliaEngine:
                 layout.has_y,
                 *_settings(problem.options),
                 outcome,
-                interpolated.data_ptr(),
-                nodes.described(module, callbacks.nodes) if nodes else None,
+                backward.interpolated.data_ptr(),
+                nodes.described(julia, callbacks.nodes) if nodes else None,
             )
         if nodes:
             solve.stats.nvjp_state, solve.stats.nvjp_param = solve.calls, nodes.stats.nvjp_param
@@ -137,6 +114,40 @@ class JuliaEngine:
         solve.stats.seconds = time.perf_counter() - started
         params = nodes.sums.total if nodes else layout.split_params(z, field.shapes)
         return AdjointResult(z[layout.adjoint_slice], params, solve.retcode, solve.stats, solve.t, solve.detail)
+
+
+class _BackwardField:
+    """d/dt of [lambda; y; a_t; mu], from and into the solver's buffers."""
+
+    def __init__(self, problem: AdjointProblem) -> None:
+        self._field, self._layout = problem.field, problem.layout
+        self._carries_params = not problem.adjoint.quadrature
+        self._views: dict[int, list[Tensor]] = {}  # of mu in the solver's few buffers, in the parameters' shapes
+        self.interpolated = problem.ys.new_empty(problem.layout.state)  # y, which Julia writes where it is not in z
+
+    def __call__(self, t: float, z: Tensor, dz: Tensor) -> None:
+        layout = self._layout
+        y = z[layout.y_slice] if layout.has_y else self.interpolated
+        f, state, params, at = self._field.vjp(
+            t, y.clone(), z[layout.adjoint_slice].neg(), params=self._carries_params, time=layout.has_time
+        )
+        dz[layout.adjoint_slice] = state
+        if layout.has_y:
+            dz[layout.y_slice] = f
+        if layout.has_time:
+            dz[layout.time_slice] = 0.0 if at is None else at
+        if self._carries_params:
+            self._write(params, dz)
+
+    def _write(self, params: Sequence[Tensor | None], dz: Tensor) -> None:
+        views = self._views.get(id(dz))
+        if views is None:
+            views = self._views[id(dz)] = self._layout.split_params(dz, self._field.shapes)
+        for view, value in zip(views, params, strict=True):
+            if value is None:
+                view.zero_()
+            else:
+                view.copy_(value)
 
 
 class JuliaDense:
@@ -166,9 +177,9 @@ class _Nodes:
         self._y = problem.ys.new_empty(len(self._times), size)
         self._adjoint = torch.empty_like(self._y)
 
-    def described(self, module: Any, evaluate: int) -> tuple[Any, ...]:
+    def described(self, julia: Runtime, evaluate: int) -> tuple[Any, ...]:
         """What PySeminorm.quadrature takes."""
-        points, weights = gauss_legendre(module.order(self._method))
+        points, weights = gauss_legendre(julia.module.order(self._method))
         memory = (self._times.ctypes.data, self._y.data_ptr(), self._adjoint.data_ptr())
         return (tuple(points), tuple(weights), len(self._times), *memory, evaluate)
 
