@@ -19,6 +19,7 @@ class _ContinuousAdjoint:
     atol: float | None = None
     method: str | None = None
     scale_invariant: bool = True
+    max_steps: int | None = None
 
     integrates_y: ClassVar[bool]  # whether y is part of the backward state; else it is read from the forward pass
     quadrature: ClassVar[bool] = False  # whether the parameter gradient is kept out of the backward state
@@ -33,6 +34,8 @@ class _ContinuousAdjoint:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InvalidInputError(f"{type(self).__name__}({name}={value!r}): tolerances must be positive.")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise InvalidInputError(f"{type(self).__name__}(max_steps={self.max_steps!r}): expected at least 1.")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class BacksolveAdjoint(_ContinuousAdjoint):
         rtol, atol: tolerances of the backward solve; None takes those of the forward solve. ``atol`` is relative to
             the largest cotangent unless ``scale_invariant=False``.
         method: method of the backward solve; None takes that of the forward solve.
+        max_steps: limit of attempted backward steps; None takes that of the forward solve.
         scale_invariant: divide the cotangents by their largest rms for the backward solve, so that its steps do not
             depend on the scale of the loss.
 

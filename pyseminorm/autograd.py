@@ -93,7 +93,8 @@ class Run:
             adjoint.rtol or forward.rtol,
             adjoint.atol or forward.atol,
             forward.dt if same_steps else None,
-            forward.max_steps,
+            adjoint.max_steps or forward.max_steps,
+            forward.discontinuities,
         )
         problem = AdjointProblem(self.field, self.spec, self.times, ys, scaled, active, adjoint, options, self.dense)
         try:

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from .adjoints import Adjoint, BacksolveAdjoint
 from .autograd import Run, SolveFunction, check_scalar, refuse_transforms
 from .engines.interface import METHODS, DenseOutput, PassOptions
+from .engines.pieces import Pieces
 from .engines.select import select_engine
 from .errors import InvalidInputError
 from .norms import FORWARD_NORMS
@@ -97,6 +98,7 @@ def solve(
     dt: float | None = None,
     dense: bool = False,
     max_steps: int = DEFAULT_MAX_STEPS,
+    discontinuities: Sequence[float] = (),
     throw: bool = True,
 ) -> Solution:
     r"""Solve dy/dt = func(t, y, \*args) and make the result differentiable by the adjoint method.
@@ -120,6 +122,8 @@ def solve(
         dt: step size of a fixed-step method (None: from output to output), or first step of an adaptive one.
         dense: keep the trajectory for `Solution.interpolate`.
         max_steps: limit of attempted steps, for each pass.
+        discontinuities: times at which ``func`` jumps, such as a control that switches; steps end there, and the stages
+            of a step see its own side only (``t`` is moved beside the jump by a rounding step).
         throw: raise `SolveError` where the solve fails; False returns what was reached, with its `ReturnCode`.
 
     Returns:
@@ -163,6 +167,7 @@ def solve(
         raise InvalidInputError(f"args is a {type(args).__name__}: expected a tuple, such as args=(u,).")
     if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
         raise InvalidInputError(f"max_steps={max_steps!r}: expected a positive whole number.")
+    jumps = _checked_jumps(discontinuities)
     if dt is not None:
         dt = check_scalar("dt", dt)
     for name in {method, adjoint.method or method}:
@@ -179,9 +184,19 @@ def solve(
     if not bool(torch.isfinite(flat).all()):
         raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
     enabled = torch.is_grad_enabled()
-    f0 = field.check(times[0], flat.detach(), recording=enabled)
+    start = Pieces.of(times[0], times[-1], jumps, spec.real_dtype).bounds[0]
+    f0 = field.check(min(max(times[0], start[0]), start[1]), flat.detach(), recording=enabled)
     run = Run(
-        engine, field, spec, times, PassOptions(method, rtol, atol, dt, max_steps), norm, adjoint, f0, dense, throw
+        engine,
+        field,
+        spec,
+        times,
+        PassOptions(method, rtol, atol, dt, max_steps, jumps),
+        norm,
+        adjoint,
+        f0,
+        dense,
+        throw,
     )
     if enabled and any(x.requires_grad for x in inputs):
         moments = ts if ts.requires_grad else None
@@ -190,6 +205,16 @@ def solve(
         ys = run.forward(flat, recording=False)
     kept = run.dense if dense else None
     return Solution(spec.unflatten(ys), ts, run.stats, run.retcode, engine.name, spec, times, kept)
+
+
+def _checked_jumps(discontinuities: Sequence[float]) -> tuple[float, ...]:
+    try:
+        jumps = tuple(float(d) for d in discontinuities)
+    except (TypeError, ValueError, RuntimeError):
+        raise InvalidInputError(f"discontinuities={discontinuities!r}: expected a sequence of times.") from None
+    if not all(math.isfinite(d) for d in jumps):
+        raise InvalidInputError("discontinuities contains NaN or infinite values.")
+    return jumps
 
 
 def _checked_times(t: Tensor | Sequence[float]) -> tuple[Tensor, tuple[float, ...]]:

@@ -35,7 +35,7 @@ function toy_solves(::Type{T}, method) where {T}
         for dense in (false, true)
             empty!(Toy.BUFFERS)
             dt = method in FIXED_STEP ? 0.25 : 0.0
-            settings = (method, 1.0e-3, 1.0e-6, dt, 1000)
+            settings = (method, 1.0e-3, 1.0e-6, dt, 1000, (), (0.0, 1.0))
             GC.@preserve offsets begin
                 forward_norm = (address(offsets), 1, n, 0)
                 solved = solve_forward(

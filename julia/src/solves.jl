@@ -6,24 +6,29 @@ const ELTYPES = Dict("Float64" => Float64, "Float32" => Float32)
 wrap(::Type{T}, address::Integer, n::Integer) where {T} = unsafe_wrap(Array, Ptr{T}(UInt(address)), n)
 
 """
-    solve_forward(eltype, call, register, norm, times, ys, n, method, rtol, atol, dt, max_steps, dense)
+    solve_forward(eltype, call, register, norm, times, ys, n, method, rtol, atol, dt, max_steps, breaks, bounds, dense)
         -> (retcode, t, naccept, nreject, calls, reached, steps, outcome)
 
 Solve forward from row 0 of `ys`, writing the other rows from dense output. `norm` is (offsets, segments, length, callback).
 """
-function solve_forward(eltype, call, register, norm, times, ys, n, method, rtol, atol, dt, max_steps, dense)
+function solve_forward(
+        eltype, call, register, norm, times, ys, n, method, rtol, atol, dt, max_steps, breaks, bounds, dense
+    )
     return forward(
         ELTYPES[eltype], Ptr{Cvoid}(UInt(call)), Ptr{Cvoid}(UInt(register)), seminorm(norm),
-        copy(wrap(Float64, times...)), UInt(ys), n, String(method), rtol, atol, dt, max_steps, dense,
+        copy(wrap(Float64, times...)), UInt(ys), n, String(method), rtol, atol, dt, max_steps,
+        Float64[breaks...], Float64[bounds...], dense,
     )
 end
 
-function forward(::Type{T}, call, register, norm, times, ys, n, method, rtol, atol, dt, max_steps, dense) where {T}
+function forward(
+        ::Type{T}, call, register, norm, times, ys, n, method, rtol, atol, dt, max_steps, breaks, bounds, dense
+    ) where {T}
     alg, adaptive = algorithm(method; dense)
     t0, t1 = first(times), last(times)
-    tracker = forward_tracker(times[2:end], Ptr{T}(ys), n, sign(t1 - t0))
-    tstops = adaptive || dt > 0 ? Float64[] : times[2:end]
     field = VectorField{T}(ForeignField{T}(call, register), t0, t1)
+    tracker = forward_tracker(times[2:end], Ptr{T}(ys), n, sign(t1 - t0), Pieces(field, breaks, bounds))
+    tstops = adaptive || dt > 0 ? breaks : [times[2:end]; breaks]
     control = Control(rtol, atol, norm, dt, max_steps)
     result = integrate(field, copy(row(Ptr{T}(ys), 0, n)), t0, t1, alg, control, tracker; adaptive, tstops, dense)
     return summary(result, tracker.reached + 1)
@@ -31,7 +36,7 @@ end
 
 """
     solve_adjoint(eltype, call, register, norm, z, n, start, stops, rows, ys, cotangents, anchored, method, rtol, atol,
-        dt, max_steps, outcome, y, nodes) -> as `solve_forward`
+        dt, max_steps, breaks, bounds, outcome, y, nodes) -> as `solve_forward`
 
 Solve the adjoint ODE from `start` through `stops` (the last is the end), in place on `z = (address, length)`, whose first
 `n` elements are λ and (if `anchored`) the next `n` are y. With an `outcome` of a dense forward solve, its interpolant is
@@ -39,30 +44,33 @@ written to `y` before every call. `nodes` asks for a Gauss quadrature beside (se
 """
 function solve_adjoint(
         eltype, call, register, norm, z, n, start, stops, rows, ys, cotangents, anchored, method, rtol, atol, dt,
-        max_steps, outcome, y, nodes
+        max_steps, breaks, bounds, outcome, y, nodes
     )
     return adjoint(
         ELTYPES[eltype], Ptr{Cvoid}(UInt(call)), Ptr{Cvoid}(UInt(register)), seminorm(norm), z, n, Float64(start),
         copy(wrap(Float64, stops...)), copy(wrap(Int64, rows...)), UInt(ys), UInt(cotangents), anchored, String(method),
-        rtol, atol, dt, max_steps, outcome, UInt(y), nodes,
+        rtol, atol, dt, max_steps, Float64[breaks...], Float64[bounds...], outcome, UInt(y), nodes,
     )
 end
 
 function adjoint(
         ::Type{T}, call, register, norm, z, n, start, stops, rows, ys, cotangents, anchored, method, rtol, atol, dt,
-        max_steps, outcome, y, nodes
+        max_steps, breaks, bounds, outcome, y, nodes
     ) where {T}
     alg, adaptive = algorithm(method; dense = nodes !== nothing)
     state = wrap(T, z...)
     jumps, stop = stops[1:(end - 1)], last(stops)
     gauss = quadrature(T, nodes, outcome, length(state))
-    tracker = backward_tracker(jumps, rows, Ptr{T}(ys), Ptr{T}(cotangents), n, anchored, sign(stop - start), gauss)
     foreign = ForeignField{T}(call, register)
     f! = outcome === nothing ? foreign : InterpolatedField(foreign, outcome.solution, row(Ptr{T}(y), 0, n))
     field = VectorField{T}(f!, start, stop)
+    tracker = backward_tracker(
+        jumps, rows, Ptr{T}(ys), Ptr{T}(cotangents), n, anchored, sign(stop - start), gauss,
+        Pieces(field, breaks, bounds),
+    )
     control = Control(rtol, atol, norm, dt, max_steps)
     result = integrate(
-        field, copy(state), start, stop, alg, control, tracker; adaptive, tstops = jumps, calck = nodes !== nothing,
+        field, copy(state), start, stop, alg, control, tracker; adaptive, tstops = [jumps; breaks], calck = nodes !== nothing,
     )
     copyto!(state, result.u)
     return summary(result, tracker.jumped)

@@ -22,6 +22,37 @@ no_nodes(::Type{T}) where {T} = Nodes{T}(
 )
 
 """
+    Pieces{T}
+
+The smooth pieces of an interval in which the vector field jumps at `breaks`: steps end there, and the field sees only
+times within `bounds` (low, high, low, high ..., one pair a piece) of the piece that the solve is in.
+"""
+mutable struct Pieces{T}
+    field::VectorField{T}
+    breaks::Vector{Float64}
+    bounds::Vector{Float64}
+    piece::Int
+end
+
+function Pieces(field::VectorField{T}, breaks, bounds) where {T}
+    pieces = Pieces{T}(field, breaks, bounds, 0)
+    enter_next!(pieces)
+    return pieces
+end
+
+function enter_next!(pieces::Pieces)
+    pieces.piece += 1
+    pieces.field.low[], pieces.field.high[] = pieces.bounds[2pieces.piece - 1], pieces.bounds[2pieces.piece]
+    return nothing
+end
+
+function cross_break!(pieces::Pieces, t)
+    pieces.piece <= length(pieces.breaks) && pieces.breaks[pieces.piece] == t || return false
+    enter_next!(pieces)
+    return true
+end
+
+"""
     Tracker{T}
 
 What happens after every accepted step: the time is recorded; outputs that the step passed are written from dense output
@@ -41,15 +72,16 @@ mutable struct Tracker{T}
     jumped::Int                 # jumps made
     dir::Float64
     nodes::Nodes{T}
+    pieces::Pieces{T}
     working::Bool               # between the acceptance of a step and the end of what happens after it
 end
 
-function forward_tracker(outputs::Vector{Float64}, ys::Ptr{T}, n, dir) where {T}
-    return Tracker{T}(Float64[], outputs, ys, n, 0, Float64[], Int64[], Ptr{T}(C_NULL), false, 0, dir, no_nodes(T), false)
+function forward_tracker(outputs::Vector{Float64}, ys::Ptr{T}, n, dir, pieces) where {T}
+    return Tracker{T}(Float64[], outputs, ys, n, 0, Float64[], Int64[], Ptr{T}(C_NULL), false, 0, dir, no_nodes(T), pieces, false)
 end
 
-function backward_tracker(stops, rows, ys::Ptr{T}, cotangents::Ptr{T}, n, anchored, dir, nodes::Nodes{T}) where {T}
-    return Tracker{T}(Float64[], Float64[], ys, n, 0, stops, rows, cotangents, anchored, 0, dir, nodes, false)
+function backward_tracker(stops, rows, ys::Ptr{T}, cotangents::Ptr{T}, n, anchored, dir, nodes::Nodes{T}, pieces) where {T}
+    return Tracker{T}(Float64[], Float64[], ys, n, 0, stops, rows, cotangents, anchored, 0, dir, nodes, pieces, false)
 end
 
 row(pointer::Ptr{T}, index, n) where {T} = unsafe_wrap(Array, pointer + index * n * sizeof(T), n)
@@ -63,7 +95,8 @@ function (tracker::Tracker)(integrator)
     push!(tracker.accepted, t)
     write_outputs!(tracker, integrator, t)
     collect_nodes!(tracker, tracker.nodes, integrator, t)
-    derivative_discontinuity!(integrator, jump!(tracker, integrator, t))
+    jumped, crossed = jump!(tracker, integrator, t), cross_break!(tracker.pieces, t)
+    derivative_discontinuity!(integrator, jumped | crossed)
     tracker.working = false
     return nothing
 end

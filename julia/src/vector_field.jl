@@ -6,16 +6,16 @@ compiles nothing. Times are clamped to the interval (`t + dt` can round one ulp 
 """
 struct VectorField{T}
     f!::FunctionWrapper{Nothing, Tuple{Vector{T}, Vector{T}, Float64}}
-    low::Float64
-    high::Float64
+    low::Base.RefValue{Float64}     # of the smooth piece that the solve is in
+    high::Base.RefValue{Float64}
     calls::Base.RefValue{Int}
 end
 
-VectorField{T}(f!, t0, t1) where {T} = VectorField{T}(f!, min(t0, t1), max(t0, t1), Ref(0))
+VectorField{T}(f!, t0, t1) where {T} = VectorField{T}(f!, Ref(min(t0, t1)), Ref(max(t0, t1)), Ref(0))
 
 function (field::VectorField)(du, u, p, t)
     field.calls[] += 1
-    field.f!(du, u, clamp(t, field.low, field.high))
+    field.f!(du, u, clamp(t, field.low[], field.high[]))
     return nothing
 end
 

@@ -20,13 +20,17 @@ from ..vector_field import EagerVectorField
 
 @dataclass(frozen=True)
 class PassOptions:
-    """How one pass is integrated. ``dt``: fixed step, or first step of an adaptive method."""
+    """How one pass is integrated. ``dt``: fixed step, or first step of an adaptive method.
+
+    ``discontinuities``: times at which func jumps.
+    """
 
     method: str
     rtol: float
     atol: float
     dt: float | None
     max_steps: int
+    discontinuities: tuple[float, ...] = ()
 
 
 @dataclass

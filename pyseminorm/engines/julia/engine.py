@@ -16,6 +16,7 @@ from ...norms import CallableNorm, Segment
 from ...retcode import ReturnCode
 from ...stats import PassStats
 from ..interface import AdjointProblem, AdjointResult, ForwardProblem, ForwardResult, PassOptions, unreached
+from ..pieces import Pieces
 from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from .callbacks import SolverCallbacks
 from .runtime import Runtime, first_line, runtime
@@ -53,7 +54,7 @@ class JuliaEngine:
                 (times.ctypes.data, len(times)),
                 ys.data_ptr(),
                 y0.numel(),
-                *_settings(problem.options),
+                *_settings(problem.options, problem.times[0], problem.times[-1], y0.dtype),
                 problem.keep_dense,
             )
         if solve.reached < len(times):
@@ -102,7 +103,7 @@ class JuliaEngine:
                 anchors.data_ptr(),
                 cotangents.data_ptr(),
                 layout.has_y,
-                *_settings(problem.options),
+                *_settings(problem.options, start, problem.times[0], ys.dtype),
                 outcome,
                 backward.interpolated.data_ptr(),
                 nodes.described(julia, callbacks.nodes) if nodes else None,
@@ -234,8 +235,12 @@ class _Solve:
             self.retcode, self.detail = ReturnCode.Failure, f"OrdinaryDiffEq's return code: {retcode}."
 
 
-def _settings(options: PassOptions) -> tuple[str, float, float, float, int]:
-    return options.method, options.rtol, options.atol, abs(options.dt or 0.0), options.max_steps
+def _settings(options: PassOptions, start: float, end: float, dtype: torch.dtype) -> tuple[Any, ...]:
+    """method, rtol, atol, dt, max_steps, breaks, bounds of PySeminorm's two solves."""
+    pieces = Pieces.of(start, end, options.discontinuities, dtype)
+    bounds = tuple(t for piece in pieces.bounds for t in piece)
+    dt = abs(options.dt or 0.0)
+    return options.method, options.rtol, options.atol, dt, options.max_steps, pieces.breaks, bounds
 
 
 def _offsets(segments: Sequence[Segment]) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -13,6 +13,7 @@ from ...errors import LastGoodState
 from ...norms import CallableNorm, FlatNorm, Seminorm
 from ...stats import PassStats
 from ..interface import AdjointProblem, AdjointResult, ForwardProblem, ForwardResult, PassOptions, unreached
+from ..pieces import Pieces
 from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from .integrator import Hooks, Integrator, StepControl
 from .interpolant import StepPolynomial, Trajectory
@@ -65,6 +66,7 @@ class TorchEngine:
             hooks,
             Integrals([]),
             stats,
+            Pieces.of(times[0], times[-1], problem.options.discontinuities, problem.spec.real_dtype),
         )
         with torch.no_grad(), _ReportState(integrator, problem.spec.unflatten):
             retcode = integrator.run()
@@ -102,6 +104,7 @@ class TorchEngine:
             hooks,
             backward.integrals,
             stats,
+            Pieces.of(times[last], times[0], problem.options.discontinuities, problem.spec.real_dtype),
         )
         with torch.no_grad(), _ReportState(integrator, problem.unflatten_adjoint):
             retcode = integrator.run()

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...norms import FlatNorm
 from ...retcode import ReturnCode
 from ...stats import PassStats
+from ..pieces import Pieces
 from .controller import PIController
 from .initial_step import initial_step
 from .interpolant import StepPolynomial, dense_matrix
@@ -66,6 +67,7 @@ class Integrator:
     hooks: Hooks
     integrals: Integrals
     stats: PassStats
+    pieces: Pieces
 
     t: float = field(init=False)
     state: Tensor = field(init=False)
@@ -77,7 +79,8 @@ class Integrator:
         self.t, self.state = self.t0, self.y0
         self.end = self.hooks.stops[-1]
         self._direction = math.copysign(1.0, self.end - self.t0)
-        self._low, self._high = min(self.t0, self.end), max(self.t0, self.end)
+        self._bounds = list(self.pieces.bounds)
+        self._breaks = list(self.pieces.breaks)
         self._adaptive = self.tableau.adaptive
         like = self.y0
 
@@ -95,7 +98,8 @@ class Integrator:
     # -- one evaluation and one step -------------------------------------------------------------------------------
 
     def _evaluate(self, t: float, state: Tensor) -> Derivative:
-        return self.system(min(max(t, self._low), self._high), state)
+        low, high = self._bounds[0]
+        return self.system(min(max(t, low), high), state)
 
     def _stage_input(self, i: int, h: float) -> Tensor:
         return torch.addmv(self.state, self._k[:i].T, self._a[i], alpha=h)
@@ -159,7 +163,7 @@ class Integrator:
         """Integrate to the last stop, or until a check fails."""
         self._start()
         controller = PIController.of(self.tableau, exact=self.state.dtype != torch.float64)
-        stops = list(self.hooks.stops)
+        stops = sorted({*self.hooks.stops, *self.pieces.breaks}, reverse=self._direction < 0)
         h, proposed, accepted, iterations, first = self._dt, self._dt, True, 0, True
         fixed = abs(self._dt)
         while stops:
@@ -205,11 +209,20 @@ class Integrator:
             if hits_stop:
                 changed = self.hooks.at_stop(self.t, new)
                 stops.pop(0)
+                crossed = self._cross_break()
                 if changed is not None:
                     self.state = changed
-                    if self.tableau.fsal and stops:
-                        self._first = self._evaluate(self.t, changed)
+                if (crossed or changed is not None) and self.tableau.fsal and stops:
+                    self._first = self._evaluate(self.t, self.state)
         return ReturnCode.Success
+
+    def _cross_break(self) -> bool:
+        """Enter the next smooth piece where the step just made ended at a discontinuity."""
+        if not self._breaks or self.t != self._breaks[0]:
+            return False
+        self._breaks.pop(0)
+        self._bounds.pop(0)
+        return True
 
     def _start(self) -> None:
         self.stats.times.append(self.t0)

@@ -1,0 +1,47 @@
+"""Times at which func jumps: the interval in smooth pieces, each of which sees func from its own side only."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The smooth pieces of a solve, in its direction.
+
+    Attributes:
+        breaks: discontinuities strictly inside, in the order in which the solve meets them; steps end there.
+        bounds: for every piece, the lowest and highest time that func may see, in its own dtype; a rounding step
+            inside a discontinuity, so that no stage of a step evaluates the other side.
+    """
+
+    breaks: tuple[float, ...]
+    bounds: tuple[tuple[float, float], ...]
+
+    @classmethod
+    def of(cls, start: float, end: float, discontinuities: Sequence[float], dtype: torch.dtype) -> Pieces:
+        """Pieces from ``start`` to ``end``; ``dtype`` is that in which func gets the time."""
+        forwards = end > start
+        low, high = min(start, end), max(start, end)
+        inside = sorted((d for d in discontinuities if low < d < high), reverse=not forwards)
+        jumps = set(discontinuities)
+        bounds = []
+        for a, b in itertools.pairwise([start, *inside, end]):
+            left, right = (a, b) if forwards else (b, a)
+            inner = (_inwards(left, 1, jumps, dtype), _inwards(right, -1, jumps, dtype))
+            bounds.append(inner if inner[0] < inner[1] else (left, right))
+        return cls(tuple(inside), tuple(bounds))
+
+
+def _inwards(t: float, side: int, jumps: set[float], dtype: torch.dtype) -> float:
+    """The first time of ``dtype`` at ``t`` or, from a discontinuity, beyond it, on the side +1 or -1."""
+    if t in jumps:
+        t += side * max(2 * abs(t) * torch.finfo(dtype).eps, 1e-30)
+    rounded = float(torch.tensor(t, dtype=dtype))
+    if side * (rounded - t) < 0:
+        rounded += side * abs(rounded) * torch.finfo(dtype).eps
+    return rounded
