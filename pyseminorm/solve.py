@@ -186,18 +186,8 @@ def solve(
     enabled = torch.is_grad_enabled()
     start = Pieces.of(times[0], times[-1], jumps, spec.real_dtype).bounds[0]
     f0 = field.check(min(max(times[0], start[0]), start[1]), flat.detach(), recording=enabled)
-    run = Run(
-        engine,
-        field,
-        spec,
-        times,
-        PassOptions(method, rtol, atol, dt, max_steps, jumps),
-        norm,
-        adjoint,
-        f0,
-        dense,
-        throw,
-    )
+    options = PassOptions(method, rtol, atol, dt, max_steps, jumps)
+    run = Run(engine, field, spec, times, options, norm, adjoint, f0, dense, throw)
     if enabled and any(x.requires_grad for x in inputs):
         moments = ts if ts.requires_grad else None
         ys = SolveFunction.apply(run, flat, moments, *field.inputs)  # type: ignore[no-untyped-call]

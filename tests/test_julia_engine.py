@@ -160,6 +160,7 @@ def test_the_versions_of_juliacall_and_pythoncall_are_compared():
 def test_ctrl_c_interrupts_a_solve_and_leaves_the_session_usable():
     code = """
         import os, signal, threading, time, torch, pyseminorm
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with SIGINT ignored
         pyseminorm.solve(lambda t, y: -y, torch.ones(2), [0.0, 1.0], backend="julia")
         threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 
