@@ -177,7 +177,7 @@ class EagerVectorField:
                 "so they get no gradient. Pass them with params=..., or give func as an nn.Module that owns them, "
                 "or detach them.",
                 HiddenParametersWarning,
-                stacklevel=6,
+                stacklevel=4,
             )
 
     def _time(self, t: float) -> Tensor:
