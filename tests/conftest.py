@@ -6,6 +6,8 @@ import pytest
 import torch
 from found_julia import JULIA, NO_JULIA
 
+torch.set_num_threads(1)  # the tensors are small, and other processes may want the other core
+
 ENGINES = ["torch", pytest.param("julia", marks=pytest.mark.julia)]
 
 
