@@ -19,12 +19,13 @@ import torchdiffeq
 from torch import nn
 
 import pyseminorm
-from pyseminorm import BacksolveAdjoint, InterpolatingAdjoint
+from pyseminorm import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
 
 CASES = {
     "2-16-16-2, batch 1, 10 outputs": (2, 16, 1, 10),
     "4-64-64-4, batch 128, 10 outputs": (4, 64, 128, 10),
     "32-128-128-32, batch 256, 10 outputs": (32, 128, 256, 10),
+    "32-540-540-32 (327k parameters), batch 64, 5 outputs": (32, 540, 64, 5),
 }
 
 
@@ -62,6 +63,7 @@ def contenders(julia: bool) -> dict:
     for backend in ("torch", "julia") if julia else ("torch",):
         found[f"pyseminorm {backend}, BacksolveAdjoint"] = ours(backend, BacksolveAdjoint())
         found[f"pyseminorm {backend}, InterpolatingAdjoint"] = ours(backend, InterpolatingAdjoint())
+        found[f"pyseminorm {backend}, GaussAdjoint"] = ours(backend, GaussAdjoint())
     return found
 
 

@@ -28,11 +28,9 @@ if !isempty(missing_packages)
     println("{_MARK}missing ", join(missing_packages, ", "))
     exit(3)
 end
-entry = Base.find_package("PySeminorm")
-if entry === nothing || !samefile(dirname(dirname(entry)), folder)
-    Pkg.offline(true)
-    Pkg.develop(Pkg.PackageSpec(path = folder))
-end
+Pkg.offline(true)
+Pkg.develop(Pkg.PackageSpec(path = folder); io = devnull)
+Pkg.resolve(; io = devnull) # a newer PySeminorm may have other dependencies than the one that the Manifest knows
 """
 
 _LOAD = f"""
