@@ -1,4 +1,4 @@
-"""`crosscheck`: one problem through every engine and adjoint, ours and SciMLSensitivity's, against a tight reference."""
+"""`crosscheck`: one problem by every engine and adjoint, ours and SciMLSensitivity's, against a tight reference."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class _Problem:
         return self.spec.join(grads[:n]), _joined(grads[n:], self.cotangents), s.stats.backward
 
     def _flat(self, ys: Any) -> Tensor:
-        return torch.stack([self.spec.flatten(pytree.tree_map(lambda x: x[i], ys)) for i in range(len(self.t))])
+        return torch.stack([self.spec.flatten(_row_of(ys, i)) for i in range(len(self.t))])
 
     def doubled(self) -> _Problem | None:
         """A copy in float64, or None where that cannot be made (the problem's tensors are not all in reach)."""
@@ -202,7 +202,9 @@ def crosscheck(
     problem = _problem(func, y0, t, args, params, cotangents)
     options = PassOptions(method, rtol, atol, None, max_steps)
     exact, reference = _reference(problem)
-    rows, notes, versions = [], [], _versions()
+    rows: list[Row] = []
+    notes: list[str] = []
+    versions = _versions()
     julia, missing = _julia(problem, options, backend)
     for engine in ("torch", "julia") if julia else ("torch",):
         for name, adjoint in ADJOINTS.items():
@@ -223,7 +225,7 @@ def _problem(func: Any, y0: Any, t: Any, args: Any, params: Any, cotangents: Any
         i = torch.arange(len(times) * spec.size, dtype=torch.float64)
         flat = torch.sin(5.3 * i + 1.7).view(len(times), spec.size).to(spec.device, spec.real_dtype)
     else:
-        rows = [pytree.tree_map(lambda x: x[i], cotangents) for i in range(len(times))]
+        rows = [_row_of(cotangents, i) for i in range(len(times))]
         flat = torch.stack([spec.join(spec.check_output(row)) for row in rows]).detach()
     return _Problem(func, y0, times, tuple(args), None if params is None else list(params), flat)
 
@@ -257,8 +259,8 @@ def _row(
     except (SolveError, BackendUnavailableError) as error:
         notes.append(f"{name} on {engine} failed: {error}")
         return Row(name, engine, math.inf, math.inf, 0, 0, math.nan)
-    errors = [_relative(found, wanted) for found, wanted in zip((dy0, dparams), exact, strict=True)]
-    return Row(name, engine, *errors, stats.evaluations, stats.naccept, stats.seconds)
+    error_y0, error_params = _relative(dy0, exact[0]), _relative(dparams, exact[1])
+    return Row(name, engine, error_y0, error_params, stats.evaluations, stats.naccept, stats.seconds)
 
 
 def _julia(problem: _Problem, options: PassOptions, backend: str) -> tuple[Any, list[str]]:
@@ -288,7 +290,7 @@ def _sciml_rows(
     scale = float((torch.linalg.vector_norm(problem.cotangents, dim=1) / problem.spec.size**0.5).max()) or 1.0
     try:
         if not julia.load(name):
-            notes.append(f"no rows of {name}: the Julia project lacks it; `using Pkg; Pkg.add({name!r})` there adds it.")
+            notes.append(f'no rows of {name}: the Julia project lacks it; `using Pkg; Pkg.add("{name}")` adds it.')
             return []
         y0 = problem.spec.flatten(problem.y0).detach().contiguous()
         solved = sensitivity.Sensitivity(julia, problem.field, y0, times, options)
@@ -309,6 +311,10 @@ def _versions() -> dict[str, str]:
     from . import __version__
 
     return {"pyseminorm": __version__, "torch": torch.__version__, "Python": platform.python_version()}
+
+
+def _row_of(ys: Any, i: int) -> Any:
+    return pytree.tree_map(lambda x: x[i], ys)
 
 
 def _joined(tensors: Sequence[Tensor], like: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ struct Plug{T}
     output::Vector{T}
 end
 
-function Plug{T}((call, register), inputs, outputs) where {T}
+function plug(::Type{T}, (call, register), inputs, outputs) where {T}
     return Plug{T}(ForeignField{T}(Ptr{Cvoid}(UInt(call)), Ptr{Cvoid}(UInt(register))), zeros(T, inputs), zeros(T, outputs))
 end
 
@@ -48,7 +48,7 @@ function PySeminorm.sensitivity_solve(
     T = ELTYPES[eltype]
     # FullSpecialize: SciMLSensitivity drops vjp and vjp_p where it unwraps an AutoSpecialize function.
     f = ODEFunction{true, FullSpecialize}(
-        Plug{T}(field, n, n); vjp = Plug{T}(product, 2n, n), vjp_p = Plug{T}(params_product, 2n, m),
+        plug(T, field, n, n); vjp = plug(T, product, 2n, n), vjp_p = plug(T, params_product, 2n, m),
     )
     # torch owns the parameters: the values of p are never read
     problem = ODEProblem{true, FullSpecialize}(f, copy(wrap(T, y0, n)), (start, stop), zeros(T, m))
@@ -59,20 +59,18 @@ function PySeminorm.sensitivity_solve(
 end
 
 """
-    StepCounter()
+    StepCounter(start)
 
-Counts steps as an `unstable_check`, which the solver calls before every attempt with the time it starts from.
+Counts accepted steps as an `unstable_check`, which the solver calls with the time that every step but the first starts from.
 """
 mutable struct StepCounter
     t::Float64
     naccept::Int
-    attempts::Int
 end
 
-StepCounter() = StepCounter(NaN, 0, 0)
+StepCounter(start) = StepCounter(start, 1)
 
 function (counter::StepCounter)(dt, u, p, t)
-    counter.attempts += 1
     counter.naccept += t != counter.t
     counter.t = t
     return any(isnan, u)
@@ -91,7 +89,7 @@ function PySeminorm.sensitivity_gradients(
     ) where {T}
     ts = copy(wrap(Float64, times...))
     cotangent = unsafe_wrap(Array, Ptr{T}(UInt(cotangents)), (forward.n, length(ts)))
-    counter = StepCounter()
+    counter = StepCounter(last(forward.solution.prob.tspan))
     du0, dp = adjoint_sensitivities(
         forward.solution, forward.alg; t = ts, sensealg = ADJOINTS[String(adjoint)](rtol, atol),
         dgdu_discrete = (out, u, p, t, i) -> copyto!(out, view(cotangent, :, i)),
@@ -99,7 +97,7 @@ function PySeminorm.sensitivity_gradients(
     )
     copyto!(wrap(T, dy0, forward.n), du0)
     copyto!(wrap(T, dparams, forward.m), vec(dp))
-    return counter.naccept, counter.attempts - counter.naccept
+    return counter.naccept
 end
 
 end

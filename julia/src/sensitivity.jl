@@ -9,7 +9,7 @@ Solve forward with dense output, ready for [`sensitivity_gradients`](@ref). `fie
 function sensitivity_solve end
 
 """
-    sensitivity_gradients(forward, adjoint, times, cotangents, rtol, atol, max_steps, dy0, dparams) -> (naccept, nreject)
+    sensitivity_gradients(forward, adjoint, times, cotangents, rtol, atol, max_steps, dy0, dparams) -> naccept
 
 Write dL/dy0 and dL/dθ by SciMLSensitivity's `adjoint` (by name), from the cotangents of the solution at `times`.
 """

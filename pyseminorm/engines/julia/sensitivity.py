@@ -60,7 +60,7 @@ class Sensitivity:
         dy0, dparams = torch.empty_like(self._like), self._like.new_empty(self._products.size)
         started, options = time.perf_counter(), self._options
         stats = self._products.stats
-        stats.naccept, stats.nreject = self._call(
+        stats.naccept = self._call(
             self._julia.module.sensitivity_gradients,
             self._forward,
             adjoint,
