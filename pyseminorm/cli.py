@@ -95,8 +95,9 @@ def crosscheck(
     rtol: Annotated[float | None, typer.Option(help="Relative tolerance.", show_default="1e-3")] = None,
     atol: Annotated[float | None, typer.Option(help="Absolute tolerance.", show_default="1e-6")] = None,
     backend: Annotated[
-        Literal["auto", "torch", "julia"], typer.Option(help="auto: every engine that there is.")
-    ] = "auto",
+        Literal["auto", "torch", "julia"] | None,
+        typer.Option(help="torch: only the embedded engine; auto: all there are.", show_default="auto"),
+    ] = None,
 ) -> None:
     """Differentiate a problem by every engine and adjoint, SciMLSensitivity's too, and compare their gradients.
 
