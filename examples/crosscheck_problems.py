@@ -46,12 +46,15 @@ MARK = "<!-- tables: python examples/crosscheck_problems.py -->\n"
 
 
 def tables():
+    """One section for each problem and tolerance; the versions once, at the end."""
     import pyseminorm
 
     for problem in PROBLEMS:
         for rtol, atol in ((1e-3, 1e-6), (1e-6, 1e-9)):
             found = pyseminorm.crosscheck(*problem(), rtol=rtol, atol=atol)
-            yield f"## {problem.__name__}, rtol {rtol:g}\n\n{found}\n"
+            table, _, versions = str(found).rpartition("\nVersions: ")
+            yield f"## {problem.__name__}, rtol {rtol:g}\n\n{table}\n"
+    yield f"## Versions\n\n{versions}\n"
 
 
 if __name__ == "__main__":
