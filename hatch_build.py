@@ -26,5 +26,5 @@ class JuliaPackage(BuildHookInterface):
         made = Path(self._folder.name) / "juliapkg.json"
         made.write_text(json.dumps(described, indent=2) + "\n")
         build_data["force_include"][str(made)] = "pyseminorm/juliapkg.json"
-        for part in ("Project.toml", "src", "test"):
+        for part in ("Project.toml", "src", "ext", "test"):
             build_data["force_include"][str(root / "julia" / part)] = f"pyseminorm/julia/{part}"

@@ -1,6 +1,7 @@
 """Neural differential equations in PyTorch, with adjoints whose step-size control measures only what matters."""
 
 from .adjoints import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
+from .crosscheck import CrossCheck, crosscheck
 from .errors import (
     BackendUnavailableError,
     HiddenParametersWarning,
@@ -23,6 +24,7 @@ __all__ = [
     "AdjointState",
     "BackendUnavailableError",
     "BacksolveAdjoint",
+    "CrossCheck",
     "GaussAdjoint",
     "HiddenParametersWarning",
     "InterpolatingAdjoint",
@@ -36,6 +38,7 @@ __all__ = [
     "Stats",
     "UnsupportedError",
     "WrongThreadError",
+    "crosscheck",
     "odeint_adjoint",
     "solve",
 ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from types import ModuleType
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -78,3 +80,69 @@ def demo(
     except KeyboardInterrupt:
         typer.secho("interrupted", fg="yellow", err=True)
         raise typer.Exit(130) from None
+
+
+@app.command()
+def crosscheck(
+    problem: Annotated[
+        str,
+        typer.Argument(help="script.py:make_problem; it returns (func, y0, t) or a dict of arguments."),
+    ],
+    tolerance: Annotated[
+        float | None, typer.Option(help="Largest relative error of a gradient that passes.", show_default="100 x rtol")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="tsit5 (default), dopri5, bosh3 or vern7.")] = None,
+    rtol: Annotated[float | None, typer.Option(help="Relative tolerance.", show_default="1e-3")] = None,
+    atol: Annotated[float | None, typer.Option(help="Absolute tolerance.", show_default="1e-6")] = None,
+    backend: Annotated[
+        Literal["auto", "torch", "julia"] | None,
+        typer.Option(help="torch: only the embedded engine; auto: all there are.", show_default="auto"),
+    ] = None,
+) -> None:
+    """Differentiate a problem by every engine and adjoint, SciMLSensitivity's too, and compare their gradients.
+
+    Exits with status 1 when an error is beyond the tolerance.
+    """
+    from .crosscheck import crosscheck as check
+
+    arguments = _made(problem)
+    given = {"method": method, "rtol": rtol, "atol": atol, "backend": backend}
+    arguments.update({name: value for name, value in given.items() if value is not None})
+    try:
+        found = check(**arguments)
+    except PySeminormError as error:
+        typer.secho(f"pyseminorm crosscheck: {error}", fg="red", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(str(found))
+    limit = 100 * float(arguments.get("rtol", 1e-3)) if tolerance is None else tolerance
+    verdict = "within" if found.worst <= limit else "BEYOND"
+    typer.echo(f"The largest relative error, {found.worst:.1e}, is {verdict} the tolerance {limit:g}.")
+    if found.worst > limit:
+        raise typer.Exit(1)
+
+
+def _made(problem: str) -> dict[str, Any]:
+    """The arguments of `crosscheck` that script.py:function makes."""
+    path, _, name = problem.rpartition(":")
+    script = Path(path)
+    if not name.isidentifier() or not script.is_file():
+        raise typer.BadParameter(f"{problem!r}: expected script.py:make_problem, with a script that exists.")
+    make = getattr(_loaded(script), name, None)
+    if not callable(make):
+        raise typer.BadParameter(f"{script} has no function {name}.")
+    made = make()
+    if isinstance(made, tuple) and len(made) == 3:
+        return dict(zip(("func", "y0", "t"), made, strict=True))
+    if isinstance(made, dict) and {"func", "y0", "t"} <= made.keys():
+        return dict(made)
+    raise typer.BadParameter(f"{name}() must return (func, y0, t), or a dict with these and other arguments.")
+
+
+def _loaded(script: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    if spec is None or spec.loader is None:
+        raise typer.BadParameter(f"{script} is not a Python script.")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(script.resolve().parent))
+    spec.loader.exec_module(module)
+    return module

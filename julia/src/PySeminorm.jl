@@ -33,6 +33,7 @@ include("algorithms.jl")
 include("tracker.jl")
 include("integrate.jl")
 include("solves.jl")
+include("sensitivity.jl")
 include("precompile.jl")
 
 end

@@ -21,7 +21,7 @@ from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from .callbacks import SolverCallbacks
 from .runtime import Runtime, first_line, runtime
 
-_ELTYPES = {torch.float64: "Float64", torch.float32: "Float32"}
+ELTYPES = {torch.float64: "Float64", torch.float32: "Float32"}
 
 
 class JuliaEngine:
@@ -47,7 +47,7 @@ class JuliaEngine:
             offsets = _offsets(((0, y0.numel()),))
             solve.run(
                 julia.module.solve_forward,
-                _ELTYPES[y0.dtype],
+                ELTYPES[y0.dtype],
                 callbacks.call,
                 callbacks.register,
                 (offsets.ctypes.data, 1, y0.numel(), callbacks.norm),
@@ -91,7 +91,7 @@ class JuliaEngine:
             offsets = _offsets(segments)
             solve.run(
                 julia.module.solve_adjoint,
-                _ELTYPES[ys.dtype],
+                ELTYPES[ys.dtype],
                 callbacks.call,
                 callbacks.register,
                 (offsets.ctypes.data, len(segments), layout.size, callbacks.norm),
@@ -218,7 +218,7 @@ class _Solve:
             raised = self._callbacks.raised
             if raised is not None:
                 raise raised from None
-            raise _readable(error) from error
+            raise readable(error) from error
         self.outcome = outcome
         self.stats.naccept, self.stats.nreject = naccept, nreject
         accepted = np.empty(steps, dtype=np.float64)
@@ -248,7 +248,7 @@ def _offsets(segments: Sequence[Segment]) -> np.ndarray[Any, np.dtype[np.int64]]
     return np.array([offset for segment in segments for offset in segment], dtype=np.int64)
 
 
-def _readable(error: Exception) -> Exception:
+def readable(error: Exception) -> Exception:
     """A Julia exception as one of ours, with the first line of its message."""
     line = first_line(error)
     if "has an algorithm" in line or "is an implicit method" in line:

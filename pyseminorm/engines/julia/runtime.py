@@ -24,6 +24,19 @@ class Runtime:
         self.module, self.versions = module, versions
         self._thread, self._process = threading.get_ident(), os.getpid()
 
+    def load(self, package: str) -> bool:
+        """Load a package of the Julia project, and what PySeminorm has for it; False where the project lacks it."""
+        self.check_caller()
+        main = sys.modules["juliacall"].Main
+        if main.seval(f'Base.find_package("{package}") === nothing'):
+            return False
+        try:
+            main.seval(f"import {package}")
+        except Exception as error:  # whatever its compilation or its own start raised
+            raise BackendUnavailableError(f"{package} could not be loaded: {first_line(error)}.") from error
+        self.versions[package] = str(main.seval(f"string(pkgversion({package}))"))
+        return True
+
     def check_caller(self) -> None:
         """Julia may be called only from the thread and the process that started it.
 
