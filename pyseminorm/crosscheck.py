@@ -192,8 +192,8 @@ def crosscheck(
     ...     def forward(self, t, y):
     ...         return self.net(y)
     >>> found = pyseminorm.crosscheck(Field(), torch.ones(2), [0.0, 0.5, 1.0], backend="torch")
-    >>> [row.engine for row in found.rows]
-    ['torch', 'torch', 'torch', 'torch']
+    >>> len(found.rows)
+    4
     >>> found.worst < 1e-2
     True
     """
