@@ -54,6 +54,7 @@ class Run:
         result = self.engine.integrate(
             ForwardProblem(self.field, self.spec, y0.detach(), self.f0, self.times, self.options, self.norm, keep_dense)
         )
+        _check_finite(result, self.times)
         self.stats.forward, self.retcode, self.dense = result.stats, result.retcode, result.dense
         self.rows = self._reached(result)
         if self.throw and not result.retcode.success:
@@ -106,6 +107,8 @@ class Run:
                 error.last_good_state = dataclasses.replace(good, y=unscaled)  # type: ignore[attr-defined]
             raise
         self.stats.backward = result.stats
+        if result.retcode.success and not bool(torch.isfinite(result.adjoint).all()):
+            result.retcode = ReturnCode.Unstable
         if not result.retcode.success:
             state = LastGoodState(result.t, self.spec.unflatten(result.adjoint * scale), result.stats)
             raise SolveError(_failure("the backward solve", result, self.times[0]), result.retcode, state)
@@ -212,6 +215,17 @@ def _largest_rms(grad: Tensor) -> float:
     """The largest root mean square of an output's cotangent; the backward solve sees the cotangents divided by it."""
     sizes = torch.linalg.vector_norm(grad, dim=1, dtype=torch.float64) / grad.shape[1] ** 0.5
     return float(sizes.max())
+
+
+def _check_finite(result: ForwardResult, times: Sequence[float]) -> None:
+    """A blow-up that no error estimate saw (fixed steps have none): the solve ends at its last finite output."""
+    finite = torch.isfinite(result.ys).all(dim=1).tolist()
+    good = finite.index(False) if False in finite else len(times)
+    if good == len(times) or (not result.retcode.success and bool(torch.isfinite(result.y).all())):
+        return
+    result.retcode = ReturnCode.Unstable if result.retcode.success else result.retcode
+    result.t, result.y = times[good - 1], result.ys[good - 1].clone()
+    result.ys[good:] = torch.nan
 
 
 def _failure(what: str, result: ForwardResult | AdjointResult, end: float) -> str:

@@ -62,7 +62,7 @@ class EagerVectorField:
             return self._f_with_grad(t, y)
 
     def _f_with_grad(self, t: float, y: Tensor) -> Tensor:
-        """F for functions that call autograd themselves (Hamiltonian nets, divergences)."""
+        """The same for functions that call autograd themselves (Hamiltonian nets, divergences)."""
         with torch.enable_grad():
             leaves = [leaf.detach().requires_grad_() for leaf in self.spec.split(y)]
             value = self.func(self._time(t), self.spec.build(leaves), *self.args)
@@ -71,7 +71,7 @@ class EagerVectorField:
     def vjp(
         self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
-        """F and its products with ``adjoint`` (size,): (f, adj df/dy, [adj df/dtheta_i or None], adj df/dt or None)."""
+        """(f, adj df/dy, [adj df/dtheta_i or None], adj df/dt or None), for ``adjoint`` (size,)."""
         spec = self.spec
         with torch.enable_grad():
             leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]

@@ -141,7 +141,7 @@ class _BackwardSystem:
         return z
 
     def jump(self, index: int, z: Tensor) -> Tensor | None:
-        """Lambda gains the cotangent of an output, and y is set back to its forward value."""
+        """The adjoint gains the cotangent of an output, and y is set back to its forward value."""
         layout, changed = self.layout, z.clone()
         if not self.problem.active[index] and not layout.has_y:
             return None
