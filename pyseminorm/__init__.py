@@ -17,11 +17,13 @@ from .odeint import odeint_adjoint
 from .retcode import ReturnCode
 from .solve import Solution, solve
 from .stats import PassStats, Stats
+from .stepping import Algorithm, PIController, StepCallbacks
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AdjointState",
+    "Algorithm",
     "BackendUnavailableError",
     "BacksolveAdjoint",
     "CrossCheck",
@@ -30,12 +32,14 @@ __all__ = [
     "InterpolatingAdjoint",
     "InvalidInputError",
     "LastGoodState",
+    "PIController",
     "PassStats",
     "PySeminormError",
     "ReturnCode",
     "Solution",
     "SolveError",
     "Stats",
+    "StepCallbacks",
     "UnsupportedError",
     "WrongThreadError",
     "crosscheck",
