@@ -36,7 +36,7 @@ def cuda_jl():
     from pyseminorm.engines.julia import runtime
 
     if not runtime.runtime().load("CUDA"):
-        with pytest.raises(BackendUnavailableError, match="Pkg.add"):
+        with pytest.raises(BackendUnavailableError, match=r"Pkg\.add"):
             pyseminorm.solve(lambda t, y: -y, torch.ones(2, device="cuda"), [0.0, 1.0], backend="julia")
         pytest.skip("the Julia project has no CUDA.jl")
 
