@@ -9,24 +9,26 @@ wrap(::Type{T}, address::Integer, n::Integer) where {T} = unsafe_wrap(Array, Ptr
     solve_forward(eltype, call, register, norm, times, ys, n, method, rtol, atol, dt, max_steps, breaks, bounds, dense)
         -> (retcode, t, naccept, nreject, calls, reached, steps, outcome)
 
-Solve forward from row 0 of `ys`, writing the other rows from dense output. `norm` is (offsets, segments, length, callback).
+Solve forward from row 0 of `ys`, writing the other rows from dense output. `norm` is (offsets, segments, length, callback);
+`call` is the address of a C function, or a side of a [`NativeField`](@ref).
 """
 function solve_forward(
         eltype, call, register, norm, times, ys, n, method, rtol, atol, dt, max_steps, breaks, bounds, dense
     )
+    T = ELTYPES[eltype]
     return forward(
-        ELTYPES[eltype], Ptr{Cvoid}(UInt(call)), Ptr{Cvoid}(UInt(register)), seminorm(norm),
+        T, right_hand_side(T, call, register), seminorm(norm),
         copy(wrap(Float64, times...)), UInt(ys), n, String(method), rtol, atol, dt, max_steps,
         Float64[breaks...], Float64[bounds...], dense,
     )
 end
 
 function forward(
-        ::Type{T}, call, register, norm, times, ys, n, method, rtol, atol, dt, max_steps, breaks, bounds, dense
+        ::Type{T}, f!, norm, times, ys, n, method, rtol, atol, dt, max_steps, breaks, bounds, dense
     ) where {T}
     alg, adaptive = algorithm(method; dense)
     t0, t1 = first(times), last(times)
-    field = VectorField{T}(ForeignField{T}(call, register), t0, t1)
+    field = VectorField{T}(f!, t0, t1)
     tracker = forward_tracker(times[2:end], Ptr{T}(ys), n, sign(t1 - t0), Pieces(field, breaks, bounds))
     tstops = adaptive || dt > 0 ? breaks : [times[2:end]; breaks]
     control = Control(rtol, atol, norm, dt, max_steps)
@@ -46,23 +48,23 @@ function solve_adjoint(
         eltype, call, register, norm, z, n, start, stops, rows, ys, cotangents, anchored, method, rtol, atol, dt,
         max_steps, breaks, bounds, outcome, y, nodes
     )
+    T = ELTYPES[eltype]
     return adjoint(
-        ELTYPES[eltype], Ptr{Cvoid}(UInt(call)), Ptr{Cvoid}(UInt(register)), seminorm(norm), z, n, Float64(start),
+        T, right_hand_side(T, call, register), seminorm(norm), z, n, Float64(start),
         copy(wrap(Float64, stops...)), copy(wrap(Int64, rows...)), UInt(ys), UInt(cotangents), anchored, String(method),
         rtol, atol, dt, max_steps, Float64[breaks...], Float64[bounds...], outcome, UInt(y), nodes,
     )
 end
 
 function adjoint(
-        ::Type{T}, call, register, norm, z, n, start, stops, rows, ys, cotangents, anchored, method, rtol, atol, dt,
+        ::Type{T}, backward!, norm, z, n, start, stops, rows, ys, cotangents, anchored, method, rtol, atol, dt,
         max_steps, breaks, bounds, outcome, y, nodes
     ) where {T}
     alg, adaptive = algorithm(method; dense = nodes !== nothing)
     state = wrap(T, z...)
     jumps, stop = stops[1:(end - 1)], last(stops)
     gauss = quadrature(T, nodes, outcome, length(state))
-    foreign = ForeignField{T}(call, register)
-    f! = outcome === nothing ? foreign : InterpolatedField(foreign, outcome.solution, row(Ptr{T}(y), 0, n))
+    f! = outcome === nothing ? backward! : InterpolatedField(backward!, outcome.solution, row(Ptr{T}(y), 0, n))
     field = VectorField{T}(f!, start, stop)
     tracker = backward_tracker(
         jumps, rows, Ptr{T}(ys), Ptr{T}(cotangents), n, anchored, sign(stop - start), gauss,
@@ -87,7 +89,7 @@ function quadrature(::Type{T}, nodes, outcome, m) where {T}
     forward! = outcome === nothing ? (y, t) -> nothing : ForwardState(outcome.solution)
     return Nodes{T}(
         Float64[points...], Float64[weights...], Ptr{Float64}(UInt(times)), Ptr{T}(UInt(y)), Ptr{T}(UInt(λ)), capacity, 0,
-        Ptr{Cvoid}(UInt(evaluate)), FunctionWrapper{Nothing, Tuple{Vector{T}, Float64}}(forward!), zeros(T, m),
+        evaluator(evaluate), FunctionWrapper{Nothing, Tuple{Vector{T}, Float64}}(forward!), zeros(T, m),
     )
 end
 
@@ -100,10 +102,10 @@ end
 """
     InterpolatedField
 
-The backward right-hand side of an InterpolatingAdjoint: y(t) from the forward solution, then the foreign field.
+The backward right-hand side of an InterpolatingAdjoint: y(t) from the forward solution, then the field that reads it.
 """
 struct InterpolatedField{T, S}
-    field::ForeignField{T}
+    field::RightHandSide{T}
     solution::S
     y::Vector{T}
 end

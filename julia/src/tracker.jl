@@ -1,4 +1,20 @@
 """
+    Evaluator
+
+Evaluates the first `count` nodes that wait; gives 1, or anything else where it failed.
+"""
+const Evaluator = FunctionWrapper{Cint, Tuple{Cint}}
+
+struct ForeignEvaluator
+    call::Ptr{Cvoid}
+end
+
+(foreign::ForeignEvaluator)(count) = ccall(foreign.call, Cint, (Cint,), count)
+
+evaluator(call::Integer) = Evaluator(ForeignEvaluator(Ptr{Cvoid}(UInt(call))))
+evaluator(native::Evaluator) = native
+
+"""
     Nodes{T}
 
 Gauss nodes inside the accepted steps of a backward solve, for Python to evaluate many at a time: times, y and weighted λ
@@ -12,13 +28,13 @@ mutable struct Nodes{T}
     λ::Ptr{T}
     capacity::Int
     count::Int
-    evaluate::Ptr{Cvoid}
+    evaluate::Evaluator
     forward!::FunctionWrapper{Nothing, Tuple{Vector{T}, Float64}}    # y from the forward solution
     z::Vector{T}                # the backward state at a node
 end
 
 no_nodes(::Type{T}) where {T} = Nodes{T}(
-    Float64[], Float64[], C_NULL, C_NULL, C_NULL, 0, 0, C_NULL, FunctionWrapper{Nothing, Tuple{Vector{T}, Float64}}((y, t) -> nothing), T[],
+    Float64[], Float64[], C_NULL, C_NULL, C_NULL, 0, 0, evaluator(0), FunctionWrapper{Nothing, Tuple{Vector{T}, Float64}}((y, t) -> nothing), T[],
 )
 
 """
@@ -143,7 +159,7 @@ end
 
 function evaluate!(nodes::Nodes)
     nodes.count == 0 && return nothing
-    ok = ccall(nodes.evaluate, Cint, (Cint,), nodes.count)
+    ok = nodes.evaluate(nodes.count)
     nodes.count = 0
     ok == 1 || throw(CallbackFailure())
     return nothing

@@ -1,3 +1,6 @@
+# A right-hand side on the solver's buffers, whatever is behind it: (du, u, t).
+const RightHandSide{T} = FunctionWrapper{Nothing, Tuple{Vector{T}, Vector{T}, Float64}}
+
 """
     VectorField{T}
 
@@ -5,7 +8,7 @@ The right-hand side of every solve, forward or backward: one concrete type per e
 compiles nothing. Times are clamped to the interval (`t + dt` can round one ulp past its end); `calls` counts.
 """
 struct VectorField{T}
-    f!::FunctionWrapper{Nothing, Tuple{Vector{T}, Vector{T}, Float64}}
+    f!::RightHandSide{T}
     low::Base.RefValue{Float64}     # of the smooth piece that the solve is in
     high::Base.RefValue{Float64}
     calls::Base.RefValue{Int}
@@ -52,3 +55,11 @@ function (field::ForeignField{T})(du::Vector{T}, u::Vector{T}, t::Float64) where
     ok == 1 || throw(CallbackFailure())
     return nothing
 end
+
+"""
+    right_hand_side(T, call, register) -> RightHandSide{T}
+
+What Python gives: two addresses of C functions, or a right-hand side made in Julia (see native.jl).
+"""
+right_hand_side(::Type{T}, call::Integer, register) where {T} =
+    RightHandSide{T}(ForeignField{T}(Ptr{Cvoid}(UInt(call)), Ptr{Cvoid}(UInt(register))))
