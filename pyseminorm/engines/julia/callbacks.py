@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .signals import HeldSignals
+
 _RHS = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_double)
 _REGISTER = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_int64)
 _NODES = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int)
@@ -42,6 +44,7 @@ class SolverCallbacks:
         self._right_hand_side, self._user_norm, self._evaluate_nodes = right_hand_side, norm, evaluate_nodes
         self._buffers: list[Tensor] = []
         self._error: BaseException | None = None
+        self.signals = HeldSignals(f for owner in type(self).__mro__ for f in vars(owner).values())
         self._c = (_RHS(self._call), _REGISTER(self._register), _NORM(self._norm), _NODES(self._nodes))
 
     @property
@@ -72,6 +75,7 @@ class SolverCallbacks:
 
     def _call(self, slot_dz: int, slot_z: int, t: float) -> int:
         try:
+            self.signals.check()
             self._right_hand_side(t, self._buffers[slot_z], self._buffers[slot_dz])
         except BaseException as error:
             self._error = error
@@ -80,6 +84,7 @@ class SolverCallbacks:
 
     def _register(self, slot: int, address: int, length: int) -> int:
         try:
+            self.signals.check()
             assert slot == len(self._buffers)
             self._buffers.append(tensor_at(address, length, self._dtype))
         except BaseException as error:
@@ -90,6 +95,7 @@ class SolverCallbacks:
     def _nodes(self, count: int) -> int:
         assert self._evaluate_nodes is not None
         try:
+            self.signals.check()
             self._evaluate_nodes(count)
         except BaseException as error:
             self._error = error
@@ -99,6 +105,7 @@ class SolverCallbacks:
     def _norm(self, address: int, length: int) -> float:
         assert self._user_norm is not None
         try:
+            self.signals.check()
             return self._user_norm(tensor_at(address, length, self._dtype).clone())
         except BaseException as error:
             self._error = error

@@ -213,7 +213,9 @@ class _Solve:
         module = self._julia.module
         first = self.t
         try:
-            retcode, self.t, naccept, nreject, self.calls, self.reached, steps, outcome = function(*arguments)
+            with self._callbacks.signals:
+                result = function(*arguments)
+            retcode, self.t, naccept, nreject, self.calls, self.reached, steps, outcome = result
         except Exception as error:
             raised = self._callbacks.raised
             if raised is not None:
