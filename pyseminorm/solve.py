@@ -18,6 +18,7 @@ from .engines.interface import METHODS, DenseOutput, PassOptions
 from .engines.pieces import Pieces
 from .engines.select import select_engine
 from .errors import InvalidInputError
+from .julia_function import JuliaFunction
 from .norms import FORWARD_NORMS
 from .retcode import ReturnCode
 from .state import StateSpec
@@ -107,7 +108,8 @@ def solve(
     that require grad, and to ``t``.
 
     Args:
-        func: any callable or nn.Module, ``func(t, y, *args) -> dy/dt``; ``t`` is a 0-dim tensor in y's real dtype.
+        func: any callable or nn.Module, ``func(t, y, *args) -> dy/dt``; ``t`` is a 0-dim tensor in y's real dtype. Or
+            a `JuliaFunction`, which the engine "julia" solves without calling Python.
         y0: initial state, a tensor of any shape or a nested tuple/dict of tensors of one dtype (float32 or float64)
             and device.
         t: strictly increasing or decreasing times, at least 2; the first is that of ``y0``.
@@ -174,7 +176,7 @@ def solve(
         if not isinstance(name, str):
             raise InvalidInputError(f"method={name!r}: expected a name such as {METHODS[0]!r}.")
     engine = select_engine(backend, spec, (method, adjoint.method or method))
-    field = EagerVectorField(func, tuple(args), spec, params)
+    field = _vector_field(func, tuple(args), spec, params)
     if getattr(adjoint, "batched_time", False) and not spec.is_tensor:
         raise InvalidInputError("GaussAdjoint(batched_time=True) is for a single-tensor state: y0 is nested.")
 
@@ -195,6 +197,14 @@ def solve(
         ys = run.forward(flat, recording=False)
     kept = run.dense if dense else None
     return Solution(spec.unflatten(ys), ts, run.stats, run.retcode, engine.name, spec, times, kept)
+
+
+def _vector_field(
+    func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None
+) -> EagerVectorField:
+    if isinstance(func, JuliaFunction):
+        return func.vector_field(args, spec, params)
+    return EagerVectorField(func, args, spec, params)
 
 
 def _checked_jumps(discontinuities: Sequence[float]) -> tuple[float, ...]:

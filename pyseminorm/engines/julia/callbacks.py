@@ -49,19 +49,19 @@ class SolverCallbacks:
 
     @property
     def call(self) -> int:
-        return _address(self._c[0])
+        return address_of(self._c[0])
 
     @property
     def register(self) -> int:
-        return _address(self._c[1])
+        return address_of(self._c[1])
 
     @property
     def norm(self) -> int:
-        return 0 if self._user_norm is None else _address(self._c[2])
+        return 0 if self._user_norm is None else address_of(self._c[2])
 
     @property
     def nodes(self) -> int:
-        return _address(self._c[3])
+        return address_of(self._c[3])
 
     @property
     def raised(self) -> BaseException | None:
@@ -112,7 +112,7 @@ class SolverCallbacks:
             return -1.0
 
 
-def _address(function: ctypes._FuncPointer) -> int:
+def address_of(function: ctypes._FuncPointer) -> int:
     address = ctypes.cast(function, ctypes.c_void_p).value
     assert address is not None
     return address

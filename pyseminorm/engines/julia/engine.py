@@ -19,9 +19,9 @@ from ..interface import AdjointProblem, AdjointResult, ForwardProblem, ForwardRe
 from ..pieces import Pieces
 from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from .callbacks import SolverCallbacks
+from .native import ELTYPES
+from .native_solve import JuliaVectorField, NativeCallbacks, NativeNodes
 from .runtime import Runtime, first_line, runtime
-
-ELTYPES = {torch.float64: "Float64", torch.float32: "Float32"}
 
 
 class JuliaEngine:
@@ -42,7 +42,10 @@ class JuliaEngine:
             dy.copy_(known.pop() if known else field.f(t, y.clone()))
 
         norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
-        callbacks = SolverCallbacks(y0.dtype, right_hand_side, norm)
+        if isinstance(field, JuliaVectorField):
+            callbacks: SolverCallbacks = NativeCallbacks(field, norm).forward()
+        else:
+            callbacks = SolverCallbacks(y0.dtype, right_hand_side, norm)
         with _Solve(julia, callbacks, problem.spec.unflatten, y0, times[0]) as solve:
             offsets = _offsets(((0, y0.numel()),))
             solve.run(
@@ -59,7 +62,7 @@ class JuliaEngine:
             )
         if solve.reached < len(times):
             unreached(ys, solve.reached)
-        solve.stats.nf = solve.calls
+        solve.stats.nf = solve.calls + len(known)  # the checking call, where no callback used it
         solve.stats.seconds = time.perf_counter() - started
         dense = JuliaDense(julia, solve.outcome, y0) if problem.keep_dense else None
         return ForwardResult(ys, solve.retcode, solve.stats, solve.t, solve.state, dense, solve.detail)
@@ -75,14 +78,21 @@ class JuliaEngine:
         if not layout.has_y:
             assert isinstance(problem.dense, JuliaDense)
             outcome = problem.dense.outcome
-        backward = _BackwardField(problem)
         norm = None
         segments: Sequence[Segment] = problem.segments or ()
         if problem.segments is None:
             assert callable(problem.adjoint.norm)
             norm = CallableNorm(problem.adjoint.norm, problem.unflatten)
-        nodes = _Nodes(problem) if isinstance(problem.adjoint, GaussAdjoint) else None
-        callbacks = SolverCallbacks(ys.dtype, backward, norm, nodes.evaluate if nodes else None)
+        nodes: _Nodes | NativeNodes | None = None
+        if isinstance(field, JuliaVectorField):
+            nodes = NativeNodes(problem, field) if isinstance(problem.adjoint, GaussAdjoint) else None
+            callbacks: SolverCallbacks = NativeCallbacks(field, norm).backward(problem)
+            interpolated = field.native.u
+        else:
+            backward = _BackwardField(problem)
+            interpolated = backward.interpolated
+            nodes = _Nodes(problem) if isinstance(problem.adjoint, GaussAdjoint) else None
+            callbacks = SolverCallbacks(ys.dtype, backward, norm, nodes.evaluate if nodes else None)
         stops = np.array([problem.times[i] for i in problem.stops], dtype=np.float64)
         rows = np.array(problem.stops, dtype=np.int64)
         start = problem.times[problem.last]
@@ -105,15 +115,15 @@ class JuliaEngine:
                 layout.has_y,
                 *_settings(problem.options, start, problem.times[0], ys.dtype),
                 outcome,
-                backward.interpolated.data_ptr(),
+                interpolated.data_ptr(),
                 nodes.described(julia, callbacks.nodes) if nodes else None,
             )
         if nodes:
-            solve.stats.nvjp_state, solve.stats.nvjp_param = solve.calls, nodes.stats.nvjp_param
+            solve.stats.nvjp_state, solve.stats.nvjp_param = solve.calls, nodes.evaluated
         else:
             solve.stats.nvjp = solve.calls
         solve.stats.seconds = time.perf_counter() - started
-        params = nodes.sums.total if nodes else layout.split_params(z, field.shapes)
+        params = nodes.total if nodes else layout.split_params(z, field.shapes)
         return AdjointResult(z[layout.adjoint_slice], params, solve.retcode, solve.stats, solve.t, solve.detail)
 
 
@@ -171,8 +181,8 @@ class _Nodes:
     def __init__(self, problem: AdjointProblem) -> None:
         assert isinstance(problem.adjoint, GaussAdjoint)
         size = problem.layout.state
-        self.stats = PassStats()
-        self.sums = ParameterQuadrature(problem.field, self.stats, batched_time=problem.adjoint.batched_time)
+        self._stats = PassStats()
+        self._sums = ParameterQuadrature(problem.field, self._stats, batched_time=problem.adjoint.batched_time)
         self._method = problem.options.method
         self._times = np.empty(nodes_per_call(size), dtype=np.float64)
         self._y = problem.ys.new_empty(len(self._times), size)
@@ -185,7 +195,15 @@ class _Nodes:
         return (tuple(points), tuple(weights), len(self._times), *memory, evaluate)
 
     def evaluate(self, count: int) -> None:
-        self.sums.add(self._times[:count].tolist(), self._y[:count].clone(), self._adjoint[:count].clone())
+        self._sums.add(self._times[:count].tolist(), self._y[:count].clone(), self._adjoint[:count].clone())
+
+    @property
+    def evaluated(self) -> int:
+        return self._stats.nvjp_param
+
+    @property
+    def total(self) -> list[Tensor]:
+        return self._sums.total
 
 
 class _Solve:
