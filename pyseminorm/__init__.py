@@ -6,12 +6,14 @@ from .errors import (
     BackendUnavailableError,
     HiddenParametersWarning,
     InvalidInputError,
+    JuliaFunctionError,
     LastGoodState,
     PySeminormError,
     SolveError,
     UnsupportedError,
     WrongThreadError,
 )
+from .julia_function import JuliaFunction
 from .norms import AdjointState
 from .odeint import odeint_adjoint
 from .retcode import ReturnCode
@@ -31,6 +33,8 @@ __all__ = [
     "HiddenParametersWarning",
     "InterpolatingAdjoint",
     "InvalidInputError",
+    "JuliaFunction",
+    "JuliaFunctionError",
     "LastGoodState",
     "PIController",
     "PassStats",

@@ -34,7 +34,9 @@ include("algorithms.jl")
 include("tracker.jl")
 include("integrate.jl")
 include("solves.jl")
+include("native.jl")
 include("sensitivity.jl")
 include("precompile.jl")
+include("precompile_native.jl")
 
 end

@@ -14,7 +14,8 @@ from ...stats import PassStats
 from ...vector_field import EagerVectorField
 from ..interface import PassOptions
 from .callbacks import SolverCallbacks
-from .engine import ELTYPES, readable
+from .engine import readable
+from .native import ELTYPES
 from .runtime import Runtime
 
 PACKAGE = "SciMLSensitivity"
