@@ -12,6 +12,7 @@ from .errors import (
     UnsupportedError,
     WrongThreadError,
 )
+from .lifecycle import start_julia
 from .norms import AdjointState
 from .odeint import odeint_adjoint
 from .retcode import ReturnCode
@@ -41,4 +42,5 @@ __all__ = [
     "crosscheck",
     "odeint_adjoint",
     "solve",
+    "start_julia",
 ]

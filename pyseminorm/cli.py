@@ -34,6 +34,9 @@ def setup(
     project: Annotated[
         Path | None, typer.Option(help="The folder of a Julia project that has PythonCall and the solver packages.")
     ] = None,
+    threads: Annotated[
+        str | None, typer.Option(help='How many threads that Julia starts with, or "auto".', show_default="1")
+    ] = None,
 ) -> None:
     """Set up the Julia engine.
 
@@ -45,11 +48,13 @@ def setup(
 
     try:
         if julia is None and project is None:
+            if threads is not None:
+                raise typer.BadParameter("--threads needs --julia and --project; else set PYSEMINORM_JULIA_THREADS.")
             julia_setup.install(typer.echo)
         elif julia is None or project is None:
             raise typer.BadParameter("give both --julia and --project, or neither.")
         else:
-            julia_setup.configure(julia, project, typer.echo)
+            julia_setup.configure(julia, project, typer.echo, threads)
     except PySeminormError as error:
         typer.secho(f"pyseminorm setup: {error}", fg="red", err=True)
         raise typer.Exit(1) from None

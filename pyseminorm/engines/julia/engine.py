@@ -229,6 +229,8 @@ class _Solve:
         raised = self._callbacks.raised
         if raised is not None:
             raise raised
+        if retcode == "Interrupted":
+            raise KeyboardInterrupt
         try:
             self.retcode = ReturnCode[retcode]
         except KeyError:
@@ -248,9 +250,11 @@ def _offsets(segments: Sequence[Segment]) -> np.ndarray[Any, np.dtype[np.int64]]
     return np.array([offset for segment in segments for offset in segment], dtype=np.int64)
 
 
-def readable(error: Exception) -> Exception:
-    """A Julia exception as one of ours, with the first line of its message."""
+def readable(error: Exception) -> BaseException:
+    """A Julia exception as one of ours, with the first line of its message; an interrupt as Python's own."""
     line = first_line(error)
+    if line.startswith("InterruptException"):
+        return KeyboardInterrupt()
     if "has an algorithm" in line or "is an implicit method" in line:
         return InvalidInputError(line)
     return BackendUnavailableError(f"Julia raised: {line}. The full Julia error is the cause of this one.")
