@@ -15,6 +15,7 @@ from .errors import (
 from .lifecycle import start_julia
 from .norms import AdjointState
 from .odeint import odeint_adjoint
+from .profiling import Profile, profile
 from .retcode import ReturnCode
 from .solve import Solution, solve
 from .stats import PassStats, Stats
@@ -32,6 +33,7 @@ __all__ = [
     "InvalidInputError",
     "LastGoodState",
     "PassStats",
+    "Profile",
     "PySeminormError",
     "ReturnCode",
     "Solution",
@@ -41,6 +43,7 @@ __all__ = [
     "WrongThreadError",
     "crosscheck",
     "odeint_adjoint",
+    "profile",
     "solve",
     "start_julia",
 ]

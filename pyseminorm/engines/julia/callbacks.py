@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .clock import Place, timed
+
 _RHS = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_double)
 _REGISTER = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_int64)
 _NODES = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int)
@@ -39,7 +41,9 @@ class SolverCallbacks:
         evaluate_nodes: Callable[[int], None] | None = None,
     ) -> None:
         self._dtype = dtype
-        self._right_hand_side, self._user_norm, self._evaluate_nodes = right_hand_side, norm, evaluate_nodes
+        self._right_hand_side = timed(Place.CALLBACK, right_hand_side)
+        self._user_norm = timed(Place.CALLBACK, norm)
+        self._evaluate_nodes = timed(Place.CALLBACK, evaluate_nodes)
         self._buffers: list[Tensor] = []
         self._error: BaseException | None = None
         self._c = (_RHS(self._call), _REGISTER(self._register), _NORM(self._norm), _NODES(self._nodes))

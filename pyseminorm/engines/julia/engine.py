@@ -19,6 +19,7 @@ from ..interface import AdjointProblem, AdjointResult, ForwardProblem, ForwardRe
 from ..pieces import Pieces
 from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from .callbacks import SolverCallbacks
+from .clock import Place, timed
 from .runtime import Runtime, first_line, runtime
 
 ELTYPES = {torch.float64: "Float64", torch.float32: "Float32"}
@@ -211,7 +212,7 @@ class _Solve:
 
     def run(self, function: Any, *arguments: Any) -> None:
         module = self._julia.module
-        first = self.t
+        first, function = self.t, timed(Place.JULIA, function)
         try:
             retcode, self.t, naccept, nreject, self.calls, self.reached, steps, outcome = function(*arguments)
         except Exception as error:

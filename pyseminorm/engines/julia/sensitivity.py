@@ -14,6 +14,7 @@ from ...stats import PassStats
 from ...vector_field import EagerVectorField
 from ..interface import PassOptions
 from .callbacks import SolverCallbacks
+from .clock import Place, timed
 from .engine import ELTYPES, readable
 from .runtime import Runtime
 
@@ -83,7 +84,7 @@ class Sensitivity:
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return function(*arguments)
+            return timed(Place.JULIA, function)(*arguments)
         except Exception as error:
             for callbacks in self._callbacks:
                 if callbacks.raised is not None:
