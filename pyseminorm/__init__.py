@@ -14,8 +14,10 @@ from .errors import (
     WrongThreadError,
 )
 from .julia_function import JuliaFunction
+from .lifecycle import start_julia
 from .norms import AdjointState
 from .odeint import odeint_adjoint
+from .profiling import Profile, profile
 from .retcode import ReturnCode
 from .solve import Solution, solve
 from .stats import PassStats, Stats
@@ -38,6 +40,7 @@ __all__ = [
     "LastGoodState",
     "PIController",
     "PassStats",
+    "Profile",
     "PySeminormError",
     "ReturnCode",
     "Solution",
@@ -48,5 +51,7 @@ __all__ = [
     "WrongThreadError",
     "crosscheck",
     "odeint_adjoint",
+    "profile",
     "solve",
+    "start_julia",
 ]

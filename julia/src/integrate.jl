@@ -53,7 +53,8 @@ end
 """
     integrate(field, u0, t0, t1, alg, control, tracker; adaptive, tstops, dense, calck, jacobian) -> Outcome
 
-One pass by OrdinaryDiffEq. A function that raised, or a solver that failed, ends it with the last good state.
+One pass by OrdinaryDiffEq. A function that raised, a solver that failed, or an interrupt, ends it with the last good
+state.
 """
 function integrate(
         field::VectorField{V}, u0::V, t0::Float64, t1::Float64, alg, control::Control, tracker::Tracker{V};
@@ -85,8 +86,9 @@ function integrate(
         solve!(integrator)
         evaluate!(tracker.nodes)
     catch error
-        error isa CallbackFailure || rethrow()
-        return outcome(integrator, :CallbackFailure, field, tracker, u0, t0)
+        error isa Union{CallbackFailure, InterruptException} || rethrow()
+        retcode = error isa CallbackFailure ? :CallbackFailure : :Interrupted
+        return outcome(integrator, retcode, field, tracker, u0, t0)
     finally
         field.closed[] = true
     end

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .clock import Place, timed
 from .signals import HeldSignals
 
 _RHS = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_double)
@@ -81,8 +82,9 @@ class SolverCallbacks:
         report: Callable[[bool, float, Tensor, float], None] | None = None,
     ) -> None:
         self._memory = SolverMemory(like)
-        self._right_hand_side, self._user_norm, self._evaluate_nodes = right_hand_side, norm, evaluate_nodes
-        self._derivatives, self._user_report = jacobian, report
+        self._right_hand_side = timed(Place.CALLBACK, right_hand_side)
+        self._user_norm, self._evaluate_nodes = timed(Place.CALLBACK, norm), timed(Place.CALLBACK, evaluate_nodes)
+        self._derivatives, self._user_report = timed(Place.CALLBACK, jacobian), timed(Place.CALLBACK, report)
         self._buffers: list[Tensor] = []
         self._error: BaseException | None = None
         self.signals = HeldSignals(f for owner in type(self).__mro__ for f in vars(owner).values())

@@ -23,6 +23,7 @@ from ..pieces import Pieces
 from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from ..torch.tableaus import TABLEAUS
 from .callbacks import SolverCallbacks
+from .clock import Place, timed
 from .native import ELTYPES
 from .native_solve import JuliaVectorField, NativeCallbacks, NativeNodes
 from .runtime import Runtime, first_line, runtime
@@ -283,7 +284,7 @@ class _Solve:
 
     def run(self, function: Any, *arguments: Any) -> None:
         module = self._julia.module
-        first = self.t
+        first, function = self.t, timed(Place.JULIA, function)
         try:
             with self._callbacks.signals:
                 result = function(*arguments)
@@ -303,6 +304,8 @@ class _Solve:
         raised = self._callbacks.raised
         if raised is not None:
             raise raised
+        if retcode == "Interrupted":
+            raise KeyboardInterrupt
         try:
             self.retcode = ReturnCode[retcode]
         except KeyError:
@@ -341,9 +344,11 @@ def _offsets(segments: Sequence[Segment]) -> np.ndarray[Any, np.dtype[np.int64]]
 _INPUT_ERRORS = ("has an algorithm", "is not an OrdinaryDiffEq")
 
 
-def readable(error: Exception) -> Exception:
-    """A Julia exception as one of ours, with the first line of its message."""
+def readable(error: Exception) -> BaseException:
+    """A Julia exception as one of ours, with the first line of its message; an interrupt as Python's own."""
     line = first_line(error)
+    if line.startswith("InterruptException"):
+        return KeyboardInterrupt()
     if any(sign in line for sign in _INPUT_ERRORS):
         return InvalidInputError(line)
     return BackendUnavailableError(f"Julia raised: {line}. The full Julia error is the cause of this one.")

@@ -14,6 +14,7 @@ from ...stats import PassStats
 from ...vector_field import EagerVectorField
 from ..interface import PassOptions
 from .callbacks import SolverCallbacks
+from .clock import Place, timed
 from .engine import readable
 from .native import ELTYPES
 from .runtime import Runtime
@@ -84,7 +85,7 @@ class Sensitivity:
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return function(*arguments)
+            return timed(Place.JULIA, function)(*arguments)
         except Exception as error:
             for callbacks in self._callbacks:
                 if callbacks.raised is not None:
