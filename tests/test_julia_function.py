@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -28,6 +29,7 @@ from pyseminorm import (
     JuliaFunctionError,
     UnsupportedError,
 )
+from pyseminorm.engines.julia.runtime import Runtime, runtime
 
 julia = pytest.mark.julia
 sciml = pytest.mark.skipif(not HAS_SENSITIVITY, reason="the configured Julia project lacks SciMLSensitivity")
@@ -125,9 +127,10 @@ def test_bad_arguments_are_refused_by_name(arguments, message):
 
 
 def test_without_julia_it_says_so(tmp_path, monkeypatch):
-    from pyseminorm.engines.julia import detect, runtime
+    from pyseminorm.engines.julia import detect
+    from pyseminorm.engines.julia import runtime as started
 
-    monkeypatch.setattr(runtime, "_runtime", None)
+    monkeypatch.setattr(started, "_runtime", None)
     monkeypatch.setattr(detect, "find_julia", lambda: detect.NoJulia("no Julia is configured or resolved"))
     field = JuliaFunction("(du, u, p, t) -> (du .= u)")
     for backend in ("auto", "torch", "julia"):
@@ -167,6 +170,32 @@ def test_gradcheck_of_a_call(vjp):
     t = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
     tensors = [w.requires_grad_() for w in weights(hidden=3).values()]
     assert torch.autograd.gradcheck(call, (t, batch(2).requires_grad_(), *tensors), **GRADCHECK)
+
+
+@julia
+@pytest.mark.parametrize("vjp", CHOSEN)
+@pytest.mark.parametrize(
+    "source",
+    [
+        "(du, u, p, t) -> (du .= (u[1] > 0.5 && t < 1 ? 1 : -1) .* p .* u)",
+        """
+        function (du, u, p, t)
+            for i in eachindex(u)
+                du[i] = (u[1] > 0.5 && t < 1 ? p[i] : -p[i]) * u[i]
+            end
+        end
+        """,
+        "(du, u, p, t) -> (du .= ifelse.((u[1] > 0.5) & (t < 1), 1, -1) .* p .* u)",
+    ],
+    ids=["branch", "loop", "ifelse"],
+)
+def test_branches_are_taken_anew_in_every_product(vjp, source):
+    """A tape that was recorded on the other side of a branch must not be played."""
+    field = JuliaFunction(source, torch.tensor([2.0, 3.0], dtype=torch.float64), vjp=vjp)
+    for first, t, sign in ((1.0, 0.0, 1), (0.1, 0.0, -1), (1.0, 0.0, 1), (1.0, 2.0, -1)):
+        y = torch.tensor([first, 0.7], dtype=torch.float64, requires_grad=True)
+        by_y, by_p = torch.autograd.grad(field(torch.tensor(t), y).sum(), [y, field.params])
+        assert torch.equal(by_y, sign * field.params) and torch.equal(by_p, sign * y)
 
 
 @julia
@@ -433,6 +462,15 @@ def test_a_few_steps_of_training_decrease_the_loss():
 
 
 @julia
+@pytest.mark.slow
+def test_the_example_learns():
+    example = Path(__file__).parents[1] / "examples" / "julia_function.py"
+    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, timeout=300)
+    losses = [float(line.split()[3]) for line in done.stdout.splitlines()]
+    assert len(losses) == 7 and losses[-1] < losses[0] / 50, done.stdout + done.stderr
+
+
+@julia
 def test_state_dicts_copies_and_pickles():
     field, other = JuliaFunction(MLP, weights()), JuliaFunction(MLP, {k: 0 * w for k, w in weights().items()})
     t = torch.tensor(0.2, dtype=torch.float64)
@@ -454,6 +492,7 @@ def test_state_dicts_copies_and_pickles():
 
 @julia
 def test_julia_functions_as_juliacall_gives_them():
+    runtime()
     import juliacall
 
     f = juliacall.Main.seval("(du, u, p, t) -> (du .= p .* u)")
@@ -470,6 +509,7 @@ def test_julia_functions_as_juliacall_gives_them():
 @julia
 def test_a_second_model_compiles_no_solver():
     """The solver's own methods have one specialisation for both: only the user's functions are new."""
+    runtime()
     import juliacall
 
     first = JuliaFunction(
@@ -572,8 +612,6 @@ def test_an_error_in_a_solve_arrives_with_the_last_good_state(engine, where):
 
 @julia
 def test_gradients_without_sciml_sensitivity_name_what_to_do(monkeypatch):
-    from pyseminorm.engines.julia.runtime import Runtime
-
     monkeypatch.setattr(Runtime, "load", lambda self, package: False)
     field = JuliaFunction("(du, u, p, t) -> (du .= p .* u)", torch.ones(2))
     for backend in ("torch", "julia"):
@@ -585,6 +623,15 @@ def test_gradients_without_sciml_sensitivity_name_what_to_do(monkeypatch):
     )
     pyseminorm.solve(given, torch.ones(2), T, backend="julia").ys.sum().backward()
     assert given.params.grad is not None
+
+
+@julia
+@sciml
+def test_a_log_line_says_which_product_was_chosen(caplog):
+    field = JuliaFunction(MLP, weights())
+    with caplog.at_level("INFO", logger="pyseminorm"):
+        field(0.0, batch(2)).sum().backward()
+    assert "vjp='auto' of a JuliaFunction is SciMLSensitivity's" in caplog.text
 
 
 @julia
