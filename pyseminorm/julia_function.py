@@ -169,7 +169,7 @@ def _checked_tensor(name: str, x: Any) -> Tensor:
 
 
 def _checked_name(name: Any) -> str:
-    if not isinstance(name, str) or not name.isidentifier() or hasattr(nn.ParameterDict, name):
+    if not isinstance(name, str) or not name.isidentifier() or hasattr(nn.ParameterDict(), name):
         raise InvalidInputError(
             f"params has the name {name!r}: expected one that Julia can write as p.name, and that nn.ParameterDict "
             "does not use itself."

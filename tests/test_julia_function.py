@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -461,6 +462,15 @@ def test_a_few_steps_of_training_decrease_the_loss():
 
 
 @julia
+@pytest.mark.slow
+def test_the_example_learns():
+    example = Path(__file__).parents[1] / "examples" / "julia_function.py"
+    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, timeout=300)
+    losses = [float(line.split()[3]) for line in done.stdout.splitlines()]
+    assert len(losses) == 7 and losses[-1] < losses[0] / 50, done.stdout + done.stderr
+
+
+@julia
 def test_state_dicts_copies_and_pickles():
     field, other = JuliaFunction(MLP, weights()), JuliaFunction(MLP, {k: 0 * w for k, w in weights().items()})
     t = torch.tensor(0.2, dtype=torch.float64)
@@ -613,6 +623,15 @@ def test_gradients_without_sciml_sensitivity_name_what_to_do(monkeypatch):
     )
     pyseminorm.solve(given, torch.ones(2), T, backend="julia").ys.sum().backward()
     assert given.params.grad is not None
+
+
+@julia
+@sciml
+def test_a_log_line_says_which_product_was_chosen(caplog):
+    field = JuliaFunction(MLP, weights())
+    with caplog.at_level("INFO", logger="pyseminorm"):
+        field(0.0, batch(2)).sum().backward()
+    assert "vjp='auto' of a JuliaFunction is SciMLSensitivity's" in caplog.text
 
 
 @julia

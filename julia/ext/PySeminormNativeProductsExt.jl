@@ -79,16 +79,26 @@ function (product::ForwardTimeProduct{T})(t::Float64) where {T}
     return Float64(ForwardDiff.derivative(rate, T(t)))
 end
 
-branchless(problem) =
-    !SciMLSensitivity.hasbranching(problem.f.f, copy(problem.u0), problem.u0, problem.p, first(problem.tspan))
+# A compiled tape freezes whatever is not a real number of f's: branches, and results of comparisons and roundings too,
+# which SciMLSensitivity's own test (hasbranching) lets pass. So it is compiled only where f is proved smooth.
+const FunctionProperties = parentmodule(SciMLSensitivity.hasbranching)
+
+function reverse_diff(problem)
+    arguments = (copy(problem.u0), problem.u0, problem.p, first(problem.tspan))
+    smooth = isdefined(FunctionProperties, :issmooth) && FunctionProperties.issmooth(problem.f.f, arguments...)
+    return ReverseDiffVJP(smooth)
+end
+
+guarded(vjp, problem) = vjp isa ReverseDiffVJP ? reverse_diff(problem) : vjp
 
 # "auto": SciMLSensitivity's own choice (Enzyme where it works, else ReverseDiff), then Zygote.
 const CHOICES = Dict{String, Any}(
     "enzyme" => problem -> (EnzymeVJP(),),
-    "reversediff" => problem -> (ReverseDiffVJP(branchless(problem)),),
+    "reversediff" => problem -> (reverse_diff(problem),),
     "zygote" => problem -> (ZygoteVJP(allow_nothing = true),),
     "auto" => problem -> (
-        SciMLSensitivity.inplace_vjp(problem, problem.u0, problem.p, false, identity), ZygoteVJP(allow_nothing = true),
+        guarded(SciMLSensitivity.inplace_vjp(problem, problem.u0, problem.p, false, identity), problem),
+        ZygoteVJP(allow_nothing = true),
     ),
 )
 

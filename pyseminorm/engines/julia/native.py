@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor
 from ...errors import BackendUnavailableError, InvalidInputError, JuliaFunctionError, UnsupportedError
 from .callbacks import SolverMemory
 from .runtime import Runtime, runtime
+
+logger = logging.getLogger("pyseminorm")
 
 ELTYPES = {torch.float64: "Float64", torch.float32: "Float32"}
 CHOICES = ("auto", "enzyme", "reversediff", "zygote")
@@ -166,18 +169,21 @@ class NativeField:
         self.module.given_product_b(self.handle, self._vjp)
 
     def _ask_sensitivity(self, choice: str, t: float) -> None:
+        if _SENSITIVITY not in self._julia.versions:
+            logger.info(f"loading {_SENSITIVITY} for the gradients of a JuliaFunction, which takes some seconds")
         if not self._julia.load(_SENSITIVITY):
             raise BackendUnavailableError(
                 f"gradients of this JuliaFunction need {_SENSITIVITY}, which the Julia project lacks: add it "
                 f'(`using Pkg; Pkg.add("{_SENSITIVITY}")`), or give {_OWN_PRODUCT}.'
             )
-        _, message = self.module.sensitivity_product_b(self.handle, choice, t)
+        found, message = self.module.sensitivity_product_b(self.handle, choice, t)
         if message:
             raise UnsupportedError(
                 f"vjp={choice!r} cannot differentiate this JuliaFunction ({message}). Write it for any element type "
                 f"(`similar(u)`, no Float64 buffers), or give another of {', '.join(map(repr, CHOICES))}, or "
                 f"{_OWN_PRODUCT}."
             )
+        logger.info(f"vjp={choice!r} of a JuliaFunction is {_SENSITIVITY}'s {found}")
 
     def check_time(self) -> None:
         """Refuse adj df/dt by name where it is not known."""
