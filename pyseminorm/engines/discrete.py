@@ -35,13 +35,14 @@ from .torch.tableaus import TABLEAUS, Tableau
 class RecordedSteps:
     """The accepted steps of a forward solve, as the solver reports them: their signed sizes and where they began.
 
-    Args:
-        thin: keep about sqrt(steps) of the states, evenly spaced, instead of all.
+    Attributes:
+        sizes: of all steps.
+        states: at the start of every step, or (``thin``) of about sqrt(steps) of them, evenly spaced.
     """
 
     def __init__(self, *, thin: bool) -> None:
         self.sizes: list[float] = []
-        self._states: list[Tensor] = []  # at the start of every step that `_stride` divides
+        self.states: list[Tensor] = []
         self._thin, self._stride = thin, 1
 
     def reporting_to(self, report: StepReport | None) -> StepReport:
@@ -59,17 +60,17 @@ class RecordedSteps:
         if not accepted:
             return
         if len(self.sizes) % self._stride == 0:
-            self._states.append(y)
+            self.states.append(y)
         self.sizes.append(h)
-        if self._thin and len(self._states) > 2 * self._stride:
-            self._states = self._states[::2]
+        if self._thin and len(self.states) > 2 * self._stride:
+            self.states = self.states[::2]
             self._stride *= 2
 
     def backwards(self, last: int, sweep: Sweep) -> Iterator[tuple[int, Tensor]]:
         """(n, y_n) for n = last ... 0; states that were not kept are made again, one stretch between kept ones."""
         for kept in reversed(range(last // self._stride + 1)):
             first = kept * self._stride
-            stretch = [self._states[kept]]
+            stretch = [self.states[kept]]
             for n in range(first, min(first + self._stride - 1, last)):
                 stretch.append(sweep.advance(n, stretch[-1]))
             while stretch:
