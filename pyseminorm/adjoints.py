@@ -150,13 +150,19 @@ class DiscreteAdjoint:
     Raises:
         InvalidInputError: any other setting.
 
-    Source: the method is known as discretise-then-optimise; A. Sandu, On the Properties of Runge-Kutta Discrete
-    Adjoints, ICCS 2006; E. Hairer, G. Wanner, C. Lubich, Geometric Numerical Integration, section VI.7.
+    Source (discretise-then-optimise): W. W. Hager, Runge-Kutta methods in optimal control and the transformed adjoint
+    system, Numerische Mathematik 87 (2000); A. Sandu, On the Properties of Runge-Kutta Discrete Adjoints, ICCS 2006.
 
     >>> import torch, pyseminorm
     >>> y0 = torch.ones(1, requires_grad=True)
     >>> s = pyseminorm.solve(
-    ...     lambda t, y: -y, y0, [0.0, 1.0], method="euler", dt=0.5, adjoint=DiscreteAdjoint(), backend="torch"
+    ...     lambda t, y: -y,
+    ...     y0,
+    ...     [0.0, 1.0],
+    ...     method="euler",
+    ...     dt=0.5,
+    ...     adjoint=pyseminorm.DiscreteAdjoint(),
+    ...     backend="torch",
     ... )
     >>> s.ys[-1].sum().backward()
     >>> y0.grad  # of (1 - 0.5)^2 y0

@@ -6,8 +6,8 @@ it is y + h sum_i b_i(theta) k_i. With lambda = dL/dy1 and cotangents g of such 
     kbar_i = h (b_i lambda + sum_g b_i(theta) g + sum_(j > i) a_ji Ybar_j),    Ybar_i = kbar_i^T df/dy (Y_i),
     dL/dy = lambda + sum_g g + sum_i Ybar_i,    dL/dtheta gains sum_i kbar_i^T df/dtheta (Y_i),
 
-with the step sizes held constant. Source: E. Hairer, G. Wanner, C. Lubich, Geometric Numerical Integration, section
-VI.7; A. Sandu, On the Properties of Runge-Kutta Discrete Adjoints, ICCS 2006.
+with the step sizes held constant. Source: W. W. Hager, Runge-Kutta methods in optimal control and the transformed
+adjoint system, Numerische Mathematik 87 (2000).
 """
 
 from __future__ import annotations
@@ -181,6 +181,8 @@ class Sweep:
     def __init__(self, problem: DiscreteProblem) -> None:
         self._problem, self._tableau = problem, TABLEAUS[problem.method]
         like = problem.cotangents
+        self._direction = 1.0 if problem.ends[-1] > problem.ends[0] else -1.0
+        self._breaks = [self._direction * t for t in problem.pieces.breaks]
         self._outputs = Outputs(problem, self._tableau)
         self._coefficients = Coefficients(self._tableau, like)
         self._stage_values = like.new_zeros(self._coefficients.stages, like.shape[1])  # k
@@ -271,16 +273,18 @@ class Sweep:
 
     def _time(self, n: int, i: int) -> float:
         """The time t + c_i h, kept within the piece that the step is in."""
-        problem = self._problem
-        t, h = problem.ends[n], problem.steps.sizes[n]
-        piece = sum((b - t) * h <= 0 for b in problem.pieces.breaks)
-        low, high = problem.pieces.bounds[piece]
+        t, h = self._problem.ends[n], self._problem.steps.sizes[n]
+        low, high = self._problem.pieces.bounds[self._piece(t)]
         return min(max(t + self._coefficients.c[i] * h, low), high)
+
+    def _piece(self, t: float) -> int:
+        """The piece that a step from ``t`` is in."""
+        return bisect.bisect_right(self._breaks, self._direction * t)
 
     def _shares_last(self, n: int) -> bool:
         """Whether the last stage of step ``n`` is the first of the next one, which the sweep has been through."""
-        at_break = self._problem.ends[n + 1] in self._problem.pieces.breaks
-        return self._tableau.fsal and n < self._outputs.last_step and not at_break
+        ends = self._problem.ends
+        return self._tableau.fsal and n < self._outputs.last_step and self._piece(ends[n]) == self._piece(ends[n + 1])
 
     def _inner_cotangents(self, n: int) -> Tensor:
         return self._problem.cotangents[self._outputs.inner[n]]
