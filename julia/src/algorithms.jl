@@ -114,10 +114,14 @@ needs_jacobian(alg) = OrdinaryDiffEqCore.isimplicit(alg) ||
 
 """
     traits(method) -> (name, order, adaptive, needs_jacobian)
+
+A method of variable order says 1 there; it counts as of order 5 at least, so that a quadrature over its steps is no coarser
+than they are.
 """
 function traits(method)
     alg, adaptive = algorithm(method)
-    return string(nameof(typeof(alg))), Int(OrdinaryDiffEqCore.alg_order(alg)), adaptive, needs_jacobian(alg)
+    order = Int(OrdinaryDiffEqCore.alg_order(alg))
+    return string(nameof(typeof(alg))), adaptive && order == 1 ? 5 : order, adaptive, needs_jacobian(alg)
 end
 
 "Versions of the loaded solver packages, as (name, version) pairs."
