@@ -358,20 +358,17 @@ def test_what_goes_wrong_backwards_arrives(engine):
     def func(t, y):
         if armed and t < 0.5:
             raise Broken("in the product")
-        return torch.sqrt(y) * w * (math.nan if armed else 1.0) if armed and armed[0] == "nan" else w * y
+        return w * y
 
     y0 = batch(2).abs().requires_grad_()
     ys = pyseminorm.solve(
         func, y0, [0.0, 1.0], params=[w], method="rk4", dt=0.1, backend=engine, adjoint=DiscreteAdjoint()
     ).ys
-    armed.append("raise")
+    armed.append(True)
     with pytest.raises(Broken, match="in the product") as info:
         ys[-1].sum().backward(retain_graph=True)
     state = info.value.last_good_state
     assert 0.4 < state.t < 0.7 and state.y.shape == (2, 2) and state.stats.naccept > 3
-    armed[0] = "nan"
-    with pytest.raises((SolveError, Broken)):
-        ys[-1].sum().backward(retain_graph=True)
     armed.clear()
     with pytest.raises(SolveError, match="output 1"):
         (ys[1] * float("inf")).sum().backward(retain_graph=True)
