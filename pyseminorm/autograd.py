@@ -24,6 +24,7 @@ from .engines.interface import (
     PassOptions,
     StepReport,
 )
+from .engines.pieces import Pieces
 from .errors import InvalidInputError, LastGoodState, SolveError, UnsupportedError
 from .norms import AdjointState
 from .retcode import ReturnCode
@@ -63,7 +64,10 @@ class Run:
             report = self.steps.reporting_to(report)
         elif recording:
             keep_dense = keep_dense or not self.adjoint.integrates_y
-        result = self.engine.integrate(self._forward_problem(y0.detach(), report, keep_dense=keep_dense))
+        options = dataclasses.replace(self.options, report=report)
+        result = self.engine.integrate(
+            ForwardProblem(self.field, self.spec, y0.detach(), self.f0, self.times, options, self.norm, keep_dense)
+        )
         _check_finite(result, self.times)
         self.stats.forward, self.retcode, self.dense = result.stats, result.retcode, result.dense
         self.rows = self._reached(result)
@@ -71,10 +75,6 @@ class Run:
             state = LastGoodState(result.t, self.spec.unflatten(result.y.clone()), result.stats)
             raise SolveError(_failure("the solve", result, self.times[-1]), result.retcode, state)
         return result.ys
-
-    def _forward_problem(self, y0: Tensor, report: StepReport | None, *, keep_dense: bool) -> ForwardProblem:
-        options = dataclasses.replace(self.options, report=report)
-        return ForwardProblem(self.field, self.spec, y0, self.f0, self.times, options, self.norm, keep_dense)
 
     def _reached(self, result: ForwardResult) -> int:
         if result.retcode.success:
@@ -95,7 +95,7 @@ class Run:
             at_start, params = torch.zeros_like(grad[0]), [torch.zeros_like(x) for x in self.field.targets]
         else:
             if self.steps is not None:
-                result = self._sweep(ys, grad, active, want_rates=want_times)
+                result = self._sweep(grad, active, want_rates=want_times)
             else:
                 result = self._solve_adjoint(ys, grad / scale, active, scale)
             at_start, rates = result.adjoint * scale, result.rates
@@ -103,7 +103,7 @@ class Run:
         times = self._time_gradient(ys, grad, active, at_start, rates) if want_times else None
         return at_start + grad[0], params, times
 
-    def _sweep(self, ys: Tensor, grad: Tensor, active: Sequence[bool], *, want_rates: bool) -> AdjointResult:
+    def _sweep(self, grad: Tensor, active: Sequence[bool], *, want_rates: bool) -> AdjointResult:
         """The adjoint of the recorded steps."""
         assert self.steps is not None
         watch = self.callbacks
@@ -117,7 +117,7 @@ class Run:
                 self.times,
                 grad,
                 active,
-                self._forward_problem(ys[0], None, keep_dense=False).pieces,
+                Pieces.of(self.times[0], self.times[-1], self.options.discontinuities, self.spec.real_dtype),
                 want_rates,
                 _reporter(watch.accept_step_adjoint, None, lambda z: self._adjoint_state(z, 1.0)),
             )

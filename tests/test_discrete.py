@@ -92,6 +92,18 @@ def test_many_outputs_in_one_step(engine, method):
     assert all(relative(a, b) < ROUNDING for a, b in zip(found, exact, strict=True))
 
 
+def test_two_outputs_that_theta_cannot_tell_apart(engine):
+    t = [-1.0, math.nextafter(0.001, -1.0), 0.001]
+    assert (t[1] - t[0]) / 1.001 == 1.0 != t[1] / t[2]
+    y0 = batch(2).requires_grad_()
+    ys = pyseminorm.solve(
+        lambda t, y: torch.sin(y), y0, t, method="rk4", dt=1.001, backend=engine, adjoint=DiscreteAdjoint()
+    ).ys
+    (both,) = torch.autograd.grad((ys[1] + ys[2]).sum(), y0, retain_graph=True)
+    (one,) = torch.autograd.grad(ys[2].sum(), y0)
+    assert relative(both, 2 * one) < ROUNDING
+
+
 @pytest.mark.parametrize("method", FIXED)
 def test_fixed_steps_from_output_to_output(engine, method):
     t = TIMES["increasing"]

@@ -137,7 +137,7 @@ class Outputs:
     """Where the outputs with nonzero cotangents lie: at the end of a step, or inside it on its dense output.
 
     Attributes:
-        at_end: step -> output at its end.
+        at_end: step -> outputs at its end (more than one where times differ by less than theta resolves).
         inner: step -> outputs inside it.
         last_step: the last step that an output lies in.
     """
@@ -146,7 +146,7 @@ class Outputs:
         ends, times = problem.ends, problem.times
         direction = 1.0 if ends[-1] > ends[0] else -1.0
         directed = [direction * t for t in ends]
-        self.at_end: dict[int, int] = {}
+        self.at_end: dict[int, list[int]] = {}
         self.inner: dict[int, list[int]] = {}
         self.last_step = 0
         thetas = np.zeros(len(times))
@@ -155,10 +155,8 @@ class Outputs:
                 continue
             n = bisect.bisect_left(directed, direction * times[i], lo=1, hi=len(ends) - 1) - 1
             thetas[i] = (times[i] - ends[n]) / problem.steps.sizes[n]
-            if times[i] == ends[n + 1] or thetas[i] == 1.0:
-                self.at_end[n] = i
-            else:
-                self.inner.setdefault(n, []).append(i)
+            ended = times[i] == ends[n + 1] or thetas[i] == 1.0
+            (self.at_end if ended else self.inner).setdefault(n, []).append(i)
             self.last_step = n
         dense = np.array(tableau.dense)
         powers = np.arange(1, dense.shape[1] + 1)
@@ -201,7 +199,7 @@ class Sweep:
         try:
             for n, y in problem.steps.backwards(last, self):
                 if n in self._outputs.at_end:
-                    adjoint = adjoint + problem.cotangents[self._outputs.at_end[n]]
+                    adjoint = adjoint + problem.cotangents[self._outputs.at_end[n]].sum(dim=0)
                 if problem.report is not None:
                     problem.report(True, at, adjoint.clone(), -problem.steps.sizes[n])
                 adjoint = self._back(n, y, adjoint)
