@@ -1,6 +1,6 @@
 """Neural differential equations in PyTorch, with adjoints whose step-size control measures only what matters."""
 
-from .adjoints import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
+from .adjoints import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint
 from .crosscheck import CrossCheck, crosscheck
 from .errors import (
     BackendUnavailableError,
@@ -31,6 +31,7 @@ __all__ = [
     "BackendUnavailableError",
     "BacksolveAdjoint",
     "CrossCheck",
+    "DiscreteAdjoint",
     "GaussAdjoint",
     "HiddenParametersWarning",
     "InterpolatingAdjoint",

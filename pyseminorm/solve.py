@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .adjoints import Adjoint, BacksolveAdjoint, choose_adjoint
+from .adjoints import Adjoint, BacksolveAdjoint, DiscreteAdjoint, choose_adjoint
 from .autograd import Run, SolveFunction, check_scalar, refuse_transforms
-from .engines.interface import DenseOutput, PassOptions
+from .engines.interface import METHODS, DenseOutput, PassOptions
 from .engines.pieces import Pieces
 from .engines.select import select_engine
 from .errors import InvalidInputError
@@ -125,9 +125,10 @@ def solve(
             `Algorithm`, or an algorithm object made in Julia (diffeqpy's ``ode.Tsit5()``).
         rtol, atol: relative and absolute tolerance of a step's error (in units of y).
         norm: "rms", or a callable that gets the scaled error in the structure of ``y0`` and returns a scalar >= 0.
-        adjoint: `BacksolveAdjoint`, `InterpolatingAdjoint` or `GaussAdjoint`, with the norm of the backward solve; or
-            "auto": GaussAdjoint() where the method needs the Jacobian or the parameters have at least as many elements
-            as the state, else BacksolveAdjoint().
+        adjoint: `BacksolveAdjoint`, `InterpolatingAdjoint` or `GaussAdjoint`, with the norm of the backward solve;
+            `DiscreteAdjoint`, which differentiates the steps that were taken; or "auto": GaussAdjoint() where the
+            method needs the Jacobian or the parameters have at least as many elements as the state, else
+            BacksolveAdjoint().
         backend: "auto" (Julia where one is configured, else torch), "torch" or "julia".
         dt: step size of a fixed-step method (None: from output to output), or first step of an adaptive one.
         dense: keep the trajectory for `Solution.interpolate`.
@@ -174,8 +175,13 @@ def solve(
         )
     if not isinstance(adjoint, Adjoint) and adjoint != "auto":
         raise InvalidInputError(
-            f"adjoint={adjoint!r}: expected an object, BacksolveAdjoint(...), InterpolatingAdjoint(...) or "
-            'GaussAdjoint(...), or "auto".'
+            f"adjoint={adjoint!r}: expected an object, BacksolveAdjoint(...), InterpolatingAdjoint(...), "
+            'GaussAdjoint(...) or DiscreteAdjoint(...), or "auto".'
+        )
+    if isinstance(adjoint, DiscreteAdjoint) and not (isinstance(method, str) and method in METHODS):
+        raise InvalidInputError(
+            f"DiscreteAdjoint does not know the steps of method={method!r}: give one of {', '.join(METHODS)}, or "
+            "another adjoint, such as GaussAdjoint()."
         )
     if not isinstance(args, (tuple, list)):
         raise InvalidInputError(f"args is a {type(args).__name__}: expected a tuple, such as args=(u,).")
