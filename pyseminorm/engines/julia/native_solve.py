@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...errors import InvalidInputError
 from ...state import StateSpec
-from ...vector_field import EagerVectorField
+from ...vector_field import EagerVectorField, Pullback
 from ..quadrature import gauss_legendre, nodes_per_call
 from .callbacks import SolverCallbacks, address_of
 from .native import NativeField
@@ -60,6 +60,12 @@ class JuliaVectorField(EagerVectorField):
         value, state, theta, at = self.native.product(t, y, adjoint, value=True, params=params, time=time)
         gradients = self._gradients(theta) if params else []
         return value, state, gradients, torch.full_like(state[:1], at).squeeze() if time else None
+
+    def pullback(self, t: float, y: Tensor, *, params: bool = True, time: bool = False) -> tuple[Tensor, Pullback]:
+        def pull(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
+            return self.vjp(t, y, adjoint, params=params, time=time)[1:]
+
+        return self.f(t, y), pull
 
     def param_vjp(
         self, times: Sequence[float], y: Tensor, adjoint: Tensor, *, batched_time: bool = False
