@@ -216,6 +216,31 @@ def test_dimensions_are_reversed_and_memory_is_shared_row_by_row():
 
 
 @julia
+def test_sources_have_packages_helpers_and_constants_of_their_own():
+    source = """
+    using LinearAlgebra
+    const half = 0.5f0
+    scaled!(du, A, u) = mul!(du, A', u, half, 0)
+    function f!(du, u, p, t)
+        scaled!(du, p, u)
+    end
+    """
+    w, y = torch.randn(3, 3), torch.randn(4, 3)
+    vjp = "(dλ, dp, λ, u, p, t) -> (mul!(dλ, p, λ, half, 0); mul!(dp, u, λ', half, 0))"
+    field = JuliaFunction(source, w, vjp=vjp)
+    y.requires_grad_()
+    found, expected = field(0.0, y), y @ field.params.T / 2
+    for a, b in zip(
+        torch.autograd.grad(found.square().sum(), [y, field.params]),
+        torch.autograd.grad(expected.square().sum(), [y, field.params]),
+        strict=True,
+    ):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-6)
+    other = JuliaFunction("const half = 2\n(du, u, p, t) -> (du .= half .* u)")  # in a module of its own
+    assert torch.equal(other(0.0, torch.ones(2)), torch.full((2,), 2.0))
+
+
+@julia
 def test_the_embedded_engine_and_other_modules_can_use_it():
     """As a part of a model: the rest of it is torch's."""
 
@@ -631,7 +656,7 @@ def test_a_log_line_says_which_product_was_chosen(caplog):
     field = JuliaFunction(MLP, weights())
     with caplog.at_level("INFO", logger="pyseminorm"):
         field(0.0, batch(2)).sum().backward()
-    assert "vjp='auto' of a JuliaFunction is SciMLSensitivity's" in caplog.text
+    assert "vjp='auto' of a JuliaFunction is SciMLSensitivity.ReverseDiffVJP{true}" in caplog.text
 
 
 @julia

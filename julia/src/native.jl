@@ -176,9 +176,10 @@ unwrapped_message(error::LoadError, trace) = unwrapped_message(error.error, trac
 unwrapped_message(error::Base.Meta.ParseError, trace) = sprint(showerror, error)
 unwrapped_message(error, trace) = failure_message(error, trace)
 
-"What an error says: its first line, and where in the user's source it came from."
+"What an error says: its first line (types can be pages long), and where in the user's source it came from."
 function failure_message(error, trace)
-    message = String(first(eachsplit(sprint(showerror, error), '\n')))
+    line = String(first(eachsplit(sprint(showerror, error), '\n')))
+    message = length(line) > 300 ? first(line, 300) * " ..." : line
     for frame in stacktrace(trace)
         i = findfirst(==(basename(String(frame.file))), FILES)
         i === nothing || return "$message (line $(frame.line) of $(i == 1 ? "the source" : "the source of vjp"))"
