@@ -1,6 +1,6 @@
 """Neural differential equations in PyTorch, with adjoints whose step-size control measures only what matters."""
 
-from .adjoints import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
+from .adjoints import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint
 from .crosscheck import CrossCheck, crosscheck
 from .errors import (
     BackendUnavailableError,
@@ -14,19 +14,24 @@ from .errors import (
     WrongThreadError,
 )
 from .julia_function import JuliaFunction
+from .lifecycle import start_julia
 from .norms import AdjointState
 from .odeint import odeint_adjoint
+from .profiling import Profile, profile
 from .retcode import ReturnCode
 from .solve import Solution, solve
 from .stats import PassStats, Stats
+from .stepping import Algorithm, PIController, StepCallbacks
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AdjointState",
+    "Algorithm",
     "BackendUnavailableError",
     "BacksolveAdjoint",
     "CrossCheck",
+    "DiscreteAdjoint",
     "GaussAdjoint",
     "HiddenParametersWarning",
     "InterpolatingAdjoint",
@@ -34,15 +39,20 @@ __all__ = [
     "JuliaFunction",
     "JuliaFunctionError",
     "LastGoodState",
+    "PIController",
     "PassStats",
+    "Profile",
     "PySeminormError",
     "ReturnCode",
     "Solution",
     "SolveError",
     "Stats",
+    "StepCallbacks",
     "UnsupportedError",
     "WrongThreadError",
     "crosscheck",
     "odeint_adjoint",
+    "profile",
     "solve",
+    "start_julia",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -34,6 +35,9 @@ def setup(
     project: Annotated[
         Path | None, typer.Option(help="The folder of a Julia project that has PythonCall and the solver packages.")
     ] = None,
+    threads: Annotated[
+        str | None, typer.Option(help='How many threads that Julia starts with, or "auto".', show_default="1")
+    ] = None,
 ) -> None:
     """Set up the Julia engine.
 
@@ -45,11 +49,13 @@ def setup(
 
     try:
         if julia is None and project is None:
+            if threads is not None:
+                raise typer.BadParameter("--threads needs --julia and --project; else set PYSEMINORM_JULIA_THREADS.")
             julia_setup.install(typer.echo)
         elif julia is None or project is None:
             raise typer.BadParameter("give both --julia and --project, or neither.")
         else:
-            julia_setup.configure(julia, project, typer.echo)
+            julia_setup.configure(julia, project, typer.echo, threads)
     except PySeminormError as error:
         typer.secho(f"pyseminorm setup: {error}", fg="red", err=True)
         raise typer.Exit(1) from None
@@ -119,6 +125,37 @@ def crosscheck(
     typer.echo(f"The largest relative error, {found.worst:.1e}, is {verdict} the tolerance {limit:g}.")
     if found.worst > limit:
         raise typer.Exit(1)
+
+
+@app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+def profile(
+    script: Annotated[Path, typer.Argument(help="A Python script.", exists=True, dir_okay=False)],
+    arguments: Annotated[list[str] | None, typer.Argument(help="Arguments of the script.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Where a file for https://www.speedscope.app goes.")] = None,
+    interval: Annotated[float, typer.Option(help="Seconds between two samples.")] = 0.01,
+) -> None:
+    """Run a Python script and say where its time went: in Julia's solver, in callbacks into Python, in torch ...
+
+    Options of this command come before the script; what comes after it is the script's.
+    """
+    from .profiling import profile as profiled
+
+    sys.argv = [str(script), *(arguments or [])]
+    sys.path.insert(0, str(script.resolve().parent))
+    found = None
+    try:
+        with profiled(interval=interval) as found:
+            runpy.run_path(str(script), run_name="__main__")
+    except PySeminormError as error:
+        if found is not None:
+            raise
+        typer.secho(f"pyseminorm profile: {error}", fg="red", err=True)
+        raise typer.Exit(1) from None
+    finally:
+        if found is not None:
+            typer.echo(str(found))
+            if output is not None:
+                typer.echo(f"Written to {found.save(output)}; it opens at https://www.speedscope.app.")
 
 
 def _made(problem: str) -> dict[str, Any]:

@@ -12,15 +12,20 @@ import platformdirs
 from .errors import InvalidInputError
 
 EXE_VARIABLE, PROJECT_VARIABLE = "PYSEMINORM_JULIA_EXE", "PYSEMINORM_JULIA_PROJECT"
+THREADS_VARIABLE = "PYSEMINORM_JULIA_THREADS"
 FILE_VARIABLE = "PYSEMINORM_CONFIG"
 
 
 @dataclass(frozen=True)
 class JuliaConfig:
-    """A Julia executable and the project (folder with Project.toml) that has PySeminorm and the solver packages."""
+    """A Julia executable and the project (folder with Project.toml) that has PySeminorm and the solver packages.
+
+    ``threads``: how many it starts with, a whole number or "auto"; None leaves that to Julia.
+    """
 
     exe: str
     project: str
+    threads: str | None = None
 
 
 def config_file() -> Path:
@@ -45,14 +50,36 @@ def configured_julia() -> tuple[JuliaConfig, str] | None:
         return None
     try:
         julia = json.loads(file.read_text())["julia"]
-        return JuliaConfig(julia["exe"], julia["project"]), str(file)
-    except (ValueError, KeyError, TypeError) as error:
+        threads = julia.get("threads")
+        if threads is not None:
+            threads = checked_threads(threads, "threads")
+        return JuliaConfig(julia["exe"], julia["project"], threads), str(file)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInputError(f"{file} cannot be read ({error}): run `pyseminorm setup` to write it anew.") from None
+
+
+def environment_threads() -> str | None:
+    """The number of Julia's threads that the environment asks for, or None.
+
+    Raises:
+        InvalidInputError: neither a positive whole number nor "auto".
+    """
+    given = os.environ.get(THREADS_VARIABLE)
+    return checked_threads(given, THREADS_VARIABLE) if given else None
+
+
+def checked_threads(threads: int | str, name: str) -> str:
+    """A number of threads as text; ``name`` is what the error calls it."""
+    text = str(threads)
+    if text != "auto" and not (text.isdecimal() and int(text) > 0):
+        raise InvalidInputError(f'{name}={threads!r}: expected a positive whole number or "auto".')
+    return text
 
 
 def write_julia(config: JuliaConfig) -> Path:
     """Write the configuration file; every later process finds it."""
     file = config_file()
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"julia": asdict(config)}, indent=2) + "\n")
+    julia = {name: value for name, value in asdict(config).items() if value is not None}
+    file.write_text(json.dumps({"julia": julia}, indent=2) + "\n")
     return file

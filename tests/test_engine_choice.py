@@ -182,6 +182,24 @@ def test_the_command_line(fake_julia):
     assert failed.exit_code == 1 and "no such executable" in failed.output
 
 
+def test_setup_writes_the_threads(fake_julia):
+    import importlib.metadata
+
+    from typer.testing import CliRunner
+
+    from pyseminorm.cli import app
+
+    ours = importlib.metadata.version("juliacall")
+    _answering(fake_julia[0], "true", f'echo "pyseminorm:versions julia 1.11.5 PythonCall {ours} PySeminorm 0.1.0"')
+    command = ["setup", "--julia", str(fake_julia[0]), "--project", str(fake_julia[1]), "--threads"]
+    refused = CliRunner().invoke(app, [*command, "none"])
+    assert refused.exit_code == 1 and "--threads='none'" in refused.output and config.configured_julia() is None
+    alone = CliRunner().invoke(app, ["setup", "--threads", "2"])
+    assert alone.exit_code == 2 and config.THREADS_VARIABLE in alone.output
+    assert CliRunner().invoke(app, [*command, "2"]).exit_code == 0
+    assert config.configured_julia()[0].threads == "2"
+
+
 @pytest.mark.julia
 @pytest.mark.slow
 def test_a_juliacall_of_the_users_own_without_pyseminorm_leaves_auto_on_torch(tmp_path):

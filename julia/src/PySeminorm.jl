@@ -14,19 +14,22 @@ solve(adjoint_problem, Tsit5(); internalnorm = norm)
 """
 module PySeminorm
 
-using DiffEqBase: DEVerbosity
+using Base.StackTraces: StackFrame, StackTraces
+using DiffEqBase: DiffEqBase, DEVerbosity
 using FunctionWrappers: FunctionWrapper
 using OrdinaryDiffEqCore: OrdinaryDiffEqCore
 using OrdinaryDiffEqLowOrderRK: BS3, DP5, Euler, Midpoint, RK4
 using OrdinaryDiffEqTsit5: Tsit5
 using OrdinaryDiffEqVerner: Vern7
 using PrecompileTools: @compile_workload, @setup_workload
-using SciMLBase: SciMLBase, CallbackSet, DiscreteCallback, FullSpecialize, ODEProblem, ReturnCode, init, solve!
+using Profile: Profile
+using SciMLBase: SciMLBase, CallbackSet, DiscreteCallback, FullSpecialize, ODEFunction, ODEProblem, init, solve!
 using SciMLBase: derivative_discontinuity!
 using SciMLLogging: SciMLLogging
 
 export Seminorm
 
+include("arrays.jl")
 include("seminorm.jl")
 include("vector_field.jl")
 include("algorithms.jl")
@@ -35,6 +38,9 @@ include("integrate.jl")
 include("solves.jl")
 include("native.jl")
 include("sensitivity.jl")
+include("profile.jl")
+include("speedscope.jl")
+include("ticks.jl")
 include("precompile.jl")
 include("precompile_native.jl")
 

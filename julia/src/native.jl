@@ -79,7 +79,7 @@ A function `f!(du, u, p, t)` of the user for one shape of the state, with parame
 only the user's own function and its products are compiled anew.
 """
 mutable struct NativeField{T}
-    const evaluate!::RightHandSide{T}
+    const evaluate!::RightHandSide{Vector{T}}
     const θ::Vector{T}
     const work::Workspace{T}
     const source::Any                               # a Source, for those who make products
@@ -227,7 +227,7 @@ The product by a `vjp!(dλ, dp, λ, u, p, t)` of the user, which writes λᵀ∂
 """
 struct GivenProduct{T, N, V, P}
     vjp!::V
-    evaluate!::RightHandSide{T}
+    evaluate!::RightHandSide{Vector{T}}
     work::Workspace{T}
     dims::NTuple{N, Int}
     θ::Vector{T}        # the memory of p
@@ -263,7 +263,7 @@ function sensitivity_product! end
 
 abstract type NativeSide{T} end
 
-right_hand_side(::Type{T}, native::NativeSide{T}, _) where {T} = RightHandSide{T}(native)
+right_hand_side(::Type{Vector{T}}, native::NativeSide{T}, _) where {T} = RightHandSide{Vector{T}}(native)
 
 "Let go of Python's function: a kept dense solution may call the field again."
 disarm!(native::NativeSide) = (native.poll.call = C_NULL; nothing)
@@ -307,7 +307,7 @@ end
 
 "From `count` rows of three Int64 in Python's memory."
 function Scatter(moves, count, size)
-    rows = reshape(wrap(Int64, moves, 3count), 3, count)
+    rows = reshape(wrap(Vector{Int64}, moves, 3count), 3, count)
     return Scatter(NTuple{3, Int}[(r[1], r[2], r[3]) for r in eachcol(rows)], size)
 end
 
@@ -370,8 +370,8 @@ mutable struct NativeNodes{T}
     const field::NativeField{T}
     const poll::Poll
     const times::Ptr{Float64}
-    const y::Ptr{T}
-    const λ::Ptr{T}
+    const y::UInt
+    const λ::UInt
     const scatter::Scatter
     const total::Vector{T}
     evaluated::Int
@@ -382,8 +382,8 @@ function (nodes::NativeNodes{T})(count::Cint) where {T}
     n = length(work.u)
     for j in 1:count
         nodes.poll()
-        copyto!(work.u, row(nodes.y, j - 1, n))
-        copyto!(work.λ, row(nodes.λ, j - 1, n))
+        copyto!(work.u, row(Vector{T}, nodes.y, j - 1, n))
+        copyto!(work.λ, row(Vector{T}, nodes.λ, j - 1, n))
         try
             (nodes.field.product!::Product)(unsafe_load(nodes.times, j), false, false, true)
         catch error
@@ -405,8 +405,8 @@ native_backward(field::NativeField{T}, poll, anchored, timed, scatter) where {T}
 )
 
 native_nodes(side::NativeBackward{T}, times, y, λ, scatter, total) where {T} = NativeNodes{T}(
-    side.field, side.poll, Ptr{Float64}(UInt(times)), Ptr{T}(UInt(y)), Ptr{T}(UInt(λ)), Scatter(scatter...),
-    wrap(T, total, last(scatter)), 0,
+    side.field, side.poll, Ptr{Float64}(UInt(times)), UInt(y), UInt(λ), Scatter(scatter...),
+    wrap(Vector{T}, total, last(scatter)), 0,
 )
 
 evaluated(nodes::NativeNodes) = nodes.evaluated

@@ -19,14 +19,14 @@ function toy_native_solves(::Type{T}) where {T}
     ys, cotangents, total, moves = ones(T, n, 2), ones(T, n, 2), zeros(T, n), Int64[0, 0, n]
     nodes = (zeros(4), zeros(T, n, 4), zeros(T, n, 4))
     offsets = Int64[0, n]
-    address(x) = UInt(pointer(x))
     sized(x) = (address(x), length(x))
-    settings = ("tsit5", 1.0e-3, 1.0e-6, 0.0, 1000, (), (0.0, 1.0))
+    array, none = ("cpu", string(T), 0), UInt(0)
+    settings = ("tsit5", 1.0e-3, 1.0e-6, 0.0, 1000, nothing, (), (0.0, 1.0))
     GC.@preserve ys cotangents total moves nodes offsets times stops rows begin
         outcome = last(
             solve_forward(
-                string(T), native_forward(field, poll), 0, (address(offsets), 1, n, 0), sized(times), address(ys), n,
-                settings..., true,
+                array, (native_forward(field, poll), none, none, none, none), (address(offsets), 1, n), sized(times),
+                address(ys), n, settings, true,
             )
         )
         scatter = (address(moves), 1, n)
@@ -36,8 +36,8 @@ function toy_native_solves(::Type{T}) where {T}
             evaluator = quadrature ? native_nodes(side, address.(nodes)..., scatter, address(total)) : nothing
             gauss = quadrature ? ((0.5,), (1.0,), 4, address.(nodes)..., evaluator) : nothing
             GC.@preserve z solve_adjoint(
-                string(T), side, 0, (address(offsets), 1, length(z), 0), sized(z), n, 1.0, sized(stops), sized(rows),
-                address(ys), address(cotangents), anchored, settings..., anchored ? nothing : outcome,
+                array, (side, none, none, none, none), (address(offsets), 1, length(z)), sized(z), n, 1.0, sized(stops),
+                sized(rows), address(ys), address(cotangents), anchored, settings, anchored ? nothing : outcome,
                 address(field.work.u), gauss,
             )
             quadrature && evaluated(evaluator)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...errors import BackendUnavailableError, InvalidInputError, JuliaFunctionError, UnsupportedError
-from .callbacks import tensor_at
+from .callbacks import SolverMemory
 from .runtime import Runtime, runtime
 
 logger = logging.getLogger("pyseminorm")
@@ -106,9 +106,9 @@ class NativeField:
                 + self._arguments()
             )
         self.size, self.params_size = torch.Size(shape).numel(), sum(x.numel() for x in tensors)
-        n, m = self.size, self.params_size
+        n, m, memory = self.size, self.params_size, SolverMemory(torch.empty(0, dtype=dtype))
         views = [
-            tensor_at(int(address), length, dtype) if length else torch.empty(0, dtype=dtype)
+            memory.at(int(address), length) if length else torch.empty(0, dtype=dtype)
             for address, length in zip(self.module.native_memory(self.handle), (m, n, n, n, n, m), strict=True)
         ]
         self._theta, self.u, self._adjoint, self._value, self._state, self._params = views

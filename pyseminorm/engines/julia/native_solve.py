@@ -13,11 +13,10 @@ from torch import Tensor
 
 from ...errors import InvalidInputError
 from ...state import StateSpec
-from ...vector_field import EagerVectorField
+from ...vector_field import EagerVectorField, Pullback
 from ..quadrature import gauss_legendre, nodes_per_call
 from .callbacks import SolverCallbacks, address_of
 from .native import NativeField
-from .runtime import Runtime
 
 if TYPE_CHECKING:
     from ..interface import AdjointProblem
@@ -61,6 +60,12 @@ class JuliaVectorField(EagerVectorField):
         value, state, theta, at = self.native.product(t, y, adjoint, value=True, params=params, time=time)
         gradients = self._gradients(theta) if params else []
         return value, state, gradients, torch.full_like(state[:1], at).squeeze() if time else None
+
+    def pullback(self, t: float, y: Tensor, *, params: bool = True, time: bool = False) -> tuple[Tensor, Pullback]:
+        def pull(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
+            return self.vjp(t, y, adjoint, params=params, time=time)[1:]
+
+        return self.f(t, y), pull
 
     def param_vjp(
         self, times: Sequence[float], y: Tensor, adjoint: Tensor, *, batched_time: bool = False
@@ -115,8 +120,8 @@ class NativeCallbacks(SolverCallbacks):
     an exception of a signal handler (KeyboardInterrupt) stops the solve like that of a function.
     """
 
-    def __init__(self, field: JuliaVectorField, norm: Callable[[Tensor], float] | None) -> None:
-        super().__init__(field.spec.dtype, _never, norm)
+    def __init__(self, field: JuliaVectorField, norm: Callable[[Tensor], float] | None, **more: Any) -> None:
+        super().__init__(field.native.u, _never, norm, **more)
         self._field = field
         self.side: Any = None
         self._poll = _POLL(self._look)
@@ -142,8 +147,8 @@ class NativeCallbacks(SolverCallbacks):
         return self
 
     @property
-    def call(self) -> Any:
-        return self.side
+    def functions(self) -> tuple[Any, ...]:
+        return (self.side, *super().functions[1:])
 
     @property
     def raised(self) -> BaseException | None:
@@ -173,19 +178,19 @@ class NativeNodes:
 
     def __init__(self, problem: AdjointProblem, field: JuliaVectorField) -> None:
         size = problem.layout.state
-        self._field, self._method = field, problem.options.method
+        self._field, self._order = field, problem.options.traits.order
         self._times = np.empty(nodes_per_call(size), dtype=np.float64)
         self._y = problem.ys.new_empty(len(self._times), size)
         self._adjoint = torch.empty_like(self._y)
         self._sum = problem.ys.new_zeros(sum(field.sizes))
         self._evaluator: Any = None
 
-    def described(self, julia: Runtime, side: Any) -> tuple[Any, ...]:
+    def described(self, side: Any) -> tuple[Any, ...]:
         """What PySeminorm.quadrature takes."""
-        points, weights = gauss_legendre(julia.module.order(self._method))
+        points, weights = gauss_legendre(self._order)
         memory = (self._times.ctypes.data, self._y.data_ptr(), self._adjoint.data_ptr())
         scatter = Scatter(self._field)
-        self._evaluator = julia.module.native_nodes(side, *memory, scatter.described, self._sum.data_ptr())
+        self._evaluator = self._field.native.module.native_nodes(side, *memory, scatter.described, self._sum.data_ptr())
         return (tuple(points), tuple(weights), len(self._times), *memory, self._evaluator)
 
     @property

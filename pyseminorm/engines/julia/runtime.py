@@ -8,8 +8,10 @@ import threading
 import warnings
 from typing import Any
 
+from ...config import environment_threads
 from ...errors import BackendUnavailableError, WrongThreadError
 from . import detect
+from .startup import StartOptions, signals_left_to_python
 
 
 class Runtime:
@@ -18,10 +20,11 @@ class Runtime:
     Attributes:
         module: the Julia module PySeminorm.
         versions: of Julia, juliacall, PythonCall and the solver packages.
+        options: what Julia was started with.
     """
 
-    def __init__(self, module: Any, versions: dict[str, str]) -> None:
-        self.module, self.versions = module, versions
+    def __init__(self, module: Any, versions: dict[str, str], options: StartOptions) -> None:
+        self.module, self.versions, self.options = module, versions, options
         self._thread, self._process = threading.get_ident(), os.getpid()
 
     def load(self, package: str) -> bool:
@@ -36,6 +39,13 @@ class Runtime:
             raise BackendUnavailableError(f"{package} could not be loaded: {first_line(error)}.") from error
         self.versions[package] = str(main.seval(f"string(pkgversion({package}))"))
         return True
+
+    def adding(self, package: str) -> str:
+        """The command that adds a package to the Julia project."""
+        main = sys.modules["juliacall"].Main
+        exe = main.seval("joinpath(Sys.BINDIR, Base.julia_exename())")
+        project = main.seval("dirname(Base.active_project())")
+        return f"`{exe} --project={project} -e 'using Pkg; Pkg.add(\"{package}\")'`"
 
     def check_caller(self) -> None:
         """Julia may be called only from the thread and the process that started it.
@@ -59,17 +69,19 @@ class Runtime:
 _runtime: Runtime | None = None
 
 
-def runtime() -> Runtime:
-    """The running Julia; started by the first call.
+def runtime(options: StartOptions = StartOptions()) -> Runtime:  # noqa: B008 (frozen)
+    """The running Julia; started by the first call, with ``options``, which later calls compare.
 
     Raises:
         BackendUnavailableError: Julia cannot be started, or its project lacks something that the message names.
         WrongThreadError: called from another thread or process than the first time.
+        InvalidInputError: Julia runs with other options.
     """
     global _runtime
     if _runtime is None:
-        _runtime = _start()
+        _runtime = _start(options)
     _runtime.check_caller()
+    options.check(_runtime.options)
     return _runtime
 
 
@@ -78,7 +90,7 @@ def running() -> bool:
     return _runtime is not None
 
 
-def _start() -> Runtime:
+def _start(options: StartOptions) -> Runtime:
     found = detect.find_julia()
     if isinstance(found, detect.NoJulia):
         raise BackendUnavailableError(f"Julia cannot be started: {found.reason}. {detect.HOW_TO_SET_UP}")
@@ -86,8 +98,10 @@ def _start() -> Runtime:
         # EXE + PROJECT make juliacall skip juliapkg: no network, no lock file.
         os.environ["PYTHON_JULIACALL_EXE"] = found.config.exe
         os.environ["PYTHON_JULIACALL_PROJECT"] = found.config.project
+    configured = environment_threads() or (found.config.threads if found.config else None)
+    StartOptions(options.threads or configured, options.handle_signals).to_environment()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), signals_left_to_python():
             # PyTorch is always imported first here; juliacall warns of crashes seen on macOS with old versions.
             warnings.filterwarnings("ignore", message="torch was imported before juliacall")
             import juliacall
@@ -112,8 +126,17 @@ def _start() -> Runtime:
     module = main.PySeminorm
     versions = {"julia": str(main.VERSION), "juliacall": juliacall.__version__, "PythonCall": bridge}
     versions.update({str(k): str(v) for k, v in module.solver_versions()})
-    return Runtime(module, versions)
+    main.seval("Base.exit_on_sigint(false)")  # where Julia handles interrupts, one is an exception, not the end
+    threads, handle_signals = main.seval(_OPTIONS)
+    return Runtime(module, versions, StartOptions(str(threads), bool(handle_signals)))
 
+
+# 0 threads: not said, which is one; -1: auto.
+_OPTIONS = """
+let options = Base.JLOptions(), n = Int(options.nthreads)
+    (n == -1 ? "auto" : string(max(n, 1)), options.handle_signals == 1)
+end
+"""
 
 _PYTHONCALL_VERSION = "string(pkgversion(only(m for m in values(Base.loaded_modules) if nameof(m) === :PythonCall)))"
 

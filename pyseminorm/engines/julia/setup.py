@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from ...config import JuliaConfig, write_julia
+from ...config import JuliaConfig, checked_threads, write_julia
 from ...errors import BackendUnavailableError
 from .detect import HOW_TO_SET_UP
 
@@ -52,19 +52,22 @@ def _needed() -> list[str]:
     return ["PythonCall", *(name for name in described["packages"] if name != "PySeminorm")]
 
 
-def configure(exe: Path, project: Path, say: Say) -> None:
+def configure(exe: Path, project: Path, say: Say, threads: str | None = None) -> None:
     """Check a Julia and a project of the user's own, develop PySeminorm into the project, and write the configuration.
 
     Raises:
         BackendUnavailableError: what is wrong or missing, by name.
+        InvalidInputError: ``threads`` is neither a positive whole number nor "auto".
     """
+    threads = None if threads is None else checked_threads(threads, "--threads")
     exe, project = _absolute(exe), project.resolve()
     if not exe.is_file() or not os.access(exe, os.X_OK):
         raise BackendUnavailableError(f"--julia {exe}: there is no such executable.")
     if not any((project / name).is_file() for name in ("Project.toml", "JuliaProject.toml")):
         raise BackendUnavailableError(f"--project {project}: there is no Project.toml in it.")
-    _check(JuliaConfig(str(exe), str(project)), say)
-    say(f"Written to {write_julia(JuliaConfig(str(exe), str(project)))}; every later process finds it.")
+    config = JuliaConfig(str(exe), str(project), threads)
+    _check(config, say)
+    say(f"Written to {write_julia(config)}; every later process finds it.")
 
 
 def install(say: Say) -> None:
