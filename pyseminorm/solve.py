@@ -138,7 +138,8 @@ def solve(
         controller: a `PIController`, or (engine "julia") a controller object of OrdinaryDiffEq; None: the method's own.
         callbacks: `StepCallbacks` on accepted and rejected steps, forward and backward.
         jacobian: how methods for stiff problems get the Jacobian of ``func``: "reverse" (batched vector-Jacobian
-            products through torch), "forward" (batched forward-mode AD) or "finite" (differences).
+            products through torch), "forward" (batched forward-mode AD) or "finite" (differences). A `JuliaFunction`
+            makes its own, from its products.
         throw: raise `SolveError` where the solve fails; False returns what was reached, with its `ReturnCode`.
 
     Returns:
@@ -214,11 +215,6 @@ def solve(
         raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
     recording = torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
     back = traits if backwards[0] is None else engine.traits(backwards[0])
-    if isinstance(func, JuliaFunction) and jacobian != "finite" and (traits.needs_jacobian or back.needs_jacobian):
-        raise InvalidInputError(
-            f"{traits.name if traits.needs_jacobian else back.name} needs the Jacobian, and a JuliaFunction has one by "
-            'finite differences only: give jacobian="finite".'
-        )
     if recording and back.needs_jacobian and (adjoint.integrates_y or not adjoint.quadrature):
         raise InvalidInputError(
             f"{type(adjoint).__name__} cannot be solved by {back.name}: a method that needs the Jacobian wants the "

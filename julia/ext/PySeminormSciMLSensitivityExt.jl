@@ -100,4 +100,6 @@ function PySeminorm.sensitivity_gradients(
     return counter.naccept
 end
 
+include("native_products.jl")
+
 end

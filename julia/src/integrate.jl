@@ -93,7 +93,7 @@ function integrate(
 end
 
 with_jacobian(field, ::Nothing) = field
-with_jacobian(field, jacobian::ForeignJacobian) =
+with_jacobian(field, jacobian) =
     ODEFunction{true, FullSpecialize}(field; jac = jac(jacobian), tgrad = tgrad(jacobian))
 
 function outcome(integrator, retcode, field, tracker::Tracker{V}, u0, t0) where {V}

@@ -176,9 +176,10 @@ unwrapped_message(error::LoadError, trace) = unwrapped_message(error.error, trac
 unwrapped_message(error::Base.Meta.ParseError, trace) = sprint(showerror, error)
 unwrapped_message(error, trace) = failure_message(error, trace)
 
-"What an error says: its first line, and where in the user's source it came from."
+"What an error says: its first line (types can be pages long), and where in the user's source it came from."
 function failure_message(error, trace)
-    message = String(first(eachsplit(sprint(showerror, error), '\n')))
+    line = String(first(eachsplit(sprint(showerror, error), '\n')))
+    message = length(line) > 300 ? first(line, 300) * " ..." : line
     for frame in stacktrace(trace)
         i = findfirst(==(basename(String(frame.file))), FILES)
         i === nothing || return "$message (line $(frame.line) of $(i == 1 ? "the source" : "the source of vjp"))"
@@ -260,12 +261,14 @@ function sensitivity_product! end
 
 # ---- solves
 
+"""
+    NativeSide{T}
+
+What a solve of a [`NativeField`](@ref) calls: the right-hand side, forward or backward, which looks for signals.
+"""
 abstract type NativeSide{T} end
 
-right_hand_side(::Type{Vector{T}}, native::NativeSide{T}, _) where {T} = RightHandSide{Vector{T}}(native)
-
-"Let go of Python's function: a kept dense solution may call the field again."
-disarm!(native::NativeSide) = (native.poll.call = C_NULL; nothing)
+right_hand_side(::Type{Vector{T}}, side::NativeSide{T}, _) where {T} = RightHandSide{Vector{T}}(side)
 
 function fail!(field::NativeField, error)
     error isa CallbackFailure && rethrow()
@@ -281,6 +284,7 @@ The right-hand side of a forward solve.
 struct NativeForward{T} <: NativeSide{T}
     field::NativeField{T}
     poll::Poll
+    jacobians::Base.RefValue{Int}       # made
 end
 
 function (side::NativeForward{T})(du::Vector{T}, u::Vector{T}, t::Float64) where {T}
@@ -326,6 +330,7 @@ the state, the workspace's `u` holds it.
 struct NativeBackward{T} <: NativeSide{T}
     field::NativeField{T}
     poll::Poll
+    jacobians::Base.RefValue{Int}       # made
     anchored::Bool
     timed::Bool
     scatter::Union{Scatter, Nothing}    # nothing: μ is not part of the state
@@ -359,6 +364,87 @@ function backward!(side::NativeBackward{T}, dz, z, t) where {T}
     end
     return nothing
 end
+
+"""
+    NativeJacobian
+
+∂/∂u and ∂/∂t of a side, for methods that solve linear systems: a row of the Jacobian is a product with a unit vector, the
+derivative by time a difference. `state!(t)` writes y(t) to the workspace where y is not integrated.
+"""
+struct NativeJacobian{V, N, S}
+    side::N
+    field::VectorField{V}
+    state!::S
+end
+
+solver_jacobian(side::N, _, field::VectorField{V}, state!::S) where {V, N <: NativeSide, S} =
+    NativeJacobian{V, N, S}(side, field, state!)
+
+function fill_from!(out, jacobian::NativeJacobian, what, u, t)
+    (; side, field, state!) = jacobian
+    side.poll()
+    try
+        what == 0 ? jacobian!(out, side, u, inside(field, t), state!) : slope!(out, side, u, beside(field, t)..., state!)
+    catch error
+        fail!(side.field, error)
+    end
+    return nothing
+end
+
+"Time `t` in the field's interval, and another a small step away, on the inner side of the piece that `t` is in."
+function beside(field::VectorField{V}, t) where {V}
+    T, at = eltype(V), inside(field, t)
+    step = sqrt(eps(T)) * max(1, abs(at))
+    return at, Float64(T(field.high[] - at > at - field.low[] ? at + step : at - step))
+end
+
+function unit_product!(field::NativeField{T}, i, t) where {T}
+    fill!(field.work.λ, zero(T))
+    field.work.λ[i] = one(T)
+    (field.product!::Product)(t, false, true, false)
+    return field.work.dλ
+end
+
+function jacobian!(J, side::NativeForward, u, t, state!)
+    copyto!(side.field.work.u, u)
+    for i in axes(J, 1)
+        J[i, :] .= unit_product!(side.field, i, t)
+    end
+    side.jacobians[] += 1
+    return nothing
+end
+
+function slope!(dT, side::NativeForward, u, t, later, state!)
+    (; evaluate!, work) = side.field
+    evaluate!(dT, u, later)
+    evaluate!(work.du, u, t)
+    dT .= (dT .- work.du) ./ (later - t)
+    return nothing
+end
+
+# Of λ' = -(∂f/∂y)ᵀ λ along y(t); λ is all of the state there.
+function jacobian!(J, side::NativeBackward, λ, t, state!)
+    state!(t)
+    for i in axes(J, 2)
+        J[:, i] .= .-unit_product!(side.field, i, t)
+    end
+    side.jacobians[] += 1
+    return nothing
+end
+
+function slope!(dT, side::NativeBackward, λ, t, later, state!)
+    (; product!, work) = side.field
+    copyto!(work.λ, λ)
+    state!(t)
+    (product!::Product)(t, false, true, false)
+    copyto!(dT, work.dλ)
+    state!(later)
+    (product!::Product)(later, false, true, false)
+    dT .= (dT .- work.dλ) ./ (later - t)
+    return nothing
+end
+
+jacobians(side::NativeSide) = side.jacobians[]
 
 """
     NativeNodes{T}
@@ -397,10 +483,10 @@ end
 evaluator(nodes::NativeNodes) = Evaluator(nodes)
 
 "Python's entries: the sides of a solve of `field`, with the address of a poll of signals."
-native_forward(field::NativeField{T}, poll) where {T} = started(NativeForward{T}(field, Poll(poll)))
+native_forward(field::NativeField{T}, poll) where {T} = started(NativeForward{T}(field, Poll(poll), Ref(0)))
 
 native_backward(field::NativeField{T}, poll, anchored, timed, scatter) where {T} = started(
-    NativeBackward{T}(field, Poll(poll), anchored, timed, scatter === nothing ? nothing : Scatter(scatter...)),
+    NativeBackward{T}(field, Poll(poll), Ref(0), anchored, timed, scatter === nothing ? nothing : Scatter(scatter...)),
 )
 
 native_nodes(side::NativeBackward{T}, times, y, λ, scatter, total) where {T} = NativeNodes{T}(

@@ -41,7 +41,7 @@ function toy_native_solves(::Type{T}) where {T}
                 address(field.work.u), gauss,
             )
             quadrature && evaluated(evaluator)
-            disarm!(side)
+            jacobians(side)
         end
     end
     return nothing

@@ -5,7 +5,8 @@
     Functions(call, register, norm, jacobian, report)
 
 C functions of Python, as addresses: a [`ForeignField`](@ref)'s two, and, or 0, a user's norm, a
-[`ForeignJacobian`](@ref)'s, and one that is told of every step. `call` can be a side of a [`NativeField`](@ref) instead.
+[`ForeignJacobian`](@ref)'s, and one that is told of every step. `call` can be a side of a [`NativeField`](@ref) instead, which
+needs no `register` and no `jacobian`.
 """
 struct Functions
     call::Any
@@ -66,7 +67,7 @@ function forward(::Type{V}, functions, norm, times, ys, n, settings, dense) wher
     pieces = Pieces(field, settings.breaks, settings.bounds)
     tracker = forward_tracker(times[2:end], ys, n, sign(t1 - t0), pieces, functions.report)
     tstops = adaptive || settings.dt > 0 ? settings.breaks : [times[2:end]; settings.breaks]
-    jacobian = needs_jacobian(alg) ? ForeignJacobian(functions.jacobian, field, t -> nothing) : nothing
+    jacobian = needs_jacobian(alg) ? solver_jacobian(functions.call, functions.jacobian, field, t -> nothing) : nothing
     result = integrate(
         field, copy(row(V, ys, 0, n)), t0, t1, alg, Control(settings, norm), tracker; adaptive, tstops, dense, jacobian,
     )
@@ -108,7 +109,7 @@ function adjoint(
     tracker = backward_tracker(
         jumps, rows, ys, cotangents, n, anchored, sign(stop - start), gauss, pieces, functions.report,
     )
-    jacobian = needs_jacobian(alg) ? ForeignJacobian(functions.jacobian, field, state!) : nothing
+    jacobian = needs_jacobian(alg) ? solver_jacobian(functions.call, functions.jacobian, field, state!) : nothing
     result = integrate(
         field, copy(state), start, stop, alg, Control(settings, norm), tracker;
         adaptive, tstops = [jumps; settings.breaks], calck = nodes !== nothing, jacobian,

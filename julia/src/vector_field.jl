@@ -90,10 +90,15 @@ struct ForeignJacobian{V, S}
     state!::S
 end
 
-ForeignJacobian(call, field::VectorField{V}, state!::S) where {V, S} = ForeignJacobian{V, S}(call, field, state!)
+"""
+    solver_jacobian(call, jacobian, field, state!)
 
-jac(jacobian::ForeignJacobian) = (J, u, p, t) -> fill_from!(J, jacobian, 0, u, t)
-tgrad(jacobian::ForeignJacobian) = (dT, u, p, t) -> fill_from!(dT, jacobian, 1, u, t)
+Derivatives of the right-hand side that `call` stands for in [`Functions`](@ref): by Python's function `jacobian`, or in Julia.
+"""
+solver_jacobian(::Integer, call, field::VectorField{V}, state!::S) where {V, S} = ForeignJacobian{V, S}(call, field, state!)
+
+jac(jacobian) = (J, u, p, t) -> fill_from!(J, jacobian, 0, u, t)
+tgrad(jacobian) = (dT, u, p, t) -> fill_from!(dT, jacobian, 1, u, t)
 
 function fill_from!(out, jacobian::ForeignJacobian{V}, what, u, t) where {V}
     at = inside(jacobian.field, t)

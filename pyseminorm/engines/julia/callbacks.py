@@ -113,6 +113,11 @@ class SolverCallbacks:
         return address_of(self._c["nodes"])
 
     @property
+    def jacobians(self) -> int:
+        """How many Jacobians Julia made by itself."""
+        return 0
+
+    @property
     def raised(self) -> BaseException | None:
         """The exception that a callback raised during the solve, if any."""
         return self._error

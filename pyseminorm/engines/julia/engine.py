@@ -93,7 +93,7 @@ class JuliaEngine:
             "report": problem.options.report,
         }
         if isinstance(field, JuliaVectorField):
-            callbacks: SolverCallbacks = NativeCallbacks(field, norm, **more).forward()
+            callbacks: SolverCallbacks = NativeCallbacks(field, norm, **more).forward(problem)
         else:
             callbacks = SolverCallbacks(y0, right_hand_side, norm, **more)
         with _Solve(julia, callbacks, problem.spec.unflatten, y0, times[0]) as solve:
@@ -112,7 +112,7 @@ class JuliaEngine:
         if solve.reached < len(times):
             unreached(ys, solve.reached)
         solve.stats.nf = solve.calls + len(known)  # the checking call, where no callback used it
-        solve.stats.njac = jacobian.calls if jacobian else 0
+        solve.stats.njac = jacobian.calls if jacobian else callbacks.jacobians
         solve.stats.seconds = time.perf_counter() - started
         dense = JuliaDense(julia, solve.outcome, y0) if problem.keep_dense else None
         return ForwardResult(ys, solve.retcode, solve.stats, solve.t, solve.state, dense, solve.detail)
@@ -176,7 +176,7 @@ class JuliaEngine:
             solve.stats.nvjp_state, solve.stats.nvjp_param = solve.calls, nodes.evaluated
         else:
             solve.stats.nvjp = solve.calls
-        solve.stats.njac = jacobian.calls if jacobian else 0
+        solve.stats.njac = jacobian.calls if jacobian else callbacks.jacobians
         solve.stats.seconds = time.perf_counter() - started
         params = nodes.total if nodes else layout.split_params(z, field.shapes)
         return AdjointResult(z[layout.adjoint_slice], params, solve.retcode, solve.stats, solve.t, solve.detail)
@@ -346,8 +346,11 @@ def _method(method: Any) -> Any:
 
 
 def _jacobian(problem: ForwardProblem | AdjointProblem) -> Jacobian | None:
+    """The Jacobian through torch, where the method needs one and the function is not one in Julia, with its own."""
     options = problem.options
-    return Jacobian(problem.field, options.jacobian, problem.pieces.bounds) if options.traits.needs_jacobian else None
+    if not options.traits.needs_jacobian or isinstance(problem.field, JuliaVectorField):
+        return None
+    return Jacobian(problem.field, options.jacobian, problem.pieces.bounds)
 
 
 def _offsets(segments: Sequence[Segment]) -> np.ndarray[Any, np.dtype[np.int64]]:

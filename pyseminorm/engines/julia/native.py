@@ -183,7 +183,7 @@ class NativeField:
                 f"(`similar(u)`, no Float64 buffers), or give another of {', '.join(map(repr, CHOICES))}, or "
                 f"{_OWN_PRODUCT}."
             )
-        logger.info(f"vjp={choice!r} of a JuliaFunction is {_SENSITIVITY}'s {found}")
+        logger.info(f"vjp={choice!r} of a JuliaFunction is {found}")
 
     def check_time(self) -> None:
         """Refuse adj df/dt by name where it is not known."""

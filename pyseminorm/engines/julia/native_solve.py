@@ -19,7 +19,7 @@ from .callbacks import SolverCallbacks, address_of
 from .native import NativeField
 
 if TYPE_CHECKING:
-    from ..interface import AdjointProblem
+    from ..interface import AdjointProblem, ForwardProblem
 
 _POLL = ctypes.PYFUNCTYPE(ctypes.c_int)
 
@@ -127,9 +127,11 @@ class NativeCallbacks(SolverCallbacks):
         self._poll = _POLL(self._look)
         field.native.load(field.tensors)
 
-    def forward(self) -> NativeCallbacks:
+    def forward(self, problem: ForwardProblem) -> NativeCallbacks:
         """For a forward solve."""
         native = self._field.native
+        if problem.options.traits.needs_jacobian:  # its rows are products
+            native.prepare(problem.times[0], problem.y0)
         self.side = native.module.native_forward(native.handle, address_of(self._poll))
         return self
 
@@ -154,9 +156,11 @@ class NativeCallbacks(SolverCallbacks):
     def raised(self) -> BaseException | None:
         return self._error or self._field.native.failure()
 
+    @property
+    def jacobians(self) -> int:
+        return int(self._field.native.module.jacobians(self.side))
+
     def close(self) -> None:
-        if self.side is not None:
-            self._field.native.module.disarm_b(self.side)
         super().close()
         del self._poll
 

@@ -1,7 +1,5 @@
 # Products of Julia-written vector fields by SciMLSensitivity's vector-Jacobian products.
 
-module PySeminormNativeProductsExt
-
 using PySeminorm: PySeminorm, NativeField, Product, Slot, TimeProduct, Tsit5, Workspace, arrays, extract, failure_message
 using PySeminorm.SciMLBase: FullSpecialize, ODEProblem, build_solution
 using SciMLSensitivity: EnzymeVJP, ForwardDiff, QuadratureAdjoint, ReverseDiffVJP, SciMLSensitivity, Zygote, ZygoteVJP
@@ -120,6 +118,4 @@ function PySeminorm.sensitivity_product!(field::NativeField{T}, choice, t) where
         end
     end
     return "", join(failures, "; ")
-end
-
 end
