@@ -19,11 +19,13 @@ from .profiling import Profile, profile
 from .retcode import ReturnCode
 from .solve import Solution, solve
 from .stats import PassStats, Stats
+from .stepping import Algorithm, PIController, StepCallbacks
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AdjointState",
+    "Algorithm",
     "BackendUnavailableError",
     "BacksolveAdjoint",
     "CrossCheck",
@@ -32,6 +34,7 @@ __all__ = [
     "InterpolatingAdjoint",
     "InvalidInputError",
     "LastGoodState",
+    "PIController",
     "PassStats",
     "Profile",
     "PySeminormError",
@@ -39,6 +42,7 @@ __all__ = [
     "Solution",
     "SolveError",
     "Stats",
+    "StepCallbacks",
     "UnsupportedError",
     "WrongThreadError",
     "crosscheck",

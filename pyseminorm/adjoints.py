@@ -17,9 +17,10 @@ class _ContinuousAdjoint:
     norm: AdjointNorm = "seminorm"
     rtol: float | None = None
     atol: float | None = None
-    method: str | None = None
+    method: Any = None
     scale_invariant: bool = True
     max_steps: int | None = None
+    controller: Any = None
 
     integrates_y: ClassVar[bool]  # whether y is part of the backward state; else it is read from the forward pass
     quadrature: ClassVar[bool] = False  # whether the parameter gradient is kept out of the backward state
@@ -55,6 +56,7 @@ class BacksolveAdjoint(_ContinuousAdjoint):
         rtol, atol: tolerances of the backward solve; None takes those of the forward solve. ``atol`` is relative to
             the largest cotangent unless ``scale_invariant=False``.
         method: method of the backward solve; None takes that of the forward solve.
+        controller: step-size controller of the backward solve; None takes that of the forward solve.
         max_steps: limit of attempted backward steps; None takes that of the forward solve.
         scale_invariant: divide the cotangents by their largest rms for the backward solve, so that its steps do not
             depend on the scale of the loss.
@@ -131,3 +133,13 @@ class GaussAdjoint(_ContinuousAdjoint):
 
 
 Adjoint = BacksolveAdjoint | InterpolatingAdjoint | GaussAdjoint
+
+
+def choose_adjoint(state: int, params: int, *, needs_jacobian: bool) -> Adjoint:
+    """What ``adjoint="auto"`` is, for so many elements of the state and of the parameters.
+
+    `GaussAdjoint` where the method needs the Jacobian (only lambda alone has one of the size of the state), or where
+    there are at least as many parameters as elements of the state: no stage then carries anything as long as the
+    parameters. Else `BacksolveAdjoint`, whose memory does not grow with the number of steps.
+    """
+    return GaussAdjoint() if needs_jacobian or params >= state else BacksolveAdjoint()

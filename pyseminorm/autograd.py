@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ from torch.utils import _pytree as pytree
 
 from .adjoints import Adjoint
 from .engines.interface import (
-    ADAPTIVE_METHODS,
     AdjointProblem,
     AdjointResult,
     DenseOutput,
@@ -22,11 +21,14 @@ from .engines.interface import (
     ForwardProblem,
     ForwardResult,
     PassOptions,
+    StepReport,
 )
 from .errors import InvalidInputError, LastGoodState, SolveError, UnsupportedError
+from .norms import AdjointState
 from .retcode import ReturnCode
 from .state import StateSpec
 from .stats import PassStats, Stats
+from .stepping import MethodTraits, StepCallback, StepCallbacks
 from .vector_field import EagerVectorField
 
 
@@ -41,6 +43,8 @@ class Run:
     options: PassOptions
     norm: Any
     adjoint: Adjoint
+    backward_traits: MethodTraits
+    callbacks: StepCallbacks
     f0: Tensor
     keep_dense: bool
     throw: bool
@@ -51,8 +55,12 @@ class Run:
 
     def forward(self, y0: Tensor, *, recording: bool) -> Tensor:
         keep_dense = self.keep_dense or (recording and not self.adjoint.integrates_y)
+        watch = self.callbacks
+        options = dataclasses.replace(
+            self.options, report=_reporter(watch.accept_step, watch.reject_step, self.spec.unflatten)
+        )
         result = self.engine.integrate(
-            ForwardProblem(self.field, self.spec, y0.detach(), self.f0, self.times, self.options, self.norm, keep_dense)
+            ForwardProblem(self.field, self.spec, y0.detach(), self.f0, self.times, options, self.norm, keep_dense)
         )
         _check_finite(result, self.times)
         self.stats.forward, self.retcode, self.dense = result.stats, result.retcode, result.dense
@@ -86,16 +94,20 @@ class Run:
         return at_start + grad[0], params, times
 
     def _solve_adjoint(self, ys: Tensor, scaled: Tensor, active: Sequence[bool], scale: float) -> AdjointResult:
-        adjoint, forward = self.adjoint, self.options
-        method = adjoint.method or forward.method
-        same_steps = method == forward.method and method not in ADAPTIVE_METHODS  # else dt was only a first step
-        options = PassOptions(
-            method,
-            adjoint.rtol or forward.rtol,
-            adjoint.atol or forward.atol,
-            forward.dt if same_steps else None,
-            adjoint.max_steps or forward.max_steps,
-            forward.discontinuities,
+        adjoint, forward, watch = self.adjoint, self.options, self.callbacks
+        same_method = adjoint.method is None or (isinstance(adjoint.method, str) and adjoint.method == forward.method)
+        options = dataclasses.replace(
+            forward,
+            method=forward.method if adjoint.method is None else adjoint.method,
+            traits=self.backward_traits,
+            rtol=adjoint.rtol or forward.rtol,
+            atol=adjoint.atol or forward.atol,
+            dt=forward.dt if same_method and not forward.traits.adaptive else None,  # else it was only a first step
+            max_steps=adjoint.max_steps or forward.max_steps,
+            controller=forward.controller if adjoint.controller is None else adjoint.controller,
+            report=_reporter(
+                watch.accept_step_adjoint, watch.reject_step_adjoint, lambda z: self._adjoint_state(z, scale)
+            ),
         )
         problem = AdjointProblem(self.field, self.spec, self.times, ys, scaled, active, adjoint, options, self.dense)
         try:
@@ -113,6 +125,12 @@ class Run:
             state = LastGoodState(result.t, self.spec.unflatten(result.adjoint * scale), result.stats)
             raise SolveError(_failure("the backward solve", result, self.times[0]), result.retcode, state)
         return result
+
+    def _adjoint_state(self, z: Tensor, scale: float) -> AdjointState:
+        """Lambda and y (None where the adjoint does not integrate it) of a flat backward state."""
+        n, unflatten = self.spec.size, self.spec.unflatten
+        y = unflatten(z[n : 2 * n]) if self.adjoint.integrates_y else None
+        return AdjointState(unflatten(z[:n] * scale), y, ())
 
     def _check_cotangents(self, grad: Tensor) -> list[bool]:
         """Which outputs have a nonzero cotangent."""
@@ -209,6 +227,21 @@ def refuse_transforms(tensors: Sequence[Tensor]) -> None:
                 "forward-mode AD through pyseminorm.solve is not supported: use .backward() or torch.autograd.grad, "
                 "or solve the forward sensitivity equations with func extended by its jvp."
             )
+
+
+def _reporter(
+    accept: StepCallback | None, reject: StepCallback | None, unflatten: Callable[[Tensor], Any]
+) -> StepReport | None:
+    """What tells the user's callbacks of steps; None where there are none."""
+    if accept is None and reject is None:
+        return None
+
+    def report(accepted: bool, t: float, z: Tensor, dt: float) -> None:
+        callback = accept if accepted else reject
+        if callback is not None:
+            callback(t, unflatten(z), dt)
+
+    return report
 
 
 def _largest_rms(grad: Tensor) -> float:

@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 from .adjoints import Adjoint, BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
 from .engines.interface import ADAPTIVE_METHODS, PassOptions
 from .engines.select import select_engine
+from .engines.torch.tableaus import TABLEAUS
 from .errors import BackendUnavailableError, InvalidInputError, SolveError
 from .solve import DEFAULT_MAX_STEPS, solve
 from .state import StateSpec
@@ -200,7 +201,7 @@ def crosscheck(
     if method not in ADAPTIVE_METHODS:
         raise InvalidInputError(f"method={method!r}: crosscheck takes one of {', '.join(ADAPTIVE_METHODS)}.")
     problem = _problem(func, y0, t, args, params, cotangents)
-    options = PassOptions(method, rtol, atol, None, max_steps)
+    options = PassOptions(method, TABLEAUS[method].traits, rtol, atol, None, max_steps)
     exact, reference = _reference(problem)
     rows: list[Row] = []
     notes: list[str] = []

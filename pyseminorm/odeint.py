@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .adjoints import BacksolveAdjoint
@@ -12,9 +13,12 @@ from .engines.interface import METHODS
 from .errors import InvalidInputError
 from .norms import AdjointState
 from .solve import DEFAULT_MAX_STEPS, solve
+from .stepping import PIController, StepCallback, StepCallbacks
 
-_OPTIONS = ("norm", "first_step", "step_size", "max_num_steps")
-_ADJOINT_OPTIONS = ("norm",)
+# torchdiffeq's factors of a step, and what they are called in a PIController
+_FACTORS = {"safety": "gamma", "ifactor": "qmax", "dfactor": "qmin"}
+_OPTIONS = ("norm", "first_step", "step_size", "max_num_steps", "jump_t", *_FACTORS)
+_ADJOINT_OPTIONS = ("norm", "max_num_steps", *_FACTORS)
 
 
 def odeint_adjoint(
@@ -42,11 +46,15 @@ def odeint_adjoint(
         func, y0, t: as for `pyseminorm.solve`; ``y0`` may be a tensor or a tuple of tensors.
         rtol, atol: tolerances.
         method: one of `solve`'s methods; None is "dopri5".
-        options: "norm" (a callable), "first_step", "step_size" (fixed-step methods), "max_num_steps".
+        options: "norm" (a callable), "first_step", "step_size" (fixed-step methods), "max_num_steps", "jump_t" (times
+            at which func jumps, in both passes), "safety", "ifactor", "dfactor" (of the PI controller, in both passes).
         adjoint_rtol, adjoint_atol, adjoint_method: the same for the backward solve; None takes the forward ones.
-        adjoint_options: "norm": "seminorm", another norm of `BacksolveAdjoint` by name, or a callable that takes
-            torchdiffeq's tuple (t, y, adj_y, \*adj_params).
+        adjoint_options: "max_num_steps", "safety", "ifactor", "dfactor", and "norm": "seminorm", another norm of
+            `BacksolveAdjoint` by name, or a callable that takes torchdiffeq's tuple (t, y, adj_y, \*adj_params).
         adjoint_params: parameters to differentiate by; None takes those of ``func``.
+
+    Methods ``callback_step``, ``callback_accept_step``, ``callback_reject_step`` of ``func`` and their ``_adjoint``
+    variants are called with (t, y, dt) as there, but after the step; the adjoint ones get an `AdjointState`.
 
     Returns:
         The state at all times: a tensor (len(t), \*shape), or a tuple of them.
@@ -81,11 +89,37 @@ def odeint_adjoint(
             rtol=adjoint_rtol,
             atol=adjoint_atol,
             method=None if adjoint_method is None else _checked_method("adjoint_method", adjoint_method),
+            max_steps=backward.get("max_num_steps"),
+            controller=_controller(backward),
         ),
         dt=next(iter(steps.values()), None),
         max_steps=int(forward.get("max_num_steps", DEFAULT_MAX_STEPS)),
+        discontinuities=tuple(float(x) for x in forward.get("jump_t", ())),
+        controller=_controller(forward),
+        callbacks=_callbacks(func),
     )
     return solution.ys
+
+
+def _controller(options: Mapping[str, Any]) -> PIController | None:
+    given = {ours: float(options[theirs]) for theirs, ours in _FACTORS.items() if options.get(theirs) is not None}
+    return PIController(**given) if given else None
+
+
+def _callbacks(func: Callable[..., Any]) -> StepCallbacks:
+    """The callbacks that torchdiffeq looks for on func: a step's own and those of its outcome."""
+
+    def both(kind: str, adjoint: str) -> StepCallback | None:
+        names = (f"callback_step{adjoint}", f"callback_{kind}_step{adjoint}")
+        found = [getattr(func, name) for name in names if callable(getattr(func, name, None))]
+
+        def call(t: float, y: Any, dt: float) -> None:
+            for callback in found:
+                callback(torch.tensor(t, dtype=torch.float64), y, torch.tensor(dt, dtype=torch.float64))
+
+        return call if found else None
+
+    return StepCallbacks(both("accept", ""), both("reject", ""), both("accept", "_adjoint"), both("reject", "_adjoint"))
 
 
 def _checked(options: Mapping[str, Any] | None, known: tuple[str, ...], name: str) -> dict[str, Any]:

@@ -6,22 +6,24 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .adjoints import Adjoint, BacksolveAdjoint
+from .adjoints import Adjoint, BacksolveAdjoint, choose_adjoint
 from .autograd import Run, SolveFunction, check_scalar, refuse_transforms
-from .engines.interface import METHODS, DenseOutput, PassOptions
+from .engines.interface import DenseOutput, PassOptions
 from .engines.pieces import Pieces
 from .engines.select import select_engine
 from .errors import InvalidInputError
+from .jacobian import JACOBIANS
 from .norms import FORWARD_NORMS
 from .retcode import ReturnCode
 from .state import StateSpec
 from .stats import Stats
+from .stepping import PIController, StepCallbacks, is_julia_object
 from .vector_field import EagerVectorField
 
 DEFAULT_MAX_STEPS = 100_000
@@ -89,16 +91,19 @@ def solve(
     *,
     args: tuple[Any, ...] = (),
     params: Iterable[Tensor] | None = None,
-    method: str = "tsit5",
+    method: Any = "tsit5",
     rtol: float = 1e-3,
     atol: float = 1e-6,
     norm: str | Callable[[Any], Any] = "rms",
-    adjoint: Adjoint = BacksolveAdjoint(),  # noqa: B008 (frozen)
+    adjoint: Adjoint | Literal["auto"] = BacksolveAdjoint(),  # noqa: B008 (frozen)
     backend: str = "auto",
     dt: float | None = None,
     dense: bool = False,
     max_steps: int = DEFAULT_MAX_STEPS,
     discontinuities: Sequence[float] = (),
+    controller: Any = None,
+    callbacks: StepCallbacks | None = None,
+    jacobian: str = "reverse",
     throw: bool = True,
 ) -> Solution:
     r"""Solve dy/dt = func(t, y, \*args) and make the result differentiable by the adjoint method.
@@ -114,16 +119,23 @@ def solve(
         args: further arguments of ``func``.
         params: the parameters to differentiate by; None takes those of ``func`` if it is an nn.Module.
         method: "tsit5", "dopri5", "bosh3", "vern7" (adaptive), "euler", "midpoint", "rk4" (fixed steps); on the engine
-            "julia" also any loaded OrdinaryDiffEq algorithm by its own name.
+            "julia" also any OrdinaryDiffEq algorithm by its own name ("Vern9", "Rodas5P"), with keyword arguments as an
+            `Algorithm`, or an algorithm object made in Julia (diffeqpy's ``ode.Tsit5()``).
         rtol, atol: relative and absolute tolerance of a step's error (in units of y).
         norm: "rms", or a callable that gets the scaled error in the structure of ``y0`` and returns a scalar >= 0.
-        adjoint: `BacksolveAdjoint`, `InterpolatingAdjoint` or `GaussAdjoint`, with the norm of the backward solve.
+        adjoint: `BacksolveAdjoint`, `InterpolatingAdjoint` or `GaussAdjoint`, with the norm of the backward solve; or
+            "auto": GaussAdjoint() where the method needs the Jacobian or the parameters have at least as many elements
+            as the state, else BacksolveAdjoint().
         backend: "auto" (Julia where one is configured, else torch), "torch" or "julia".
         dt: step size of a fixed-step method (None: from output to output), or first step of an adaptive one.
         dense: keep the trajectory for `Solution.interpolate`.
         max_steps: limit of attempted steps, for each pass.
         discontinuities: times at which ``func`` jumps, such as a control that switches; steps end there, and the stages
             of a step see its own side only (``t`` is moved beside the jump by a rounding step).
+        controller: a `PIController`, or (engine "julia") a controller object of OrdinaryDiffEq; None: the method's own.
+        callbacks: `StepCallbacks` on accepted and rejected steps, forward and backward.
+        jacobian: how methods for stiff problems get the Jacobian of ``func``: "reverse" (batched vector-Jacobian
+            products through torch), "forward" (batched forward-mode AD) or "finite" (differences).
         throw: raise `SolveError` where the solve fails; False returns what was reached, with its `ReturnCode`.
 
     Returns:
@@ -158,10 +170,10 @@ def solve(
             f"norm={norm!r} is not known for the forward solve: give {', '.join(map(repr, FORWARD_NORMS))} or a "
             "callable. (The backward norm belongs to the adjoint: adjoint=BacksolveAdjoint(norm=...).)"
         )
-    if not isinstance(adjoint, Adjoint):
+    if not isinstance(adjoint, Adjoint) and adjoint != "auto":
         raise InvalidInputError(
             f"adjoint={adjoint!r}: expected an object, BacksolveAdjoint(...), InterpolatingAdjoint(...) or "
-            "GaussAdjoint(...)."
+            'GaussAdjoint(...), or "auto".'
         )
     if not isinstance(args, (tuple, list)):
         raise InvalidInputError(f"args is a {type(args).__name__}: expected a tuple, such as args=(u,).")
@@ -170,11 +182,20 @@ def solve(
     jumps = _checked_jumps(discontinuities)
     if dt is not None:
         dt = check_scalar("dt", dt)
-    for name in {method, adjoint.method or method}:
-        if not isinstance(name, str):
-            raise InvalidInputError(f"method={name!r}: expected a name such as {METHODS[0]!r}.")
-    engine = select_engine(backend, spec, (method, adjoint.method or method))
+    if callbacks is not None and not isinstance(callbacks, StepCallbacks):
+        raise InvalidInputError(f"callbacks is a {type(callbacks).__name__}: expected a pyseminorm.StepCallbacks.")
+    if jacobian not in JACOBIANS:
+        raise InvalidInputError(f"jacobian={jacobian!r} is not known: give one of {', '.join(map(repr, JACOBIANS))}.")
+    backwards = (None, None) if adjoint == "auto" else (adjoint.method, adjoint.controller)
+    for given in (controller, backwards[1]):
+        if not (given is None or isinstance(given, PIController) or is_julia_object(given)):
+            raise InvalidInputError(f"controller is a {type(given).__name__}: expected a pyseminorm.PIController.")
+    methods = (method,) if backwards[0] is None else (method, backwards[0])
+    engine = select_engine(backend, spec, methods, (controller, backwards[1]))
+    traits = engine.traits(method)
     field = EagerVectorField(func, tuple(args), spec, params)
+    if adjoint == "auto":
+        adjoint = choose_adjoint(spec.size, sum(field.sizes), needs_jacobian=traits.needs_jacobian)
     if getattr(adjoint, "batched_time", False) and not spec.is_tensor:
         raise InvalidInputError("GaussAdjoint(batched_time=True) is for a single-tensor state: y0 is nested.")
 
@@ -183,12 +204,20 @@ def solve(
     flat = spec.flatten(y0)
     if not bool(torch.isfinite(flat).all()):
         raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
-    enabled = torch.is_grad_enabled()
+    recording = torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
+    back = traits if backwards[0] is None else engine.traits(backwards[0])
+    if recording and back.needs_jacobian and (adjoint.integrates_y or not adjoint.quadrature):
+        raise InvalidInputError(
+            f"{type(adjoint).__name__} cannot be solved by {back.name}: a method that needs the Jacobian wants the "
+            'backward state to be lambda alone. Give adjoint=GaussAdjoint() (or adjoint="auto"), or the adjoint an '
+            'explicit method of its own, such as InterpolatingAdjoint(method="tsit5").'
+        )
     start = Pieces.of(times[0], times[-1], jumps, spec.real_dtype).bounds[0]
-    f0 = field.check(min(max(times[0], start[0]), start[1]), flat.detach(), recording=enabled)
-    options = PassOptions(method, rtol, atol, dt, max_steps, jumps)
-    run = Run(engine, field, spec, times, options, norm, adjoint, f0, dense, throw)
-    if enabled and any(x.requires_grad for x in inputs):
+    f0 = field.check(min(max(times[0], start[0]), start[1]), flat.detach(), recording=torch.is_grad_enabled())
+    options = PassOptions(method, traits, rtol, atol, dt, max_steps, jumps, controller, jacobian)
+    watch = callbacks or StepCallbacks()
+    run = Run(engine, field, spec, times, options, norm, adjoint, back, watch, f0, dense, throw)
+    if recording:
         moments = ts if ts.requires_grad else None
         ys = SolveFunction.apply(run, flat, moments, *field.inputs)  # type: ignore[no-untyped-call]
     else:

@@ -14,6 +14,7 @@ class PassStats:
         nvjp: fused vector-Jacobian products (the call of ``func`` inside is not counted again in `nf`).
         nvjp_state: products with the state Jacobian only.
         nvjp_param: parameter products at quadrature nodes, each node counted, however batched.
+        njac: Jacobians made for methods that need them; the products inside are not counted again.
         naccept: accepted steps.
         nreject: rejected steps.
         seconds: wall time of the pass.
@@ -24,6 +25,7 @@ class PassStats:
     nvjp: int = 0
     nvjp_state: int = 0
     nvjp_param: int = 0
+    njac: int = 0
     naccept: int = 0
     nreject: int = 0
     seconds: float = 0.0

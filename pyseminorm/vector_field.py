@@ -54,7 +54,7 @@ class EagerVectorField:
             return self._f_with_grad(t, y)
         try:
             with torch.no_grad():
-                return self.spec.flatten(self.func(self._time(t), self.spec.unflatten(y.detach()), *self.args))
+                return self.spec.flatten(self.func(self.time(t), self.spec.unflatten(y.detach()), *self.args))
         except RuntimeError as error:
             if _NEEDS_GRAD_MODE not in str(error):
                 raise
@@ -65,7 +65,7 @@ class EagerVectorField:
         """The same for functions that call autograd themselves (Hamiltonian nets, divergences)."""
         with torch.enable_grad():
             leaves = [leaf.detach().requires_grad_() for leaf in self.spec.split(y)]
-            value = self.func(self._time(t), self.spec.build(leaves), *self.args)
+            value = self.func(self.time(t), self.spec.build(leaves), *self.args)
             return self.spec.flatten(value).detach()
 
     def vjp(
@@ -75,7 +75,7 @@ class EagerVectorField:
         spec = self.spec
         with torch.enable_grad():
             leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
-            when = self._time(t).requires_grad_(time)
+            when = self.time(t).requires_grad_(time)
             outputs = pytree.tree_leaves(self.func(when, spec.build(leaves), *self.args))
             wanted = [*leaves, *(self.targets if params else ()), *((when,) if time else ())]
             pairs = [(o, a) for o, a in zip(outputs, spec.split(adjoint), strict=True) if o.requires_grad]
@@ -135,7 +135,7 @@ class EagerVectorField:
             values = []
             for t, row in zip(times, y, strict=True):
                 leaves = [leaf.detach().requires_grad_() for leaf in self.spec.split(row)]
-                values.append(self.spec.flatten(self.func(self._time(t), self.spec.build(leaves), *self.args)))
+                values.append(self.spec.flatten(self.func(self.time(t), self.spec.build(leaves), *self.args)))
             return self._contracted(torch.stack(values), adjoint)
 
     def _contracted(self, values: Tensor, adjoint: Tensor) -> list[Tensor | None]:
@@ -149,14 +149,14 @@ class EagerVectorField:
         with torch.set_grad_enabled(recording):
             leaves = [leaf.detach().requires_grad_(recording) for leaf in self.spec.split(y)]
             try:
-                value = self.func(self._time(t), self.spec.build(leaves), *self.args)
+                value = self.func(self.time(t), self.spec.build(leaves), *self.args)
             except RuntimeError as error:
                 if recording or _NEEDS_GRAD_MODE not in str(error):
                     raise
                 self._differentiates_inside = True
                 with torch.enable_grad():
                     leaves = [leaf.requires_grad_() for leaf in leaves]
-                    value = self.func(self._time(t), self.spec.build(leaves), *self.args)
+                    value = self.func(self.time(t), self.spec.build(leaves), *self.args)
             outputs = self.spec.check_output(value)
             if recording:
                 self._warn_about_hidden(outputs, leaves)
@@ -180,7 +180,8 @@ class EagerVectorField:
                 stacklevel=4,
             )
 
-    def _time(self, t: float) -> Tensor:
+    def time(self, t: float) -> Tensor:
+        """The time as func gets it."""
         return torch.full((), t, dtype=self.spec.real_dtype, device=self.spec.device)
 
 

@@ -230,17 +230,17 @@ def test_memory_stays_flat():
 
         def held():
             gc.collect()
-            juliacall.Main.seval("GC.gc()")
+            juliacall.Main.seval("GC.gc(); GC.gc()")  # the second one frees what finalizers of the first let go
             live = juliacall.Main.seval("Base.gc_live_bytes()")
-            tensors = sum(isinstance(x, torch.Tensor) for x in gc.get_objects())
+            tensors = sum(issubclass(type(x), torch.Tensor) for x in gc.get_objects())
             with open("/proc/self/statm") as file:
                 pages = int(file.read().split()[1])
             return live / 2**20, tensors, pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
-        steps(200)
+        steps(1000)  # the collector's pools have their size then
         before = held()
         steps(2000)
         print(*(after - then for after, then in zip(held(), before)))
     """)
     julia, tensors, process = map(float, lines[-1].split())
-    assert julia < 1 and tensors == 0 and process < 20, f"grown by {lines[-1]} (MiB of Julia, tensors, MiB)"
+    assert julia < 1 and tensors == 0 and process < 16, f"grown by {lines[-1]} (MiB of Julia, tensors, MiB)"

@@ -45,7 +45,8 @@ def test_the_embedded_engine_takes_julias_recorded_steps(name):
 @pytest.mark.parametrize("name", CASES)
 def test_julia_still_takes_its_recorded_steps(name):
     live, recorded = run(CASES[name], "julia"), RECORDED["cases"][name]
+    single = CASES[name].get("dtype") == "float32"  # its steps follow rounding, which differs between processors
     for part in ("forward", "backward"):
-        assert {k: live[part][k] for k in ("nf", "naccept", "nreject")} == {
-            k: recorded[part][k] for k in ("nf", "naccept", "nreject")
-        }
+        for count in ("nf", "naccept", "nreject"):
+            allowed = max(PARITY_FLOAT32_STEPS * recorded[part][count], 7 if count == "nf" else 1) if single else 0
+            assert abs(live[part][count] - recorded[part][count]) <= allowed, (part, count)

@@ -11,13 +11,13 @@ using SciMLSensitivity: adjoint_sensitivities
 A foreign function of one or two vectors on buffers of its own: SciMLSensitivity calls with views of its states.
 """
 struct Plug{T}
-    field::ForeignField{T}
+    field::ForeignField{Vector{T}}
     input::Vector{T}
     output::Vector{T}
 end
 
 function plug(::Type{T}, (call, register), inputs, outputs) where {T}
-    return Plug{T}(ForeignField{T}(Ptr{Cvoid}(UInt(call)), Ptr{Cvoid}(UInt(register))), zeros(T, inputs), zeros(T, outputs))
+    return Plug{T}(ForeignField{Vector{T}}(Ptr{Cvoid}(UInt(call)), Ptr{Cvoid}(UInt(register))), zeros(T, inputs), zeros(T, outputs))
 end
 
 function evaluate!(plug::Plug, out, t)
@@ -51,7 +51,7 @@ function PySeminorm.sensitivity_solve(
         plug(T, field, n, n); vjp = plug(T, product, 2n, n), vjp_p = plug(T, params_product, 2n, m),
     )
     # torch owns the parameters: the values of p are never read
-    problem = ODEProblem{true, FullSpecialize}(f, copy(wrap(T, y0, n)), (start, stop), zeros(T, m))
+    problem = ODEProblem{true, FullSpecialize}(f, copy(wrap(Vector{T}, y0, n)), (start, stop), zeros(T, m))
     alg = first(algorithm(String(method); dense = true))
     solution = solve(problem, alg; abstol = T(atol), reltol = T(rtol), maxiters = max_steps, verbose = SILENT)
     successful_retcode(solution) || throw(ErrorException("the forward solve ended with $(solution.retcode)"))
@@ -87,7 +87,7 @@ const ADJOINTS = Dict{String, Any}(
 function PySeminorm.sensitivity_gradients(
         forward::Forward{T}, adjoint, times, cotangents, rtol, atol, max_steps, dy0, dparams
     ) where {T}
-    ts = copy(wrap(Float64, times...))
+    ts = copy(wrap(Vector{Float64}, times...))
     cotangent = unsafe_wrap(Array, Ptr{T}(UInt(cotangents)), (forward.n, length(ts)))
     counter = StepCounter(last(forward.solution.prob.tspan))
     du0, dp = adjoint_sensitivities(
@@ -95,8 +95,8 @@ function PySeminorm.sensitivity_gradients(
         dgdu_discrete = (out, u, p, t, i) -> copyto!(out, view(cotangent, :, i)),
         reltol = T(rtol), abstol = T(atol), maxiters = max_steps, unstable_check = counter,
     )
-    copyto!(wrap(T, dy0, forward.n), du0)
-    copyto!(wrap(T, dparams, forward.m), vec(dp))
+    copyto!(wrap(Vector{T}, dy0, forward.n), du0)
+    copyto!(wrap(Vector{T}, dparams, forward.m), vec(dp))
     return counter.naccept
 end
 

@@ -23,12 +23,13 @@ using OrdinaryDiffEqTsit5: Tsit5
 using OrdinaryDiffEqVerner: Vern7
 using PrecompileTools: @compile_workload, @setup_workload
 using Profile: Profile
-using SciMLBase: SciMLBase, CallbackSet, DiscreteCallback, FullSpecialize, ODEProblem, ReturnCode, init, solve!
+using SciMLBase: SciMLBase, CallbackSet, DiscreteCallback, FullSpecialize, ODEFunction, ODEProblem, init, solve!
 using SciMLBase: derivative_discontinuity!
 using SciMLLogging: SciMLLogging
 
 export Seminorm
 
+include("arrays.jl")
 include("seminorm.jl")
 include("vector_field.jl")
 include("algorithms.jl")

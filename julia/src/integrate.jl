@@ -4,7 +4,7 @@ const SILENT = DEVerbosity(SciMLLogging.None())
 """
     Control
 
-Tolerances and limits of one pass; `dt = 0` leaves the (first) step size to the solver.
+How one pass is integrated; `dt = 0` leaves the (first) step size to the solver, and so does no `controller`.
 """
 struct Control
     rtol::Float64
@@ -12,6 +12,7 @@ struct Control
     norm::Seminorm
     dt::Float64
     max_steps::Int
+    controller::Any     # what `controller` takes, or nothing
 end
 
 """
@@ -20,10 +21,10 @@ end
 How a pass ended: SciML's return code, the end of the last good step with its state, steps and calls, and the dense
 solution where it was kept.
 """
-struct Outcome{T, S}
+struct Outcome{V, S}
     retcode::Symbol
     t::Float64
-    u::Vector{T}
+    u::V
     naccept::Int
     nreject::Int
     calls::Int
@@ -32,21 +33,48 @@ struct Outcome{T, S}
 end
 
 """
-    integrate(field, u0, t0, t1, alg, control, tracker; adaptive, tstops, dense, calck) -> Outcome
+    Rejections(tracker)
+
+Reports rejected steps. OrdinaryDiffEq has no callback for them, but asks `isoutofdomain` at the end of every attempt, just
+before it decides; this one decides the same way, and answers no.
+"""
+mutable struct Rejections{V}
+    tracker::Tracker{V}
+    integrator::Any
+end
+
+function (rejections::Rejections)(u, p, t)
+    attempt = rejections.integrator
+    OrdinaryDiffEqCore.accept_step_controller(attempt, attempt.alg) ||
+        report(rejections.tracker, false, attempt.t, attempt.dt, attempt.uprev)
+    return false
+end
+
+"""
+    integrate(field, u0, t0, t1, alg, control, tracker; adaptive, tstops, dense, calck, jacobian) -> Outcome
 
 One pass by OrdinaryDiffEq. A function that raised, a solver that failed, or an interrupt, ends it with the last good
 state.
 """
 function integrate(
-        field::VectorField{T}, u0::Vector{T}, t0::Float64, t1::Float64, alg, control::Control, tracker::Tracker{T};
-        adaptive::Bool, tstops::Vector{Float64} = Float64[], dense::Bool = false, calck::Bool = true
-    ) where {T}
-    problem = ODEProblem{true, FullSpecialize}(field, u0, (t0, t1))
+        field::VectorField{V}, u0::V, t0::Float64, t1::Float64, alg, control::Control, tracker::Tracker{V};
+        adaptive::Bool, tstops::Vector{Float64} = Float64[], dense::Bool = false, calck::Bool = true, jacobian = nothing,
+    ) where {V}
+    T = eltype(V)
+    problem = ODEProblem{true, FullSpecialize}(with_jacobian(field, jacobian), u0, (t0, t1))
     options = (;
         abstol = T(control.atol), reltol = T(control.rtol), internalnorm = control.norm, adaptive, tstops,
         callback = CallbackSet(callback(tracker)), save_everystep = dense, save_start = dense, dense,
         calck, maxiters = control.max_steps, verbose = SILENT,
     )
+    rejections = nothing
+    if tracker.report != C_NULL && adaptive
+        rejections = Rejections{V}(tracker, nothing)
+        options = (; options..., isoutofdomain = rejections)
+    end
+    if control.controller !== nothing && adaptive
+        options = (; options..., controller = controller(alg, control.controller))
+    end
     integrator = nothing
     try
         integrator = if iszero(control.dt)
@@ -54,19 +82,26 @@ function integrate(
         else
             init(problem, alg; options..., dt = copysign(control.dt, t1 - t0))
         end
+        rejections === nothing || (rejections.integrator = integrator)
         solve!(integrator)
         evaluate!(tracker.nodes)
     catch error
         error isa Union{CallbackFailure, InterruptException} || rethrow()
         retcode = error isa CallbackFailure ? :CallbackFailure : :Interrupted
         return outcome(integrator, retcode, field, tracker, u0, t0)
+    finally
+        field.closed[] = true
     end
     return outcome(integrator, Symbol(integrator.sol.retcode), field, tracker, u0, t0)
 end
 
-function outcome(integrator, retcode, field, tracker::Tracker{T}, u0, t0) where {T}
+with_jacobian(field, ::Nothing) = field
+with_jacobian(field, jacobian::ForeignJacobian) =
+    ODEFunction{true, FullSpecialize}(field; jac = jac(jacobian), tgrad = tgrad(jacobian))
+
+function outcome(integrator, retcode, field, tracker::Tracker{V}, u0, t0) where {V}
     if integrator === nothing    # raised in the very first calls
-        return Outcome{T, Nothing}(retcode, t0, copy(u0), 0, 0, field.calls[], tracker.accepted, nothing)
+        return Outcome{V, Nothing}(retcode, t0, copy(u0), 0, 0, field.calls[], tracker.accepted, nothing)
     end
     # During a step `u` is a trial and `uprev` the state at `t`; once it is accepted, `u` is.
     good = retcode === :Success || tracker.working ? integrator.u : integrator.uprev

@@ -21,38 +21,27 @@ module Toy
 end
 
 function toy_solves(::Type{T}, method) where {T}
-    call = UInt(T === Float64 ? @cfunction(Toy.call64, Cint, (Cint, Cint, Cdouble)) :
-        @cfunction(Toy.call32, Cint, (Cint, Cint, Cdouble)))
-    register = UInt(@cfunction(Toy.register, Cint, (Cint, Ptr{Cvoid}, Int64)))
+    call = T === Float64 ? @cfunction(Toy.call64, Cint, (Cint, Cint, Cdouble)) :
+        @cfunction(Toy.call32, Cint, (Cint, Cint, Cdouble))
+    register = @cfunction(Toy.register, Cint, (Cint, Ptr{Cvoid}, Int64))
+    functions = (UInt(call), UInt(register), UInt(0), UInt(0), UInt(0))
+    array = ("cpu", string(T), 0)
+    settings = (method, 1.0e-3, 1.0e-6, 0.0, 1000, nothing, (), (0.0, 1.0))
     n, times = 2, [0.0, 0.5, 1.0]
     ys, cotangents, z, y = ones(T, n, 3), ones(T, n, 3), ones(T, 2n + 1), ones(T, n)
     offsets, stops, rows = Int64[0, n, n, 2n], [0.5, 0.0], Int64[1]
-    address(x) = UInt(pointer(x))
     sized(x) = (address(x), length(x))
-    GC.@preserve ys cotangents z y times offsets stops rows begin
-        seminorm = (address(offsets), 2, 2n + 1, 0)
-        lambda = (address(offsets), 1, n + 1, 0)
-        for dense in (false, true)
-            empty!(Toy.BUFFERS)
-            dt = method in FIXED_STEP ? 0.25 : 0.0
-            settings = (method, 1.0e-3, 1.0e-6, dt, 1000, (), (0.0, 1.0))
-            GC.@preserve offsets begin
-                forward_norm = (address(offsets), 1, n, 0)
-                solved = solve_forward(
-                    string(T), call, register, forward_norm, sized(times), address(ys), n, settings..., dense,
-                )
-                outcome = dense ? last(solved) : nothing
-                state, norm = dense ? ((address(z), n + 1), lambda) : (sized(z), seminorm)
-                empty!(Toy.BUFFERS)
-                last(
-                    solve_adjoint(
-                        string(T), call, register, norm, state, n, 1.0, sized(stops), sized(rows), address(ys),
-                        address(cotangents), !dense, settings..., outcome, address(y), nothing,
-                    )
-                )
-                dense && evaluate!(outcome, 0.3, address(y))
-            end
-        end
+    GC.@preserve ys cotangents z y times offsets stops rows for dense in (false, true)
+        empty!(Toy.BUFFERS)
+        solved = solve_forward(array, functions, (address(offsets), 1, n), sized(times), address(ys), n, settings, dense)
+        outcome = dense ? last(solved) : nothing
+        state, segments = dense ? ((address(z), n + 1), 1) : (sized(z), 2)
+        empty!(Toy.BUFFERS)
+        solve_adjoint(
+            array, functions, (address(offsets), segments, last(state)), state, n, 1.0, sized(stops), sized(rows),
+            address(ys), address(cotangents), !dense, settings, outcome, address(y), nothing,
+        )
+        dense && evaluate!(outcome, 0.3, address(y))
     end
     return nothing
 end

@@ -101,7 +101,7 @@ end
 What Python calls: `edges` and `places` are (address, length) of a [`Log`](@ref)'s, `measured` is pairs that sum up to all.
 """
 function analysed(recording, edges, places, measured)
-    log = Log(copy(wrap(Int64, edges...)), copy(wrap(Int64, places...)))
+    log = Log(copy(wrap(Vector{Int64}, edges...)), copy(wrap(Vector{Int64}, places...)))
     return analysed(recording; log, measured = [String(name) => Float64(seconds) for (name, seconds) in measured])
 end
 

@@ -38,6 +38,8 @@ struct CallbackFailure <: Exception end
 
 rms(u) = sqrt(sum(abs2, u) / length(u))
 
+segment(norm::Seminorm, i) = (unsafe_load(norm.offsets, 2i - 1), unsafe_load(norm.offsets, 2i))
+
 infinite_if_nan(x) = isnan(x) ? oftype(x, Inf) : x
 
 (norm::Seminorm)(u::Number, t) = abs(u)
@@ -45,17 +47,41 @@ infinite_if_nan(x) = isnan(x) ? oftype(x, Inf) : x
 function (norm::Seminorm)(u::AbstractVector, t)
     T = real(eltype(u))
     length(u) == norm.length || return infinite_if_nan(T(rms(u)))
-    if norm.callback != C_NULL
-        value = GC.@preserve u ccall(norm.callback, Cdouble, (Ptr{Cvoid}, Int64), pointer(u), length(u))
-        value < 0 && throw(CallbackFailure())
-        return infinite_if_nan(T(value))
-    end
+    norm.callback == C_NULL || return infinite_if_nan(T(called(norm, u)))
+    return measured(norm, u)
+end
+
+function called(norm::Seminorm, u)
+    synchronize(typeof(u))
+    value = GC.@preserve u ccall(norm.callback, Cdouble, (UInt, Int64), address(u), length(u))
+    value < 0 && throw(CallbackFailure())
+    return value
+end
+
+"The largest root mean square of the norm's segments of `u`; infinite where one is NaN."
+function measured(norm::Seminorm, u::AbstractVector)
+    T = real(eltype(u))
     largest = zero(T)
     for i in 1:norm.segments
-        start, stop = unsafe_load(norm.offsets, 2i - 1), unsafe_load(norm.offsets, 2i)
+        start, stop = segment(norm, i)
         value = T(rms(@view u[(start + 1):stop]))
         isnan(value) && return T(Inf)
         largest = max(largest, value)
     end
     return largest
+end
+
+"""
+    measured_at_once(norm, u)
+
+As `measured`, in one reduction and one transfer where the segments have one length and no gaps: for arrays on a device.
+"""
+function measured_at_once(norm::Seminorm, u::AbstractVector)
+    T = real(eltype(u))
+    start, stop = segment(norm, 1)
+    n = stop - start
+    all(i -> segment(norm, i) == (start + (i - 1) * n, start + i * n), 1:norm.segments) ||
+        return invoke(measured, Tuple{Seminorm, AbstractVector}, norm, u)
+    squares = sum(abs2, reshape(view(u, (start + 1):(start + norm.segments * n)), n, norm.segments); dims = 1)
+    return infinite_if_nan(T(sqrt(maximum(Array(squares)) / n)))
 end

@@ -1,119 +1,164 @@
 # The two entry points that Python calls. All arrays come as addresses of memory that Python owns and keeps alive for the
 # call; matrices are row major there, (times, state).
 
-const ELTYPES = Dict("Float64" => Float64, "Float32" => Float32)
+"""
+    Functions(call, register, norm, jacobian, report)
 
-wrap(::Type{T}, address::Integer, n::Integer) where {T} = unsafe_wrap(Array, Ptr{T}(UInt(address)), n)
+C functions of Python, as addresses: a [`ForeignField`](@ref)'s two, and, or 0, a user's norm, a
+[`ForeignJacobian`](@ref)'s, and one that is told of every step.
+"""
+struct Functions
+    call::Ptr{Cvoid}
+    register::Ptr{Cvoid}
+    norm::Ptr{Cvoid}
+    jacobian::Ptr{Cvoid}
+    report::Ptr{Cvoid}
+end
+
+Functions(addresses::Tuple) = Functions((Ptr{Cvoid}(UInt(a)) for a in addresses)...)
 
 """
-    solve_forward(eltype, call, register, norm, times, ys, n, method, rtol, atol, dt, max_steps, breaks, bounds, dense)
+    Settings(method, rtol, atol, dt, max_steps, controller, breaks, bounds)
+
+How to integrate; `method` is what [`algorithm`](@ref) takes, `breaks` and `bounds` are those of [`Pieces`](@ref).
+"""
+struct Settings
+    method::Any
+    rtol::Float64
+    atol::Float64
+    dt::Float64
+    max_steps::Int
+    controller::Any
+    breaks::Vector{Float64}
+    bounds::Vector{Float64}
+end
+
+function Settings((method, rtol, atol, dt, max_steps, controller, breaks, bounds)::Tuple)
+    return Settings(method, rtol, atol, dt, max_steps, controller, Float64[breaks...], Float64[bounds...])
+end
+
+Control(settings::Settings, norm::Seminorm) =
+    Control(settings.rtol, settings.atol, norm, settings.dt, settings.max_steps, settings.controller)
+
+# offsets, number of segments, length
+Seminorm((offsets, segments, length)::Tuple, callback::Ptr{Cvoid}) =
+    Seminorm(Ptr{Int64}(UInt(offsets)), segments, length, callback)
+
+"""
+    solve_forward(array, functions, norm, times, ys, n, settings, dense)
         -> (retcode, t, naccept, nreject, calls, reached, steps, outcome)
 
-Solve forward from row 0 of `ys`, writing the other rows from dense output. `norm` is (offsets, segments, length, callback).
+Solve forward from row 0 of `ys`, writing the other rows from dense output. `array` is (kind of memory, element type, device),
+`norm` is (offsets, segments, length).
 """
-function solve_forward(
-        eltype, call, register, norm, times, ys, n, method, rtol, atol, dt, max_steps, breaks, bounds, dense
-    )
+function solve_forward(array, functions, norm, times, ys, n, settings, dense)
+    functions = Functions(functions)
     return forward(
-        ELTYPES[eltype], Ptr{Cvoid}(UInt(call)), Ptr{Cvoid}(UInt(register)), seminorm(norm),
-        copy(wrap(Float64, times...)), UInt(ys), n, String(method), rtol, atol, dt, max_steps,
-        Float64[breaks...], Float64[bounds...], dense,
+        vector_type(array), functions, Seminorm(norm, functions.norm), copy(wrap(Vector{Float64}, times...)), UInt(ys),
+        n, Settings(settings), dense,
     )
 end
 
-function forward(
-        ::Type{T}, call, register, norm, times, ys, n, method, rtol, atol, dt, max_steps, breaks, bounds, dense
-    ) where {T}
-    alg, adaptive = algorithm(method; dense)
+function forward(::Type{V}, functions, norm, times, ys, n, settings, dense) where {V}
+    alg, adaptive = algorithm(settings.method; dense)
     t0, t1 = first(times), last(times)
-    field = VectorField{T}(ForeignField{T}(call, register), t0, t1)
-    tracker = forward_tracker(times[2:end], Ptr{T}(ys), n, sign(t1 - t0), Pieces(field, breaks, bounds))
-    tstops = adaptive || dt > 0 ? breaks : [times[2:end]; breaks]
-    control = Control(rtol, atol, norm, dt, max_steps)
-    result = integrate(field, copy(row(Ptr{T}(ys), 0, n)), t0, t1, alg, control, tracker; adaptive, tstops, dense)
+    field = VectorField{V}(ForeignField{V}(functions.call, functions.register), t0, t1)
+    pieces = Pieces(field, settings.breaks, settings.bounds)
+    tracker = forward_tracker(times[2:end], ys, n, sign(t1 - t0), pieces, functions.report)
+    tstops = adaptive || settings.dt > 0 ? settings.breaks : [times[2:end]; settings.breaks]
+    jacobian = needs_jacobian(alg) ? ForeignJacobian(functions.jacobian, field, t -> nothing) : nothing
+    result = integrate(
+        field, copy(row(V, ys, 0, n)), t0, t1, alg, Control(settings, norm), tracker; adaptive, tstops, dense, jacobian,
+    )
+    synchronize(V)
     return summary(result, tracker.reached + 1)
 end
 
 """
-    solve_adjoint(eltype, call, register, norm, z, n, start, stops, rows, ys, cotangents, anchored, method, rtol, atol,
-        dt, max_steps, breaks, bounds, outcome, y, nodes) -> as `solve_forward`
+    solve_adjoint(array, functions, norm, z, n, start, stops, rows, ys, cotangents, anchored, settings, outcome, y, nodes)
+        -> as `solve_forward`
 
 Solve the adjoint ODE from `start` through `stops` (the last is the end), in place on `z = (address, length)`, whose first
 `n` elements are λ and (if `anchored`) the next `n` are y. With an `outcome` of a dense forward solve, its interpolant is
 written to `y` before every call. `nodes` asks for a Gauss quadrature beside (see [`quadrature`](@ref)).
 """
 function solve_adjoint(
-        eltype, call, register, norm, z, n, start, stops, rows, ys, cotangents, anchored, method, rtol, atol, dt,
-        max_steps, breaks, bounds, outcome, y, nodes
+        array, functions, norm, z, n, start, stops, rows, ys, cotangents, anchored, settings, outcome, y, nodes
     )
+    functions = Functions(functions)
     return adjoint(
-        ELTYPES[eltype], Ptr{Cvoid}(UInt(call)), Ptr{Cvoid}(UInt(register)), seminorm(norm), z, n, Float64(start),
-        copy(wrap(Float64, stops...)), copy(wrap(Int64, rows...)), UInt(ys), UInt(cotangents), anchored, String(method),
-        rtol, atol, dt, max_steps, Float64[breaks...], Float64[bounds...], outcome, UInt(y), nodes,
+        vector_type(array), functions, Seminorm(norm, functions.norm), z, n, Float64(start),
+        copy(wrap(Vector{Float64}, stops...)), copy(wrap(Vector{Int64}, rows...)), UInt(ys), UInt(cotangents), anchored,
+        Settings(settings), outcome, UInt(y), nodes,
     )
 end
 
 function adjoint(
-        ::Type{T}, call, register, norm, z, n, start, stops, rows, ys, cotangents, anchored, method, rtol, atol, dt,
-        max_steps, breaks, bounds, outcome, y, nodes
-    ) where {T}
-    alg, adaptive = algorithm(method; dense = nodes !== nothing)
-    state = wrap(T, z...)
+        ::Type{V}, functions, norm, z, n, start, stops, rows, ys, cotangents, anchored, settings, outcome, y, nodes
+    ) where {V}
+    alg, adaptive = algorithm(settings.method; dense = nodes !== nothing)
+    state = wrap(V, z...)
     jumps, stop = stops[1:(end - 1)], last(stops)
-    gauss = quadrature(T, nodes, outcome, length(state))
-    foreign = ForeignField{T}(call, register)
-    f! = outcome === nothing ? foreign : InterpolatedField(foreign, outcome.solution, row(Ptr{T}(y), 0, n))
-    field = VectorField{T}(f!, start, stop)
+    gauss = quadrature(V, nodes, outcome, length(state))
+    foreign = ForeignField{V}(functions.call, functions.register)
+    state! = outcome === nothing ? t -> nothing : InterpolatedState(outcome.solution, row(V, y, 0, n))
+    f! = outcome === nothing ? foreign : InterpolatedField(foreign, state!)
+    field = VectorField{V}(f!, start, stop)
+    pieces = Pieces(field, settings.breaks, settings.bounds)
     tracker = backward_tracker(
-        jumps, rows, Ptr{T}(ys), Ptr{T}(cotangents), n, anchored, sign(stop - start), gauss,
-        Pieces(field, breaks, bounds),
+        jumps, rows, ys, cotangents, n, anchored, sign(stop - start), gauss, pieces, functions.report,
     )
-    control = Control(rtol, atol, norm, dt, max_steps)
+    jacobian = needs_jacobian(alg) ? ForeignJacobian(functions.jacobian, field, state!) : nothing
     result = integrate(
-        field, copy(state), start, stop, alg, control, tracker; adaptive, tstops = [jumps; breaks], calck = nodes !== nothing,
+        field, copy(state), start, stop, alg, Control(settings, norm), tracker;
+        adaptive, tstops = [jumps; settings.breaks], calck = nodes !== nothing, jacobian,
     )
     copyto!(state, result.u)
+    synchronize(V)
     return summary(result, tracker.jumped)
 end
 
 """
-    quadrature(T, nodes, outcome, m) -> Nodes{T}
+    quadrature(V, nodes, outcome, m) -> Nodes{V}
 
 The quadrature that Python asks for by `nodes = (points, weights, capacity, times, y, λ, evaluate)` (or `nothing`).
 """
-function quadrature(::Type{T}, nodes, outcome, m) where {T}
-    nodes === nothing && return no_nodes(T)
+function quadrature(::Type{V}, nodes, outcome, m) where {V}
+    nodes === nothing && return no_nodes(V)
     points, weights, capacity, times, y, λ, evaluate = nodes
-    forward! = outcome === nothing ? (y, t) -> nothing : ForwardState(outcome.solution)
-    return Nodes{T}(
-        Float64[points...], Float64[weights...], Ptr{Float64}(UInt(times)), Ptr{T}(UInt(y)), Ptr{T}(UInt(λ)), capacity, 0,
-        Ptr{Cvoid}(UInt(evaluate)), FunctionWrapper{Nothing, Tuple{Vector{T}, Float64}}(forward!), zeros(T, m),
+    forward! = outcome === nothing ? (y, t) -> nothing : (y, t) -> (outcome.solution(y, t); nothing)
+    return Nodes{V}(
+        Float64[points...], Float64[weights...], Ptr{Float64}(UInt(times)), UInt(y), UInt(λ), capacity, 0,
+        Ptr{Cvoid}(UInt(evaluate)), StateAt{V}(forward!), V(undef, m),
     )
 end
 
-struct ForwardState{S}
+"""
+    InterpolatedState(solution, y)
+
+Called with a time: writes the forward solution there to `y`, which Python reads.
+"""
+struct InterpolatedState{V, S}
     solution::S
+    y::V
 end
 
-(state::ForwardState)(y, t) = (state.solution(y, t); nothing)
+(state::InterpolatedState)(t) = (state.solution(state.y, t); nothing)
 
 """
     InterpolatedField
 
-The backward right-hand side of an InterpolatingAdjoint: y(t) from the forward solution, then the foreign field.
+The backward right-hand side where y is not integrated: y(t) from the forward solution, then the foreign field.
 """
-struct InterpolatedField{T, S}
-    field::ForeignField{T}
-    solution::S
-    y::Vector{T}
+struct InterpolatedField{V, S}
+    field::ForeignField{V}
+    state!::S
 end
 
 function (f::InterpolatedField)(dz, z, t)
-    f.solution(f.y, t)
+    f.state!(t)
     return f.field(dz, z, t)
 end
-
-seminorm(norm) = Seminorm(Ptr{Int64}(UInt(norm[1])), norm[2], norm[3], Ptr{Cvoid}(UInt(norm[4])))
 
 function summary(result::Outcome, reached)
     return (
@@ -123,8 +168,12 @@ function summary(result::Outcome, reached)
 end
 
 "Copy the times of the accepted steps, or the last good state, to memory that Python owns."
-copy_accepted!(outcome, address) = (copyto!(wrap(Float64, address, length(outcome.accepted)), outcome.accepted); nothing)
-copy_state!(outcome::Outcome{T}, address) where {T} = (copyto!(wrap(T, address, length(outcome.u)), outcome.u); nothing)
+copy_accepted!(outcome, address) =
+    (copyto!(wrap(Vector{Float64}, address, length(outcome.accepted)), outcome.accepted); nothing)
+copy_state!(outcome::Outcome{V}, address) where {V} = write!(wrap(V, address, length(outcome.u)), outcome.u)
 
 "Write the dense forward solution at time `t`."
-evaluate!(outcome::Outcome{T}, t, address) where {T} = (outcome.solution(wrap(T, address, length(outcome.u)), t); nothing)
+evaluate!(outcome::Outcome{V}, t, address) where {V} =
+    (outcome.solution(wrap(V, address, length(outcome.u)), t); synchronize(V))
+
+write!(to::V, from) where {V} = (copyto!(to, from); synchronize(V))

@@ -1,41 +1,43 @@
+"Writes y at a time into a vector."
+const StateAt{V} = FunctionWrapper{Nothing, Tuple{V, Float64}}
+
 """
-    Nodes{T}
+    Nodes{V}
 
 Gauss nodes inside the accepted steps of a backward solve, for Python to evaluate many at a time: times, y and weighted λ
 are written to memory that Python owns, and `evaluate(count)` is called when it is full. Empty `points`: no quadrature.
 """
-mutable struct Nodes{T}
+mutable struct Nodes{V}
     points::Vector{Float64}     # on [0, 1]
     weights::Vector{Float64}
     times::Ptr{Float64}
-    y::Ptr{T}                   # (capacity, n), row major
-    λ::Ptr{T}
+    y::UInt                     # address of (capacity, n), row major
+    λ::UInt
     capacity::Int
     count::Int
     evaluate::Ptr{Cvoid}
-    forward!::FunctionWrapper{Nothing, Tuple{Vector{T}, Float64}}    # y from the forward solution
-    z::Vector{T}                # the backward state at a node
+    forward!::StateAt{V}        # y from the forward solution
+    z::V                        # the backward state at a node
 end
 
-no_nodes(::Type{T}) where {T} = Nodes{T}(
-    Float64[], Float64[], C_NULL, C_NULL, C_NULL, 0, 0, C_NULL, FunctionWrapper{Nothing, Tuple{Vector{T}, Float64}}((y, t) -> nothing), T[],
-)
+no_nodes(::Type{V}) where {V} =
+    Nodes{V}(Float64[], Float64[], C_NULL, 0, 0, 0, 0, C_NULL, StateAt{V}((y, t) -> nothing), V(undef, 0))
 
 """
-    Pieces{T}
+    Pieces{V}
 
 The smooth pieces of an interval in which the vector field jumps at `breaks`: steps end there, and the field sees only
 times within `bounds` (low, high, low, high ..., one pair a piece) of the piece that the solve is in.
 """
-mutable struct Pieces{T}
-    field::VectorField{T}
+mutable struct Pieces{V}
+    field::VectorField{V}
     breaks::Vector{Float64}
     bounds::Vector{Float64}
     piece::Int
 end
 
-function Pieces(field::VectorField{T}, breaks, bounds) where {T}
-    pieces = Pieces{T}(field, breaks, bounds, 0)
+function Pieces(field::VectorField{V}, breaks, bounds) where {V}
+    pieces = Pieces{V}(field, breaks, bounds, 0)
     enter_next!(pieces)
     return pieces
 end
@@ -53,38 +55,41 @@ function cross_break!(pieces::Pieces, t)
 end
 
 """
-    Tracker{T}
+    Tracker{V}
 
-What happens after every accepted step: the time is recorded; outputs that the step passed are written from dense output
-into memory that Python owns; at a stop with a jump, λ gains the cotangent of that output and y is set back to its forward
-value. One concrete type serves forward and backward solves.
+What happens after every accepted step: the time is recorded and the step reported; outputs that the step passed are
+written from dense output into memory that Python owns; at a stop with a jump, λ gains the cotangent of that output and y
+is set back to its forward value. One concrete type serves forward and backward solves.
 """
-mutable struct Tracker{T}
+mutable struct Tracker{V}
     accepted::Vector{Float64}
     outputs::Vector{Float64}    # forward: times wanted, in order
-    ys::Ptr{T}                  # forward values, one row of `n` per time of the problem, row major
+    ys::UInt                    # address of the forward values, one row of `n` per time of the problem, row major
     n::Int
     reached::Int                # outputs written
     stops::Vector{Float64}      # backward: times of jumps, in order
     rows::Vector{Int64}         # their rows (from 0) in ys and cotangents
-    cotangents::Ptr{T}
+    cotangents::UInt
     anchored::Bool              # whether y is part of the state
     jumped::Int                 # jumps made
     dir::Float64
-    nodes::Nodes{T}
-    pieces::Pieces{T}
+    nodes::Nodes{V}
+    pieces::Pieces{V}
+    report::Ptr{Cvoid}          # told of every step: (accepted, t, dt, address, length) -> 1; C_NULL: nobody
     working::Bool               # between the acceptance of a step and the end of what happens after it
 end
 
-function forward_tracker(outputs::Vector{Float64}, ys::Ptr{T}, n, dir, pieces) where {T}
-    return Tracker{T}(Float64[], outputs, ys, n, 0, Float64[], Int64[], Ptr{T}(C_NULL), false, 0, dir, no_nodes(T), pieces, false)
+function forward_tracker(outputs::Vector{Float64}, ys, n, dir, pieces::Pieces{V}, report) where {V}
+    return Tracker{V}(
+        Float64[], outputs, ys, n, 0, Float64[], Int64[], 0, false, 0, dir, no_nodes(V), pieces, report, false,
+    )
 end
 
-function backward_tracker(stops, rows, ys::Ptr{T}, cotangents::Ptr{T}, n, anchored, dir, nodes::Nodes{T}, pieces) where {T}
-    return Tracker{T}(Float64[], Float64[], ys, n, 0, stops, rows, cotangents, anchored, 0, dir, nodes, pieces, false)
+function backward_tracker(stops, rows, ys, cotangents, n, anchored, dir, nodes::Nodes{V}, pieces, report) where {V}
+    return Tracker{V}(
+        Float64[], Float64[], ys, n, 0, stops, rows, cotangents, anchored, 0, dir, nodes, pieces, report, false,
+    )
 end
-
-row(pointer::Ptr{T}, index, n) where {T} = unsafe_wrap(Array, pointer + index * n * sizeof(T), n)
 
 # A DiscreteCallback's condition and effect are this one object: the effect decides whether the state was changed.
 (tracker::Tracker)(u, t, integrator) = true
@@ -93,6 +98,7 @@ function (tracker::Tracker)(integrator)
     t = integrator.t
     tracker.working = true
     push!(tracker.accepted, t)
+    report(tracker, true, integrator.tprev, t - integrator.tprev, integrator.uprev)
     write_outputs!(tracker, integrator, t)
     collect_nodes!(tracker, tracker.nodes, integrator, t)
     jumped, crossed = jump!(tracker, integrator, t), cross_break!(tracker.pieces, t)
@@ -101,13 +107,24 @@ function (tracker::Tracker)(integrator)
     return nothing
 end
 
-function write_outputs!(tracker::Tracker, integrator, t)
+"Tell Python of an attempted step from `t` by `dt`, which began at `u`."
+function report(tracker::Tracker, accepted, t, dt, u)
+    tracker.report == C_NULL && return nothing
+    synchronize(typeof(u))
+    ok = ccall(
+        tracker.report, Cint, (Cint, Cdouble, Cdouble, UInt, Int64), accepted, t, dt, address(u), length(u),
+    )
+    ok == 1 || throw(CallbackFailure())
+    return nothing
+end
+
+function write_outputs!(tracker::Tracker{V}, integrator, t) where {V}
     tracker.reached < length(tracker.outputs) || return nothing
     extended = false
     while tracker.reached < length(tracker.outputs)
         wanted = tracker.outputs[tracker.reached + 1]
         tracker.dir * wanted <= tracker.dir * t || break
-        out = row(tracker.ys, tracker.reached + 1, tracker.n)    # row 0 is y0
+        out = row(V, tracker.ys, tracker.reached + 1, tracker.n)    # row 0 is y0
         if wanted == t
             copyto!(out, integrator.u)
         else
@@ -122,7 +139,7 @@ function write_outputs!(tracker::Tracker, integrator, t)
 end
 
 # dL/dθ gains -h Σ wⱼ λⱼᵀ ∂f/∂θ of a step of size h (negative for increasing times).
-function collect_nodes!(tracker::Tracker, nodes::Nodes, integrator, t)
+function collect_nodes!(tracker::Tracker, nodes::Nodes{V}, integrator, t) where {V}
     isempty(nodes.points) && return nothing
     n, t0 = tracker.n, integrator.tprev
     h = t - t0
@@ -130,7 +147,7 @@ function collect_nodes!(tracker::Tracker, nodes::Nodes, integrator, t)
     for (point, weight) in zip(nodes.points, nodes.weights)
         at = clamp(t0 + point * h, min(t0, t), max(t0, t))
         integrator(nodes.z, at)
-        y, λ = row(nodes.y, nodes.count, n), row(nodes.λ, nodes.count, n)
+        y, λ = row(V, nodes.y, nodes.count, n), row(V, nodes.λ, nodes.count, n)
         tracker.anchored ? copyto!(y, 1, nodes.z, n + 1, n) : nodes.forward!(y, at)
         λ .= (-h * weight) .* view(nodes.z, 1:n)
         unsafe_store!(nodes.times, at, nodes.count + 1)
@@ -141,22 +158,23 @@ function collect_nodes!(tracker::Tracker, nodes::Nodes, integrator, t)
     return nothing
 end
 
-function evaluate!(nodes::Nodes)
+function evaluate!(nodes::Nodes{V}) where {V}
     nodes.count == 0 && return nothing
+    synchronize(V)
     ok = ccall(nodes.evaluate, Cint, (Cint,), nodes.count)
     nodes.count = 0
     ok == 1 || throw(CallbackFailure())
     return nothing
 end
 
-function jump!(tracker::Tracker, integrator, t)
+function jump!(tracker::Tracker{V}, integrator, t) where {V}
     next = tracker.jumped + 1
     next <= length(tracker.stops) && tracker.stops[next] == t || return false
     tracker.jumped = next
-    λ, g = view(integrator.u, 1:tracker.n), row(tracker.cotangents, tracker.rows[next], tracker.n)
+    λ, g = view(integrator.u, 1:tracker.n), row(V, tracker.cotangents, tracker.rows[next], tracker.n)
     λ .+= g
     if tracker.anchored
-        copyto!(integrator.u, tracker.n + 1, row(tracker.ys, tracker.rows[next], tracker.n), 1, tracker.n)
+        copyto!(integrator.u, tracker.n + 1, row(V, tracker.ys, tracker.rows[next], tracker.n), 1, tracker.n)
     end
     return true
 end

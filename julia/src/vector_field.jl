@@ -1,54 +1,96 @@
 """
-    VectorField{T}
+    VectorField{V}
 
-The right-hand side of every solve, forward or backward: one concrete type per element type, so that a second model
-compiles nothing. Times are clamped to the interval (`t + dt` can round one ulp past its end); `calls` counts.
+The right-hand side of every solve, forward or backward: one concrete type per vector type, so that a second model
+compiles nothing. Times are clamped to the interval (`t + dt` can round one ulp past its end); `calls` counts. Once
+`closed`, at the end of the solve, it calls nothing any more: its functions belong to the solve.
 """
-struct VectorField{T}
-    f!::FunctionWrapper{Nothing, Tuple{Vector{T}, Vector{T}, Float64}}
+struct VectorField{V}
+    f!::FunctionWrapper{Nothing, Tuple{V, V, Float64}}
     low::Base.RefValue{Float64}     # of the smooth piece that the solve is in
     high::Base.RefValue{Float64}
     calls::Base.RefValue{Int}
+    closed::Base.RefValue{Bool}
 end
 
-VectorField{T}(f!, t0, t1) where {T} = VectorField{T}(f!, Ref(min(t0, t1)), Ref(max(t0, t1)), Ref(0))
+VectorField{V}(f!, t0, t1) where {V} = VectorField{V}(f!, Ref(min(t0, t1)), Ref(max(t0, t1)), Ref(0), Ref(false))
+
+struct LateCall <: Exception end
+
+Base.showerror(io::IO, ::LateCall) = print(
+    io, "the method makes its dense output by further calls of func, which is over: it is not an OrdinaryDiffEq algorithm ",
+    "for dense=true or an adjoint that reads the forward trajectory; use BacksolveAdjoint, or another method",
+)
+
+inside(field::VectorField, t) = clamp(t, field.low[], field.high[])
 
 function (field::VectorField)(du, u, p, t)
+    field.closed[] && throw(LateCall())
     field.calls[] += 1
-    field.f!(du, u, clamp(t, field.low[], field.high[]))
+    field.f!(du, u, inside(field, t))
     return nothing
 end
 
 """
-    ForeignField{T}(call, register)
+    ForeignField{V}(call, register)
 
 A vector field behind two C function pointers. `call(slot_du, slot_u, t)` fills the solver's buffer `du` and returns 1
-(anything else: it raised); `register(slot, pointer, length)` introduces a buffer that was not seen before. The solver
+(anything else: it raised); `register(slot, address, length)` introduces a buffer that was not seen before. The solver
 uses a handful of buffers; each is kept alive here for the whole solve, so that an address never means two arrays.
 """
-struct ForeignField{T}
+struct ForeignField{V}
     call::Ptr{Cvoid}
     register::Ptr{Cvoid}
-    slots::Dict{Ptr{T}, Cint}
-    buffers::Vector{Vector{T}}
+    slots::Dict{UInt, Cint}
+    buffers::Vector{V}
 end
 
-ForeignField{T}(call, register) where {T} = ForeignField{T}(call, register, Dict{Ptr{T}, Cint}(), Vector{T}[])
+ForeignField{V}(call, register) where {V} = ForeignField{V}(call, register, Dict{UInt, Cint}(), V[])
 
-function slot!(field::ForeignField{T}, buffer::Vector{T}) where {T}
-    slot = get(field.slots, pointer(buffer), Cint(-1))
+function slot!(field::ForeignField{V}, buffer::V) where {V}
+    slot = get(field.slots, address(buffer), Cint(-1))
     slot >= 0 && return slot
     push!(field.buffers, buffer)
     slot = Cint(length(field.buffers) - 1)
-    field.slots[pointer(buffer)] = slot
-    ok = ccall(field.register, Cint, (Cint, Ptr{T}, Int64), slot, buffer, length(buffer))
+    field.slots[address(buffer)] = slot
+    ok = ccall(field.register, Cint, (Cint, UInt, Int64), slot, address(buffer), length(buffer))
     ok == 1 || throw(CallbackFailure())
     return slot
 end
 
-function (field::ForeignField{T})(du::Vector{T}, u::Vector{T}, t::Float64) where {T}
+function (field::ForeignField{V})(du::V, u::V, t::Float64) where {V}
     slot_du, slot_u = slot!(field, du), slot!(field, u)
+    synchronize(V)
     ok = ccall(field.call, Cint, (Cint, Cint, Cdouble), slot_du, slot_u, t)
+    ok == 1 || throw(CallbackFailure())
+    return nothing
+end
+
+"""
+    ForeignJacobian{V}(call, field, state!)
+
+∂f/∂u (as `jac`) and ∂f/∂t (as `tgrad`) of a foreign vector field, for methods that solve linear systems.
+`call(what, address_out, address_u, length, t)` fills the column-major Jacobian (`what` = 0) or the time derivative (1).
+`state!(t)` runs before: a backward solve writes y(t) there.
+"""
+struct ForeignJacobian{V, S}
+    call::Ptr{Cvoid}
+    field::VectorField{V}
+    state!::S
+end
+
+ForeignJacobian(call, field::VectorField{V}, state!::S) where {V, S} = ForeignJacobian{V, S}(call, field, state!)
+
+jac(jacobian::ForeignJacobian) = (J, u, p, t) -> fill_from!(J, jacobian, 0, u, t)
+tgrad(jacobian::ForeignJacobian) = (dT, u, p, t) -> fill_from!(dT, jacobian, 1, u, t)
+
+function fill_from!(out, jacobian::ForeignJacobian{V}, what, u, t) where {V}
+    at = inside(jacobian.field, t)
+    jacobian.state!(at)
+    synchronize(V)
+    ok = GC.@preserve out u ccall(
+        jacobian.call, Cint, (Cint, UInt, UInt, Int64, Cdouble), what, address(out), address(u), length(u), at,
+    )
     ok == 1 || throw(CallbackFailure())
     return nothing
 end

@@ -28,18 +28,22 @@ end
 
 @testset "VectorField" begin
     times = Float64[]
-    field = VectorField{Float64}((du, u, t) -> (push!(times, t); du .= u; nothing), 1.0, 0.0)
+    field = VectorField{Vector{Float64}}((du, u, t) -> (push!(times, t); du .= u; nothing), 1.0, 0.0)
     field(zeros(1), ones(1), nothing, 1.0 + eps())
     field(zeros(1), ones(1), nothing, -eps())
     @test times == [1.0, 0.0] && field.calls[] == 2
-    other = VectorField{Float64}((du, u, t) -> nothing, 0.0, 1.0)
+    other = VectorField{Vector{Float64}}((du, u, t) -> nothing, 0.0, 1.0)
     @test typeof(other) === typeof(field)                  # one type for every model
 end
 
 @testset "algorithms" begin
     @test algorithm("tsit5")[2] && !algorithm("rk4")[2]
     @test algorithm("Vern9")[2] && !algorithm("Euler")[2]
+    @test algorithm(("Vern7", (("lazy", false),)))[1] == PySeminorm.Vern7(lazy = false)
+    @test algorithm(Tsit5()) == (Tsit5(), true)
+    @test PySeminorm.traits("dopri5") == ("DP5", 5, true, false)
     @test_throws PySeminorm.UnknownAlgorithm algorithm("NoSuchMethod")
+    @test_throws ArgumentError algorithm(1)
 end
 
 @testset "profile" begin

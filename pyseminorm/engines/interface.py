@@ -15,22 +15,42 @@ from ..norms import AdjointLayout, AdjointState, Segment, adjoint_segments
 from ..retcode import ReturnCode
 from ..state import StateSpec
 from ..stats import PassStats
+from ..stepping import MethodTraits
 from ..vector_field import EagerVectorField
+from .pieces import Pieces
+
+StepReport = Callable[[bool, float, Tensor, float], None]
 
 
 @dataclass(frozen=True)
 class PassOptions:
-    """How one pass is integrated. ``dt``: fixed step, or first step of an adaptive method.
+    """How one pass is integrated.
 
-    ``discontinuities``: times at which func jumps.
+    Attributes:
+        method: a name, or what only the Julia engine takes: an `Algorithm`, an algorithm object of Julia.
+        traits: what the engine says of the method.
+        dt: fixed step, or first step of an adaptive method.
+        discontinuities: times at which func jumps.
+        controller: a `PIController`, a controller object of Julia, or None for the method's own.
+        jacobian: how methods that need it get df/dy, one of `JACOBIANS`.
+        report: told of every attempted step: (accepted, t, flat state at t, dt).
     """
 
-    method: str
+    method: Any
+    traits: MethodTraits
     rtol: float
     atol: float
     dt: float | None
     max_steps: int
     discontinuities: tuple[float, ...] = ()
+    controller: Any = None
+    jacobian: str = "reverse"
+    report: StepReport | None = None
+
+    @property
+    def output_to_output(self) -> bool:
+        """Whether steps go from output to output: fixed steps of no given size."""
+        return not self.traits.adaptive and not self.dt
 
 
 @dataclass
@@ -48,6 +68,11 @@ class ForwardProblem:
     options: PassOptions
     norm: str | Callable[[Any], Any]
     keep_dense: bool
+
+    @property
+    def pieces(self) -> Pieces:
+        """The smooth pieces of the interval."""
+        return Pieces.of(self.times[0], self.times[-1], self.options.discontinuities, self.spec.real_dtype)
 
 
 class DenseOutput(Protocol):
@@ -100,14 +125,19 @@ class AdjointProblem:
         )
 
     @property
+    def pieces(self) -> Pieces:
+        """The smooth pieces of the interval, backwards."""
+        start = self.times[self.last]
+        return Pieces.of(start, self.times[0], self.options.discontinuities, self.spec.real_dtype)
+
+    @property
     def last(self) -> int:
         return max(i for i, active in enumerate(self.active) if active)
 
     @property
     def stops(self) -> list[int]:
         """Indices of outputs, backwards, that a step must end at: jumps, and where y is set back; the last is 0."""
-        from_stop_to_stop = self.options.method in FIXED_STEP_METHODS and not self.options.dt
-        every = self.layout.has_y or from_stop_to_stop
+        every = self.layout.has_y or self.options.output_to_output
         return [i for i in range(self.last - 1, 0, -1) if every or self.active[i]] + [0]
 
     @property
@@ -145,6 +175,13 @@ class Engine(Protocol):
     """An integrator of forward and adjoint problems."""
 
     name: str
+
+    def traits(self, method: Any) -> MethodTraits:
+        """What is known of a method.
+
+        Raises:
+            InvalidInputError: the engine has no such method.
+        """
 
     def integrate(self, problem: ForwardProblem) -> ForwardResult: ...
 

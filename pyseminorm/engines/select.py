@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 
 from ..errors import BackendUnavailableError, InvalidInputError
 from ..state import StateSpec
+from ..stepping import Algorithm, PIController, is_julia_object
 from .interface import METHODS, Engine
 from .torch.engine import TorchEngine
 
@@ -18,7 +20,7 @@ _TORCH = TorchEngine()
 _told: set[str] = set()
 
 
-def select_engine(backend: str, spec: StateSpec, methods: tuple[str, ...]) -> Engine:
+def select_engine(backend: str, spec: StateSpec, methods: tuple[Any, ...], controllers: tuple[Any, ...] = ()) -> Engine:
     """The engine for ``backend`` ("auto", "torch" or "julia") and a state like ``spec``.
 
     Raises:
@@ -27,22 +29,24 @@ def select_engine(backend: str, spec: StateSpec, methods: tuple[str, ...]) -> En
     """
     if backend not in BACKENDS:
         raise InvalidInputError(f"backend={backend!r} is not known: give one of {', '.join(map(repr, BACKENDS))}.")
-    foreign = [m for m in methods if m not in METHODS]
+    foreign = [f"method={m!r}" for m in methods if not _embedded(m)]
+    foreign += [f"controller={c!r}" for c in controllers if not (c is None or isinstance(c, PIController))]
     if backend == "torch":
         if foreign:
             raise InvalidInputError(
-                f"method={foreign[0]!r} is not known to the embedded engine: give one of {', '.join(METHODS)}"
-                f"{_or_julia(foreign[0])}."
+                f"{foreign[0]} is not known to the embedded engine: give one of {', '.join(METHODS)}"
+                f"{_OR_JULIA if all(_looks_like_algorithm(m) or _embedded(m) for m in methods) else ''}."
             )
         return _TORCH
-    if foreign and not _looks_like_algorithm(foreign[0]):
-        raise InvalidInputError(
-            f'method={foreign[0]!r} is not known: give one of {", ".join(METHODS)}, or, on the engine "julia", the '
-            "name of an OrdinaryDiffEq algorithm such as 'Vern9'."
-        )
+    for method in methods:
+        if not (_embedded(method) or _looks_like_algorithm(method)):
+            raise InvalidInputError(
+                f'method={method!r} is not known: give one of {", ".join(METHODS)}, or, on the engine "julia", the '
+                "name of an OrdinaryDiffEq algorithm such as 'Vern9', an Algorithm, or an algorithm object of Julia."
+            )
     from .julia import detect  # juliacall itself is imported only when the engine starts
 
-    refusal = _cannot_alias(spec)
+    refusal = _cannot_alias(spec, backend)
     found = detect.find_julia() if refusal is None else None
     reason = refusal or (found.reason if isinstance(found, detect.NoJulia) else None)
     if reason is None:
@@ -51,13 +55,13 @@ def select_engine(backend: str, spec: StateSpec, methods: tuple[str, ...]) -> En
         assert isinstance(found, detect.Julia)
         if backend == "auto":
             _tell(f'backend="auto" picks "julia": {found.source}')
-        return JuliaEngine()
+        return JuliaEngine.on(spec.device)
     if backend == "julia":
         hint = "" if refusal else detect.HOW_TO_SET_UP
         raise BackendUnavailableError(f'backend="julia" cannot be used here: {reason}. {hint or _USE_TORCH}')
     if foreign:
         raise BackendUnavailableError(
-            f'method={foreign[0]!r} needs the engine "julia", which cannot be used here: {reason}. '
+            f'{foreign[0]} needs the engine "julia", which cannot be used here: {reason}. '
             f"{'' if refusal else detect.HOW_TO_SET_UP}"
         )
     _tell(f'backend="auto" picks "torch": {reason}')
@@ -67,21 +71,28 @@ def select_engine(backend: str, spec: StateSpec, methods: tuple[str, ...]) -> En
 _USE_TORCH = 'Use backend="torch", or move the state yourself: no engine copies between devices.'
 
 
-def _cannot_alias(spec: StateSpec) -> str | None:
+def _cannot_alias(spec: StateSpec, backend: str) -> str | None:
     """Why the Julia engine cannot work on the memory of such a state, or None."""
-    if spec.device.type != "cpu":
-        return f"the state is on {spec.device}, and the Julia engine works on CPU memory"
+    if spec.device.type == "cuda" and backend == "auto":
+        return f'the state is on {spec.device}; backend="julia" uses CUDA.jl there, where the project has it'
+    if spec.device.type not in ("cpu", "cuda"):
+        return f"the state is on {spec.device}, and the Julia engine works on CPU and CUDA memory"
     if spec.dtype not in (torch.float32, torch.float64):
         return f"the state has dtype {spec.dtype}, and the Julia engine works on float32 and float64"
     return None
 
 
-def _looks_like_algorithm(name: str) -> bool:
-    return isinstance(name, str) and name.isidentifier() and name[:1].isupper()
+def _embedded(method: Any) -> bool:
+    return isinstance(method, str) and method in METHODS
 
 
-def _or_julia(name: str) -> str:
-    return f', or use backend="julia" for OrdinaryDiffEq\'s {name}' if _looks_like_algorithm(name) else ""
+def _looks_like_algorithm(method: Any) -> bool:
+    if isinstance(method, str):
+        return method.isidentifier() and method[:1].isupper()
+    return isinstance(method, Algorithm) or is_julia_object(method)
+
+
+_OR_JULIA = ', or use backend="julia", which has every OrdinaryDiffEq algorithm and controller'
 
 
 def _tell(message: str) -> None:

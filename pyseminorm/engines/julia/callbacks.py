@@ -15,54 +15,98 @@ from torch import Tensor
 from .clock import Place, timed
 
 _RHS = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_double)
-_REGISTER = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_int64)
+_REGISTER = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_int64)
 _NODES = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int)
-_NORM = ctypes.PYFUNCTYPE(ctypes.c_double, ctypes.c_void_p, ctypes.c_int64)
+_NORM = ctypes.PYFUNCTYPE(ctypes.c_double, ctypes.c_size_t, ctypes.c_int64)
+_JACOBIAN = ctypes.PYFUNCTYPE(
+    ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int64, ctypes.c_double
+)
+_REPORT = ctypes.PYFUNCTYPE(
+    ctypes.c_int, ctypes.c_int, ctypes.c_double, ctypes.c_double, ctypes.c_size_t, ctypes.c_int64
+)
 
 
-def tensor_at(address: int, length: int, dtype: torch.dtype) -> Tensor:
-    """A tensor over ``length`` elements of foreign memory; valid as long as Julia keeps the buffer."""
-    raw = (ctypes.c_char * (length * dtype.itemsize)).from_address(address)
-    return torch.frombuffer(raw, dtype=dtype)
+class SolverMemory:
+    """Tensors over memory that Julia owns, valid as long as Julia keeps it, on one device and of one dtype."""
+
+    def __init__(self, like: Tensor) -> None:
+        self._dtype, self._device = like.dtype, like.device
+
+    def at(self, address: int, length: int) -> Tensor:
+        """A vector of ``length`` elements at ``address``."""
+        if self._device.type == "cuda":
+            return torch.as_tensor(_CudaMemory(address, length, self._dtype), device=self._device)
+        raw = (ctypes.c_char * (length * self._dtype.itemsize)).from_address(address)
+        return torch.frombuffer(raw, dtype=self._dtype)
+
+    def finish(self) -> None:
+        """Wait for torch's work on a device, which Julia is going to read."""
+        if self._device.type == "cuda":
+            torch.cuda.current_stream(self._device).synchronize()
+
+
+class _CudaMemory:
+    """Device memory for torch to wrap, by the CUDA array interface (version 3)."""
+
+    def __init__(self, address: int, length: int, dtype: torch.dtype) -> None:
+        self.__cuda_array_interface__ = {
+            "shape": (length,),
+            "typestr": f"<f{dtype.itemsize}",
+            "data": (address, False),
+            "version": 3,
+        }
 
 
 class SolverCallbacks:
     """Callbacks for one solve.
 
-    ``right_hand_side(t, z, dz)`` gets the solver's buffers as tensors: it must fill ``dz`` and keep neither. ``norm``
-    is a user's norm of a residual, given a copy.
+    Args:
+        like: a tensor of the state's dtype on its device.
+        right_hand_side: ``(t, z, dz)`` gets the solver's buffers as tensors: it must fill ``dz`` and keep neither.
+        norm: a user's norm of a residual, given a copy.
+        evaluate_nodes: told how many quadrature nodes there are.
+        jacobian: ``(t, z)`` gets a copy; returns derivatives by state and by time of the right-hand side.
+        report: ``(accepted, t, z, dt)`` for every attempted step, given a copy.
     """
 
     def __init__(
         self,
-        dtype: torch.dtype,
+        like: Tensor,
         right_hand_side: Callable[[float, Tensor, Tensor], None],
         norm: Callable[[Tensor], float] | None = None,
+        *,
         evaluate_nodes: Callable[[int], None] | None = None,
+        jacobian: Callable[[float, Tensor], tuple[Tensor, Tensor]] | None = None,
+        report: Callable[[bool, float, Tensor, float], None] | None = None,
     ) -> None:
-        self._dtype = dtype
+        self._memory = SolverMemory(like)
         self._right_hand_side = timed(Place.CALLBACK, right_hand_side)
-        self._user_norm = timed(Place.CALLBACK, norm)
-        self._evaluate_nodes = timed(Place.CALLBACK, evaluate_nodes)
+        self._user_norm, self._user_report = timed(Place.CALLBACK, norm), timed(Place.CALLBACK, report)
+        self._evaluate_nodes, self._derivatives = timed(Place.CALLBACK, evaluate_nodes), timed(Place.CALLBACK, jacobian)
         self._buffers: list[Tensor] = []
         self._error: BaseException | None = None
-        self._c = (_RHS(self._call), _REGISTER(self._register), _NORM(self._norm), _NODES(self._nodes))
+        self._c = {
+            "call": _RHS(self._call),
+            "register": _REGISTER(self._register),
+            "norm": None if norm is None else _NORM(self._norm),
+            "jacobian": None if jacobian is None else _JACOBIAN(self._jacobian),
+            "report": None if report is None else _REPORT(self._report),
+            "nodes": None if evaluate_nodes is None else _NODES(self._nodes),
+        }
 
     @property
-    def call(self) -> int:
-        return _address(self._c[0])
+    def field(self) -> tuple[int, int]:
+        """Addresses of the two functions of PySeminorm's ForeignField."""
+        return _address(self._c["call"]), _address(self._c["register"])
 
     @property
-    def register(self) -> int:
-        return _address(self._c[1])
-
-    @property
-    def norm(self) -> int:
-        return 0 if self._user_norm is None else _address(self._c[2])
+    def functions(self) -> tuple[int, ...]:
+        """Addresses in the order of PySeminorm's Functions; 0: none."""
+        return tuple(_address(self._c[name]) for name in ("call", "register", "norm", "jacobian", "report"))
 
     @property
     def nodes(self) -> int:
-        return _address(self._c[3])
+        return _address(self._c["nodes"])
 
     @property
     def raised(self) -> BaseException | None:
@@ -77,6 +121,7 @@ class SolverCallbacks:
     def _call(self, slot_dz: int, slot_z: int, t: float) -> int:
         try:
             self._right_hand_side(t, self._buffers[slot_z], self._buffers[slot_dz])
+            self._memory.finish()
         except BaseException as error:
             self._error = error
             return 0
@@ -85,7 +130,7 @@ class SolverCallbacks:
     def _register(self, slot: int, address: int, length: int) -> int:
         try:
             assert slot == len(self._buffers)
-            self._buffers.append(tensor_at(address, length, self._dtype))
+            self._buffers.append(self._memory.at(address, length))
         except BaseException as error:
             self._error = error
             return 0
@@ -103,13 +148,34 @@ class SolverCallbacks:
     def _norm(self, address: int, length: int) -> float:
         assert self._user_norm is not None
         try:
-            return self._user_norm(tensor_at(address, length, self._dtype).clone())
+            return self._user_norm(self._memory.at(address, length).clone())
         except BaseException as error:
             self._error = error
             return -1.0
 
+    def _jacobian(self, what: int, out: int, address: int, length: int, t: float) -> int:
+        assert self._derivatives is not None
+        try:
+            by_state, by_time = self._derivatives(t, self._memory.at(address, length).clone())
+            if what == 0:  # Julia's matrices are column major
+                self._memory.at(out, length * length).view(length, length).copy_(by_state.T)
+            else:
+                self._memory.at(out, length).copy_(by_time)
+            self._memory.finish()
+        except BaseException as error:
+            self._error = error
+            return 0
+        return 1
 
-def _address(function: ctypes._FuncPointer) -> int:
-    address = ctypes.cast(function, ctypes.c_void_p).value
-    assert address is not None
-    return address
+    def _report(self, accepted: int, t: float, dt: float, address: int, length: int) -> int:
+        assert self._user_report is not None
+        try:
+            self._user_report(bool(accepted), t, self._memory.at(address, length).clone(), dt)
+        except BaseException as error:
+            self._error = error
+            return 0
+        return 1
+
+
+def _address(function: ctypes._FuncPointer | None) -> int:
+    return 0 if function is None else ctypes.cast(function, ctypes.c_void_p).value or 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,23 +13,66 @@ from torch import Tensor
 
 from ...adjoints import GaussAdjoint
 from ...errors import BackendUnavailableError, InvalidInputError, LastGoodState
+from ...jacobian import Jacobian
 from ...norms import CallableNorm, Segment
 from ...retcode import ReturnCode
 from ...stats import PassStats
+from ...stepping import Algorithm, MethodTraits, PIController
 from ..interface import AdjointProblem, AdjointResult, ForwardProblem, ForwardResult, PassOptions, unreached
 from ..pieces import Pieces
 from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
+from ..torch.tableaus import TABLEAUS
 from .callbacks import SolverCallbacks
 from .clock import Place, timed
 from .runtime import Runtime, first_line, runtime
+
+logger = logging.getLogger("pyseminorm")
 
 ELTYPES = {torch.float64: "Float64", torch.float32: "Float32"}
 
 
 class JuliaEngine:
-    """The engine "julia". It holds no state but the running Julia."""
+    """The engine "julia". It holds no state but the running Julia; ``memory`` is a kind that PySeminorm knows."""
 
     name = "julia"
+
+    def __init__(self, memory: str = "cpu") -> None:
+        self._memory = memory
+
+    @classmethod
+    def on(cls, device: torch.device) -> JuliaEngine:
+        """The engine for states on a device; a GPU needs its Julia package, which is loaded here.
+
+        Raises:
+            BackendUnavailableError: the Julia project has no such package.
+        """
+        if device.type == "cuda" and not runtime().load("CUDA"):
+            raise BackendUnavailableError(
+                f"the state is on {device}, and the Julia project has no CUDA.jl: add it with "
+                f'{runtime().adding("CUDA")}, or use backend="torch", which runs on the GPU as it is.'
+            )
+        return cls(device.type)
+
+    def traits(self, method: Any) -> MethodTraits:
+        if isinstance(method, str) and method in TABLEAUS:
+            return TABLEAUS[method].traits
+        julia = runtime()
+        name = method.name if isinstance(method, Algorithm) else method
+        package = julia.module.package_to_load(name) if isinstance(name, str) else ""
+        if package:
+            logger.info(f"loading {package} for {name} (the first time it is compiled, which can take minutes)")
+            if not julia.load(package):
+                raise InvalidInputError(
+                    f"method={name!r} is in {package}, which the Julia project lacks: add it with "
+                    f"{julia.adding(package)}."
+                )
+        try:
+            return MethodTraits(*julia.module.traits(_method(method)))
+        except Exception as error:
+            raise readable(error) from error
+
+    def _array(self, y0: Tensor) -> tuple[str, str, int]:
+        return self._memory, ELTYPES[y0.dtype], y0.device.index or 0
 
     def integrate(self, problem: ForwardProblem) -> ForwardResult:
         julia, started = runtime(), time.perf_counter()
@@ -43,24 +87,31 @@ class JuliaEngine:
             dy.copy_(known.pop() if known else field.f(t, y.clone()))
 
         norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
-        callbacks = SolverCallbacks(y0.dtype, right_hand_side, norm)
+        jacobian = _jacobian(problem)
+        callbacks = SolverCallbacks(
+            y0,
+            right_hand_side,
+            norm,
+            jacobian=jacobian.of_field if jacobian else None,
+            report=problem.options.report,
+        )
         with _Solve(julia, callbacks, problem.spec.unflatten, y0, times[0]) as solve:
             offsets = _offsets(((0, y0.numel()),))
             solve.run(
                 julia.module.solve_forward,
-                ELTYPES[y0.dtype],
-                callbacks.call,
-                callbacks.register,
-                (offsets.ctypes.data, 1, y0.numel(), callbacks.norm),
+                self._array(y0),
+                callbacks.functions,
+                (offsets.ctypes.data, 1, y0.numel()),
                 (times.ctypes.data, len(times)),
                 ys.data_ptr(),
                 y0.numel(),
-                *_settings(problem.options, problem.times[0], problem.times[-1], y0.dtype),
+                _settings(problem.options, problem.pieces),
                 problem.keep_dense,
             )
         if solve.reached < len(times):
             unreached(ys, solve.reached)
         solve.stats.nf = solve.calls
+        solve.stats.njac = jacobian.calls if jacobian else 0
         solve.stats.seconds = time.perf_counter() - started
         dense = JuliaDense(julia, solve.outcome, y0) if problem.keep_dense else None
         return ForwardResult(ys, solve.retcode, solve.stats, solve.t, solve.state, dense, solve.detail)
@@ -83,7 +134,15 @@ class JuliaEngine:
             assert callable(problem.adjoint.norm)
             norm = CallableNorm(problem.adjoint.norm, problem.unflatten)
         nodes = _Nodes(problem) if isinstance(problem.adjoint, GaussAdjoint) else None
-        callbacks = SolverCallbacks(ys.dtype, backward, norm, nodes.evaluate if nodes else None)
+        jacobian = _jacobian(problem)
+        callbacks = SolverCallbacks(
+            ys,
+            backward,
+            norm,
+            evaluate_nodes=nodes.evaluate if nodes else None,
+            jacobian=(lambda t, z: jacobian.of_adjoint(t, backward.interpolated.clone(), z)) if jacobian else None,
+            report=problem.options.report,
+        )
         stops = np.array([problem.times[i] for i in problem.stops], dtype=np.float64)
         rows = np.array(problem.stops, dtype=np.int64)
         start = problem.times[problem.last]
@@ -92,10 +151,9 @@ class JuliaEngine:
             offsets = _offsets(segments)
             solve.run(
                 julia.module.solve_adjoint,
-                ELTYPES[ys.dtype],
-                callbacks.call,
-                callbacks.register,
-                (offsets.ctypes.data, len(segments), layout.size, callbacks.norm),
+                self._array(ys),
+                callbacks.functions,
+                (offsets.ctypes.data, len(segments), layout.size),
                 (z.data_ptr(), layout.size),
                 layout.state,
                 start,
@@ -104,15 +162,16 @@ class JuliaEngine:
                 anchors.data_ptr(),
                 cotangents.data_ptr(),
                 layout.has_y,
-                *_settings(problem.options, start, problem.times[0], ys.dtype),
+                _settings(problem.options, problem.pieces),
                 outcome,
                 backward.interpolated.data_ptr(),
-                nodes.described(julia, callbacks.nodes) if nodes else None,
+                nodes.described(callbacks.nodes) if nodes else None,
             )
         if nodes:
             solve.stats.nvjp_state, solve.stats.nvjp_param = solve.calls, nodes.stats.nvjp_param
         else:
             solve.stats.nvjp = solve.calls
+        solve.stats.njac = jacobian.calls if jacobian else 0
         solve.stats.seconds = time.perf_counter() - started
         params = nodes.sums.total if nodes else layout.split_params(z, field.shapes)
         return AdjointResult(z[layout.adjoint_slice], params, solve.retcode, solve.stats, solve.t, solve.detail)
@@ -174,14 +233,14 @@ class _Nodes:
         size = problem.layout.state
         self.stats = PassStats()
         self.sums = ParameterQuadrature(problem.field, self.stats, batched_time=problem.adjoint.batched_time)
-        self._method = problem.options.method
+        self._order = problem.options.traits.order
         self._times = np.empty(nodes_per_call(size), dtype=np.float64)
         self._y = problem.ys.new_empty(len(self._times), size)
         self._adjoint = torch.empty_like(self._y)
 
-    def described(self, julia: Runtime, evaluate: int) -> tuple[Any, ...]:
+    def described(self, evaluate: int) -> tuple[Any, ...]:
         """What PySeminorm.quadrature takes."""
-        points, weights = gauss_legendre(julia.module.order(self._method))
+        points, weights = gauss_legendre(self._order)
         memory = (self._times.ctypes.data, self._y.data_ptr(), self._adjoint.data_ptr())
         return (tuple(points), tuple(weights), len(self._times), *memory, evaluate)
 
@@ -238,12 +297,28 @@ class _Solve:
             self.retcode, self.detail = ReturnCode.Failure, f"OrdinaryDiffEq's return code: {retcode}."
 
 
-def _settings(options: PassOptions, start: float, end: float, dtype: torch.dtype) -> tuple[Any, ...]:
-    """method, rtol, atol, dt, max_steps, breaks, bounds of PySeminorm's two solves."""
-    pieces = Pieces.of(start, end, options.discontinuities, dtype)
-    bounds = tuple(t for piece in pieces.bounds for t in piece)
-    dt = abs(options.dt or 0.0)
-    return options.method, options.rtol, options.atol, dt, options.max_steps, pieces.breaks, bounds
+def _settings(options: PassOptions, pieces: Pieces) -> tuple[Any, ...]:
+    """What PySeminorm.Settings takes."""
+    return (
+        _method(options.method),
+        options.rtol,
+        options.atol,
+        abs(options.dt or 0.0),
+        options.max_steps,
+        options.controller.given if isinstance(options.controller, PIController) else options.controller,
+        pieces.breaks,
+        tuple(t for piece in pieces.bounds for t in piece),
+    )
+
+
+def _method(method: Any) -> Any:
+    """What PySeminorm.algorithm takes."""
+    return (method.name, method.options) if isinstance(method, Algorithm) else method
+
+
+def _jacobian(problem: ForwardProblem | AdjointProblem) -> Jacobian | None:
+    options = problem.options
+    return Jacobian(problem.field, options.jacobian, problem.pieces.bounds) if options.traits.needs_jacobian else None
 
 
 def _offsets(segments: Sequence[Segment]) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -251,11 +326,14 @@ def _offsets(segments: Sequence[Segment]) -> np.ndarray[Any, np.dtype[np.int64]]
     return np.array([offset for segment in segments for offset in segment], dtype=np.int64)
 
 
+_INPUT_ERRORS = ("has an algorithm", "is not an OrdinaryDiffEq")
+
+
 def readable(error: Exception) -> BaseException:
     """A Julia exception as one of ours, with the first line of its message; an interrupt as Python's own."""
     line = first_line(error)
     if line.startswith("InterruptException"):
         return KeyboardInterrupt()
-    if "has an algorithm" in line or "is an implicit method" in line:
+    if any(sign in line for sign in _INPUT_ERRORS):
         return InvalidInputError(line)
     return BackendUnavailableError(f"Julia raised: {line}. The full Julia error is the cause of this one.")

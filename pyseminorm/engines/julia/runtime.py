@@ -40,6 +40,13 @@ class Runtime:
         self.versions[package] = str(main.seval(f"string(pkgversion({package}))"))
         return True
 
+    def adding(self, package: str) -> str:
+        """The command that adds a package to the Julia project."""
+        main = sys.modules["juliacall"].Main
+        exe = main.seval("joinpath(Sys.BINDIR, Base.julia_exename())")
+        project = main.seval("dirname(Base.active_project())")
+        return f"`{exe} --project={project} -e 'using Pkg; Pkg.add(\"{package}\")'`"
+
     def check_caller(self) -> None:
         """Julia may be called only from the thread and the process that started it.
 

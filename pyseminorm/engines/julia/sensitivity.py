@@ -35,11 +35,11 @@ class Sensitivity:
         self._julia, self._products, self._options, self._like = julia, _Products(field), options, y0
         self._times = np.array(times[1:], dtype=np.float64)
         plugs = (self._products.f, self._products.state, self._products.params)
-        self._callbacks = [SolverCallbacks(y0.dtype, plug) for plug in plugs]
+        self._callbacks = [SolverCallbacks(y0, plug) for plug in plugs]
         self._forward = self._call(
             julia.module.sensitivity_solve,
             ELTYPES[y0.dtype],
-            *((c.call, c.register) for c in self._callbacks),
+            *(c.field for c in self._callbacks),
             y0.data_ptr(),
             y0.numel(),
             self._products.size,

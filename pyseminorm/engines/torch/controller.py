@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...stepping import PIController
 from .tableaus import Tableau
 
+# OrdinaryDiffEq's defaults of every explicit method.
 QMIN, QMAX, GAMMA = 1 / 5, 10.0, 9 / 10
 QMAX_FIRST_STEP = 1e4  # until the first step is accepted: the initial step is only a guess
 ERRORS_FLOOR = 1e-4  # smallest error that the controller remembers (qoldinit)
@@ -67,8 +69,8 @@ def fastpower(x: float, y: float) -> float:
 
 
 @dataclass
-class PIController:
-    """Proposes step sizes from error estimates; state is the last accepted error.
+class PIControl:
+    """Proposes step sizes from error estimates by a `PIController`; state is the last accepted error.
 
     ``exact`` chooses the power function that OrdinaryDiffEq uses for the error estimate: the plain one when state
     and time have different types (a float32 state), else `fastpower`.
@@ -76,17 +78,30 @@ class PIController:
 
     beta1: float
     beta2: float
+    qmin: float
+    qmax: float
+    qmax_first_step: float
+    gamma: float
     exact: bool
     previous_error: float = ERRORS_FLOOR
     _error_power: float = 1.0
 
     @classmethod
-    def of(cls, tableau: Tableau, *, exact: bool) -> PIController:
-        return cls(*tableau.beta, exact)
+    def of(cls, tableau: Tableau, given: PIController, *, exact: bool) -> PIControl:
+        beta1, beta2 = tableau.gains(given.beta2)
+        return cls(
+            beta1 if given.beta1 is None else given.beta1,
+            beta2,
+            given.qmin or QMIN,
+            given.qmax or QMAX,
+            given.qmax_first_step or QMAX_FIRST_STEP,
+            given.gamma or GAMMA,
+            exact,
+        )
 
     def factor(self, error: float, *, first: bool) -> float:
         """q, by which the step size is divided after an accepted step."""
-        qmax = QMAX_FIRST_STEP if first else QMAX
+        qmax = self.qmax_first_step if first else self.qmax
         if error == 0.0:
             return 1 / qmax
         if error == float("inf"):
@@ -94,10 +109,10 @@ class PIController:
         else:
             self._error_power = error**self.beta1 if self.exact else fastpower(error, self.beta1)
         q = self._error_power / fastpower(self.previous_error, self.beta2)
-        return min(max(q / GAMMA, 1 / qmax), 1 / QMIN)
+        return min(max(q / self.gamma, 1 / qmax), 1 / self.qmin)
 
     def accept(self, error: float) -> None:
         self.previous_error = max(error, ERRORS_FLOOR)
 
     def rejection_divisor(self) -> float:
-        return min(1 / QMIN, self._error_power / GAMMA)
+        return min(1 / self.qmin, self._error_power / self.gamma)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,8 +13,8 @@ from ...adjoints import GaussAdjoint
 from ...errors import LastGoodState
 from ...norms import CallableNorm, FlatNorm, Seminorm
 from ...stats import PassStats
+from ...stepping import MethodTraits
 from ..interface import AdjointProblem, AdjointResult, ForwardProblem, ForwardResult, PassOptions, unreached
-from ..pieces import Pieces
 from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from .integrator import Hooks, Integrator, StepControl
 from .interpolant import StepPolynomial, Trajectory
@@ -25,6 +26,9 @@ class TorchEngine:
     """The engine "torch"."""
 
     name = "torch"
+
+    def traits(self, method: Any) -> MethodTraits:
+        return TABLEAUS[method].traits
 
     def integrate(self, problem: ForwardProblem) -> ForwardResult:
         started = time.perf_counter()
@@ -55,6 +59,7 @@ class TorchEngine:
             outputs=times[1:],
             at_output=at_output,
             on_step=trajectory.append if trajectory is not None else None,
+            report=problem.options.report,
         )
         integrator = Integrator(
             system,
@@ -66,7 +71,7 @@ class TorchEngine:
             hooks,
             Integrals([]),
             stats,
-            Pieces.of(times[0], times[-1], problem.options.discontinuities, problem.spec.real_dtype),
+            problem.pieces,
         )
         with torch.no_grad(), _ReportState(integrator, problem.spec.unflatten):
             retcode = integrator.run()
@@ -93,6 +98,7 @@ class TorchEngine:
             stops=[times[i] for i in stops],
             at_stop=lambda t, z: backward.jump(index_at[t], z) if t in index_at else None,
             on_step=backward.quadrature.collect if backward.quadrature else None,
+            report=problem.options.report,
         )
         integrator = Integrator(
             backward,
@@ -104,7 +110,7 @@ class TorchEngine:
             hooks,
             backward.integrals,
             stats,
-            Pieces.of(times[last], times[0], problem.options.discontinuities, problem.spec.real_dtype),
+            problem.pieces,
         )
         with torch.no_grad(), _ReportState(integrator, problem.unflatten_adjoint):
             retcode = integrator.run()
@@ -211,14 +217,12 @@ class _Nodes:
 
 
 def _control(options: PassOptions, norm: FlatNorm) -> StepControl:
-    return StepControl(options.rtol, options.atol, norm, options.dt, options.max_steps)
+    return StepControl(options.rtol, options.atol, norm, options.dt, options.max_steps, options.controller)
 
 
 def _forward_stops(times: Sequence[float], options: PassOptions) -> list[float]:
     """The end; a fixed-step method without dt steps from output to output."""
-    if options.dt or TABLEAUS[options.method].adaptive:
-        return [times[-1]]
-    return list(times[1:])
+    return list(times[1:]) if options.output_to_output else [times[-1]]
 
 
 class _ReportState:

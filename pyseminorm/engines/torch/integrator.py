@@ -16,8 +16,9 @@ from torch import Tensor
 from ...norms import FlatNorm
 from ...retcode import ReturnCode
 from ...stats import PassStats
+from ...stepping import PIController
 from ..pieces import Pieces
-from .controller import PIController
+from .controller import PIControl
 from .initial_step import initial_step
 from .interpolant import StepPolynomial, dense_matrix
 from .system import Derivative, Integrals, System
@@ -33,6 +34,7 @@ class StepControl:
     norm: FlatNorm
     dt: float | None
     max_steps: int
+    controller: PIController | None
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Hooks:
         outputs: times (in order) wanted from dense output.
         at_output: called with the index of an output and its value.
         on_step: called with the polynomial of every accepted step, when given (dense output is kept).
+        report: called with (accepted, t, state, dt) of every attempted step, a copy of the state at its start.
     """
 
     stops: Sequence[float]
@@ -52,6 +55,7 @@ class Hooks:
     outputs: Sequence[float] = ()
     at_output: Callable[[int, Tensor], None] = lambda i, z: None
     on_step: Callable[[StepPolynomial, float], None] | None = None
+    report: Callable[[bool, float, Tensor, float], None] | None = None
 
 
 @dataclass
@@ -162,7 +166,9 @@ class Integrator:
     def run(self) -> ReturnCode:
         """Integrate to the last stop, or until a check fails."""
         self._start()
-        controller = PIController.of(self.tableau, exact=self.state.dtype != torch.float64)
+        controller = PIControl.of(
+            self.tableau, self.control.controller or PIController(), exact=self.state.dtype != torch.float64
+        )
         stops = sorted({*self.hooks.stops, *self.pieces.breaks}, reverse=self._direction < 0)
         h, proposed, accepted, iterations, first = self._dt, self._dt, True, 0, True
         fixed = abs(self._dt)
@@ -187,6 +193,7 @@ class Integrator:
             accepted = error <= 1.0
             if not accepted:
                 self.stats.nreject += 1
+                self._report(False, self.t, self.state, h)
                 continue
 
             # Accept: advance, give out outputs, apply a jump where a stop has one.
@@ -205,6 +212,7 @@ class Integrator:
             else:
                 proposed = h
             self.stats.times.append(self.t)
+            self._report(True, t0, y0, h)
             self._emit(t0, h, y0, new)
             if hits_stop:
                 changed = self.hooks.at_stop(self.t, new)
@@ -215,6 +223,10 @@ class Integrator:
                 if (crossed or changed is not None) and self.tableau.fsal and stops:
                     self._first = self._evaluate(self.t, self.state)
         return ReturnCode.Success
+
+    def _report(self, accepted: bool, t: float, state: Tensor, h: float) -> None:
+        if self.hooks.report is not None:
+            self.hooks.report(accepted, t, state.clone(), h)
 
     def _cross_break(self) -> bool:
         """Enter the next smooth piece where the step just made ended at a discontinuity."""

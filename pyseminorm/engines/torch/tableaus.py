@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ...stepping import MethodTraits
+
 Row = tuple[float, ...]
 
 
@@ -38,16 +40,22 @@ class Tableau:
     fsal: bool = True
     extra_c: Row = ()
     extra_a: tuple[Row, ...] = field(default=())
-    gains: tuple[float, float] | None = None  # of the PI controller, where they are not OrdinaryDiffEq's default
+    hairer_gains: bool = False  # of the PI controller: those of Hairer's codes, which OrdinaryDiffEq keeps for DP5
 
     @property
     def adaptive(self) -> bool:
         return self.btilde is not None
 
     @property
-    def beta(self) -> tuple[float, float]:
-        """Gains of the PI controller; OrdinaryDiffEq's default is 7/(10 order) and 2/(5 order)."""
-        return self.gains or (7 / (10 * self.order), 2 / (5 * self.order))
+    def traits(self) -> MethodTraits:
+        return MethodTraits(self.name, self.order, self.adaptive, needs_jacobian=False)
+
+    def gains(self, beta2: float | None = None) -> tuple[float, float]:
+        """Gains of the PI controller, OrdinaryDiffEq's defaults; the first may depend on a second that is given."""
+        if self.hairer_gains:
+            beta2 = 0.04 if beta2 is None else beta2
+            return 1 / self.order - 0.75 * beta2, beta2
+        return 7 / (10 * self.order), 2 / (5 * self.order) if beta2 is None else beta2
 
     @property
     def stages(self) -> int:
@@ -452,7 +460,7 @@ DOPRI5 = Tableau(
     b=(*_DOPRI5_A[-1], 0.0),
     btilde=_DOPRI5_BTILDE,
     dense=_dopri5_dense((*_DOPRI5_A[-1], 0.0), _DOPRI5_D),
-    gains=(1 / 5 - 0.75 * 0.04, 0.04),  # Hairer's, which OrdinaryDiffEq keeps for DP5
+    hairer_gains=True,
 )
 
 _BOSH3_B = (0.2222222222222222, 0.3333333333333333, 0.4444444444444444, 0.0)

@@ -1,0 +1,137 @@
+"""How steps are made and watched: algorithms with options, the step-size controller, callbacks on steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from .errors import InvalidInputError
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Algorithm:
+    """An OrdinaryDiffEq algorithm by its own name, with its keyword arguments, for ``method=`` on the engine "julia".
+
+    A name alone can be given as a plain string. An algorithm object made in Julia (by juliacall, or by diffeqpy's
+    ``ode.Tsit5()``) can be given as it is.
+
+    Args:
+        name: such as "Vern9" or "Rodas5P".
+        options: keyword arguments of its constructor in Julia, such as ``lazy=False``.
+
+    >>> Algorithm("Vern9", lazy=False)
+    Algorithm('Vern9', lazy=False)
+    """
+
+    name: str
+    options: tuple[tuple[str, Any], ...]
+
+    def __init__(self, name: str, /, **options: Any) -> None:
+        if not isinstance(name, str) or not name.isidentifier() or not name[:1].isupper():
+            raise InvalidInputError(f"Algorithm({name!r}): expected the name of an OrdinaryDiffEq algorithm.")
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "options", tuple(options.items()))
+
+    def __repr__(self) -> str:
+        return f"Algorithm({', '.join([repr(self.name), *(f'{k}={v!r}' for k, v in self.options)])})"
+
+
+def is_julia_object(x: Any) -> bool:
+    """Whether ``x`` lives in Julia; asks its class only, so that juliacall need not be loaded."""
+    return type(x).__module__.partition(".")[0] == "juliacall"
+
+
+class MethodTraits(NamedTuple):
+    """What a solve must know of a method.
+
+    Attributes:
+        name: the algorithm's own name.
+        order: of consistency.
+        adaptive: whether it chooses its steps.
+        needs_jacobian: whether it solves linear systems with df/dy.
+    """
+
+    name: str
+    order: int
+    adaptive: bool
+    needs_jacobian: bool
+
+
+@dataclass(frozen=True)
+class PIController:
+    """A proportional-integral step-size controller; None leaves a value to the method.
+
+    With error estimates e_n and e_(n-1) (accepted is <= 1), a step is divided by q = e_n^beta1 / e_(n-1)^beta2 / gamma,
+    kept within [1/qmax, 1/qmin]. ``beta2=0`` is the plain integral controller. Names, meaning and defaults are those of
+    OrdinaryDiffEq's PIController (E. Hairer, G. Wanner, Solving Ordinary Differential Equations II, section IV.2).
+
+    Args:
+        beta1, beta2: gains.
+        qmin, qmax: largest factors by which a step shrinks and grows from one to the next (default 1/5 and 10).
+        gamma: safety factor (default 9/10).
+        qmax_first_step: qmax until a step is accepted (default 1e4: the initial step is only a guess).
+
+    >>> import torch, pyseminorm
+    >>> y0, t = torch.ones(2), torch.tensor([0.0, 1.0])
+    >>> calm = pyseminorm.PIController(qmax=2.0, qmax_first_step=2.0)
+    >>> steps = [
+    ...     pyseminorm.solve(lambda t, y: -y, y0, t, controller=c, backend="torch").stats.forward.naccept
+    ...     for c in (None, calm)
+    ... ]
+    >>> steps[0] < steps[1]
+    True
+    """
+
+    beta1: float | None = None
+    beta2: float | None = None
+    qmin: float | None = None
+    qmax: float | None = None
+    gamma: float | None = None
+    qmax_first_step: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in self.given:
+            if not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise InvalidInputError(f"PIController({name}={value!r}): expected a finite number.")
+            if name not in ("beta1", "beta2") and value <= 0:
+                raise InvalidInputError(f"PIController({name}={value!r}): expected a positive number.")
+
+    @property
+    def given(self) -> tuple[tuple[str, float], ...]:
+        """The values that replace the method's own."""
+        return tuple((name, value) for name, value in vars(self).items() if value is not None)
+
+
+StepCallback = Callable[[float, Any, float], Any]
+
+
+@dataclass(frozen=True)
+class StepCallbacks:
+    """Functions called after every attempted step with ``(t, y, dt)``: where it began, and its signed size.
+
+    Args:
+        accept_step, reject_step: of the forward solve; ``y`` is in the structure of ``y0``.
+        accept_step_adjoint, reject_step_adjoint: of the backward solve; ``y`` is an `AdjointState` (with ``params``
+            left empty: no engine needs them from step to step).
+
+    What they return is ignored; what they raise ends the solve and reaches the caller.
+
+    >>> import torch, pyseminorm
+    >>> sizes = []
+    >>> watch = pyseminorm.StepCallbacks(accept_step=lambda t, y, dt: sizes.append(dt))
+    >>> s = pyseminorm.solve(lambda t, y: -y, torch.ones(2), [0.0, 1.0], callbacks=watch, backend="torch")
+    >>> len(sizes) == s.stats.forward.naccept
+    True
+    """
+
+    accept_step: StepCallback | None = None
+    reject_step: StepCallback | None = None
+    accept_step_adjoint: StepCallback | None = None
+    reject_step_adjoint: StepCallback | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None and not callable(value):
+                raise InvalidInputError(f"StepCallbacks({name}=...) is a {type(value).__name__}: expected a function.")
