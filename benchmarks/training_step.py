@@ -19,7 +19,7 @@ import torchdiffeq
 from torch import nn
 
 import pyseminorm
-from pyseminorm import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
+from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint
 
 CASES = {
     "2-16-16-2, batch 1, 10 outputs": (2, 16, 1, 10),
@@ -64,6 +64,7 @@ def contenders(julia: bool) -> dict:
         found[f"pyseminorm {backend}, BacksolveAdjoint"] = ours(backend, BacksolveAdjoint())
         found[f"pyseminorm {backend}, InterpolatingAdjoint"] = ours(backend, InterpolatingAdjoint())
         found[f"pyseminorm {backend}, GaussAdjoint"] = ours(backend, GaussAdjoint())
+        found[f"pyseminorm {backend}, DiscreteAdjoint"] = ours(backend, DiscreteAdjoint())
     return found
 
 

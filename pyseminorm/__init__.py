@@ -1,17 +1,19 @@
 """Neural differential equations in PyTorch, with adjoints whose step-size control measures only what matters."""
 
-from .adjoints import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
+from .adjoints import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint
 from .crosscheck import CrossCheck, crosscheck
 from .errors import (
     BackendUnavailableError,
     HiddenParametersWarning,
     InvalidInputError,
+    JuliaFunctionError,
     LastGoodState,
     PySeminormError,
     SolveError,
     UnsupportedError,
     WrongThreadError,
 )
+from .julia_function import JuliaFunction
 from .lifecycle import start_julia
 from .norms import AdjointState
 from .odeint import odeint_adjoint
@@ -29,10 +31,13 @@ __all__ = [
     "BackendUnavailableError",
     "BacksolveAdjoint",
     "CrossCheck",
+    "DiscreteAdjoint",
     "GaussAdjoint",
     "HiddenParametersWarning",
     "InterpolatingAdjoint",
     "InvalidInputError",
+    "JuliaFunction",
+    "JuliaFunctionError",
     "LastGoodState",
     "PIController",
     "PassStats",

@@ -132,7 +132,65 @@ class GaussAdjoint(_ContinuousAdjoint):
         return not self.interpolate
 
 
-Adjoint = BacksolveAdjoint | InterpolatingAdjoint | GaussAdjoint
+@dataclass(frozen=True, init=False)
+class DiscreteAdjoint:
+    """Differentiate the Runge-Kutta steps that the forward solve took, instead of solving an ODE backwards.
+
+    The gradients by y0, parameters and args are those of the computed ``ys`` themselves, dense output included, exact
+    to rounding at any tolerance; which steps were accepted, and their sizes, are held as they were. One vector-Jacobian
+    product for every stage of an accepted step; nothing is rejected. For "tsit5", "dopri5", "bosh3", "vern7", "euler",
+    "midpoint" and "rk4".
+
+    Args:
+        checkpoints: keep the state at about sqrt(steps) of the forward steps and make the others again (one more
+            forward solve's accepted stages), instead of keeping it at every step.
+
+    There is no error control backwards, so there is no norm, no tolerance, no method and no limit of steps to give.
+
+    Raises:
+        InvalidInputError: any other setting.
+
+    Source (discretise-then-optimise): W. W. Hager, Runge-Kutta methods in optimal control and the transformed adjoint
+    system, Numerische Mathematik 87 (2000); A. Sandu, On the Properties of Runge-Kutta Discrete Adjoints, ICCS 2006.
+
+    >>> import torch, pyseminorm
+    >>> y0 = torch.ones(1, requires_grad=True)
+    >>> s = pyseminorm.solve(
+    ...     lambda t, y: -y,
+    ...     y0,
+    ...     [0.0, 1.0],
+    ...     method="euler",
+    ...     dt=0.5,
+    ...     adjoint=pyseminorm.DiscreteAdjoint(),
+    ...     backend="torch",
+    ... )
+    >>> s.ys[-1].sum().backward()
+    >>> y0.grad  # of (1 - 0.5)^2 y0
+    tensor([0.2500])
+    """
+
+    checkpoints: bool
+
+    norm: ClassVar[None] = None
+    method: ClassVar[None] = None
+    controller: ClassVar[None] = None
+    integrates_y: ClassVar[bool] = False
+    quadrature: ClassVar[bool] = False
+    scale_invariant: ClassVar[bool] = False  # no tolerance: the sweep is linear in the cotangents as it is
+
+    def __init__(self, *, checkpoints: bool = False, **unknown: Any) -> None:
+        if unknown:
+            raise InvalidInputError(
+                f"DiscreteAdjoint({next(iter(unknown))}=...) is not known: it follows the steps of the forward solve "
+                "and controls no error, so that it takes nothing but checkpoints. BacksolveAdjoint, "
+                "InterpolatingAdjoint and GaussAdjoint have norms, tolerances, methods and limits of their own."
+            )
+        if not isinstance(checkpoints, bool):
+            raise InvalidInputError(f"DiscreteAdjoint(checkpoints={checkpoints!r}): expected True or False.")
+        object.__setattr__(self, "checkpoints", checkpoints)
+
+
+Adjoint = BacksolveAdjoint | InterpolatingAdjoint | GaussAdjoint | DiscreteAdjoint
 
 
 def choose_adjoint(state: int, params: int, *, needs_jacobian: bool) -> Adjoint:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .adjoints import Adjoint
+from .adjoints import Adjoint, DiscreteAdjoint
+from .engines.discrete import DiscreteProblem, RecordedSteps, Sweep
 from .engines.interface import (
     AdjointProblem,
     AdjointResult,
@@ -23,6 +24,7 @@ from .engines.interface import (
     PassOptions,
     StepReport,
 )
+from .engines.pieces import Pieces
 from .errors import InvalidInputError, LastGoodState, SolveError, UnsupportedError
 from .norms import AdjointState
 from .retcode import ReturnCode
@@ -52,13 +54,17 @@ class Run:
     retcode: ReturnCode = ReturnCode.Success
     dense: DenseOutput | None = None
     rows: int = 0  # reached rows of ys
+    steps: RecordedSteps | None = None  # for DiscreteAdjoint
 
     def forward(self, y0: Tensor, *, recording: bool) -> Tensor:
-        keep_dense = self.keep_dense or (recording and not self.adjoint.integrates_y)
-        watch = self.callbacks
-        options = dataclasses.replace(
-            self.options, report=_reporter(watch.accept_step, watch.reject_step, self.spec.unflatten)
-        )
+        keep_dense, watch = self.keep_dense, self.callbacks
+        report = _reporter(watch.accept_step, watch.reject_step, self.spec.unflatten)
+        if recording and isinstance(self.adjoint, DiscreteAdjoint):
+            self.steps = RecordedSteps(thin=self.adjoint.checkpoints)
+            report = self.steps.reporting_to(report)
+        elif recording:
+            keep_dense = keep_dense or not self.adjoint.integrates_y
+        options = dataclasses.replace(self.options, report=report)
         result = self.engine.integrate(
             ForwardProblem(self.field, self.spec, y0.detach(), self.f0, self.times, options, self.norm, keep_dense)
         )
@@ -84,17 +90,43 @@ class Run:
             zero_times = grad.new_zeros(len(self.times)) if want_times else None
             return torch.zeros_like(grad[0]), [torch.zeros_like(x) for x in self.field.targets], zero_times
         scale = _largest_rms(grad) if self.adjoint.scale_invariant else 1.0
+        rates: dict[int, Tensor] = {}
         if max(i for i, a in enumerate(active) if a) == 0:
             at_start, params = torch.zeros_like(grad[0]), [torch.zeros_like(x) for x in self.field.targets]
         else:
-            result = self._solve_adjoint(ys, grad / scale, active, scale)
-            at_start = result.adjoint * scale
+            if self.steps is not None:
+                result = self._sweep(grad, active, want_rates=want_times)
+            else:
+                result = self._solve_adjoint(ys, grad / scale, active, scale)
+            at_start, rates = result.adjoint * scale, result.rates
             params = [p.mul_(scale) for p in result.params]
-        times = self._time_gradient(ys, grad, active, at_start) if want_times else None
+        times = self._time_gradient(ys, grad, active, at_start, rates) if want_times else None
         return at_start + grad[0], params, times
+
+    def _sweep(self, grad: Tensor, active: Sequence[bool], *, want_rates: bool) -> AdjointResult:
+        """The adjoint of the recorded steps."""
+        assert self.steps is not None
+        watch = self.callbacks
+        result = Sweep(
+            DiscreteProblem(
+                self.field,
+                self.spec,
+                self.options.method,
+                self.steps,
+                self.stats.forward.times,
+                self.times,
+                grad,
+                active,
+                Pieces.of(self.times[0], self.times[-1], self.options.discontinuities, self.spec.real_dtype),
+                want_rates,
+                _reporter(watch.accept_step_adjoint, None, lambda z: self._adjoint_state(z, 1.0)),
+            )
+        ).run()
+        return self._checked(result, 1.0)
 
     def _solve_adjoint(self, ys: Tensor, scaled: Tensor, active: Sequence[bool], scale: float) -> AdjointResult:
         adjoint, forward, watch = self.adjoint, self.options, self.callbacks
+        assert not isinstance(adjoint, DiscreteAdjoint)
         same_method = adjoint.method is None or (isinstance(adjoint.method, str) and adjoint.method == forward.method)
         options = dataclasses.replace(
             forward,
@@ -118,6 +150,10 @@ class Run:
                 unscaled = pytree.tree_map(lambda x: x * scale, good.y)
                 error.last_good_state = dataclasses.replace(good, y=unscaled)  # type: ignore[attr-defined]
             raise
+        return self._checked(result, scale)
+
+    def _checked(self, result: AdjointResult, scale: float) -> AdjointResult:
+        """The result of a backward pass that reached its end with finite gradients."""
         self.stats.backward = result.stats
         if result.retcode.success and not bool(torch.isfinite(result.adjoint).all()):
             result.retcode = ReturnCode.Unstable
@@ -153,13 +189,17 @@ class Run:
             )
         return [bool(a) for a in active]
 
-    def _time_gradient(self, ys: Tensor, grad: Tensor, active: Sequence[bool], at_start: Tensor) -> Tensor:
-        """dL/dt_i = g_i . f(t_i, y_i), and dL/dt_0 = -lambda(t_0+) . f(t_0, y_0)."""
+    def _time_gradient(
+        self, ys: Tensor, grad: Tensor, active: Sequence[bool], at_start: Tensor, rates: dict[int, Tensor]
+    ) -> Tensor:
+        """dL/dt_i = g_i . f(t_i, y_i), and dL/dt_0 = -lambda(t_0+) . f(t_0, y_0); ``rates`` go before f."""
         assert self.stats.backward is not None
         gradient = grad.new_zeros(len(self.times))
         gradient[0] = -torch.dot(at_start, self.f0)
         for i in range(1, len(self.times)):
-            if active[i]:
+            if i in rates:
+                gradient[i] = torch.dot(grad[i], rates[i])
+            elif active[i]:
                 self.stats.backward.nf += 1
                 gradient[i] = torch.dot(grad[i], self.field.f(self.times[i], ys[i]))
         return gradient

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from .adjoints import Adjoint, BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
+from .adjoints import Adjoint, BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint
 from .engines.interface import ADAPTIVE_METHODS, PassOptions
 from .engines.select import select_engine
 from .engines.torch.tableaus import TABLEAUS
@@ -28,6 +28,7 @@ ADJOINTS: dict[str, Adjoint] = {
     "InterpolatingAdjoint": InterpolatingAdjoint(),
     "GaussAdjoint": GaussAdjoint(),
     "GaussAdjoint(interpolate=False)": GaussAdjoint(interpolate=False),
+    "DiscreteAdjoint": DiscreteAdjoint(),
 }
 _REFERENCE = {torch.float64: 1e-11, torch.float32: 1e-6}  # by what the dtype can resolve
 
@@ -162,10 +163,11 @@ def crosscheck(
 ) -> CrossCheck:
     """Gradients of one problem by every engine and adjoint at hand, with their errors and costs.
 
-    The adjoints are `BacksolveAdjoint`, `InterpolatingAdjoint`, `GaussAdjoint` and its ``interpolate=False``, on both
-    engines, and, where the Julia project has SciMLSensitivity, its BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint
-    and QuadratureAdjoint with the products of torch plugged in. The reference is the embedded engine with vern7 at
-    rtol = atol = 1e-11, on a float64 copy of a float32 problem whose ``func`` is an nn.Module.
+    The adjoints are `BacksolveAdjoint`, `InterpolatingAdjoint`, `GaussAdjoint` and its ``interpolate=False``, and
+    `DiscreteAdjoint`, on both engines, and, where the Julia project has SciMLSensitivity, its BacksolveAdjoint,
+    InterpolatingAdjoint, GaussAdjoint and QuadratureAdjoint with the products of torch plugged in. The reference is the
+    embedded engine with vern7 at rtol = atol = 1e-11, on a float64 copy of a float32 problem whose ``func`` is an
+    nn.Module.
 
     Args:
         func, y0, t, args, params: as for `solve`.
@@ -194,7 +196,7 @@ def crosscheck(
     ...         return self.net(y)
     >>> found = pyseminorm.crosscheck(Field(), torch.ones(2), [0.0, 0.5, 1.0], backend="torch")
     >>> len(found.rows)
-    4
+    5
     >>> found.worst < 1e-2
     True
     """

@@ -30,6 +30,10 @@ class WrongThreadError(PySeminormError, RuntimeError):
     """Julia was called from a thread (or a forked process) other than the one that it lives in."""
 
 
+class JuliaFunctionError(PySeminormError, RuntimeError):
+    """The Julia code of a `JuliaFunction` raised; in a solve, ``last_good_state`` is attached to it."""
+
+
 @dataclass(frozen=True)
 class LastGoodState:
     """The end of the last accepted step of a solve that did not finish.

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .adjoints import Adjoint, BacksolveAdjoint, choose_adjoint
+from .adjoints import Adjoint, BacksolveAdjoint, DiscreteAdjoint, choose_adjoint
 from .autograd import Run, SolveFunction, check_scalar, refuse_transforms
-from .engines.interface import DenseOutput, PassOptions
+from .engines.interface import METHODS, DenseOutput, PassOptions
 from .engines.pieces import Pieces
 from .engines.select import select_engine
 from .errors import InvalidInputError
 from .jacobian import JACOBIANS
+from .julia_function import JuliaFunction
 from .norms import FORWARD_NORMS
 from .retcode import ReturnCode
 from .state import StateSpec
@@ -112,7 +113,8 @@ def solve(
     that require grad, and to ``t``.
 
     Args:
-        func: any callable or nn.Module, ``func(t, y, *args) -> dy/dt``; ``t`` is a 0-dim tensor in y's real dtype.
+        func: any callable or nn.Module, ``func(t, y, *args) -> dy/dt``; ``t`` is a 0-dim tensor in y's real dtype. Or
+            a `JuliaFunction`, which the engine "julia" solves without calling Python.
         y0: initial state, a tensor of any shape or a nested tuple/dict of tensors of one dtype (float32 or float64)
             and device.
         t: strictly increasing or decreasing times, at least 2; the first is that of ``y0``.
@@ -123,9 +125,10 @@ def solve(
             `Algorithm`, or an algorithm object made in Julia (diffeqpy's ``ode.Tsit5()``).
         rtol, atol: relative and absolute tolerance of a step's error (in units of y).
         norm: "rms", or a callable that gets the scaled error in the structure of ``y0`` and returns a scalar >= 0.
-        adjoint: `BacksolveAdjoint`, `InterpolatingAdjoint` or `GaussAdjoint`, with the norm of the backward solve; or
-            "auto": GaussAdjoint() where the method needs the Jacobian or the parameters have at least as many elements
-            as the state, else BacksolveAdjoint().
+        adjoint: `BacksolveAdjoint`, `InterpolatingAdjoint` or `GaussAdjoint`, with the norm of the backward solve;
+            `DiscreteAdjoint`, which differentiates the steps that were taken; or "auto": GaussAdjoint() where the
+            method needs the Jacobian or the parameters have at least as many elements as the state, else
+            BacksolveAdjoint().
         backend: "auto" (Julia where one is configured, else torch), "torch" or "julia".
         dt: step size of a fixed-step method (None: from output to output), or first step of an adaptive one.
         dense: keep the trajectory for `Solution.interpolate`.
@@ -172,8 +175,13 @@ def solve(
         )
     if not isinstance(adjoint, Adjoint) and adjoint != "auto":
         raise InvalidInputError(
-            f"adjoint={adjoint!r}: expected an object, BacksolveAdjoint(...), InterpolatingAdjoint(...) or "
-            'GaussAdjoint(...), or "auto".'
+            f"adjoint={adjoint!r}: expected an object, BacksolveAdjoint(...), InterpolatingAdjoint(...), "
+            'GaussAdjoint(...) or DiscreteAdjoint(...), or "auto".'
+        )
+    if isinstance(adjoint, DiscreteAdjoint) and not (isinstance(method, str) and method in METHODS):
+        raise InvalidInputError(
+            f"DiscreteAdjoint does not know the steps of method={method!r}: give one of {', '.join(METHODS)}, or "
+            "another adjoint, such as GaussAdjoint()."
         )
     if not isinstance(args, (tuple, list)):
         raise InvalidInputError(f"args is a {type(args).__name__}: expected a tuple, such as args=(u,).")
@@ -193,7 +201,7 @@ def solve(
     methods = (method,) if backwards[0] is None else (method, backwards[0])
     engine = select_engine(backend, spec, methods, (controller, backwards[1]))
     traits = engine.traits(method)
-    field = EagerVectorField(func, tuple(args), spec, params)
+    field = _vector_field(func, tuple(args), spec, params)
     if adjoint == "auto":
         adjoint = choose_adjoint(spec.size, sum(field.sizes), needs_jacobian=traits.needs_jacobian)
     if getattr(adjoint, "batched_time", False) and not spec.is_tensor:
@@ -206,6 +214,11 @@ def solve(
         raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
     recording = torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
     back = traits if backwards[0] is None else engine.traits(backwards[0])
+    if isinstance(func, JuliaFunction) and jacobian != "finite" and (traits.needs_jacobian or back.needs_jacobian):
+        raise InvalidInputError(
+            f"{traits.name if traits.needs_jacobian else back.name} needs the Jacobian, and a JuliaFunction has one by "
+            'finite differences only: give jacobian="finite".'
+        )
     if recording and back.needs_jacobian and (adjoint.integrates_y or not adjoint.quadrature):
         raise InvalidInputError(
             f"{type(adjoint).__name__} cannot be solved by {back.name}: a method that needs the Jacobian wants the "
@@ -224,6 +237,14 @@ def solve(
         ys = run.forward(flat, recording=False)
     kept = run.dense if dense else None
     return Solution(spec.unflatten(ys), ts, run.stats, run.retcode, engine.name, spec, times, kept)
+
+
+def _vector_field(
+    func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None
+) -> EagerVectorField:
+    if isinstance(func, JuliaFunction):
+        return func.vector_field(args, spec, params)
+    return EagerVectorField(func, args, spec, params)
 
 
 def _checked_jumps(discontinuities: Sequence[float]) -> tuple[float, ...]:

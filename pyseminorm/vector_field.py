@@ -21,6 +21,8 @@ logger = logging.getLogger("pyseminorm")
 # What torch says when code differentiates inside itself although gradients are switched off.
 _NEEDS_GRAD_MODE = "does not require grad"
 
+Pullback = Callable[[Tensor], tuple[Tensor, list[Tensor | None], Tensor | None]]
+
 
 class EagerVectorField:
     """``func(t, y, *args)`` on flat vectors, with products by reverse-mode autograd.
@@ -72,12 +74,20 @@ class EagerVectorField:
         self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
         """(f, adj df/dy, [adj df/dtheta_i or None], adj df/dt or None), for ``adjoint`` (size,)."""
+        value, pullback = self.pullback(t, y, params=params, time=time)
+        return value, *pullback(adjoint)
+
+    def pullback(self, t: float, y: Tensor, *, params: bool = True, time: bool = False) -> tuple[Tensor, Pullback]:
+        """f, and what takes an ``adjoint`` (size,) to the products of `vjp`, once."""
         spec = self.spec
         with torch.enable_grad():
             leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
             when = self.time(t).requires_grad_(time)
             outputs = pytree.tree_leaves(self.func(when, spec.build(leaves), *self.args))
-            wanted = [*leaves, *(self.targets if params else ()), *((when,) if time else ())]
+        wanted = [*leaves, *(self.targets if params else ()), *((when,) if time else ())]
+        n = len(leaves)
+
+        def pull(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
             pairs = [(o, a) for o, a in zip(outputs, spec.split(adjoint), strict=True) if o.requires_grad]
             if pairs:
                 grads: Sequence[Tensor | None] = torch.autograd.grad(
@@ -85,12 +95,12 @@ class EagerVectorField:
                 )
             else:
                 grads = (None,) * len(wanted)
-        n = len(leaves)
-        state = [torch.zeros_like(x) if g is None else g for g, x in zip(grads[:n], leaves, strict=True)]
-        rest = list(grads[n:])
-        grad_time = rest.pop() if time else None
-        value = spec.join([o.detach() for o in outputs])
-        return value, spec.join(state), rest, grad_time
+            state = [torch.zeros_like(x) if g is None else g for g, x in zip(grads[:n], leaves, strict=True)]
+            rest = list(grads[n:])
+            grad_time = rest.pop() if time else None
+            return spec.join(state), rest, grad_time
+
+        return spec.join([o.detach() for o in outputs]), pull
 
     def param_vjp(
         self, times: Sequence[float], y: Tensor, adjoint: Tensor, *, batched_time: bool = False

@@ -55,7 +55,7 @@ def _command(*arguments):
 
 def test_our_adjoints_agree_with_the_reference():
     found = pyseminorm.crosscheck(MLP(), batch(4), T, rtol=1e-6, atol=1e-9, backend="torch")
-    assert isinstance(found, CrossCheck) and len(found.rows) == 4
+    assert isinstance(found, CrossCheck) and len(found.rows) == 5
     assert 0 < found.worst < 1e-5
     assert all(row.evaluations > row.naccept > 0 for row in found.rows)
 
@@ -107,7 +107,7 @@ def test_nested_states_args_and_functions_without_parameters():
 def test_a_failed_solve_is_a_row_and_a_note():
     found = pyseminorm.crosscheck(Pendulum(), batch(2), T, rtol=1e-9, atol=1e-9, backend="torch", max_steps=5)
     assert found.worst == math.inf
-    assert len(found.notes) == 5 and "BacksolveAdjoint on torch failed" in found.notes[1]
+    assert len(found.notes) == 6 and "BacksolveAdjoint on torch failed" in found.notes[1]
 
 
 def test_the_table_reads_as_markdown():
@@ -168,7 +168,8 @@ def test_both_engines_take_the_same_steps():
     torchs, julias = ([r for r in found.rows if r.engine == name] for name in ("torch", "julia"))
     assert [r.adjoint for r in torchs] == [r.adjoint for r in julias]
     for ours, theirs in zip(torchs, julias, strict=True):
-        assert ours.naccept == theirs.naccept and theirs.evaluations == ours.evaluations + 1
+        twice = ours.adjoint != "DiscreteAdjoint"  # OrdinaryDiffEq evaluates the first point of a solve twice
+        assert ours.naccept == theirs.naccept and theirs.evaluations == ours.evaluations + twice
         assert ours.error_params == pytest.approx(theirs.error_params, rel=1e-3)
     assert "julia" in found.versions
 

@@ -58,10 +58,12 @@ def test_the_same_steps_and_gradients_as_on_the_cpu(adjoint, method, dtype, requ
     on_cpu, reference = _solved(dtype, adjoint=adjoint, method=method)
     request.getfixturevalue("device")
     on_device, gradient = _solved(dtype, adjoint=adjoint, method=method)
-    tolerance = 1e-10 if dtype == torch.float64 else 1e-3
+    # A sum in another order is another rounding, which vern7's steps follow near an output (docs/design.md, parity).
+    exact = dtype == torch.float64 and method != "vern7"
+    tolerance = 1e-3 if dtype == torch.float32 else 1e-10 if exact else 1e-6
     assert relative(gradient, reference) < tolerance
     assert torch.allclose(on_device.ys, on_cpu.ys, rtol=tolerance, atol=tolerance)
-    if dtype == torch.float64:
+    if exact:
         for a, b in (
             (on_cpu.stats.forward, on_device.stats.forward),
             (on_cpu.stats.backward, on_device.stats.backward),

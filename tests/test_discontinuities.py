@@ -5,7 +5,7 @@ import torch
 from thresholds import GRADCHECK, TIGHT
 
 import pyseminorm
-from pyseminorm import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint, InvalidInputError
+from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint, InvalidInputError
 
 JUMPS = (0.3, 0.8)
 
@@ -47,7 +47,7 @@ def test_a_jump_costs_no_accuracy_and_no_rejections(engine, closed, method):
     assert known.stats.forward.nf < unknown.stats.forward.nf
 
 
-@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint])
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint, DiscreteAdjoint])
 @pytest.mark.parametrize("times", [[0.0, 0.5, 0.8, 1.5], [1.5, 0.8, 0.1]], ids=["increasing", "decreasing"])
 def test_gradients_through_jumps(engine, adjoint, times):
     t = torch.tensor(times, dtype=torch.float64)

@@ -6,9 +6,9 @@ from problems import MLP, ContinuousFlow, Hamiltonian, Linear, LotkaVolterra, ba
 from thresholds import DEFAULT_GRADIENTS, DEFAULT_VALUES, GRADCHECK, INNER_AUTOGRAD, TIGHT
 
 import pyseminorm
-from pyseminorm import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
+from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint
 
-ADJOINTS = [BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint]
+ADJOINTS = [BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint, DiscreteAdjoint]
 TIMES = {"increasing": [0.2, 0.5, 0.9, 1.1], "decreasing": [1.1, 0.7, 0.6, 0.1]}
 
 

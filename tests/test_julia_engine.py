@@ -130,6 +130,33 @@ def test_the_versions_of_juliacall_and_pythoncall_are_compared():
 
 
 @pytest.mark.slow
+def test_a_signal_that_arrives_while_julia_runs_is_not_lost():
+    """Its handler would raise at the entry of the next callback, before the callback could keep the exception."""
+    code = """
+        import signal, torch, pyseminorm
+
+        def handler(number, frame):
+            raise TimeoutError("mine")
+
+        signal.signal(signal.SIGALRM, handler)
+        y0 = torch.ones(1_000_000)
+        slope = -1e-3 * y0
+        func = lambda t, y: slope  # nearly all the time is Julia's
+        options = dict(backend="julia", method="rk4", dt=1.0, max_steps=10**9)
+        pyseminorm.solve(func, y0, [0.0, 2.0], **options)
+        signal.setitimer(signal.ITIMER_REAL, 1.0)
+        try:
+            pyseminorm.solve(func, y0, [0.0, 1e6], **options)
+        except TimeoutError as error:
+            print(error, error.last_good_state.stats.naccept > 0, signal.getsignal(signal.SIGALRM) is handler)
+        print(pyseminorm.solve(func, y0, [0.0, 2.0], **options).retcode.name)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split("\n")[:2] == ["mine True True", "Success"], done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.slow
 def test_pyseminorms_own_julia_tests():
     from found_julia import JULIA
 

@@ -36,10 +36,12 @@ include("algorithms.jl")
 include("tracker.jl")
 include("integrate.jl")
 include("solves.jl")
+include("native.jl")
 include("sensitivity.jl")
 include("profile.jl")
 include("speedscope.jl")
 include("ticks.jl")
 include("precompile.jl")
+include("precompile_native.jl")
 
 end

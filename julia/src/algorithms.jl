@@ -59,7 +59,10 @@ function Base.showerror(io::IO, error::UnknownAlgorithm)
     )
 end
 
-solver_packages() = filter!(m -> startswith(string(nameof(m)), "OrdinaryDiffEq"), collect(values(Base.loaded_modules)))
+function solver_packages()
+    named(m, pattern) = occursin(pattern, string(nameof(m)))
+    return filter!(m -> named(m, r"^OrdinaryDiffEq") && !named(m, r"Ext$"), collect(values(Base.loaded_modules)))
+end
 
 "The package that has to be loaded for an algorithm by name; empty where one is loaded that has it, or none is known."
 function package_to_load(name)

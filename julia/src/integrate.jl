@@ -35,8 +35,8 @@ end
 """
     Rejections(tracker)
 
-Reports rejected steps. OrdinaryDiffEq has no callback for them, but asks `isoutofdomain` at the end of every attempt, just
-before it decides; this one decides the same way, and answers no.
+Reports rejected steps, if anybody wants to know. OrdinaryDiffEq has no callback for them, but asks `isoutofdomain` at the
+end of every attempt, just before it decides; this one decides the same way, and answers no.
 """
 mutable struct Rejections{V}
     tracker::Tracker{V}
@@ -44,6 +44,7 @@ mutable struct Rejections{V}
 end
 
 function (rejections::Rejections)(u, p, t)
+    rejections.tracker.report == C_NULL && return false
     attempt = rejections.integrator
     OrdinaryDiffEqCore.accept_step_controller(attempt, attempt.alg) ||
         report(rejections.tracker, false, attempt.t, attempt.dt, attempt.uprev)
@@ -62,16 +63,12 @@ function integrate(
     ) where {V}
     T = eltype(V)
     problem = ODEProblem{true, FullSpecialize}(with_jacobian(field, jacobian), u0, (t0, t1))
+    rejections = Rejections{V}(tracker, nothing)
     options = (;
         abstol = T(control.atol), reltol = T(control.rtol), internalnorm = control.norm, adaptive, tstops,
         callback = CallbackSet(callback(tracker)), save_everystep = dense, save_start = dense, dense,
-        calck, maxiters = control.max_steps, verbose = SILENT,
+        calck, maxiters = control.max_steps, isoutofdomain = rejections, verbose = SILENT,
     )
-    rejections = nothing
-    if tracker.report != C_NULL && adaptive
-        rejections = Rejections{V}(tracker, nothing)
-        options = (; options..., isoutofdomain = rejections)
-    end
     if control.controller !== nothing && adaptive
         options = (; options..., controller = controller(alg, control.controller))
     end
@@ -82,7 +79,7 @@ function integrate(
         else
             init(problem, alg; options..., dt = copysign(control.dt, t1 - t0))
         end
-        rejections === nothing || (rejections.integrator = integrator)
+        rejections.integrator = integrator
         solve!(integrator)
         evaluate!(tracker.nodes)
     catch error

@@ -29,6 +29,9 @@ function Seminorm(ranges, length::Integer)
     return Seminorm(pointer(offsets), Base.length(offsets) ÷ 2, length, C_NULL)
 end
 
+# The solver's broadcasts over the state take it as one argument; a tuple, unlike a Ref, is isbits on a device too.
+Base.broadcastable(norm::Seminorm) = (norm,)
+
 """
     CallbackFailure
 

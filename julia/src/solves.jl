@@ -5,17 +5,17 @@
     Functions(call, register, norm, jacobian, report)
 
 C functions of Python, as addresses: a [`ForeignField`](@ref)'s two, and, or 0, a user's norm, a
-[`ForeignJacobian`](@ref)'s, and one that is told of every step.
+[`ForeignJacobian`](@ref)'s, and one that is told of every step. `call` can be a side of a [`NativeField`](@ref) instead.
 """
 struct Functions
-    call::Ptr{Cvoid}
+    call::Any
     register::Ptr{Cvoid}
     norm::Ptr{Cvoid}
     jacobian::Ptr{Cvoid}
     report::Ptr{Cvoid}
 end
 
-Functions(addresses::Tuple) = Functions((Ptr{Cvoid}(UInt(a)) for a in addresses)...)
+Functions((call, addresses...)::Tuple) = Functions(call, (Ptr{Cvoid}(UInt(a)) for a in addresses)...)
 
 """
     Settings(method, rtol, atol, dt, max_steps, controller, breaks, bounds)
@@ -62,7 +62,7 @@ end
 function forward(::Type{V}, functions, norm, times, ys, n, settings, dense) where {V}
     alg, adaptive = algorithm(settings.method; dense)
     t0, t1 = first(times), last(times)
-    field = VectorField{V}(ForeignField{V}(functions.call, functions.register), t0, t1)
+    field = VectorField{V}(right_hand_side(V, functions.call, functions.register), t0, t1)
     pieces = Pieces(field, settings.breaks, settings.bounds)
     tracker = forward_tracker(times[2:end], ys, n, sign(t1 - t0), pieces, functions.report)
     tstops = adaptive || settings.dt > 0 ? settings.breaks : [times[2:end]; settings.breaks]
@@ -100,9 +100,9 @@ function adjoint(
     state = wrap(V, z...)
     jumps, stop = stops[1:(end - 1)], last(stops)
     gauss = quadrature(V, nodes, outcome, length(state))
-    foreign = ForeignField{V}(functions.call, functions.register)
+    backward! = right_hand_side(V, functions.call, functions.register)
     state! = outcome === nothing ? t -> nothing : InterpolatedState(outcome.solution, row(V, y, 0, n))
-    f! = outcome === nothing ? foreign : InterpolatedField(foreign, state!)
+    f! = outcome === nothing ? backward! : InterpolatedField(backward!, state!)
     field = VectorField{V}(f!, start, stop)
     pieces = Pieces(field, settings.breaks, settings.bounds)
     tracker = backward_tracker(
@@ -129,7 +129,7 @@ function quadrature(::Type{V}, nodes, outcome, m) where {V}
     forward! = outcome === nothing ? (y, t) -> nothing : (y, t) -> (outcome.solution(y, t); nothing)
     return Nodes{V}(
         Float64[points...], Float64[weights...], Ptr{Float64}(UInt(times)), UInt(y), UInt(λ), capacity, 0,
-        Ptr{Cvoid}(UInt(evaluate)), StateAt{V}(forward!), V(undef, m),
+        evaluator(evaluate), StateAt{V}(forward!), V(undef, m),
     )
 end
 
@@ -148,10 +148,10 @@ end
 """
     InterpolatedField
 
-The backward right-hand side where y is not integrated: y(t) from the forward solution, then the foreign field.
+The backward right-hand side where y is not integrated: y(t) from the forward solution, then the field that reads it.
 """
 struct InterpolatedField{V, S}
-    field::ForeignField{V}
+    field::RightHandSide{V}
     state!::S
 end
 

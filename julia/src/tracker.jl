@@ -2,6 +2,22 @@
 const StateAt{V} = FunctionWrapper{Nothing, Tuple{V, Float64}}
 
 """
+    Evaluator
+
+Evaluates the first `count` nodes that wait; gives 1, or anything else where it failed.
+"""
+const Evaluator = FunctionWrapper{Cint, Tuple{Cint}}
+
+struct ForeignEvaluator
+    call::Ptr{Cvoid}
+end
+
+(foreign::ForeignEvaluator)(count) = ccall(foreign.call, Cint, (Cint,), count)
+
+evaluator(call::Integer) = Evaluator(ForeignEvaluator(Ptr{Cvoid}(UInt(call))))
+evaluator(native::Evaluator) = native
+
+"""
     Nodes{V}
 
 Gauss nodes inside the accepted steps of a backward solve, for Python to evaluate many at a time: times, y and weighted λ
@@ -15,13 +31,13 @@ mutable struct Nodes{V}
     λ::UInt
     capacity::Int
     count::Int
-    evaluate::Ptr{Cvoid}
+    evaluate::Evaluator
     forward!::StateAt{V}        # y from the forward solution
     z::V                        # the backward state at a node
 end
 
 no_nodes(::Type{V}) where {V} =
-    Nodes{V}(Float64[], Float64[], C_NULL, 0, 0, 0, 0, C_NULL, StateAt{V}((y, t) -> nothing), V(undef, 0))
+    Nodes{V}(Float64[], Float64[], C_NULL, 0, 0, 0, 0, evaluator(0), StateAt{V}((y, t) -> nothing), V(undef, 0))
 
 """
     Pieces{V}
@@ -161,7 +177,7 @@ end
 function evaluate!(nodes::Nodes{V}) where {V}
     nodes.count == 0 && return nothing
     synchronize(V)
-    ok = ccall(nodes.evaluate, Cint, (Cint,), nodes.count)
+    ok = nodes.evaluate(nodes.count)
     nodes.count = 0
     ok == 1 || throw(CallbackFailure())
     return nothing

@@ -1,3 +1,6 @@
+# A right-hand side on the solver's buffers, whatever is behind it: (du, u, t).
+const RightHandSide{V} = FunctionWrapper{Nothing, Tuple{V, V, Float64}}
+
 """
     VectorField{V}
 
@@ -6,7 +9,7 @@ compiles nothing. Times are clamped to the interval (`t + dt` can round one ulp 
 `closed`, at the end of the solve, it calls nothing any more: its functions belong to the solve.
 """
 struct VectorField{V}
-    f!::FunctionWrapper{Nothing, Tuple{V, V, Float64}}
+    f!::RightHandSide{V}
     low::Base.RefValue{Float64}     # of the smooth piece that the solve is in
     high::Base.RefValue{Float64}
     calls::Base.RefValue{Int}
@@ -65,6 +68,14 @@ function (field::ForeignField{V})(du::V, u::V, t::Float64) where {V}
     ok == 1 || throw(CallbackFailure())
     return nothing
 end
+
+"""
+    right_hand_side(V, call, register) -> RightHandSide{V}
+
+What Python gives: two addresses of C functions, or a right-hand side made in Julia (see native.jl).
+"""
+right_hand_side(::Type{V}, call::Integer, register) where {V} =
+    RightHandSide{V}(ForeignField{V}(Ptr{Cvoid}(UInt(call)), register))
 
 """
     ForeignJacobian{V}(call, field, state!)

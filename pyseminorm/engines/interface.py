@@ -161,7 +161,10 @@ class AdjointProblem:
 
 @dataclass
 class AdjointResult:
-    """``adjoint`` = lambda(t0+) (size,), before the cotangent of the first output is added; ``params`` = mu(t0)."""
+    """``adjoint`` = lambda(t0+) (size,), before the cotangent of the first output is added; ``params`` = mu(t0).
+
+    ``rates``: dy/dt at outputs (by index) where it is not f, but the derivative of a step's polynomial.
+    """
 
     adjoint: Tensor
     params: list[Tensor]
@@ -169,6 +172,7 @@ class AdjointResult:
     stats: PassStats
     t: float
     detail: str = ""
+    rates: dict[int, Tensor] = dataclasses.field(default_factory=dict)
 
 
 class Engine(Protocol):

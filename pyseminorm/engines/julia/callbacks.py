@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .clock import Place, timed
+from .signals import HeldSignals
 
 _RHS = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_double)
 _REGISTER = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_int64)
@@ -81,10 +83,11 @@ class SolverCallbacks:
     ) -> None:
         self._memory = SolverMemory(like)
         self._right_hand_side = timed(Place.CALLBACK, right_hand_side)
-        self._user_norm, self._user_report = timed(Place.CALLBACK, norm), timed(Place.CALLBACK, report)
-        self._evaluate_nodes, self._derivatives = timed(Place.CALLBACK, evaluate_nodes), timed(Place.CALLBACK, jacobian)
+        self._user_norm, self._evaluate_nodes = timed(Place.CALLBACK, norm), timed(Place.CALLBACK, evaluate_nodes)
+        self._derivatives, self._user_report = timed(Place.CALLBACK, jacobian), timed(Place.CALLBACK, report)
         self._buffers: list[Tensor] = []
         self._error: BaseException | None = None
+        self.signals = HeldSignals(f for owner in type(self).__mro__ for f in vars(owner).values())
         self._c = {
             "call": _RHS(self._call),
             "register": _REGISTER(self._register),
@@ -97,16 +100,17 @@ class SolverCallbacks:
     @property
     def field(self) -> tuple[int, int]:
         """Addresses of the two functions of PySeminorm's ForeignField."""
-        return _address(self._c["call"]), _address(self._c["register"])
+        return address_of(self._c["call"]), address_of(self._c["register"])
 
     @property
-    def functions(self) -> tuple[int, ...]:
-        """Addresses in the order of PySeminorm's Functions; 0: none."""
-        return tuple(_address(self._c[name]) for name in ("call", "register", "norm", "jacobian", "report"))
+    def functions(self) -> tuple[Any, ...]:
+        """What PySeminorm's Functions takes, in its order; 0: none."""
+        return tuple(address_of(self._c[name]) for name in ("call", "register", "norm", "jacobian", "report"))
 
     @property
-    def nodes(self) -> int:
-        return _address(self._c["nodes"])
+    def nodes(self) -> Any:
+        """What evaluates quadrature nodes."""
+        return address_of(self._c["nodes"])
 
     @property
     def raised(self) -> BaseException | None:
@@ -120,6 +124,7 @@ class SolverCallbacks:
 
     def _call(self, slot_dz: int, slot_z: int, t: float) -> int:
         try:
+            self.signals.check()
             self._right_hand_side(t, self._buffers[slot_z], self._buffers[slot_dz])
             self._memory.finish()
         except BaseException as error:
@@ -129,6 +134,7 @@ class SolverCallbacks:
 
     def _register(self, slot: int, address: int, length: int) -> int:
         try:
+            self.signals.check()
             assert slot == len(self._buffers)
             self._buffers.append(self._memory.at(address, length))
         except BaseException as error:
@@ -139,6 +145,7 @@ class SolverCallbacks:
     def _nodes(self, count: int) -> int:
         assert self._evaluate_nodes is not None
         try:
+            self.signals.check()
             self._evaluate_nodes(count)
         except BaseException as error:
             self._error = error
@@ -148,6 +155,7 @@ class SolverCallbacks:
     def _norm(self, address: int, length: int) -> float:
         assert self._user_norm is not None
         try:
+            self.signals.check()
             return self._user_norm(self._memory.at(address, length).clone())
         except BaseException as error:
             self._error = error
@@ -156,6 +164,7 @@ class SolverCallbacks:
     def _jacobian(self, what: int, out: int, address: int, length: int, t: float) -> int:
         assert self._derivatives is not None
         try:
+            self.signals.check()
             by_state, by_time = self._derivatives(t, self._memory.at(address, length).clone())
             if what == 0:  # Julia's matrices are column major
                 self._memory.at(out, length * length).view(length, length).copy_(by_state.T)
@@ -170,6 +179,7 @@ class SolverCallbacks:
     def _report(self, accepted: int, t: float, dt: float, address: int, length: int) -> int:
         assert self._user_report is not None
         try:
+            self.signals.check()
             self._user_report(bool(accepted), t, self._memory.at(address, length).clone(), dt)
         except BaseException as error:
             self._error = error
@@ -177,5 +187,5 @@ class SolverCallbacks:
         return 1
 
 
-def _address(function: ctypes._FuncPointer | None) -> int:
+def address_of(function: ctypes._FuncPointer | None) -> int:
     return 0 if function is None else ctypes.cast(function, ctypes.c_void_p).value or 0

@@ -24,11 +24,11 @@ from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from ..torch.tableaus import TABLEAUS
 from .callbacks import SolverCallbacks
 from .clock import Place, timed
+from .native import ELTYPES
+from .native_solve import JuliaVectorField, NativeCallbacks, NativeNodes
 from .runtime import Runtime, first_line, runtime
 
 logger = logging.getLogger("pyseminorm")
-
-ELTYPES = {torch.float64: "Float64", torch.float32: "Float32"}
 
 
 class JuliaEngine:
@@ -88,13 +88,14 @@ class JuliaEngine:
 
         norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
         jacobian = _jacobian(problem)
-        callbacks = SolverCallbacks(
-            y0,
-            right_hand_side,
-            norm,
-            jacobian=jacobian.of_field if jacobian else None,
-            report=problem.options.report,
-        )
+        more: dict[str, Any] = {
+            "jacobian": jacobian.of_field if jacobian else None,
+            "report": problem.options.report,
+        }
+        if isinstance(field, JuliaVectorField):
+            callbacks: SolverCallbacks = NativeCallbacks(field, norm, **more).forward()
+        else:
+            callbacks = SolverCallbacks(y0, right_hand_side, norm, **more)
         with _Solve(julia, callbacks, problem.spec.unflatten, y0, times[0]) as solve:
             offsets = _offsets(((0, y0.numel()),))
             solve.run(
@@ -110,7 +111,7 @@ class JuliaEngine:
             )
         if solve.reached < len(times):
             unreached(ys, solve.reached)
-        solve.stats.nf = solve.calls
+        solve.stats.nf = solve.calls + len(known)  # the checking call, where no callback used it
         solve.stats.njac = jacobian.calls if jacobian else 0
         solve.stats.seconds = time.perf_counter() - started
         dense = JuliaDense(julia, solve.outcome, y0) if problem.keep_dense else None
@@ -127,22 +128,26 @@ class JuliaEngine:
         if not layout.has_y:
             assert isinstance(problem.dense, JuliaDense)
             outcome = problem.dense.outcome
-        backward = _BackwardField(problem)
         norm = None
         segments: Sequence[Segment] = problem.segments or ()
         if problem.segments is None:
             assert callable(problem.adjoint.norm)
             norm = CallableNorm(problem.adjoint.norm, problem.unflatten)
-        nodes = _Nodes(problem) if isinstance(problem.adjoint, GaussAdjoint) else None
-        jacobian = _jacobian(problem)
-        callbacks = SolverCallbacks(
-            ys,
-            backward,
-            norm,
-            evaluate_nodes=nodes.evaluate if nodes else None,
-            jacobian=(lambda t, z: jacobian.of_adjoint(t, backward.interpolated.clone(), z)) if jacobian else None,
-            report=problem.options.report,
-        )
+        gauss, jacobian = isinstance(problem.adjoint, GaussAdjoint), _jacobian(problem)
+        interpolated: Tensor  # y, which Julia writes where it is not in z
+        more: dict[str, Any] = {
+            "jacobian": (lambda t, z: jacobian.of_adjoint(t, interpolated.clone(), z)) if jacobian else None,
+            "report": problem.options.report,
+        }
+        nodes: _Nodes | NativeNodes | None = None
+        if isinstance(field, JuliaVectorField):
+            nodes, interpolated = NativeNodes(problem, field) if gauss else None, field.native.u
+            callbacks: SolverCallbacks = NativeCallbacks(field, norm, **more).backward(problem)
+        else:
+            backward, nodes = _BackwardField(problem), _Nodes(problem) if gauss else None
+            interpolated = backward.interpolated
+            evaluate = nodes.evaluate if nodes else None
+            callbacks = SolverCallbacks(ys, backward, norm, evaluate_nodes=evaluate, **more)
         stops = np.array([problem.times[i] for i in problem.stops], dtype=np.float64)
         rows = np.array(problem.stops, dtype=np.int64)
         start = problem.times[problem.last]
@@ -164,16 +169,16 @@ class JuliaEngine:
                 layout.has_y,
                 _settings(problem.options, problem.pieces),
                 outcome,
-                backward.interpolated.data_ptr(),
+                interpolated.data_ptr(),
                 nodes.described(callbacks.nodes) if nodes else None,
             )
         if nodes:
-            solve.stats.nvjp_state, solve.stats.nvjp_param = solve.calls, nodes.stats.nvjp_param
+            solve.stats.nvjp_state, solve.stats.nvjp_param = solve.calls, nodes.evaluated
         else:
             solve.stats.nvjp = solve.calls
         solve.stats.njac = jacobian.calls if jacobian else 0
         solve.stats.seconds = time.perf_counter() - started
-        params = nodes.sums.total if nodes else layout.split_params(z, field.shapes)
+        params = nodes.total if nodes else layout.split_params(z, field.shapes)
         return AdjointResult(z[layout.adjoint_slice], params, solve.retcode, solve.stats, solve.t, solve.detail)
 
 
@@ -231,8 +236,8 @@ class _Nodes:
     def __init__(self, problem: AdjointProblem) -> None:
         assert isinstance(problem.adjoint, GaussAdjoint)
         size = problem.layout.state
-        self.stats = PassStats()
-        self.sums = ParameterQuadrature(problem.field, self.stats, batched_time=problem.adjoint.batched_time)
+        self._stats = PassStats()
+        self._sums = ParameterQuadrature(problem.field, self._stats, batched_time=problem.adjoint.batched_time)
         self._order = problem.options.traits.order
         self._times = np.empty(nodes_per_call(size), dtype=np.float64)
         self._y = problem.ys.new_empty(len(self._times), size)
@@ -245,7 +250,15 @@ class _Nodes:
         return (tuple(points), tuple(weights), len(self._times), *memory, evaluate)
 
     def evaluate(self, count: int) -> None:
-        self.sums.add(self._times[:count].tolist(), self._y[:count].clone(), self._adjoint[:count].clone())
+        self._sums.add(self._times[:count].tolist(), self._y[:count].clone(), self._adjoint[:count].clone())
+
+    @property
+    def evaluated(self) -> int:
+        return self._stats.nvjp_param
+
+    @property
+    def total(self) -> list[Tensor]:
+        return self._sums.total
 
 
 class _Solve:
@@ -273,7 +286,9 @@ class _Solve:
         module = self._julia.module
         first, function = self.t, timed(Place.JULIA, function)
         try:
-            retcode, self.t, naccept, nreject, self.calls, self.reached, steps, outcome = function(*arguments)
+            with self._callbacks.signals:
+                result = function(*arguments)
+            retcode, self.t, naccept, nreject, self.calls, self.reached, steps, outcome = result
         except Exception as error:
             raised = self._callbacks.raised
             if raised is not None:
