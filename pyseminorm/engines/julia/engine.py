@@ -182,38 +182,52 @@ class JuliaEngine:
         return AdjointResult(z[layout.adjoint_slice], params, solve.retcode, solve.stats, solve.t, solve.detail)
 
 
+class _Parts:
+    """Views of [lambda; y; a_t; mu] in one of the solver's few buffers, mu in the parameters' shapes."""
+
+    def __init__(self, z: Tensor, problem: AdjointProblem) -> None:
+        layout = problem.layout
+        self.adjoint = z[layout.adjoint_slice]
+        self.y = z[layout.y_slice] if layout.has_y else None
+        self.time = z[layout.time_slice] if layout.has_time else None
+        self.params = layout.split_params(z, problem.field.shapes) if layout.params else []
+
+    def set_params(self, values: Sequence[Tensor | None]) -> None:
+        """Write what func depends on, and zeros for the rest."""
+        known = [(view, value) for view, value in zip(self.params, values, strict=True) if value is not None]
+        if len(known) < len(self.params):
+            torch._foreach_zero_(self.params)
+        if known:
+            torch._foreach_copy_([view for view, _ in known], [value for _, value in known])
+
+
 class _BackwardField:
     """d/dt of [lambda; y; a_t; mu], from and into the solver's buffers."""
 
     def __init__(self, problem: AdjointProblem) -> None:
-        self._field, self._layout = problem.field, problem.layout
-        self._carries_params = not problem.adjoint.quadrature
-        self._views: dict[int, list[Tensor]] = {}  # of mu in the solver's few buffers, in the parameters' shapes
+        self._problem, self._carries_params = problem, not problem.adjoint.quadrature
+        self._parts: dict[int, _Parts] = {}
         self.interpolated = problem.ys.new_empty(problem.layout.state)  # y, which Julia writes where it is not in z
 
     def __call__(self, t: float, z: Tensor, dz: Tensor) -> None:
-        layout = self._layout
-        y = z[layout.y_slice] if layout.has_y else self.interpolated
-        f, state, params, at = self._field.vjp(
-            t, y.clone(), z[layout.adjoint_slice].neg(), params=self._carries_params, time=layout.has_time
+        at, rate = self._parts_of(z), self._parts_of(dz)
+        y = (self.interpolated if at.y is None else at.y).clone()
+        f, state, params, by_time = self._problem.field.vjp(
+            t, y, at.adjoint.neg(), params=self._carries_params, time=at.time is not None
         )
-        dz[layout.adjoint_slice] = state
-        if layout.has_y:
-            dz[layout.y_slice] = f
-        if layout.has_time:
-            dz[layout.time_slice] = 0.0 if at is None else at
-        if self._carries_params:
-            self._write(params, dz)
+        rate.adjoint.copy_(state)
+        if rate.y is not None:
+            rate.y.copy_(f)
+        if rate.time is not None:
+            rate.time.fill_(0.0 if by_time is None else by_time)
+        if rate.params:
+            rate.set_params(params)
 
-    def _write(self, params: Sequence[Tensor | None], dz: Tensor) -> None:
-        views = self._views.get(id(dz))
-        if views is None:
-            views = self._views[id(dz)] = self._layout.split_params(dz, self._field.shapes)
-        for view, value in zip(views, params, strict=True):
-            if value is None:
-                view.zero_()
-            else:
-                view.copy_(value)
+    def _parts_of(self, z: Tensor) -> _Parts:
+        parts = self._parts.get(id(z))
+        if parts is None:
+            parts = self._parts[id(z)] = _Parts(z, self._problem)
+        return parts
 
 
 class JuliaDense:
