@@ -94,7 +94,7 @@ class Profile:
         self._julia, self._found = julia, julia.module.analysed(recording, *addresses, measured)
         self.seconds = sum(seconds for _, seconds in measured)
         self.gc_seconds, self.collections, self.allocated_bytes, self.allocations, samples, functions, self._table = (
-            julia.module.described(self._found)
+            julia.module.python_view(self._found)
         )
         self.samples = {str(kind): int(count) for kind, count in samples}
         self.functions = [ProfiledFunction(*row) for row in functions]

@@ -1,12 +1,14 @@
 """Starting Julia: with which threads, whose signals, and what stays in memory after many solves."""
 
 import json
+import math
 import os
 import subprocess
 import sys
 import textwrap
 
 import pytest
+import torch
 
 import pyseminorm
 from pyseminorm import InvalidInputError, config
@@ -185,9 +187,20 @@ def test_ctrl_c_interrupts_a_solve_and_leaves_the_session_usable(threads):
 
 
 @pytest.mark.julia
+def test_an_interrupt_that_julia_raises_becomes_keyboard_interrupt():
+    late = pyseminorm.JuliaFunction("(du, u, p, t) -> (t > 0.5 && throw(InterruptException()); du .= -u)")
+    with pytest.raises(KeyboardInterrupt) as info:
+        pyseminorm.solve(late, torch.ones(2), [0.0, 1.0], backend="julia", rtol=1e-6)
+    state = info.value.last_good_state
+    assert 0 < state.t <= 0.5 and state.stats.naccept > 0
+    assert torch.allclose(state.y, torch.full((2,), math.exp(-state.t)), rtol=1e-4)
+    assert pyseminorm.solve(late, torch.ones(2), [0.0, 0.5], backend="julia").retcode.success
+
+
+@pytest.mark.julia
 @pytest.mark.slow
-def test_an_interrupt_that_julia_catches_becomes_keyboard_interrupt():
-    """A juliacall of the user's own that handles signals: Ctrl-C is Julia's InterruptException."""
+def test_ctrl_c_with_a_juliacall_of_the_users_own():
+    """It handles signals, and nobody gave the interrupts back."""
     from found_julia import JULIA
 
     lines = _python(
@@ -230,17 +243,17 @@ def test_memory_stays_flat():
 
         def held():
             gc.collect()
-            juliacall.Main.seval("GC.gc()")
+            juliacall.Main.seval("GC.gc(); GC.gc()")  # the second one frees what finalizers of the first let go
             live = juliacall.Main.seval("Base.gc_live_bytes()")
-            tensors = sum(isinstance(x, torch.Tensor) for x in gc.get_objects())
+            tensors = sum(issubclass(type(x), torch.Tensor) for x in gc.get_objects())
             with open("/proc/self/statm") as file:
                 pages = int(file.read().split()[1])
             return live / 2**20, tensors, pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
-        steps(200)
+        steps(1000)  # the collector's pools have their size then
         before = held()
         steps(2000)
         print(*(after - then for after, then in zip(held(), before)))
     """)
     julia, tensors, process = map(float, lines[-1].split())
-    assert julia < 1 and tensors == 0 and process < 20, f"grown by {lines[-1]} (MiB of Julia, tensors, MiB)"
+    assert julia < 1 and tensors == 0 and process < 16, f"grown by {lines[-1]} (MiB of Julia, tensors, MiB)"

@@ -231,6 +231,22 @@ def test_an_exception_of_the_block_leaves_a_profile_and_goes_on():
 
 @pytest.mark.julia
 @pytest.mark.slow
+def test_a_vector_field_in_julia_has_samples_of_its_own():
+    code, out, err = _run("""
+        field = pyseminorm.JuliaFunction("(du, u, p, t) -> (du .= -sin.(u))")
+        y0 = torch.ones(1000)
+        pyseminorm.start_julia(handle_signals=True)
+        pyseminorm.solve(field, y0, [0.0, 1.0], method="rk4", dt=0.1, backend="julia")
+        with pyseminorm.profile(interval=0.002) as p:
+            pyseminorm.solve(field, y0, [0.0, 1.0], method="rk4", dt=2e-5, backend="julia", max_steps=10**6)
+        print(p.samples["field"] > p.samples["solver"] > 0, p.samples["callback"], p.callback_seconds)
+    """)
+    assert code == 0, out + err
+    assert out.split() == ["True", "0", "0.0"]
+
+
+@pytest.mark.julia
+@pytest.mark.slow
 def test_julia_alone_profiles_a_native_problem(tmp_path):
     from found_julia import JULIA
 

@@ -271,7 +271,7 @@ abstract type NativeSide{T} end
 right_hand_side(::Type{Vector{T}}, side::NativeSide{T}, _) where {T} = RightHandSide{Vector{T}}(side)
 
 function fail!(field::NativeField, error)
-    error isa CallbackFailure && rethrow()
+    error isa Union{CallbackFailure, InterruptException} && rethrow()
     field.failure = failure_message(error, catch_backtrace())
     throw(CallbackFailure())
 end

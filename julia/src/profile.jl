@@ -101,7 +101,7 @@ end
 What Python calls: `edges` and `places` are (address, length) of a [`Log`](@ref)'s, `measured` is pairs that sum up to all.
 """
 function analysed(recording, edges, places, measured)
-    log = Log(copy(wrap(Int64, edges...)), copy(wrap(Int64, places...)))
+    log = Log(copy(wrap(Vector{Int64}, edges...)), copy(wrap(Vector{Int64}, places...)))
     return analysed(recording; log, measured = [String(name) => Float64(seconds) for (name, seconds) in measured])
 end
 
@@ -149,11 +149,13 @@ end
 """
     Marks(field)
 
-What tells kinds of Julia's code apart: the folders of the solver's packages, and the methods of a vector field. Addresses
-are looked up once each; frames of C have no name here, but for symbols that their library exports.
+What tells kinds of Julia's code apart: the folders of the solver's packages, the methods of a vector field, and the files
+from which PySeminorm calls those that Python gives as Julia source. Addresses are looked up once each; frames of C have no
+name here, but for symbols that their library exports.
 """
 struct Marks
     folders::Vector{String}
+    native::Vector{String}
     field::Set{Tuple{Symbol, Symbol}}
     frames::Dict{UInt, Vector{StackFrame}}
     kinds::Dict{StackFrame, Symbol}
@@ -162,7 +164,8 @@ end
 function Marks(field)
     packages = filter(m -> pkgdir(m) !== nothing, [solver_packages(); PySeminorm; SciMLBase; DiffEqBase])
     methods_of_field = field === nothing ? () : ((m.name, m.file) for m in methods(field))
-    return Marks(joinpath.(pkgdir.(packages), ""), Set(methods_of_field), Dict(), Dict())
+    native = joinpath.(pkgdir(PySeminorm), [joinpath("src", "native.jl"), joinpath("ext", "PySeminormNativeProductsExt.jl")])
+    return Marks(joinpath.(pkgdir.(packages), ""), native, Set(methods_of_field), Dict(), Dict())
 end
 
 frames!(marks::Marks, address) = get!(() -> looked_up(address), marks.frames, address)
@@ -192,7 +195,7 @@ function kind(marks::Marks, frame)
         return occursin("jl_generate_fptr", name) ? :compilation : :other
     end
     startswith(name, "typeinf_ext") && return :compilation
-    (frame.func, frame.file) in marks.field && return :field
+    (file in marks.native || (frame.func, frame.file) in marks.field) && return :field
     return any(folder -> startswith(file, folder), marks.folders) ? :solver : :other
 end
 
@@ -282,7 +285,7 @@ function Base.show(io::IO, ::MIME"text/plain", profile::SolveProfile)
 end
 
 "What Python reads."
-function described(profile::SolveProfile)
+function python_view(profile::SolveProfile)
     found = [(frame.name, frame.file, frame.line, n) for (frame, n) in functions(profile)]
     table = sprint(show, MIME"text/plain"(), profile)
     samples = [(string(kind), n) for (kind, n) in counts(profile)]

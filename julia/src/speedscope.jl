@@ -56,7 +56,7 @@ function toy_profile()
     for log in (Log(), Log([0, length(data)], [2]))
         found = counted(samples(data, log), Marks(nothing))
         toy = SolveProfile(1.0, 0.0, 0, 0, 0, true, found..., ["measured" => 1.0])
-        described(toy)
+        python_view(toy)
         sprint(save_speedscope, toy)
     end
     return nothing
