@@ -213,6 +213,7 @@ def test_errors_of_func_pass_through_sciml_sensitivity(sciml):
     from pyseminorm.engines.interface import PassOptions
     from pyseminorm.engines.julia.runtime import runtime
     from pyseminorm.engines.julia.sensitivity import Sensitivity
+    from pyseminorm.engines.torch.tableaus import TABLEAUS
     from pyseminorm.state import StateSpec
     from pyseminorm.vector_field import EagerVectorField
 
@@ -224,8 +225,9 @@ def test_errors_of_func_pass_through_sciml_sensitivity(sciml):
     y0 = batch(2).reshape(-1)
     assert runtime().load("SciMLSensitivity")
     field = EagerVectorField(func, (), StateSpec(y0), None)
+    options = PassOptions("tsit5", TABLEAUS["tsit5"].traits, 1e-3, 1e-6, None, 1000)
     with pytest.raises(ZeroDivisionError, match="mine"):
-        Sensitivity(runtime(), field, y0, T.tolist(), PassOptions("tsit5", 1e-3, 1e-6, None, 1000))
+        Sensitivity(runtime(), field, y0, T.tolist(), options)
 
 
 @pytest.mark.julia
