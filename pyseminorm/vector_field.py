@@ -54,9 +54,13 @@ class EagerVectorField:
         """dy/dt at (t, y): a new vector of shape (size,), without gradient."""
         if self._differentiates_inside:
             return self._f_with_grad(t, y)
+        spec = self.spec
         try:
             with torch.no_grad():
-                return self.spec.flatten(self.func(self.time(t), self.spec.unflatten(y.detach()), *self.args))
+                if spec.is_tensor and not spec.is_complex:
+                    value: Tensor = self.func(self.time(t), y.reshape(spec.shapes[0]), *self.args)
+                    return value.reshape(-1)
+                return spec.flatten(self.func(self.time(t), spec.unflatten(y), *self.args))
         except RuntimeError as error:
             if _NEEDS_GRAD_MODE not in str(error):
                 raise
@@ -80,6 +84,8 @@ class EagerVectorField:
     def pullback(self, t: float, y: Tensor, *, params: bool = True, time: bool = False) -> tuple[Tensor, Pullback]:
         """f, and what takes an ``adjoint`` (size,) to the products of `vjp`, once."""
         spec = self.spec
+        if spec.is_tensor and not spec.is_complex:
+            return self._pullback_tensor(t, y, params=params, time=time)
         with torch.enable_grad():
             leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
             when = self.time(t).requires_grad_(time)
@@ -101,6 +107,28 @@ class EagerVectorField:
             return spec.join(state), rest, grad_time
 
         return spec.join([o.detach() for o in outputs]), pull
+
+    def _pullback_tensor(self, t: float, y: Tensor, *, params: bool, time: bool) -> tuple[Tensor, Pullback]:
+        """The same for a state that is one real tensor, without the general case's bookkeeping: it is called often."""
+        shape = self.spec.shapes[0]
+        with torch.enable_grad():
+            leaf, when = y.reshape(shape).detach().requires_grad_(), self.time(t)
+            if time:
+                when.requires_grad_()
+            value = self.func(when, leaf, *self.args)
+        wanted = [leaf, *self.targets] if params else [leaf]
+        if time:
+            wanted.append(when)
+
+        def pull(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
+            grads: Sequence[Tensor | None] = (None,) * len(wanted)
+            if value.requires_grad:
+                grads = torch.autograd.grad(value, wanted, adjoint.reshape(shape), allow_unused=True)
+            state, rest = grads[0], list(grads[1:])
+            grad_time = rest.pop() if time else None
+            return torch.zeros_like(adjoint) if state is None else state.reshape(-1), rest, grad_time
+
+        return value.detach().reshape(-1), pull
 
     def param_vjp(
         self, times: Sequence[float], y: Tensor, adjoint: Tensor, *, batched_time: bool = False

@@ -182,52 +182,30 @@ class JuliaEngine:
         return AdjointResult(z[layout.adjoint_slice], params, solve.retcode, solve.stats, solve.t, solve.detail)
 
 
-class _Parts:
-    """Views of [lambda; y; a_t; mu] in one of the solver's few buffers, mu in the parameters' shapes."""
-
-    def __init__(self, z: Tensor, problem: AdjointProblem) -> None:
-        layout = problem.layout
-        self.adjoint = z[layout.adjoint_slice]
-        self.y = z[layout.y_slice] if layout.has_y else None
-        self.time = z[layout.time_slice] if layout.has_time else None
-        self.params = layout.split_params(z, problem.field.shapes) if layout.params else []
-
-    def set_params(self, values: Sequence[Tensor | None]) -> None:
-        """Write what func depends on, and zeros for the rest."""
-        known = [(view, value) for view, value in zip(self.params, values, strict=True) if value is not None]
-        if len(known) < len(self.params):
-            torch._foreach_zero_(self.params)
-        if known:
-            torch._foreach_copy_([view for view, _ in known], [value for _, value in known])
-
-
 class _BackwardField:
     """d/dt of [lambda; y; a_t; mu], from and into the solver's buffers."""
 
     def __init__(self, problem: AdjointProblem) -> None:
-        self._problem, self._carries_params = problem, not problem.adjoint.quadrature
-        self._parts: dict[int, _Parts] = {}
+        self._field, self._layout, self._carries_params = problem.field, problem.layout, bool(problem.layout.params)
+        self._views: dict[int, tuple[Tensor, Tensor]] = {}  # lambda and y in the solver's few buffers
+        self._zeros = [problem.ys.new_zeros(size) for size in problem.layout.params]
         self.interpolated = problem.ys.new_empty(problem.layout.state)  # y, which Julia writes where it is not in z
 
     def __call__(self, t: float, z: Tensor, dz: Tensor) -> None:
-        at, rate = self._parts_of(z), self._parts_of(dz)
-        y = (self.interpolated if at.y is None else at.y).clone()
-        f, state, params, by_time = self._problem.field.vjp(
-            t, y, at.adjoint.neg(), params=self._carries_params, time=at.time is not None
+        layout = self._layout
+        views = self._views.get(id(z))
+        if views is None:
+            y = z[layout.y_slice] if layout.has_y else self.interpolated
+            views = self._views[id(z)] = (z[layout.adjoint_slice], y)
+        f, state, params, by_time = self._field.vjp(
+            t, views[1].clone(), views[0].neg(), params=self._carries_params, time=layout.has_time
         )
-        rate.adjoint.copy_(state)
-        if rate.y is not None:
-            rate.y.copy_(f)
-        if rate.time is not None:
-            rate.time.fill_(0.0 if by_time is None else by_time)
-        if rate.params:
-            rate.set_params(params)
-
-    def _parts_of(self, z: Tensor) -> _Parts:
-        parts = self._parts.get(id(z))
-        if parts is None:
-            parts = self._parts[id(z)] = _Parts(z, self._problem)
-        return parts
+        parts = [state, f] if layout.has_y else [state]
+        if layout.has_time:
+            parts.append(dz.new_zeros(1) if by_time is None else by_time.reshape(1))
+        if self._carries_params:
+            parts += [zeros if p is None else p.reshape(-1) for p, zeros in zip(params, self._zeros, strict=True)]
+        torch.cat(parts, out=dz)
 
 
 class JuliaDense:
