@@ -68,7 +68,7 @@ def test_tuples_come_back_as_tuples():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"options": {"jump_t": T}}, "'jump_t' is not supported"),
+        ({"options": {"grid_constructor": len}}, "'grid_constructor' is not supported"),
         ({"adjoint_options": {"first_step": 0.1}}, "'first_step' is not supported"),
         ({"method": "dopri8"}, "use 'vern7'"),
         ({"adjoint_method": "adaptive_heun"}, "adjoint_method='adaptive_heun'"),

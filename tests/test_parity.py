@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 from parity_cases import cases, run
-from thresholds import PARITY_FLOAT32_STEPS, PARITY_FLOAT32_VALUES, PARITY_TIMES, PARITY_VALUES
+from thresholds import (
+    PARITY_FLOAT32_GRADIENTS,
+    PARITY_FLOAT32_STEPS,
+    PARITY_FLOAT32_VALUES,
+    PARITY_TIMES,
+    PARITY_VALUES,
+)
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "julia_reference.json").read_text())
 CASES = cases()
@@ -20,13 +26,15 @@ def _compare(torch_run: dict, julia_run: dict, settings: dict) -> None:
         chooses = adaptive and not (name == "forward" and settings.get("dt"))
         if single:
             attempts = [r["naccept"] + r["nreject"] for r in (ours, theirs)]
-            assert abs(attempts[0] - attempts[1]) <= max(PARITY_FLOAT32_STEPS * attempts[1], 1)
+            assert abs(attempts[0] - attempts[1]) <= max(PARITY_FLOAT32_STEPS * attempts[1], 2)
             continue
         assert (ours["naccept"], ours["nreject"]) == (theirs["naccept"], theirs["nreject"]), name
         assert ours["nf"] == theirs["nf"] - chooses, name
         assert ours["times"] == pytest.approx(theirs["times"], rel=PARITY_TIMES, abs=1e-12), name
-    tolerance = PARITY_FLOAT32_VALUES if single else PARITY_VALUES
     for name in ("y_end", "grad_y0", "grad_params"):
+        tolerance = PARITY_VALUES
+        if single:
+            tolerance = PARITY_FLOAT32_VALUES if name == "y_end" else PARITY_FLOAT32_GRADIENTS
         size = max(abs(x) for x in julia_run[name])
         assert torch_run[name] == pytest.approx(julia_run[name], rel=tolerance, abs=tolerance * size), name
 
@@ -48,5 +56,5 @@ def test_julia_still_takes_its_recorded_steps(name):
     single = CASES[name].get("dtype") == "float32"  # its steps follow rounding, which differs between processors
     for part in ("forward", "backward"):
         for count in ("nf", "naccept", "nreject"):
-            allowed = max(PARITY_FLOAT32_STEPS * recorded[part][count], 7 if count == "nf" else 1) if single else 0
+            allowed = max(PARITY_FLOAT32_STEPS * recorded[part][count], 14 if count == "nf" else 2) if single else 0
             assert abs(live[part][count] - recorded[part][count]) <= allowed, (part, count)

@@ -12,6 +12,9 @@ DEFAULT_GRADIENTS = 2e-2
 PARITY_TIMES = 1e-8
 PARITY_VALUES = 1e-8
 PARITY_FLOAT32_STEPS = 0.02
-PARITY_FLOAT32_VALUES = 1e-2  # the solves' own accuracy: their steps differ by rounding
+# In float32 steps follow rounding, which differs between processors (seen: Xeon and EPYC), so that values differ by the
+# accuracy of the solves themselves, which for the backsolve gradients of Lotka-Volterra on [0, 8] at rtol 1e-3 is 5 %.
+PARITY_FLOAT32_VALUES = 1e-2
+PARITY_FLOAT32_GRADIENTS = 1e-1
 
 SCALED_LOSS_GRADIENTS = 1e-10
