@@ -250,7 +250,7 @@ def test_memory_stays_flat():
                 pages = int(file.read().split()[1])
             return live / 2**20, tensors, pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
-        steps(1000)  # the collector's pools have their size then
+        steps(4000)  # the pools have their size then: seen after 3,500 passes, with Julia's live bytes constant
         before = held()
         steps(2000)
         print(*(after - then for after, then in zip(held(), before)))
