@@ -16,7 +16,7 @@ import time
 
 import torch
 import torchdiffeq
-from torch import nn
+from training_step import Field
 
 import pyseminorm
 from pyseminorm import BacksolveAdjoint
@@ -28,20 +28,6 @@ CASES = {
 }
 TOLERANCE = 1e-5
 T = torch.linspace(0, 3, 10)
-
-
-class Field(nn.Module):
-    """A tanh MLP that counts its calls."""
-
-    def __init__(self, size: int, width: int) -> None:
-        super().__init__()
-        layers = [nn.Linear(size, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, size)]
-        self.net = nn.Sequential(*layers)
-        self.calls = 0
-
-    def forward(self, t, y):
-        self.calls += 1
-        return self.net(y)
 
 
 def bare(field: Field, y0: torch.Tensor, calls: int = 50) -> tuple[float, float]:

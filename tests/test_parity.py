@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from parity_cases import cases, run
 from thresholds import (
-    PARITY_FLOAT32_GRADIENTS,
+    ILL_CONDITIONED,
+    ILL_CONDITIONED_GRADIENTS,
+    ILL_CONDITIONED_STEPS,
     PARITY_FLOAT32_STEPS,
     PARITY_FLOAT32_VALUES,
     PARITY_TIMES,
@@ -17,7 +19,8 @@ RECORDED = json.loads((Path(__file__).parent / "data" / "julia_reference.json").
 CASES = cases()
 
 
-def _compare(torch_run: dict, julia_run: dict, settings: dict) -> None:
+def _compare(torch_run: dict, julia_run: dict, settings: dict, case: str) -> None:
+    fragile = case == ILL_CONDITIONED
     single = settings.get("dtype") == "float32"
     # OrdinaryDiffEq evaluates f(t0, y0) twice in an adaptive solve that chooses its first step (initdt, FSAL start).
     adaptive = settings["method"] not in ("euler", "midpoint", "rk4")
@@ -26,7 +29,9 @@ def _compare(torch_run: dict, julia_run: dict, settings: dict) -> None:
         chooses = adaptive and not (name == "forward" and settings.get("dt"))
         if single:
             attempts = [r["naccept"] + r["nreject"] for r in (ours, theirs)]
-            assert abs(attempts[0] - attempts[1]) <= max(PARITY_FLOAT32_STEPS * attempts[1], 2)
+            assert abs(attempts[0] - attempts[1]) <= max(
+                PARITY_FLOAT32_STEPS * attempts[1], ILL_CONDITIONED_STEPS if fragile else 1
+            )
             continue
         assert (ours["naccept"], ours["nreject"]) == (theirs["naccept"], theirs["nreject"]), name
         assert ours["nf"] == theirs["nf"] - chooses, name
@@ -34,7 +39,7 @@ def _compare(torch_run: dict, julia_run: dict, settings: dict) -> None:
     for name in ("y_end", "grad_y0", "grad_params"):
         tolerance = PARITY_VALUES
         if single:
-            tolerance = PARITY_FLOAT32_VALUES if name == "y_end" else PARITY_FLOAT32_GRADIENTS
+            tolerance = ILL_CONDITIONED_GRADIENTS if fragile and name != "y_end" else PARITY_FLOAT32_VALUES
         size = max(abs(x) for x in julia_run[name])
         assert torch_run[name] == pytest.approx(julia_run[name], rel=tolerance, abs=tolerance * size), name
 
@@ -46,7 +51,7 @@ def test_every_case_is_recorded():
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_embedded_engine_takes_julias_recorded_steps(name):
-    _compare(run(CASES[name], "torch"), RECORDED["cases"][name], CASES[name])
+    _compare(run(CASES[name], "torch"), RECORDED["cases"][name], CASES[name], name)
 
 
 @pytest.mark.julia
@@ -56,5 +61,5 @@ def test_julia_still_takes_its_recorded_steps(name):
     single = CASES[name].get("dtype") == "float32"  # its steps follow rounding, which differs between processors
     for part in ("forward", "backward"):
         for count in ("nf", "naccept", "nreject"):
-            allowed = max(PARITY_FLOAT32_STEPS * recorded[part][count], 14 if count == "nf" else 2) if single else 0
+            allowed = max(PARITY_FLOAT32_STEPS * recorded[part][count], 7 if count == "nf" else 1) if single else 0
             assert abs(live[part][count] - recorded[part][count]) <= allowed, (part, count)
