@@ -13,22 +13,22 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from .adjoints import Adjoint, DiscreteAdjoint
-from .engines.discrete import DiscreteProblem, RecordedSteps, Sweep
 from .engines.interface import (
     AdjointProblem,
     AdjointResult,
     DenseOutput,
+    DiscreteProblem,
     Engine,
     ForwardProblem,
     ForwardResult,
     PassOptions,
-    StepReport,
 )
 from .engines.pieces import Pieces
+from .engines.steps import RecordedSteps, StepReport
 from .errors import InvalidInputError, LastGoodState, SolveError, UnsupportedError
 from .norms import AdjointState
 from .retcode import ReturnCode
-from .state import StateSpec
+from .state import StateSpec, all_finite
 from .stats import PassStats, Stats
 from .stepping import MethodTraits, StepCallback, StepCallbacks
 from .vector_field import EagerVectorField
@@ -60,13 +60,13 @@ class Run:
         keep_dense, watch = self.keep_dense, self.callbacks
         report = _reporter(watch.accept_step, watch.reject_step, self.spec.unflatten)
         if recording and isinstance(self.adjoint, DiscreteAdjoint):
-            self.steps = RecordedSteps(thin=self.adjoint.checkpoints)
-            report = self.steps.reporting_to(report)
+            self.steps = RecordedSteps(thin=self.adjoint.checkpoints, watched=watch.accept_step_adjoint is not None)
         elif recording:
             keep_dense = keep_dense or not self.adjoint.integrates_y
         options = dataclasses.replace(self.options, report=report)
+        flat = y0.detach()
         result = self.engine.integrate(
-            ForwardProblem(self.field, self.spec, y0.detach(), self.f0, self.times, options, self.norm, keep_dense)
+            ForwardProblem(self.field, self.spec, flat, self.f0, self.times, options, self.norm, keep_dense, self.steps)
         )
         _check_finite(result, self.times)
         self.stats.forward, self.retcode, self.dense = result.stats, result.retcode, result.dense
@@ -98,8 +98,10 @@ class Run:
                 result = self._sweep(grad, active, want_rates=want_times)
             else:
                 result = self._solve_adjoint(ys, grad / scale, active, scale)
-            at_start, rates = result.adjoint * scale, result.rates
-            params = [p.mul_(scale) for p in result.params]
+            at_start, params, rates = result.adjoint, result.params, result.rates
+            if scale != 1.0:
+                at_start = at_start * scale
+                params = [p.mul_(scale) for p in params]
         times = self._time_gradient(ys, grad, active, at_start, rates) if want_times else None
         return at_start + grad[0], params, times
 
@@ -107,7 +109,7 @@ class Run:
         """The adjoint of the recorded steps."""
         assert self.steps is not None
         watch = self.callbacks
-        result = Sweep(
+        result = self.engine.sweep(
             DiscreteProblem(
                 self.field,
                 self.spec,
@@ -121,7 +123,7 @@ class Run:
                 want_rates,
                 _reporter(watch.accept_step_adjoint, None, lambda z: self._adjoint_state(z, 1.0)),
             )
-        ).run()
+        )
         return self._checked(result, 1.0)
 
     def _solve_adjoint(self, ys: Tensor, scaled: Tensor, active: Sequence[bool], scale: float) -> AdjointResult:
@@ -155,7 +157,7 @@ class Run:
     def _checked(self, result: AdjointResult, scale: float) -> AdjointResult:
         """The result of a backward pass that reached its end with finite gradients."""
         self.stats.backward = result.stats
-        if result.retcode.success and not bool(torch.isfinite(result.adjoint).all()):
+        if result.retcode.success and not all_finite(result.adjoint):
             result.retcode = ReturnCode.Unstable
         if not result.retcode.success:
             state = LastGoodState(result.t, self.spec.unflatten(result.adjoint * scale), result.stats)
@@ -170,9 +172,9 @@ class Run:
 
     def _check_cotangents(self, grad: Tensor) -> list[bool]:
         """Which outputs have a nonzero cotangent."""
-        finite, active = torch.stack([torch.isfinite(grad).all(dim=1), (grad != 0).any(dim=1)]).tolist()
-        if not all(finite):
-            index = finite.index(False)
+        active = (grad != 0).any(dim=1).tolist()
+        if not all_finite(grad):
+            index = torch.isfinite(grad).all(dim=1).tolist().index(False)
             raise SolveError(
                 f"the gradient of the loss with respect to output {index} (t = {self.times[index]}) is not finite: "
                 "check the loss.",
@@ -187,7 +189,7 @@ class Run:
                 self.retcode,
                 LastGoodState(self.times[self.rows - 1], None, self.stats.forward),
             )
-        return [bool(a) for a in active]
+        return active
 
     def _time_gradient(
         self, ys: Tensor, grad: Tensor, active: Sequence[bool], at_start: Tensor, rates: dict[int, Tensor]
@@ -220,7 +222,7 @@ class SolveFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         run: Run = ctx.run
-        ys = ctx.saved_tensors[0]
+        ys = ctx.saved_tensors[0].detach()  # func may differentiate by a view of it
         with torch.no_grad():
             y0, targets, times = run.backward(ys, grad.detach(), want_times=ctx.needs_input_grad[2])
         if times is not None:
@@ -292,6 +294,8 @@ def _largest_rms(grad: Tensor) -> float:
 
 def _check_finite(result: ForwardResult, times: Sequence[float]) -> None:
     """A blow-up that no error estimate saw (fixed steps have none): the solve ends at its last finite output."""
+    if result.retcode.success and all_finite(result.ys):
+        return
     finite = torch.isfinite(result.ys).all(dim=1).tolist()
     good = finite.index(False) if False in finite else len(times)
     if good == len(times) or (not result.retcode.success and bool(torch.isfinite(result.y).all())):

@@ -17,7 +17,7 @@ from .stepping import PIController, StepCallback, StepCallbacks
 
 # torchdiffeq's factors of a step, and what they are called in a PIController
 _FACTORS = {"safety": "gamma", "ifactor": "qmax", "dfactor": "qmin"}
-_OPTIONS = ("norm", "first_step", "step_size", "max_num_steps", "jump_t", *_FACTORS)
+_OPTIONS = ("norm", "first_step", "step_size", "max_num_steps", "jump_t", "compile", *_FACTORS)
 _ADJOINT_OPTIONS = ("norm", "max_num_steps", *_FACTORS)
 
 
@@ -47,7 +47,8 @@ def odeint_adjoint(
         rtol, atol: tolerances.
         method: one of `solve`'s methods; None is "dopri5".
         options: "norm" (a callable), "first_step", "step_size" (fixed-step methods), "max_num_steps", "jump_t" (times
-            at which func jumps, in both passes), "safety", "ifactor", "dfactor" (of the PI controller, in both passes).
+            at which func jumps, in both passes), "safety", "ifactor", "dfactor" (of the PI controller, in both passes);
+            and, which torchdiffeq has not, "compile" (`solve`'s).
         adjoint_rtol, adjoint_atol, adjoint_method: the same for the backward solve; None takes the forward ones.
         adjoint_options: "max_num_steps", "safety", "ifactor", "dfactor", and "norm": "seminorm", another norm of
             `BacksolveAdjoint` by name, or a callable that takes torchdiffeq's tuple (t, y, adj_y, \*adj_params).
@@ -97,6 +98,7 @@ def odeint_adjoint(
         discontinuities=tuple(float(x) for x in forward.get("jump_t", ())),
         controller=_controller(forward),
         callbacks=_callbacks(func),
+        compile=forward.get("compile"),
     )
     return solution.ys
 

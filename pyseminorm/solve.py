@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from .adjoints import Adjoint, BacksolveAdjoint, DiscreteAdjoint, choose_adjoint
 from .autograd import Run, SolveFunction, check_scalar, refuse_transforms
+from .compiling import check_compile, compiled
 from .engines.interface import METHODS, DenseOutput, PassOptions
 from .engines.pieces import Pieces
 from .engines.select import select_engine
@@ -22,7 +23,7 @@ from .jacobian import JACOBIANS
 from .julia_function import JuliaFunction
 from .norms import FORWARD_NORMS
 from .retcode import ReturnCode
-from .state import StateSpec
+from .state import StateSpec, all_finite
 from .stats import Stats
 from .stepping import PIController, StepCallbacks, is_julia_object
 from .vector_field import EagerVectorField
@@ -105,6 +106,7 @@ def solve(
     controller: Any = None,
     callbacks: StepCallbacks | None = None,
     jacobian: str = "reverse",
+    compile: str | None = None,
     throw: bool = True,
 ) -> Solution:
     r"""Solve dy/dt = func(t, y, \*args) and make the result differentiable by the adjoint method.
@@ -140,6 +142,12 @@ def solve(
         jacobian: how methods for stiff problems get the Jacobian of ``func``: "reverse" (batched vector-Jacobian
             products through torch), "forward" (batched forward-mode AD) or "finite" (differences). A `JuliaFunction`
             makes its own, from its products.
+        compile: what runs in the place of ``func``: None, itself; "trace", its ATen graph and that of its products,
+            captured at the first solve and used again while shapes, dtypes and everything else that func reads stay
+            the same; "inductor", these graphs by torch.compile; "julia" (engine "julia"), these graphs as Julia code,
+            without a call of Python in the solve; "auto": "julia" on that engine for states on the CPU, else "trace".
+            A function that cannot be captured (control flow that depends on data) stays eager, one with an operation
+            that Julia code lacks stays a graph; one log line says so. Side effects of ``func`` are lost in a graph.
         throw: raise `SolveError` where the solve fails; False returns what was reached, with its `ReturnCode`.
 
     Returns:
@@ -201,6 +209,7 @@ def solve(
             raise InvalidInputError(f"controller is a {type(given).__name__}: expected a pyseminorm.PIController.")
     methods = (method,) if backwards[0] is None else (method, backwards[0])
     engine = select_engine(backend, spec, methods, (controller, backwards[1]))
+    check_compile(compile, engine)
     traits = engine.traits(method)
     field = _vector_field(func, tuple(args), spec, params)
     if adjoint == "auto":
@@ -211,7 +220,7 @@ def solve(
     inputs = [*pytree.tree_leaves(y0), ts, *field.inputs]
     refuse_transforms([x for x in inputs if isinstance(x, Tensor)])
     flat = spec.flatten(y0)
-    if not bool(torch.isfinite(flat).all()):
+    if not all_finite(flat.detach()):
         raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
     recording = torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
     back = traits if backwards[0] is None else engine.traits(backwards[0])
@@ -222,7 +231,10 @@ def solve(
             'explicit method of its own, such as InterpolatingAdjoint(method="tsit5").'
         )
     start = Pieces.of(times[0], times[-1], jumps, spec.real_dtype).bounds[0]
-    f0 = field.check(min(max(times[0], start[0]), start[1]), flat.detach(), recording=torch.is_grad_enabled())
+    first = min(max(times[0], start[0]), start[1])
+    # A captured function was looked at when it was captured.
+    f0 = field.check(first, flat.detach(), recording=torch.is_grad_enabled() and compile is None)
+    field = compiled(field, compile, engine, first, flat.detach(), f0)
     options = PassOptions(method, traits, rtol, atol, dt, max_steps, jumps, controller, jacobian)
     watch = callbacks or StepCallbacks()
     run = Run(engine, field, spec, times, options, norm, adjoint, back, watch, f0, dense, throw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -99,6 +100,11 @@ class StateSpec:
             if leaf.device != self.device:
                 raise InvalidInputError(f"func returned a tensor on {leaf.device}: expected {self.device}, as y0.")
         return leaves
+
+
+def all_finite(x: Tensor) -> bool:
+    """Whether no element is NaN or infinite: by their sum, and by a closer look where that overflows."""
+    return math.isfinite(x.sum().item()) or bool(torch.isfinite(x).all())
 
 
 def _listed(values: set[Any]) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from .errors import HiddenParametersWarning, InvalidInputError
-from .state import StateSpec
+from .state import StateSpec, all_finite
 
 logger = logging.getLogger("pyseminorm")
 
@@ -141,12 +141,12 @@ class EagerVectorField:
         """
         if batched_time:
             return self._param_vjp_stacked(times, y, adjoint)
-        if _kind_of(self.func) not in _NOT_BATCHABLE:
+        if kind_of(self.func) not in _NOT_BATCHABLE:
             try:
                 return self._param_vjp_vmapped(times, y, adjoint)
             except Exception as error:  # whatever vmap cannot do; an error of func's own comes again below
                 gradients = self._param_vjp_looped(times, y, adjoint)
-                _NOT_BATCHABLE.add(_kind_of(self.func))
+                _NOT_BATCHABLE.add(kind_of(self.func))
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 logger.info(f"quadrature nodes are evaluated one by one: vmap cannot batch func ({reason})")
                 return gradients
@@ -199,7 +199,7 @@ class EagerVectorField:
             if recording:
                 self._warn_about_hidden(outputs, leaves)
         flat = self.spec.join([o.detach() for o in outputs])
-        if not bool(torch.isfinite(flat).all()):
+        if not all_finite(flat):
             raise InvalidInputError(f"func returned non-finite values at the first time, t = {t}: check func and y0.")
         return flat
 
@@ -227,8 +227,10 @@ class EagerVectorField:
 _NOT_BATCHABLE: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def _kind_of(func: Callable[..., Any]) -> Any:
-    """What stays the same when a training loop makes its lambda or bound method anew."""
+def kind_of(func: Callable[..., Any]) -> Any:
+    """What stays the same when a training loop makes its lambda, partial or bound method anew."""
+    while isinstance(func, functools.partial):
+        func = func.func
     return getattr(func, "__self__", None) or getattr(func, "__code__", func)
 
 

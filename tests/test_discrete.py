@@ -11,7 +11,7 @@ from thresholds import GRADCHECK, INNER_AUTOGRAD
 
 import pyseminorm
 from pyseminorm import AdjointState, DiscreteAdjoint, InvalidInputError, ReturnCode, SolveError, StepCallbacks
-from pyseminorm.engines.discrete import RecordedSteps
+from pyseminorm.engines.steps import RecordedSteps
 from pyseminorm.engines.torch.tableaus import TABLEAUS
 
 ROUNDING = 1e-12
@@ -201,7 +201,7 @@ def test_checkpoints_keep_about_the_square_root_of_the_states(steps):
             return y + 1
 
     sweep = Counting()
-    found = [(n, y.item()) for n, y in kept.backwards(steps - 1, sweep)]
+    found = [(n, y.item()) for n, y in kept.backwards(steps - 1, sweep.advance)]
     assert found == [(n, float(n)) for n in reversed(range(steps))]
     assert len(kept.states) <= 2 * math.sqrt(steps) + 1 and len(kept.states) + sweep.stretch == steps
     assert steps < 3 or sweep.stretch > 0

@@ -147,6 +147,18 @@ def test_continuous_normalising_flow(engine, adjoint):
     assert abs(torch.linalg.slogdet(jacobian).logabsdet.item() + logp[-1][0].item()) < 1e-8
 
 
+def test_times_of_a_flow_that_differentiates_itself(engine):
+    """dL/dt calls func on saved outputs, by which func differentiates."""
+    field, z0 = ContinuousFlow(), batch(2)
+    t = torch.tensor([0.0, 0.4, 0.8], dtype=torch.float64, requires_grad=True)
+
+    def loss(t):
+        z, logp = pyseminorm.solve(field, (z0, z0.new_zeros(2)), t, backend=engine, **TIGHT).ys
+        return (z**2).sum() + logp.sum()
+
+    assert torch.autograd.gradcheck(loss, t, **INNER_AUTOGRAD)
+
+
 def test_nested_states_and_args(engine):
     """Trees in, trees out, gradients to every leaf."""
     y0 = {"a": batch(2).requires_grad_(), "b": (torch.tensor(0.5, dtype=torch.float64, requires_grad=True),)}

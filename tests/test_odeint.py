@@ -78,3 +78,15 @@ def test_tuples_come_back_as_tuples():
 def test_what_is_not_supported_is_refused_by_name(settings, message):
     with pytest.raises(InvalidInputError, match=message):
         pyseminorm.odeint_adjoint(MLP(), batch(2), T, **settings)
+
+
+def test_compile_is_an_option_of_our_own():
+    field, t = MLP(), torch.tensor([0.0, 1.0], dtype=torch.float64)
+    y0, gradients = batch(2), []
+    for options in (None, {"compile": "trace"}):
+        field.zero_grad()
+        pyseminorm.odeint_adjoint(field, y0, t, options=options).sum().backward()
+        gradients.append([p.grad.clone() for p in field.parameters()])
+    torch.testing.assert_close(*gradients)
+    with pytest.raises(InvalidInputError, match="compile='fast' is not known"):
+        pyseminorm.odeint_adjoint(field, y0, t, options={"compile": "fast"})

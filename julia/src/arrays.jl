@@ -6,7 +6,8 @@ const VECTORS = Dict{String, Any}("cpu" => (T, device) -> Vector{T})
 
 const ELTYPES = Dict("Float64" => Float64, "Float32" => Float32)
 
-vector_type((kind, eltype, device)) = Base.invokelatest(VECTORS[kind], ELTYPES[eltype], device)
+vector_type(V::Type) = V
+vector_type((kind, eltype, device)::Tuple) = Base.invokelatest(VECTORS[kind], ELTYPES[eltype], device)
 
 "    wrap(V, address, n): a vector of type `V` over `n` elements of foreign memory, not owned by it."
 wrap(::Type{Vector{T}}, address::Integer, n::Integer) where {T} = unsafe_wrap(Array, Ptr{T}(UInt(address)), n)

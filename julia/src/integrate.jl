@@ -44,7 +44,8 @@ mutable struct Rejections{V}
 end
 
 function (rejections::Rejections)(u, p, t)
-    rejections.tracker.report == C_NULL && return false
+    report_to = rejections.tracker.report
+    report_to isa Ptr{Cvoid} && report_to != C_NULL || return false
     attempt = rejections.integrator
     OrdinaryDiffEqCore.accept_step_controller(attempt, attempt.alg) ||
         report(rejections.tracker, false, attempt.t, attempt.dt, attempt.uprev)
@@ -82,6 +83,7 @@ function integrate(
         rejections.integrator = integrator
         solve!(integrator)
         evaluate!(tracker.nodes)
+        dense && check_dense(field, integrator, t0)
     catch error
         error isa Union{CallbackFailure, InterruptException} || rethrow()
         retcode = error isa CallbackFailure ? :CallbackFailure : :Interrupted
@@ -90,6 +92,14 @@ function integrate(
         field.closed[] = true
     end
     return outcome(integrator, Symbol(integrator.sol.retcode), field, tracker, u0, t0)
+end
+
+"Refuse a dense output that calls the field again: the field belongs to the solve, which is over."
+function check_dense(field::VectorField, integrator, t0)
+    calls = field.calls[]
+    integrator.sol((t0 + integrator.t) / 2)
+    field.calls[] == calls || throw(LateCall())
+    return nothing
 end
 
 with_jacobian(field, ::Nothing) = field

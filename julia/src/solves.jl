@@ -5,7 +5,7 @@
     Functions(call, register, norm, jacobian, report)
 
 C functions of Python, as addresses: a [`ForeignField`](@ref)'s two, and, or 0, a user's norm, a
-[`ForeignJacobian`](@ref)'s, and one that is told of every step. `call` can be a side of a [`NativeField`](@ref) instead, which
+[`ForeignJacobian`](@ref)'s, and one that is told of every step (or [`Steps`](@ref) to record them in). `call` can be a side of a [`NativeField`](@ref) instead, which
 needs no `register` and no `jacobian`.
 """
 struct Functions
@@ -13,10 +13,13 @@ struct Functions
     register::Ptr{Cvoid}
     norm::Ptr{Cvoid}
     jacobian::Ptr{Cvoid}
-    report::Ptr{Cvoid}
+    report::Union{Ptr{Cvoid}, Steps}
 end
 
-Functions((call, addresses...)::Tuple) = Functions(call, (Ptr{Cvoid}(UInt(a)) for a in addresses)...)
+function Functions((call, register, norm, jacobian, report)::Tuple)
+    pointers = (Ptr{Cvoid}(UInt(a)) for a in (register, norm, jacobian))
+    return Functions(call, pointers..., report isa Steps ? report : Ptr{Cvoid}(UInt(report)))
+end
 
 """
     Settings(method, rtol, atol, dt, max_steps, controller, breaks, bounds)
@@ -33,6 +36,8 @@ struct Settings
     breaks::Vector{Float64}
     bounds::Vector{Float64}
 end
+
+Settings(settings::Settings) = settings    # Python keeps those that it uses again
 
 function Settings((method, rtol, atol, dt, max_steps, controller, breaks, bounds)::Tuple)
     return Settings(method, rtol, atol, dt, max_steps, controller, Float64[breaks...], Float64[bounds...])
@@ -168,10 +173,12 @@ function summary(result::Outcome, reached)
     )
 end
 
-"Copy the times of the accepted steps, or the last good state, to memory that Python owns."
-copy_accepted!(outcome, address) =
-    (copyto!(wrap(Vector{Float64}, address, length(outcome.accepted)), outcome.accepted); nothing)
-copy_state!(outcome::Outcome{V}, address) where {V} = write!(wrap(V, address, length(outcome.u)), outcome.u)
+"Copy the times of the accepted steps and the last good state to memory that Python owns."
+function copy_results!(outcome::Outcome{V}, accepted, state) where {V}
+    copyto!(wrap(Vector{Float64}, accepted, length(outcome.accepted)), outcome.accepted)
+    write!(wrap(V, state, length(outcome.u)), outcome.u)
+    return nothing
+end
 
 "Write the dense forward solution at time `t`."
 evaluate!(outcome::Outcome{V}, t, address) where {V} =

@@ -71,6 +71,14 @@ function cross_break!(pieces::Pieces, t)
 end
 
 """
+    Report{V}
+
+Who is told of steps: a C function (accepted, t, dt, address, length) -> 1 that Python gives, nobody (`C_NULL`), or a record of
+the accepted ones.
+"""
+const Report{V} = Union{Ptr{Cvoid}, Steps{V}}
+
+"""
     Tracker{V}
 
 What happens after every accepted step: the time is recorded and the step reported; outputs that the step passed are
@@ -91,7 +99,7 @@ mutable struct Tracker{V}
     dir::Float64
     nodes::Nodes{V}
     pieces::Pieces{V}
-    report::Ptr{Cvoid}          # told of every step: (accepted, t, dt, address, length) -> 1; C_NULL: nobody
+    report::Report{V}           # told of every step
     working::Bool               # between the acceptance of a step and the end of what happens after it
 end
 
@@ -123,12 +131,16 @@ function (tracker::Tracker)(integrator)
     return nothing
 end
 
-"Tell Python of an attempted step from `t` by `dt`, which began at `u`."
-function report(tracker::Tracker, accepted, t, dt, u)
-    tracker.report == C_NULL && return nothing
+"Tell of an attempted step from `t` by `dt`, which began at `u`."
+report(tracker::Tracker, accepted, t, dt, u) = report(tracker.report, accepted, t, dt, u)
+
+report(steps::Steps, accepted, t, dt, u) = accepted ? record!(steps, u, dt) : nothing
+
+function report(call::Ptr{Cvoid}, accepted, t, dt, u)
+    call == C_NULL && return nothing
     synchronize(typeof(u))
     ok = ccall(
-        tracker.report, Cint, (Cint, Cdouble, Cdouble, UInt, Int64), accepted, t, dt, address(u), length(u),
+        call, Cint, (Cint, Cdouble, Cdouble, UInt, Int64), accepted, t, dt, address(u), length(u),
     )
     ok == 1 || throw(CallbackFailure())
     return nothing

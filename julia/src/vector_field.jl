@@ -18,11 +18,12 @@ end
 
 VectorField{V}(f!, t0, t1) where {V} = VectorField{V}(f!, Ref(min(t0, t1)), Ref(max(t0, t1)), Ref(0), Ref(false))
 
+"A call of a field whose solve is over, by a dense output that is made lazily."
 struct LateCall <: Exception end
 
 Base.showerror(io::IO, ::LateCall) = print(
-    io, "the method makes its dense output by further calls of func, which is over: it is not an OrdinaryDiffEq algorithm ",
-    "for dense=true or an adjoint that reads the forward trajectory; use BacksolveAdjoint, or another method",
+    io, "the method makes its dense output by further calls of func, so it cannot serve dense=true, nor an adjoint that reads ",
+    "the forward trajectory: give BacksolveAdjoint(), or another method",
 )
 
 inside(field::VectorField, t) = clamp(t, field.low[], field.high[])

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from .. import BacksolveAdjoint
 from .data import Split, load
 from .neural_cde import NeuralCDE
+from .solver import OurSolver
 
 NORMS = ("torchdiffeq", "seminorm")
 
@@ -53,10 +54,8 @@ def run(*, dataset: str, backend: str, epochs: int, seed: int, plot: Path) -> di
             torch.manual_seed(seed)
             # Without our scaling of the cotangents, as in torchdiffeq: only the norm differs.
             adjoint = BacksolveAdjoint(norm=norm, scale_invariant=False)
-            model = NeuralCDE(
-                train.series.shape[1], classes, hidden=HIDDEN, width=WIDTH, adjoint=adjoint,
-                backend=backend, method=METHOD, rtol=RTOL, atol=ATOL,
-            )  # fmt: skip
+            solver = OurSolver(adjoint=adjoint, backend=backend, method=METHOD, rtol=RTOL, atol=ATOL)
+            model = NeuralCDE(train.series.shape[1], classes, hidden=HIDDEN, width=WIDTH)
             if not records:
                 parameters, state = sum(p.numel() for p in model.field.parameters()), train.series.shape[0] * HIDDEN
                 console.print(
@@ -64,23 +63,25 @@ def run(*, dataset: str, backend: str, epochs: int, seed: int, plot: Path) -> di
                     f"field, a state of {state:,}, {METHOD}, rtol {RTOL:g}, atol {ATOL:g}, one thread"
                 )
             task = progress.add_task(f'norm "{norm}"', total=epochs)
-            records[norm] = _train(model, train, test, epochs, functools.partial(progress.advance, task))
+            records[norm] = _train(model, solver, train, test, epochs, functools.partial(progress.advance, task))
     console.print(_table(records))
     _plot(records, dataset, plot)
     console.print(f"Plot of the evaluations per epoch: {plot}")
     return records
 
 
-def _train(model: NeuralCDE, train: Split, test: Split, epochs: int, advance: Callable[[], None]) -> Record:
+def _train(
+    model: NeuralCDE, solver: OurSolver, train: Split, test: Split, epochs: int, advance: Callable[[], None]
+) -> Record:
     record = Record()
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     started = time.perf_counter()
     for _ in range(epochs):
         optimiser.zero_grad()
-        loss = cross_entropy(model(train.series), train.labels)
+        loss = cross_entropy(model(train.series, solver), train.labels)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        backward = model.solution.stats.backward
+        backward = solver.solution.stats.backward
         assert backward is not None
         record.backward_evaluations.append(backward.evaluations)
         record.rejected.append(backward.nreject)
@@ -88,9 +89,9 @@ def _train(model: NeuralCDE, train: Split, test: Split, epochs: int, advance: Ca
         record.backward_seconds += backward.seconds
         advance()
     record.seconds = time.perf_counter() - started
-    record.backend = model.solution.backend
+    record.backend = solver.solution.backend
     with torch.no_grad():
-        record.accuracy = (model(test.series).argmax(dim=1) == test.labels).float().mean().item()
+        record.accuracy = (model(test.series, solver).argmax(dim=1) == test.labels).float().mean().item()
     return record
 
 

@@ -6,12 +6,10 @@ NeurIPS 2020; the path is the cubic Hermite spline with backward differences of 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from .. import BacksolveAdjoint, Solution, solve
+from .solver import Solver
 
 
 def backward_difference_spline(series: Tensor) -> Tensor:
@@ -27,23 +25,11 @@ def backward_difference_spline(series: Tensor) -> Tensor:
 
 
 class NeuralCDE(nn.Module):
-    """``forward(series)`` gives logits (samples, classes); `solution` keeps the last solve, for its statistics."""
+    """``forward(series, solver)`` gives logits (samples, classes)."""
 
-    solution: Solution
-
-    def __init__(
-        self, channels: int, classes: int, *, hidden: int, width: int, adjoint: BacksolveAdjoint, backend: str,
-        method: str, rtol: float, atol: float,
-    ) -> None:  # fmt: skip
+    def __init__(self, channels: int, classes: int, *, hidden: int, width: int) -> None:
         super().__init__()
         self.channels, self.hidden = channels, hidden
-        self.settings: dict[str, Any] = {
-            "adjoint": adjoint,
-            "backend": backend,
-            "method": method,
-            "rtol": rtol,
-            "atol": atol,
-        }
         self.initial = nn.Linear(channels, hidden)
         self.field = nn.Sequential(
             nn.Linear(hidden, width),
@@ -57,22 +43,18 @@ class NeuralCDE(nn.Module):
 
     def vector_field(self, t: Tensor, z: Tensor, spline: Tensor) -> Tensor:
         """f(z) dX/dt, (samples, hidden)."""
-        i = min(int(t), len(spline) - 1)
+        i = t.detach().long().clamp(0, len(spline) - 1)  # a tensor: quadrature nodes are batched by vmap
         s = t - i
-        velocity = spline[i, 0] + 2 * s * spline[i, 1] + 3 * s**2 * spline[i, 2]
+        start, second, third = torch.index_select(spline, 0, i.view(1))[0]
+        velocity = start + 2 * s * second + 3 * s**2 * third
         matrix = self.field(z).view(-1, self.hidden, self.channels)
         return torch.bmm(matrix, velocity.unsqueeze(-1)).squeeze(-1)
 
-    def forward(self, series: Tensor) -> Tensor:
+    def forward(self, series: Tensor, solver: Solver) -> Tensor:
         spline = backward_difference_spline(series)
-        z0 = self.initial(series[..., 0])
-        self.solution = solve(
-            self.vector_field,
-            z0,
-            [0.0, float(len(spline))],
-            args=(spline,),
-            params=self.field.parameters(),
-            **self.settings,
+        times = [0.0, float(len(spline))]
+        zs = solver(
+            lambda t, z: self.vector_field(t, z, spline), self.initial(series[..., 0]), times, self.field.parameters()
         )
-        logits: Tensor = self.readout(self.solution.ys[-1])
+        logits: Tensor = self.readout(zs[-1])
         return logits

@@ -15,8 +15,7 @@ from __future__ import annotations
 import bisect
 import functools
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -24,58 +23,10 @@ from torch import Tensor
 
 from ..errors import LastGoodState
 from ..retcode import ReturnCode
-from ..state import StateSpec
 from ..stats import PassStats
-from ..vector_field import EagerVectorField, Pullback
-from .interface import AdjointResult, StepReport
-from .pieces import Pieces
+from ..vector_field import Pullback
+from .interface import AdjointResult, DiscreteProblem
 from .torch.tableaus import TABLEAUS, Tableau
-
-
-class RecordedSteps:
-    """The accepted steps of a forward solve, as the solver reports them: their signed sizes and where they began.
-
-    Attributes:
-        sizes: of all steps.
-        states: at the start of every step, or (``thin``) of about sqrt(steps) of them, evenly spaced.
-    """
-
-    def __init__(self, *, thin: bool) -> None:
-        self.sizes: list[float] = []
-        self.states: list[Tensor] = []
-        self._thin, self._stride = thin, 1
-
-    def reporting_to(self, report: StepReport | None) -> StepReport:
-        """What the engine tells of every attempted step; passed on to the user's ``report``."""
-        if report is None:
-            return self._record
-
-        def both(accepted: bool, t: float, y: Tensor, h: float) -> None:
-            self._record(accepted, t, y.clone(), h)
-            report(accepted, t, y, h)
-
-        return both
-
-    def _record(self, accepted: bool, t: float, y: Tensor, h: float) -> None:
-        if not accepted:
-            return
-        if len(self.sizes) % self._stride == 0:
-            self.states.append(y)
-        self.sizes.append(h)
-        if self._thin and len(self.states) > 2 * self._stride:
-            self.states = self.states[::2]
-            self._stride *= 2
-
-    def backwards(self, last: int, sweep: Sweep) -> Iterator[tuple[int, Tensor]]:
-        """(n, y_n) for n = last ... 0; states that were not kept are made again, one stretch between kept ones."""
-        for kept in reversed(range(last // self._stride + 1)):
-            first = kept * self._stride
-            stretch = [self.states[kept]]
-            for n in range(first, min(first + self._stride - 1, last)):
-                stretch.append(sweep.advance(n, stretch[-1]))
-            while stretch:
-                y = stretch.pop()
-                yield first + len(stretch), y
 
 
 class Coefficients:
@@ -102,35 +53,6 @@ def needed_stages(tableau: Tableau, *, inner: bool) -> tuple[int, ...]:
         if i in used:
             used |= {j for j, a in enumerate(rows[i]) if a}
     return tuple(sorted(used))
-
-
-@dataclass
-class DiscreteProblem:
-    """The backward sweep from the step of the last output with a nonzero cotangent to the first step.
-
-    Attributes:
-        method: of the forward solve, one of `METHODS`.
-        steps: as recorded there.
-        ends: start of the solve and the end of every step.
-        times: of the outputs, the first is that of y0.
-        cotangents: dL/dys (len(times), size).
-        active: whether the cotangent of an output is nonzero.
-        pieces: the smooth pieces of the forward solve.
-        want_rates: whether derivatives of the dense output are asked for.
-        report: told of every step, backwards: (True, t, lambda, -h).
-    """
-
-    field: EagerVectorField
-    spec: StateSpec
-    method: str
-    steps: RecordedSteps
-    ends: Sequence[float]
-    times: Sequence[float]
-    cotangents: Tensor
-    active: Sequence[bool]
-    pieces: Pieces
-    want_rates: bool
-    report: StepReport | None
 
 
 class Outputs:
@@ -197,7 +119,7 @@ class Sweep:
         at = problem.ends[last + 1]
         stats.times.append(at)
         try:
-            for n, y in problem.steps.backwards(last, self):
+            for n, y in problem.steps.backwards(last, self.advance):
                 if n in self._outputs.at_end:
                     adjoint = adjoint + problem.cotangents[self._outputs.at_end[n]].sum(dim=0)
                 if problem.report is not None:

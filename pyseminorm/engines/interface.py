@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,8 +19,7 @@ from ..stats import PassStats
 from ..stepping import MethodTraits
 from ..vector_field import EagerVectorField
 from .pieces import Pieces
-
-StepReport = Callable[[bool, float, Tensor, float], None]
+from .steps import RecordedSteps, StepReport
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class PassOptions:
 class ForwardProblem:
     """y' = f(t, y) from ``y0`` (size,) at times[0], with values wanted at all ``times``.
 
-    ``f0`` is f(times[0], y0), known from the checking call, and counts as the first evaluation.
+    ``f0`` is f(times[0], y0), known from the checking call, and counts as the first evaluation. ``record`` gets the
+    accepted steps, where DiscreteAdjoint wants them.
     """
 
     field: EagerVectorField
@@ -68,8 +69,15 @@ class ForwardProblem:
     options: PassOptions
     norm: str | Callable[[Any], Any]
     keep_dense: bool
+    record: RecordedSteps | None = None
 
     @property
+    def report(self) -> StepReport | None:
+        """Who is told of attempted steps, the record included."""
+        report = self.options.report
+        return report if self.record is None else self.record.reporting_to(report)
+
+    @functools.cached_property
     def pieces(self) -> Pieces:
         """The smooth pieces of the interval."""
         return Pieces.of(self.times[0], self.times[-1], self.options.discontinuities, self.spec.real_dtype)
@@ -124,7 +132,7 @@ class AdjointProblem:
             has_time=self.adjoint.norm in ("torchdiffeq", "torchdiffeq_seminorm"),
         )
 
-    @property
+    @functools.cached_property
     def pieces(self) -> Pieces:
         """The smooth pieces of the interval, backwards."""
         start = self.times[self.last]
@@ -175,6 +183,35 @@ class AdjointResult:
     rates: dict[int, Tensor] = dataclasses.field(default_factory=dict)
 
 
+@dataclass
+class DiscreteProblem:
+    """The backward sweep from the step of the last output with a nonzero cotangent to the first step.
+
+    Attributes:
+        method: of the forward solve, one of `METHODS`.
+        steps: as recorded there.
+        ends: start of the solve and the end of every step.
+        times: of the outputs, the first is that of y0.
+        cotangents: dL/dys (len(times), size).
+        active: whether the cotangent of an output is nonzero.
+        pieces: the smooth pieces of the forward solve.
+        want_rates: whether derivatives of the dense output are asked for.
+        report: told of every step, backwards: (True, t, lambda, -h).
+    """
+
+    field: EagerVectorField
+    spec: StateSpec
+    method: str
+    steps: RecordedSteps
+    ends: Sequence[float]
+    times: Sequence[float]
+    cotangents: Tensor
+    active: Sequence[bool]
+    pieces: Pieces
+    want_rates: bool
+    report: StepReport | None
+
+
 class Engine(Protocol):
     """An integrator of forward and adjoint problems."""
 
@@ -190,6 +227,8 @@ class Engine(Protocol):
     def integrate(self, problem: ForwardProblem) -> ForwardResult: ...
 
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult: ...
+
+    def sweep(self, problem: DiscreteProblem) -> AdjointResult: ...
 
 
 FIXED_STEP_METHODS = ("euler", "midpoint", "rk4")

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 
@@ -27,6 +28,8 @@ class Pieces:
         """Pieces from ``start`` to ``end``; ``dtype`` is that in which func gets the time."""
         forwards = end > start
         low, high = min(start, end), max(start, end)
+        if not discontinuities:
+            return cls((), ((_inwards(low, 1, set(), dtype), _inwards(high, -1, set(), dtype)),))
         inside = sorted((d for d in discontinuities if low < d < high), reverse=not forwards)
         jumps = set(discontinuities)
         bounds = []
@@ -41,7 +44,14 @@ def _inwards(t: float, side: int, jumps: set[float], dtype: torch.dtype) -> floa
     """The first time of ``dtype`` at ``t`` or, from a discontinuity, beyond it, on the side +1 or -1."""
     if t in jumps:
         t += side * max(2 * abs(t) * torch.finfo(dtype).eps, 1e-30)
-    rounded = float(torch.tensor(t, dtype=dtype))
+    rounded = _rounded(t, dtype)
     if side * (rounded - t) < 0:
         rounded += side * abs(rounded) * torch.finfo(dtype).eps
     return rounded
+
+
+def _rounded(t: float, dtype: torch.dtype) -> float:
+    """The nearest number of a dtype; that of numpy is the faster way."""
+    if dtype == torch.float64:
+        return t
+    return float(np.float32(t)) if dtype == torch.float32 else float(torch.tensor(t, dtype=dtype))

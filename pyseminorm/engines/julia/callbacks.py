@@ -7,7 +7,10 @@ it again as itself once Julia has returned.
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import CodeType, FunctionType
 from typing import Any
 
 import torch
@@ -87,30 +90,39 @@ class SolverCallbacks:
         self._derivatives, self._user_report = timed(Place.CALLBACK, jacobian), timed(Place.CALLBACK, report)
         self._buffers: list[Tensor] = []
         self._error: BaseException | None = None
-        self.signals = HeldSignals(f for owner in type(self).__mro__ for f in vars(owner).values())
-        self._c = {
-            "call": _RHS(self._call),
-            "register": _REGISTER(self._register),
-            "norm": None if norm is None else _NORM(self._norm),
-            "jacobian": None if jacobian is None else _JACOBIAN(self._jacobian),
-            "report": None if report is None else _REPORT(self._report),
-            "nodes": None if evaluate_nodes is None else _NODES(self._nodes),
-        }
+        self.signals = HeldSignals(self._entries())
+        self._c: dict[str, ctypes._FuncPointer] = {}
 
     @property
     def field(self) -> tuple[int, int]:
         """Addresses of the two functions of PySeminorm's ForeignField."""
-        return address_of(self._c["call"]), address_of(self._c["register"])
+        return self._address("call", _RHS, self._call), self._address("register", _REGISTER, self._register)
 
     @property
     def functions(self) -> tuple[Any, ...]:
         """What PySeminorm's Functions takes, in its order; 0: none."""
-        return tuple(address_of(self._c[name]) for name in ("call", "register", "norm", "jacobian", "report"))
+        return (*self.field, *self._optional)
+
+    @property
+    def _optional(self) -> tuple[Any, Any, Any]:
+        return (
+            self._address("norm", _NORM, self._norm if self._user_norm else None),
+            self._address("jacobian", _JACOBIAN, self._jacobian if self._derivatives else None),
+            self._address("report", _REPORT, self._report if self._user_report else None),
+        )
+
+    def _address(self, name: str, kind: Any, function: Callable[..., Any] | None) -> int:
+        """Where C finds a method; it stays there until `close`."""
+        if function is None:
+            return 0
+        if name not in self._c:
+            self._c[name] = kind(function)
+        return address_of(self._c[name])
 
     @property
     def nodes(self) -> Any:
         """What evaluates quadrature nodes."""
-        return address_of(self._c["nodes"])
+        return self._address("nodes", _NODES, self._nodes if self._evaluate_nodes else None)
 
     @property
     def jacobians(self) -> int:
@@ -122,10 +134,22 @@ class SolverCallbacks:
         """The exception that a callback raised during the solve, if any."""
         return self._error
 
+    @classmethod
+    @functools.cache
+    def _entries(cls) -> frozenset[CodeType]:
+        """The code of all functions of the class, which C enters."""
+        members = (member for kind in cls.__mro__ for member in vars(kind).values())
+        functions = (m.__func__ if isinstance(m, staticmethod) else m for m in members)
+        return frozenset(f.__code__ for f in functions if isinstance(f, FunctionType))
+
+    def running(self) -> AbstractContextManager[Any]:
+        """The context of the call into Julia."""
+        return self.signals
+
     def close(self) -> None:
         """Drop the views of solver memory and the cycle through the C functions."""
         self._buffers.clear()
-        del self._c
+        self._c.clear()
 
     def _call(self, slot_dz: int, slot_z: int, t: float) -> int:
         try:
@@ -192,5 +216,5 @@ class SolverCallbacks:
         return 1
 
 
-def address_of(function: ctypes._FuncPointer | None) -> int:
-    return 0 if function is None else ctypes.cast(function, ctypes.c_void_p).value or 0
+def address_of(function: ctypes._FuncPointer) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0

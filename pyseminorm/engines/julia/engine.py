@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -18,14 +19,24 @@ from ...norms import CallableNorm, Segment
 from ...retcode import ReturnCode
 from ...stats import PassStats
 from ...stepping import Algorithm, MethodTraits, PIController
-from ..interface import AdjointProblem, AdjointResult, ForwardProblem, ForwardResult, PassOptions, unreached
+from ..discrete import Sweep
+from ..interface import (
+    AdjointProblem,
+    AdjointResult,
+    DiscreteProblem,
+    ForwardProblem,
+    ForwardResult,
+    PassOptions,
+    unreached,
+)
 from ..pieces import Pieces
 from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from ..torch.tableaus import TABLEAUS
 from .callbacks import SolverCallbacks
 from .clock import Place, timed
 from .native import ELTYPES
-from .native_solve import JuliaVectorField, NativeCallbacks, NativeNodes
+from .native_solve import JuliaVectorField, NativeCallbacks, NativeNodes, records_in_julia
+from .native_sweep import native_sweep
 from .runtime import Runtime, first_line, runtime
 
 logger = logging.getLogger("pyseminorm")
@@ -71,8 +82,8 @@ class JuliaEngine:
         except Exception as error:
             raise readable(error) from error
 
-    def _array(self, y0: Tensor) -> tuple[str, str, int]:
-        return self._memory, ELTYPES[y0.dtype], y0.device.index or 0
+    def _array(self, y0: Tensor) -> Any:
+        return _vector_type(self._memory, y0.dtype, y0.device.index or 0)
 
     def integrate(self, problem: ForwardProblem) -> ForwardResult:
         julia, started = runtime(), time.perf_counter()
@@ -90,12 +101,12 @@ class JuliaEngine:
         jacobian = _jacobian(problem)
         more: dict[str, Any] = {
             "jacobian": jacobian.of_field if jacobian else None,
-            "report": problem.options.report,
         }
         if isinstance(field, JuliaVectorField):
-            callbacks: SolverCallbacks = NativeCallbacks(field, norm, **more).forward(problem)
+            report = problem.options.report if records_in_julia(problem) else problem.report
+            callbacks: SolverCallbacks = NativeCallbacks(field, norm, report=report, **more).forward(problem)
         else:
-            callbacks = SolverCallbacks(y0, right_hand_side, norm, **more)
+            callbacks = SolverCallbacks(y0, right_hand_side, norm, report=problem.report, **more)
         with _Solve(julia, callbacks, problem.spec.unflatten, y0, times[0]) as solve:
             offsets = _offsets(((0, y0.numel()),))
             solve.run(
@@ -112,7 +123,7 @@ class JuliaEngine:
         if solve.reached < len(times):
             unreached(ys, solve.reached)
         solve.stats.nf = solve.calls + len(known)  # the checking call, where no callback used it
-        solve.stats.njac = jacobian.calls if jacobian else callbacks.jacobians
+        solve.stats.njac = _jacobians(problem, jacobian, callbacks)
         solve.stats.seconds = time.perf_counter() - started
         dense = JuliaDense(julia, solve.outcome, y0) if problem.keep_dense else None
         return ForwardResult(ys, solve.retcode, solve.stats, solve.t, solve.state, dense, solve.detail)
@@ -176,10 +187,15 @@ class JuliaEngine:
             solve.stats.nvjp_state, solve.stats.nvjp_param = solve.calls, nodes.evaluated
         else:
             solve.stats.nvjp = solve.calls
-        solve.stats.njac = jacobian.calls if jacobian else callbacks.jacobians
+        solve.stats.njac = _jacobians(problem, jacobian, callbacks)
         solve.stats.seconds = time.perf_counter() - started
         params = nodes.total if nodes else layout.split_params(z, field.shapes)
         return AdjointResult(z[layout.adjoint_slice], params, solve.retcode, solve.stats, solve.t, solve.detail)
+
+    def sweep(self, problem: DiscreteProblem) -> AdjointResult:
+        if problem.steps.foreign is not None:
+            return native_sweep(runtime(), problem)
+        return Sweep(problem).run()
 
 
 class _BackwardField:
@@ -278,7 +294,7 @@ class _Solve:
         module = self._julia.module
         first, function = self.t, timed(Place.JULIA, function)
         try:
-            with self._callbacks.signals:
+            with self._callbacks.running():
                 result = function(*arguments)
             retcode, self.t, naccept, nreject, self.calls, self.reached, steps, outcome = result
         except Exception as error:
@@ -289,11 +305,10 @@ class _Solve:
         self.outcome = outcome
         self.stats.naccept, self.stats.nreject = naccept, nreject
         accepted = np.empty(steps, dtype=np.float64)
-        module.copy_accepted_b(outcome, accepted.ctypes.data)
+        self.state = torch.empty_like(self.state, memory_format=torch.contiguous_format)
+        module.copy_results_b(outcome, accepted.ctypes.data, self.state.data_ptr())
         self.stats.times = [first, *accepted.tolist()]
-        self.state = self.state.contiguous().clone()
-        module.copy_state_b(outcome, self.state.data_ptr())
-        raised = self._callbacks.raised
+        raised = self._callbacks.raised if retcode == "CallbackFailure" else None
         if raised is not None:
             raise raised
         if retcode == "Interrupted":
@@ -304,9 +319,9 @@ class _Solve:
             self.retcode, self.detail = ReturnCode.Failure, f"OrdinaryDiffEq's return code: {retcode}."
 
 
-def _settings(options: PassOptions, pieces: Pieces) -> tuple[Any, ...]:
-    """What PySeminorm.Settings takes."""
-    return (
+def _settings(options: PassOptions, pieces: Pieces) -> Any:
+    """PySeminorm's Settings; those of the last passes are kept, since training uses the same again and again."""
+    given = (
         _method(options.method),
         options.rtol,
         options.atol,
@@ -316,6 +331,18 @@ def _settings(options: PassOptions, pieces: Pieces) -> tuple[Any, ...]:
         pieces.breaks,
         tuple(t for piece in pieces.bounds for t in piece),
     )
+    plain = isinstance(given[0], str) and (options.controller is None or isinstance(options.controller, PIController))
+    return _kept_settings(given) if plain else given
+
+
+@functools.lru_cache(maxsize=64)
+def _kept_settings(given: tuple[Any, ...]) -> Any:
+    return runtime().module.Settings(given)
+
+
+@functools.cache
+def _vector_type(memory: str, dtype: torch.dtype, device: int) -> Any:
+    return runtime().module.vector_type((memory, ELTYPES[dtype], device))
 
 
 def _method(method: Any) -> Any:
@@ -331,12 +358,19 @@ def _jacobian(problem: ForwardProblem | AdjointProblem) -> Jacobian | None:
     return Jacobian(problem.field, options.jacobian, problem.pieces.bounds)
 
 
+def _jacobians(problem: ForwardProblem | AdjointProblem, by_torch: Jacobian | None, callbacks: SolverCallbacks) -> int:
+    """How many Jacobians were made, through torch or by Julia itself."""
+    if by_torch is not None:
+        return by_torch.calls
+    return callbacks.jacobians if problem.options.traits.needs_jacobian else 0
+
+
 def _offsets(segments: Sequence[Segment]) -> np.ndarray[Any, np.dtype[np.int64]]:
     """start, stop, start, stop ...; the caller keeps the array alive during the solve."""
     return np.array([offset for segment in segments for offset in segment], dtype=np.int64)
 
 
-_INPUT_ERRORS = ("has an algorithm", "is not an OrdinaryDiffEq")
+_INPUT_ERRORS = ("has an algorithm", "is not an OrdinaryDiffEq", "makes its dense output by further calls")
 
 
 def readable(error: Exception) -> BaseException:

@@ -106,13 +106,20 @@ class NativeField:
                 + self._arguments()
             )
         self.size, self.params_size = torch.Size(shape).numel(), sum(x.numel() for x in tensors)
+        self._take_memory(dtype, self.params_size)
+        self._ready = False
+
+    def _take_memory(self, dtype: torch.dtype, params_size: int) -> None:
+        """Views of Julia's vectors: the parameters (``params_size`` of them), and those of a workspace."""
+        self.vector_type = self.module.vector_type(("cpu", ELTYPES[dtype], 0))
         n, m, memory = self.size, self.params_size, SolverMemory(torch.empty(0, dtype=dtype))
         views = [
             memory.at(int(address), length) if length else torch.empty(0, dtype=dtype)
-            for address, length in zip(self.module.native_memory(self.handle), (m, n, n, n, n, m), strict=True)
+            for address, length in zip(
+                self.module.native_memory(self.handle), (params_size, n, n, n, n, m), strict=True
+            )
         ]
         self._theta, self.u, self._adjoint, self._value, self._state, self._params = views
-        self._ready = False
 
     def load(self, tensors: Sequence[Tensor]) -> None:
         """Read the parameters, as they are now."""
@@ -152,6 +159,10 @@ class NativeField:
         """
         self._julia.check_caller()
         self.u.copy_(y.reshape(-1))
+        self.prepare_products(t)
+
+    def prepare_products(self, t: float) -> None:
+        """The same at the state that was set before."""
         if self._ready:
             return
         if self._code.choice is None:

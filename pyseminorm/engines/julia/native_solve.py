@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +49,10 @@ class JuliaVectorField(EagerVectorField):
                 "give tensors among its own params (or leave params out)."
             )
         self.native, self.tensors = native, list(tensors)
+
+    def load_for_pass(self) -> None:
+        """Let Julia read the parameters as they are at the start of a pass."""
+        self.native.load(self.tensors)
 
     def f(self, t: float, y: Tensor) -> Tensor:
         self.native.load(self.tensors)
@@ -105,8 +110,10 @@ class JuliaVectorField(EagerVectorField):
 
     def split(self, flat: Tensor) -> list[Any]:
         """Gradients laid end to end as tensors in the shapes of the targets."""
-        parts = torch.split(flat, list(self.sizes)) if self.sizes else ()
-        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        return list(_unflatten(flat, self.targets)) if self.sizes else []
+
+
+_unflatten: Any = torch._C._nn.unflatten_dense_tensors  # views, all in one call
 
 
 def _starts(tensors: Sequence[Tensor]) -> list[int]:
@@ -124,15 +131,18 @@ class NativeCallbacks(SolverCallbacks):
         super().__init__(field.native.u, _never, norm, **more)
         self._field = field
         self.side: Any = None
-        self._poll = _POLL(self._look)
-        field.native.load(field.tensors)
+        self.steps: Any = None  # Julia's record of accepted steps, where one is kept
+        field.load_for_pass()
 
     def forward(self, problem: ForwardProblem) -> NativeCallbacks:
         """For a forward solve."""
         native = self._field.native
         if problem.options.traits.needs_jacobian:  # its rows are products
             native.prepare(problem.times[0], problem.y0)
-        self.side = native.module.native_forward(native.handle, address_of(self._poll))
+        self.side = native.module.native_forward(native.handle, self.poll)
+        if records_in_julia(problem):
+            assert problem.record is not None
+            self.steps = problem.record.foreign = native.module.recorded_steps(native.vector_type)
         return self
 
     def backward(self, problem: AdjointProblem) -> NativeCallbacks:
@@ -143,14 +153,13 @@ class NativeCallbacks(SolverCallbacks):
             native.check_time()
         scatter = Scatter(self._field)
         carried = None if problem.adjoint.quadrature else scatter.described
-        self.side = native.module.native_backward(
-            native.handle, address_of(self._poll), layout.has_y, layout.has_time, carried
-        )
+        self.side = native.module.native_backward(native.handle, self.poll, layout.has_y, layout.has_time, carried)
         return self
 
     @property
     def functions(self) -> tuple[Any, ...]:
-        return (self.side, *super().functions[1:])
+        norm, jacobian, report = self._optional
+        return (self.side, 0, norm, jacobian, report if self.steps is None else self.steps)
 
     @property
     def raised(self) -> BaseException | None:
@@ -160,21 +169,45 @@ class NativeCallbacks(SolverCallbacks):
     def jacobians(self) -> int:
         return int(self._field.native.module.jacobians(self.side))
 
-    def close(self) -> None:
-        super().close()
-        del self._poll
+    @property
+    def poll(self) -> int:
+        """The address of what looks at signals."""
+        return _LOOK_ADDRESS
 
-    def _look(self) -> int:
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        _running.append(self)
         try:
-            self.signals.check()
+            with self.signals:
+                yield
+        finally:
+            _running.pop()
+
+    @staticmethod
+    def _look() -> int:
+        """Let signals interrupt the solve that runs; 0 stops it."""
+        solve = _running[-1]
+        try:
+            solve.signals.check()
         except BaseException as error:
-            self._error = error
+            solve._error = error
             return 0
         return 1
 
     @property
     def nodes(self) -> Any:
         return self.side
+
+
+_running: list[NativeCallbacks] = []  # a user's norm can solve inside a solve
+_LOOK = _POLL(NativeCallbacks._look)
+_LOOK_ADDRESS = address_of(_LOOK)
+
+
+def records_in_julia(problem: ForwardProblem) -> bool:
+    """Whether Julia keeps the steps of a native solve, all of them: nobody in Python wants to know."""
+    record = problem.record
+    return record is not None and not record.for_python and problem.options.report is None
 
 
 class NativeNodes:

@@ -14,6 +14,18 @@ from . import detect
 from .startup import StartOptions, signals_left_to_python
 
 
+class _Remembering:
+    """A Julia module whose members are looked up once."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._module, name)
+        setattr(self, name, value)
+        return value
+
+
 class Runtime:
     """A running Julia with PySeminorm loaded.
 
@@ -24,7 +36,7 @@ class Runtime:
     """
 
     def __init__(self, module: Any, versions: dict[str, str], options: StartOptions) -> None:
-        self.module, self.versions, self.options = module, versions, options
+        self.module, self.versions, self.options = _Remembering(module), versions, options
         self._thread, self._process = threading.get_ident(), os.getpid()
 
     def load(self, package: str) -> bool:

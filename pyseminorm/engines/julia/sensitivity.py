@@ -28,6 +28,9 @@ class Sensitivity:
     """One problem in SciMLSensitivity: solved forward once, differentiated by any of its `ADJOINTS`.
 
     ``field`` is called by SciMLSensitivity through `ODEFunction`'s ``vjp`` and ``vjp_p``.
+
+    Attributes:
+        forward_calls: calls of f that the forward solve made.
     """
 
     def __init__(
@@ -51,6 +54,16 @@ class Sensitivity:
             options.atol,
             options.max_steps,
         )
+        self.forward_calls = self._products.stats.nf
+
+    def values(self) -> Tensor:
+        """The forward solution at all times, (times, size), without gradient."""
+        ys = self._like.new_empty(1 + len(self._times), self._like.numel())
+        ys[0] = self._like
+        later = ys[1:].numpy()
+        for i, t in enumerate(self._times.tolist()):
+            later[i] = self._call(self._forward.solution, t)
+        return ys
 
     def gradients(self, adjoint: str, cotangents: Tensor) -> tuple[Tensor, Tensor, PassStats]:
         """(dL/dy0 (size,), dL/dtheta (all targets in one vector), what the backward pass cost).

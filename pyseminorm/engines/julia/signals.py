@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+# The module signal makes an enumeration member of every number, which takes longer than the work.
+import _signal  # type: ignore[import-not-found]
 import signal
 import sys
 import threading
-from collections.abc import Iterable
-from types import CodeType, FrameType, FunctionType
+from collections.abc import Set
+from types import CodeType, FrameType
 from typing import Any
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGALRM", "SIGUSR1", "SIGUSR2")
+_NUMBERS = [int(getattr(signal, name)) for name in _NAMES if hasattr(signal, name)]
 
 
 class HeldSignals:
@@ -18,26 +21,29 @@ class HeldSignals:
     Python runs a handler where a frame is entered. Raised at the entry of a callback, its exception leaves before any
     ``try`` of the callback: ctypes prints it, and C reads a result that nobody set. So a handler waits there until the
     callback calls `check` inside its ``try``; everywhere else, as in the user's func, it runs at once.
+
+    Args:
+        entries: the code of the callbacks.
     """
 
-    def __init__(self, entries: Iterable[Any]) -> None:
-        self._entries: set[CodeType] = {f.__code__ for f in entries if isinstance(f, FunctionType)}
+    def __init__(self, entries: Set[CodeType]) -> None:
+        self._entries = entries
         self._handlers: dict[int, Any] = {}
         self._waiting: list[int] = []
 
     def __enter__(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return  # handlers run on the main thread only
-        for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
-            handler = signal.getsignal(number)
+        for number in _NUMBERS:
+            handler = _signal.getsignal(number)
             if callable(handler):
                 self._handlers[number] = handler
-                signal.signal(number, self._hold)
+                _signal.signal(number, self._hold)
 
     def __exit__(self, *raised: object) -> None:
         for number, handler in self._handlers.items():
-            if signal.getsignal(number) == self._hold:
-                signal.signal(number, handler)
+            if _signal.getsignal(number) == self._hold:
+                _signal.signal(number, handler)
         self.check()
 
     def check(self) -> None:

@@ -14,7 +14,16 @@ from ...errors import LastGoodState
 from ...norms import CallableNorm, FlatNorm, Seminorm
 from ...stats import PassStats
 from ...stepping import MethodTraits
-from ..interface import AdjointProblem, AdjointResult, ForwardProblem, ForwardResult, PassOptions, unreached
+from ..discrete import Sweep
+from ..interface import (
+    AdjointProblem,
+    AdjointResult,
+    DiscreteProblem,
+    ForwardProblem,
+    ForwardResult,
+    PassOptions,
+    unreached,
+)
 from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from .integrator import Hooks, Integrator, StepControl
 from .interpolant import StepPolynomial, Trajectory
@@ -59,7 +68,7 @@ class TorchEngine:
             outputs=times[1:],
             at_output=at_output,
             on_step=trajectory.append if trajectory is not None else None,
-            report=problem.options.report,
+            report=problem.report,
         )
         integrator = Integrator(
             system,
@@ -79,6 +88,9 @@ class TorchEngine:
             unreached(ys, reached)
         stats.seconds = time.perf_counter() - started
         return ForwardResult(ys, retcode, stats, integrator.t, integrator.state, trajectory)
+
+    def sweep(self, problem: DiscreteProblem) -> AdjointResult:
+        return Sweep(problem).run()
 
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult:
         started = time.perf_counter()

@@ -1,0 +1,66 @@
+"""Which form of a function a solve runs: itself, its captured graph, or the graph lowered to Julia."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .engines.interface import Engine
+from .errors import InvalidInputError
+from .tracing.field import Trace, TracedVectorField, captured
+from .vector_field import EagerVectorField
+
+logger = logging.getLogger("pyseminorm")
+
+COMPILES = (None, "trace", "inductor", "julia", "auto")
+
+
+def check_compile(compile: Any, engine: Engine) -> None:
+    """Refuse a ``compile`` that is not known, or not of this engine, by name."""
+    if compile not in COMPILES:
+        raise InvalidInputError(f"compile={compile!r} is not known: give one of {', '.join(map(repr, COMPILES))}.")
+    if compile == "julia" and engine.name != "julia":
+        raise InvalidInputError(
+            'compile="julia" runs func inside Julia\'s solver: it needs backend="julia". On the engine "torch" give '
+            'compile="trace".'
+        )
+
+
+def compiled(
+    field: EagerVectorField, compile: str | None, engine: Engine, t: float, y: Tensor, f0: Tensor
+) -> EagerVectorField:
+    """A field in the form asked for, or as near to it as func allows; ``f0`` is its value at (t, y)."""
+    if compile is None or type(field) is not EagerVectorField:
+        return field
+    if compile in ("julia", "auto") and engine.name == "julia":
+        from .engines.julia.lowered import lowered
+
+        code = captured(field, t, y, f0, lowered)
+        if code is not None:
+            return code
+    if compile == "inductor":
+        try:
+            return captured(field, t, y, f0, _by_inductor) or field
+        except Exception as error:
+            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            logger.info(f"torch.compile could not compile func's graph, which runs as it is ({reason})")
+    return captured(field, t, y, f0, TracedVectorField) or field
+
+
+def _by_inductor(field: EagerVectorField, found: Trace, sources: list[Tensor]) -> TracedVectorField:
+    return TracedVectorField(field, found, sources, _inductor)
+
+
+@functools.cache
+def _compiler() -> Any:
+    return functools.partial(torch.compile, fullgraph=True, dynamic=False)
+
+
+def _inductor(function: Any) -> Any:
+    return _compiler()(function)

@@ -1,0 +1,143 @@
+"""Captured graphs as native Julia functions: lowered once, solved without a call of Python."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...lowering.lower import lower
+from ...lowering.writer import LoweringError
+from ...tracing.capture import Graph
+from ...tracing.field import TOLERANCES, Trace
+from ...vector_field import EagerVectorField
+from .native import ELTYPES, NativeField
+from .native_solve import JuliaVectorField
+from .runtime import runtime
+
+logger = logging.getLogger("pyseminorm")
+
+
+def lowered(field: EagerVectorField, trace: Trace, sources: list[Tensor]) -> LoweredVectorField | None:
+    """A captured field as Julia code; None, and one log line, where the code cannot be made."""
+    if "julia" not in trace.kept:
+        trace.kept["julia"] = _made(field, trace, sources)
+    native = trace.kept["julia"]
+    return None if native is None else LoweredVectorField(field, sources, native)
+
+
+def _made(field: EagerVectorField, trace: Trace, sources: list[Tensor]) -> LoweredNative | None:
+    spec = field.spec
+    reason = ""
+    if spec.device.type != "cpu" or spec.dtype not in ELTYPES:
+        reason = f"the state is {spec.dtype} on {spec.device}: code is made for float32 and float64 on the CPU"
+    try:
+        return None if reason else LoweredNative(trace.graph, spec.size, sum(field.sizes), sources)
+    except LoweringError as error:
+        reason = f"{error} has no Julia code"
+    finally:
+        if reason:
+            logger.info(f"func is not lowered to Julia: {reason}; its graph is called back from Julia")
+    return None
+
+
+class LoweredNative(NativeField):
+    """A lowered graph in Julia, with the memory that it works in."""
+
+    def __init__(self, graph: Graph, size: int, params_size: int, sources: list[Tensor]) -> None:
+        self._julia = runtime()
+        self.module = self._julia.module
+        use_blas_of_torch(self.module)
+        dtype, count = graph.examples[0].dtype, len(sources)
+        code = lower(graph, sources)
+        self.size, self.params_size = size, params_size
+        sizes = (size, params_size, count, code.constants_size, code.work_size)
+        self.handle = self.module.lowered_field(ELTYPES[dtype], code.source, *sizes)
+        self._take_memory(dtype, 0)
+        self._dtype = dtype
+        table = (ctypes.c_size_t * count).from_address(int(self.module.lowered_sources(self.handle)))
+        self._addresses = np.ctypeslib.as_array(table) if count else np.empty(0, dtype=np.uintp)
+        self._loaded: Any = None  # what the pointers and what was made of the tensors stand for
+
+    def load(self, tensors: Sequence[Tensor]) -> None:
+        """Point at the tensors, which the caller keeps alive, and make what stays the same in a solve."""
+        self._julia.check_caller()
+        self._loaded = None
+        self._addresses[:] = [x.data_ptr() for x in tensors]
+        self.module.lowered_load_b(self.handle)
+
+    def load_once(self, owner: Any, tensors: Sequence[Tensor]) -> None:
+        """The same, but for an owner whose tensors were the last to be loaded, and have not changed since."""
+        versions = [x._version for x in tensors]
+        if self._loaded is None or self._loaded[0]() is not owner or self._loaded[1] != versions:
+            self.load(tensors)
+            self._loaded = (weakref.ref(owner), versions)
+
+    def prepare_products(self, t: float) -> None:
+        """Products are part of the code."""
+
+    def check_time(self) -> None:
+        """Products by time are part of the code."""
+
+    def _arguments(self) -> str:
+        return "(It was made from a captured graph.)"
+
+
+class LoweredVectorField(JuliaVectorField):
+    """A captured field as Julia code; ``tensors`` are the sources of its graph, laid out as the code reads them."""
+
+    def __init__(self, field: EagerVectorField, sources: list[Tensor], native: LoweredNative) -> None:
+        self.__dict__.update(field.__dict__)
+        self.native: LoweredNative = native
+        self.tensors = [x if _as_is(x, field.spec.dtype) else x.to(field.spec.dtype).contiguous() for x in sources]
+
+    def load_for_pass(self) -> None:
+        self.native.load_once(self, self.tensors)
+
+    def agrees(self, t: float, y: Tensor, f0: Tensor) -> bool:
+        """Whether the code gives f0 at (t, y); the solve that follows need not read the tensors again."""
+        self.load_for_pass()
+        tolerance = TOLERANCES[self.spec.dtype]
+        y, f0 = y.contiguous(), f0.contiguous()
+        native = self.native
+        return bool(native.module.lowered_agrees(native.handle, t, y.data_ptr(), f0.data_ptr(), tolerance))
+
+    @property
+    def moves(self) -> list[tuple[int, int, int]]:
+        """Gradients come out by target, in order."""
+        return [(0, 0, sum(self.sizes))] if self.sizes else []
+
+
+def _as_is(x: Tensor, dtype: torch.dtype) -> bool:
+    return x.dtype == dtype and x.is_contiguous()
+
+
+@functools.cache
+def _blas_of_torch() -> tuple[int, int]:
+    """Addresses of sgemm and dgemm (with 32-bit integers) in PyTorch's own library, or zeros.
+
+    It is the faster BLAS where Julia has a plain OpenBLAS, and it keeps one pool of threads in the process.
+    """
+    folder = Path(torch.__file__).parent / "lib"
+    for path in sorted(folder.glob("libtorch_cpu.*")):
+        try:
+            library = ctypes.CDLL(str(path))
+            found = [ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in ("sgemm_", "dgemm_")]
+        except (OSError, AttributeError):
+            continue
+        if all(found):
+            return int(found[0] or 0), int(found[1] or 0)
+    return 0, 0
+
+
+def use_blas_of_torch(module: Any) -> None:
+    """Let lowered code call PyTorch's BLAS."""
+    module.Kernels.use_blas_b(*_blas_of_torch())

@@ -1,0 +1,369 @@
+"""The operations that can be lowered: one entry per ATen operation, grouped by what becomes of them.
+
+`ELEMENTWISE`: a Julia expression of the operands, joined with its neighbours into one loop. `VIEWS`: another look at
+the same memory, no code. `REDUCTIONS`: a loop that collects. `OTHERS`: methods of the `Writer`. `DECOMPOSITIONS` make
+these of everything else that neural networks use.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch._decomp import get_decompositions
+
+from .loops import Lazy, Value, number
+from .memory import View
+
+if TYPE_CHECKING:
+    pass
+
+aten = torch.ops.aten
+
+# ---- elementwise: {0}, {1} ... are operands, tensors or numbers --------------------------------------------
+
+ELEMENTWISE: dict[Any, str] = {
+    aten.abs.default: "abs({0})",
+    aten.acos.default: "acos_nan({0})",
+    aten.asin.default: "asin_nan({0})",
+    aten.atan.default: "atan({0})",
+    aten.atan2.default: "atan({0}, {1})",
+    aten.ceil.default: "ceil({0})",
+    aten.cos.default: "cos_nan({0})",
+    aten.cosh.default: "cosh({0})",
+    aten.div.Scalar: "({0} / {1})",
+    aten.div.Tensor: "({0} / {1})",
+    aten.erf.default: "erf({0})",
+    aten.exp.default: "exp_fast({0})",
+    aten.exp2.default: "exp2({0})",
+    aten.expm1.default: "expm1_fast({0})",
+    aten.floor.default: "floor({0})",
+    aten.log.default: "log_nan({0})",
+    aten.log10.default: "log10_nan({0})",
+    aten.log1p.default: "log1p_nan({0})",
+    aten.log2.default: "log2_nan({0})",
+    aten.masked_fill.Scalar: "ifelse({1}, {2}, {0})",
+    aten.maximum.default: "larger({0}, {1})",
+    aten.minimum.default: "smaller({0}, {1})",
+    aten.mul.Scalar: "({0} * {1})",
+    aten.mul.Tensor: "({0} * {1})",
+    aten.neg.default: "(-{0})",
+    aten.pow.Scalar: "pow_nan({0}, {1})",
+    aten.pow.Tensor_Tensor: "pow_nan({0}, {1})",
+    aten.reciprocal.default: "inv({0})",
+    aten.relu.default: "larger({0}, zero(T))",
+    aten.round.default: "round({0})",
+    aten.rsqrt.default: "inv(sqrt_nan({0}))",
+    aten.sigmoid.default: "logistic({0})",
+    aten.sgn.default: "sign({0})",
+    aten.sign.default: "sign({0})",
+    aten.sin.default: "sin_nan({0})",
+    aten.sinh.default: "sinh({0})",
+    aten.sqrt.default: "sqrt_nan({0})",
+    aten.tan.default: "tan_nan({0})",
+    aten.tanh.default: "tanh_fast({0})",
+    aten.trunc.default: "trunc({0})",
+    aten.where.self: "ifelse({0}, {1}, {2})",
+}
+
+COMPARISONS: dict[Any, str] = {
+    aten.bitwise_and.Tensor: "({0} & {1})",
+    aten.bitwise_not.default: "(!{0})",
+    aten.bitwise_or.Tensor: "({0} | {1})",
+    aten.eq.Scalar: "({0} == {1})",
+    aten.eq.Tensor: "({0} == {1})",
+    aten.ge.Scalar: "({0} >= {1})",
+    aten.ge.Tensor: "({0} >= {1})",
+    aten.gt.Scalar: "({0} > {1})",
+    aten.gt.Tensor: "({0} > {1})",
+    aten.isnan.default: "isnan({0})",
+    aten.le.Scalar: "({0} <= {1})",
+    aten.le.Tensor: "({0} <= {1})",
+    aten.logical_and.default: "({0} & {1})",
+    aten.logical_not.default: "(!{0})",
+    aten.logical_or.default: "({0} | {1})",
+    aten.lt.Scalar: "({0} < {1})",
+    aten.lt.Tensor: "({0} < {1})",
+    aten.ne.Scalar: "({0} != {1})",
+    aten.ne.Tensor: "({0} != {1})",
+}
+
+
+def _scaled(sign: str) -> Callable[..., Lazy]:
+    def make(a: Value, b: Value, alpha: float = 1) -> Lazy:
+        return Lazy.of(f"({{0}} {sign} {{1}})" if alpha == 1 else f"({{0}} {sign} {number(alpha)} * {{1}})", a, b)
+
+    return make
+
+
+def _power(x: Value, exponent: float) -> Lazy:
+    simple = {0: "one(T)", 0.5: "sqrt_nan({0})", 1: "{0}", -1: "inv({0})", -0.5: "inv(sqrt_nan({0}))"}
+    if exponent in simple:
+        return Lazy.of(simple[exponent], x)
+    if exponent in (2, 3, 4):
+        return Lazy.of("(" + " * ".join(["{0}"] * int(exponent)) + ")", x)
+    return Lazy.of(f"pow_nan({{0}}, {number(exponent)})", x)
+
+
+def _clamped(x: Value, low: Any = None, high: Any = None) -> Lazy:
+    result = Lazy.of("{0}", x)
+    if low is not None:
+        result = Lazy.of("larger({0}, {1})", result, low)
+    return result if high is None else Lazy.of("smaller({0}, {1})", result, high)
+
+
+# Elementwise operations whose arguments shape the expression.
+FORMED: dict[Any, Callable[..., Lazy]] = {
+    aten.add.Scalar: _scaled("+"),
+    aten.add.Tensor: _scaled("+"),
+    aten.addcdiv.default: lambda a, b, c, value=1: Lazy.of(f"({{0}} + {number(value)} * {{1}} / {{2}})", a, b, c),
+    aten.addcmul.default: lambda a, b, c, value=1: Lazy.of(f"({{0}} + {number(value)} * {{1}} * {{2}})", a, b, c),
+    aten.clamp.Tensor: _clamped,
+    aten.clamp.default: _clamped,
+    aten.clamp_max.default: lambda x, high: _clamped(x, None, high),
+    aten.clamp_min.default: _clamped,
+    aten.pow.Tensor_Scalar: _power,
+    aten.rsub.Scalar: lambda a, b, alpha=1: _scaled("-")(b, a, alpha),
+    aten.rsub.Tensor: lambda a, b, alpha=1: _scaled("-")(b, a, alpha),
+    aten.sub.Scalar: _scaled("-"),
+    aten.sub.Tensor: _scaled("-"),
+}
+
+# ---- views: None where strides cannot say it, and the value is copied first --------------------------------
+
+
+def _squeezed(x: View, dims: Sequence[int] | int | None = None) -> View:
+    return x.squeezed([dims] if isinstance(dims, int) else dims)
+
+
+def _restrided(x: View, shape: Sequence[int], strides: Sequence[int], offset: int | None = None) -> View | None:
+    return x.strided(shape, strides, offset) if x.is_whole else None
+
+
+VIEWS: dict[Any, Callable[..., View | None]] = {
+    aten._reshape_alias.default: lambda x, shape, strides: x.viewed(shape),
+    aten._unsafe_view.default: lambda x, shape: x.viewed(shape),
+    aten.as_strided.default: _restrided,
+    aten.diagonal.default: lambda x, offset=0, dim1=0, dim2=1: _diagonal(x, offset, dim1, dim2),
+    aten.expand.default: lambda x, shape, implicit=False: x.expanded(shape),
+    aten.permute.default: lambda x, dims: x.permuted(dims),
+    aten.select.int: lambda x, dim, index: x.selected(dim, index),
+    aten.slice.Tensor: lambda x, dim=0, start=None, end=None, step=1: x.sliced(dim, start, end, step),
+    aten.squeeze.default: _squeezed,
+    aten.squeeze.dim: _squeezed,
+    aten.squeeze.dims: _squeezed,
+    aten.t.default: lambda x: x.permuted((1, 0)) if len(x.shape) == 2 else x,
+    aten.transpose.int: lambda x, a, b: x.permuted(_swapped(len(x.shape), a, b)),
+    aten.unsqueeze.default: lambda x, dim: x.unsqueezed(dim),
+    aten.view.default: lambda x, shape: x.viewed(shape),
+}
+
+# Several views of one tensor.
+PIECES: dict[Any, Callable[..., list[View]]] = {
+    aten.split.Tensor: lambda x, size, dim=0: _split(x, _equal_sizes(x.shape[dim], size), dim),
+    aten.split_with_sizes.default: lambda x, sizes, dim=0: _split(x, sizes, dim),
+    aten.unsafe_split.Tensor: lambda x, size, dim=0: _split(x, _equal_sizes(x.shape[dim], size), dim),
+    aten.unbind.int: lambda x, dim=0: [x.selected(dim, i) for i in range(x.shape[dim])],
+}
+
+# The value itself: graphs are functional, and gradients are in them already.
+SAME: tuple[Any, ...] = (
+    aten.alias.default,
+    aten.clone.default,
+    aten.detach.default,
+    aten.lift_fresh_copy.default,
+)
+
+
+def _swapped(rank: int, a: int, b: int) -> list[int]:
+    dims = list(range(rank))
+    if rank:
+        dims[a], dims[b] = dims[b], dims[a]
+    return dims
+
+
+def _diagonal(x: View, offset: int, a: int, b: int) -> View:
+    rank = len(x.shape)
+    a, b = a % rank, b % rank
+    length = max(min(x.shape[a] + min(offset, 0), x.shape[b] - max(offset, 0)), 0)
+    kept = [d for d in range(rank) if d not in (a, b)]
+    at = x.offset + max(offset, 0) * x.strides[b] - min(offset, 0) * x.strides[a]
+    shape = [*(x.shape[d] for d in kept), length]
+    return x.strided(shape, [*(x.strides[d] for d in kept), x.strides[a] + x.strides[b]], at)
+
+
+def _equal_sizes(extent: int, size: int) -> list[int]:
+    return [min(size, extent - start) for start in range(0, extent, size)]
+
+
+def _split(x: View, sizes: Sequence[int], dim: int) -> list[View]:
+    pieces, start = [], 0
+    for size in sizes:
+        pieces.append(x.sliced(dim, start, start + size))
+        start += size
+    return pieces
+
+
+# ---- reductions: (start, function that collects) -----------------------------------------------------------
+
+REDUCTIONS: dict[Any, tuple[str, str]] = {
+    aten.amax.default: ("T(-Inf)", "max!"),
+    aten.amin.default: ("T(Inf)", "min!"),
+    aten.sum.default: ("zero(T)", "add!"),
+    aten.sum.dim_IntList: ("zero(T)", "add!"),
+}
+
+# ---- others: methods of the writer -------------------------------------------------------------------------
+
+OTHERS: dict[Any, Callable[..., Value]] = {
+    aten._to_copy.default: lambda w, x, **options: w.converted(x),
+    aten.addmm.default: lambda w, c, a, b, beta=1, alpha=1: w.added(w.product(a, b), c, alpha, beta),
+    aten.baddbmm.default: lambda w, c, a, b, beta=1, alpha=1: w.added(w.product(a, b), c, alpha, beta),
+    aten.bmm.default: lambda w, a, b: w.product(a, b),
+    aten.cat.default: lambda w, parts, dim=0: w.joined(parts, dim),
+    aten.copy.default: lambda w, to, x, *_: w.broadcast_to(x, to.shape),
+    aten.dot.default: lambda w, a, b: w.sum_of_products(a, b),
+    aten.mm.default: lambda w, a, b: w.product(a, b),
+    aten.mv.default: lambda w, a, x: w.matrix_times_vector(a, x),
+    aten.repeat.default: lambda w, x, times: w.repeated(x, times),
+    aten.diagonal_backward.default: lambda w, g, shape, *how: w.placed(g, shape, aten.diagonal.default, *how),
+    aten.diagonal_scatter.default: lambda w, x, part, *how: w.scattered(x, part, aten.diagonal.default, *how),
+    aten.select_backward.default: lambda w, g, shape, dim, i: w.placed(g, shape, aten.select.int, dim, i),
+    aten.select_scatter.default: lambda w, x, part, *how: w.scattered(x, part, aten.select.int, *how),
+    aten.slice_backward.default: lambda w, g, shape, *how: w.placed(g, shape, aten.slice.Tensor, *how),
+    aten.slice_scatter.default: lambda w, x, part, *how, **more: w.scattered(x, part, aten.slice.Tensor, *how, **more),
+    aten.as_strided_scatter.default: lambda w, x, part, *how: w.scattered(x, part, aten.as_strided.default, *how),
+    aten.constant_pad_nd.default: lambda w, x, pad, value=0: w.padded(x, pad, value),
+}
+
+# Tensors full of one number, which fuse into whatever reads them: where the number stands among the arguments.
+FILLED: dict[Any, Callable[..., float]] = {
+    aten.full.default: lambda shape, value, **_: value,
+    aten.full_like.default: lambda x, value, **_: value,
+    aten.new_full.default: lambda x, shape, value, **_: value,
+    aten.new_zeros.default: lambda *_, **__: 0.0,
+    aten.ones.default: lambda *_, **__: 1.0,
+    aten.ones_like.default: lambda *_, **__: 1.0,
+    aten.scalar_tensor.default: lambda value, **_: value,
+    aten.zeros.default: lambda *_, **__: 0.0,
+    aten.zeros_like.default: lambda *_, **__: 0.0,
+    aten.fill.Scalar: lambda x, value: value,
+    aten.zero.default: lambda *_, **__: 0.0,
+    # Nobody may read what these hold.
+    aten.empty.memory_format: lambda *_, **__: 0.0,
+    aten.empty_like.default: lambda *_, **__: 0.0,
+    aten.empty_strided.default: lambda *_, **__: 0.0,
+    aten.new_empty.default: lambda *_, **__: 0.0,
+    aten.new_empty_strided.default: lambda *_, **__: 0.0,
+}
+
+# ---- decompositions ----------------------------------------------------------------------------------------
+
+
+def _layer_norm(
+    x: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    dims = list(range(x.dim() - len(shape), x.dim()))
+    mean = _mean(x, dims, True)
+    centred = x - mean
+    rstd = torch.rsqrt(_mean(centred * centred, dims, True) + eps)
+    y = centred * rstd
+    y = y if weight is None else y * weight
+    return (y if bias is None else y + bias), mean, rstd
+
+
+def _mean(x: Tensor, dims: Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    dims = list(range(x.dim())) if not dims else list(dims)
+    return x.sum(dims, keepdim) * (1.0 / math.prod(x.shape[d] for d in dims))
+
+
+def _var(
+    x: Tensor, dims: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> Tensor:
+    dims = list(range(x.dim())) if not dims else list(dims)
+    n = math.prod(x.shape[d] for d in dims)
+    centred = x - _mean(x, dims, True)
+    return (centred * centred).sum(dims, keepdim) * (1.0 / (n - (1 if correction is None else correction)))
+
+
+def _var_mean(x: Tensor, dims: Sequence[int] | None = None, **how: Any) -> tuple[Tensor, Tensor]:
+    return _var(x, dims, **how), _mean(x, dims, how.get("keepdim", False))
+
+
+def _trilinear(
+    a: Tensor, b: Tensor, c: Tensor, new_a: list[int], new_b: list[int], new_c: list[int], summed: list[int], _: int = 1
+) -> Tensor:
+    """The product of three tensors with new dimensions, summed over some: bilinear layers."""
+    for dims, i in ((new_a, 0), (new_b, 1), (new_c, 2)):
+        for d in sorted(dims):
+            a, b, c = (x.unsqueeze(d) if j == i else x for j, x in enumerate((a, b, c)))
+    product = a * b * c
+    return product.sum(summed) if summed else product
+
+
+def _vector_norm(
+    x: Tensor, order: float = 2, dims: Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
+    axes = list(range(x.dim())) if dims is None else list(dims)
+    if order == 2:
+        return (x * x).sum(axes, keepdim).sqrt()
+    if math.isinf(order):
+        return x.abs().amax(axes, keepdim) if order > 0 else x.abs().amin(axes, keepdim)
+    return (x.abs() ** order).sum(axes, keepdim) ** (1 / order)
+
+
+DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
+    **get_decompositions(
+        [
+            aten._log_softmax,
+            aten._log_softmax_backward_data,
+            aten._softmax,
+            aten._softmax_backward_data,
+            aten.celu,
+            aten.elu,
+            aten.elu_backward,
+            aten.gelu,
+            aten.gelu_backward,
+            aten.glu,
+            aten.glu_backward,
+            aten.hardsigmoid,
+            aten.hardsigmoid_backward,
+            aten.hardswish,
+            aten.hardswish_backward,
+            aten.hardtanh,
+            aten.hardtanh_backward,
+            aten.leaky_relu,
+            aten.leaky_relu_backward,
+            aten.linear_backward,
+            aten.logit,
+            aten.logsumexp,
+            aten.mish,
+            aten.mish_backward,
+            aten.native_layer_norm_backward,
+            aten.selu,
+            aten.sigmoid_backward,
+            aten.silu,
+            aten.silu_backward,
+            aten.softplus,
+            aten.softplus_backward,
+            aten.square,
+            aten.stack,
+            aten.tanh_backward,
+            aten.threshold,
+            aten.threshold_backward,
+            aten.tril,
+            aten.triu,
+            aten.xlogy,
+        ]
+    ),
+    aten._trilinear.default: _trilinear,
+    aten.linalg_vector_norm.default: _vector_norm,
+    aten.mean.default: _mean,
+    aten.mean.dim: _mean,
+    aten.native_layer_norm.default: _layer_norm,
+    aten.var.correction: _var,
+    aten.var_mean.correction: _var_mean,
+}

@@ -1,0 +1,128 @@
+"""A joint graph as Python functions of a few lines: plain torch calls, without modules and without autograd."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from .split import Parts, Wanted
+
+aten = torch.ops.aten
+
+# torch's own bindings of ATen operations start faster than torch.ops.aten's; these take the same arguments.
+_BINDINGS: dict[Any, Any] = {
+    aten.abs.default: torch.abs,
+    aten.add.Tensor: torch.add,
+    aten.addmm.default: torch.addmm,
+    aten.bmm.default: torch.bmm,
+    aten.cat.default: torch.cat,
+    aten.cos.default: torch.cos,
+    aten.div.Tensor: torch.div,
+    aten.exp.default: torch.exp,
+    aten.expand.default: Tensor.expand,
+    aten.log.default: torch.log,
+    aten.mm.default: torch.mm,
+    aten.mul.Tensor: torch.mul,
+    aten.mv.default: torch.mv,
+    aten.neg.default: torch.neg,
+    aten.permute.default: torch.permute,
+    aten.pow.Tensor_Scalar: torch.pow,
+    aten.relu.default: torch.relu,
+    aten.select.int: torch.select,
+    aten.sigmoid.default: torch.sigmoid,
+    aten.sin.default: torch.sin,
+    aten.sqrt.default: torch.sqrt,
+    aten.sub.Tensor: torch.sub,
+    aten.sum.dim_IntList: torch.sum,
+    aten.t.default: torch.t,
+    aten.tanh.default: torch.tanh,
+    aten.transpose.int: torch.transpose,
+    aten.unsqueeze.default: torch.unsqueeze,
+    aten.view.default: Tensor.view,
+    aten.where.self: torch.where,
+}
+_SAME = (aten.detach.default, aten.alias.default, aten.lift_fresh_copy.default)
+
+
+class Functions:
+    """The parts of a graph as functions.
+
+    Attributes:
+        constants: ``(*sources) -> everything that stays the same in a solve``, which the others take first.
+        primal: ``(constants, t, *y) -> (leaves of f, saved)``.
+        adjoint: what makes, for some products, ``(constants, t, y, saved, *adjoint) -> list`` in the order of
+            `Wanted.nodes`, None for zeros.
+    """
+
+    def __init__(self, parts: Parts, compiler: Callable[[Any], Any] | None = None) -> None:
+        self._parts, self._compiler = parts, compiler
+        graph = parts.graph
+        self._names = {node: f"v{i}" for i, node in enumerate(graph.module.graph.nodes)}
+        self._t, self._y = parts.arguments[0], parts.arguments[1 : 1 + graph.leaves]
+        self._a = parts.arguments[1 + graph.leaves :]
+        self._kept = [*parts.sources, *parts.constant]
+        self._saved = parts.saved()
+        self.constants = self._function(parts.sources, "", parts.constant, self._tuple(self._kept))
+        values = f"[{self._list(graph.outputs.value)}], {self._tuple(self._saved)}"
+        self.primal = self._compiled(
+            self._function(
+                [self._t, *self._y], self._unpack(self._kept, "constants"), parts.primal, values, "constants"
+            )
+        )
+        self._adjoints: dict[Wanted, Callable[..., list[Tensor | None]]] = {}
+
+    def adjoint(self, wanted: Wanted) -> Callable[..., list[Tensor | None]]:
+        if wanted not in self._adjoints:
+            nodes = self._parts.adjoint_for(wanted)
+            head = (
+                self._unpack(self._kept, "constants") + self._unpack(self._y, "y") + self._unpack(self._saved, "saved")
+            )
+            results = f"[{self._list(wanted.nodes(self._parts.graph))}]"
+            first = f"constants, {self._names[self._t]}, y, saved"
+            self._adjoints[wanted] = self._compiled(self._function(self._a, head, nodes, results, first))
+        return self._adjoints[wanted]
+
+    def _compiled(self, function: Any) -> Any:
+        return function if self._compiler is None else self._compiler(function)
+
+    def _function(
+        self, arguments: Sequence[fx.Node], head: str, nodes: Sequence[fx.Node], result: str, first: str = ""
+    ) -> Any:
+        space: dict[str, Any] = {"inf": math.inf, "nan": math.nan, "device": torch.device, "torch": torch}
+        lines = [f"def function({', '.join([first] * bool(first) + [self._names[n] for n in arguments])}):\n", head]
+        lines += [f"    {self._names[node]} = {self._call(node, space)}\n" for node in nodes]
+        exec("".join([*lines, f"    return {result}\n"]), space)
+        return space["function"]
+
+    def _call(self, node: fx.Node, space: dict[str, Any]) -> str:
+        target: Any = node.target
+        if target in _SAME:
+            return self._text(node.args[0])
+        if target is operator.getitem:
+            return f"{self._text(node.args[0])}[{node.args[1]!r}]"
+        binding = target if node.kwargs else _BINDINGS.get(target, target)
+        name = f"op_{target.__name__.replace('.', '_')}"
+        space[name] = binding
+        arguments = [self._text(x) for x in node.args] + [f"{k}={self._text(x)}" for k, x in node.kwargs.items()]
+        return f"{name}({', '.join(arguments)})"
+
+    def _text(self, x: Any) -> str:
+        if isinstance(x, fx.Node):
+            return self._names[x]
+        if isinstance(x, (list, tuple)):
+            return f"[{', '.join(self._text(i) for i in x)}]"
+        return repr(x)
+
+    def _list(self, nodes: Iterable[fx.Node | None]) -> str:
+        return ", ".join("None" if n is None else self._names[n] for n in nodes)
+
+    def _tuple(self, nodes: Sequence[fx.Node]) -> str:
+        return f"({self._list(nodes)},)" if nodes else "()"
+
+    def _unpack(self, nodes: Sequence[fx.Node], name: str) -> str:
+        return f"    {self._list(nodes)}, = {name}\n" if nodes else ""

@@ -1,0 +1,79 @@
+"""A joint graph in three parts: what is the same for a whole solve, f, and what only its product needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import fx
+
+from .capture import Graph
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which products with the Jacobian are asked for."""
+
+    state: bool = True
+    params: bool = True
+    time: bool = False
+
+    def nodes(self, graph: Graph) -> list[fx.Node | None]:
+        outputs = graph.outputs
+        return [
+            *(outputs.state if self.state else ()),
+            *(outputs.params if self.params else ()),
+            *((outputs.time,) if self.time else ()),
+        ]
+
+
+class Parts:
+    """The parts of a graph, each in order of execution.
+
+    Attributes:
+        constant: nodes that depend on the sources alone, evaluated once a solve.
+        primal: other nodes that f needs.
+        adjoint: all that remain.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        inputs = graph.inputs
+        self.graph = graph
+        self.arguments, self.sources = inputs[: 1 + 2 * graph.leaves], inputs[1 + 2 * graph.leaves :]
+        nodes = [node for node in graph.module.graph.nodes if node.op not in ("placeholder", "output")]
+        varying = set(self.arguments)
+        for node in nodes:
+            if any(x in varying for x in node.all_input_nodes) or _random(node):
+                varying.add(node)
+        for_value = needed_for(graph.outputs.value)
+        self.constant = [n for n in nodes if n not in varying]
+        self.primal = [n for n in nodes if n in varying and n in for_value]
+        self.adjoint = [n for n in nodes if n in varying and n not in for_value]
+
+    def adjoint_for(self, wanted: Wanted) -> list[fx.Node]:
+        """What of the adjoint part some products need."""
+        needed = needed_for(wanted.nodes(self.graph))
+        return [n for n in self.adjoint if n in needed]
+
+    def saved(self) -> list[fx.Node]:
+        """Nodes of the primal part that the adjoint part reads, or that products are."""
+        readers = set(self.adjoint)
+        results = set(Wanted(time=True).nodes(self.graph))
+        return [n for n in self.primal if n in results or any(user in readers for user in n.users)]
+
+
+def needed_for(nodes: Iterable[fx.Node | None]) -> set[fx.Node]:
+    """The nodes and all that they depend on."""
+    found: set[fx.Node] = set()
+    stack = [n for n in nodes if n is not None]
+    while stack:
+        node = stack.pop()
+        if node not in found:
+            found.add(node)
+            stack += node.all_input_nodes
+    return found
+
+
+def _random(node: fx.Node) -> bool:
+    tags = getattr(node.target, "tags", ())
+    return any(str(tag).endswith("nondeterministic_seeded") for tag in tags)

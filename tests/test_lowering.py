@@ -1,0 +1,359 @@
+"""Lowering to Julia: memory as torch lays it out, every operation of the table, and solves without Python."""
+
+import logging
+import math
+
+import pytest
+import torch
+from fields import FIELDS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from operations import OPERATIONS
+from problems import MLP, Oscillating, batch, relative
+from torch import nn
+
+import pyseminorm
+from pyseminorm import (
+    Algorithm,
+    BacksolveAdjoint,
+    DiscreteAdjoint,
+    GaussAdjoint,
+    InterpolatingAdjoint,
+    StepCallbacks,
+)
+from pyseminorm.lowering import ops
+from pyseminorm.lowering.lower import lower, simplified
+from pyseminorm.lowering.memory import Buffer, View
+from pyseminorm.state import StateSpec
+from pyseminorm.tracing.field import TracedVectorField, captured, trace
+from pyseminorm.vector_field import EagerVectorField
+
+D = torch.float64
+T = [0.0, 0.4, 1.0]
+
+
+def capture(func, y0, args=(), params=None):
+    spec = StateSpec(y0)
+    field = EagerVectorField(func, args, spec, params)
+    flat = spec.flatten(y0).detach()
+    graph = captured(field, 0.3, flat, field.check(0.3, flat, recording=True), TracedVectorField)
+    assert graph is not None
+    return field, graph, flat
+
+
+def state(dtype=D):
+    return (torch.sin(torch.arange(12, dtype=D) * 1.7 + 0.4) * 0.9).reshape(3, 4).to(dtype)
+
+
+def field_of(operation):
+    """Uses the operation on the state and on a parameter."""
+
+    class Field(nn.Module):
+        def __init__(self, dtype):
+            super().__init__()
+            self.weight = nn.Parameter(state(dtype).flip(0) * 0.8)
+
+        def forward(self, t, y):
+            return OPERATIONS[operation](y) + t * OPERATIONS[operation](self.weight * y)
+
+    return Field
+
+
+# ---- memory
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_views_are_those_of_torch(data):
+    shape = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
+    tensor = torch.arange(math.prod(shape))
+    mine, theirs = View.whole(Buffer("b", tensor.numel()), tuple(shape)), tensor.reshape(shape)
+    for _ in range(data.draw(st.integers(1, 4))):
+        rank = len(mine.shape)
+        kind = data.draw(st.sampled_from(["permute", "select", "slice", "unsqueeze", "squeeze", "expand", "view"]))
+        if kind == "permute":
+            dims = data.draw(st.permutations(range(rank)))
+            mine, theirs = mine.permuted(dims), theirs.permute(dims)
+        elif kind == "select" and rank:
+            dim = data.draw(st.integers(0, rank - 1))
+            index = data.draw(st.integers(-mine.shape[dim], mine.shape[dim] - 1))
+            mine, theirs = mine.selected(dim, index), theirs.select(dim, index)
+        elif kind == "slice" and rank:
+            dim = data.draw(st.integers(0, rank - 1))
+            start, step = data.draw(st.integers(0, mine.shape[dim] - 1)), data.draw(st.integers(1, 2))
+            mine, theirs = mine.sliced(dim, start, None, step), torch.ops.aten.slice(theirs, dim, start, None, step)
+        elif kind == "unsqueeze":
+            dim = data.draw(st.integers(-rank - 1, rank))
+            mine, theirs = mine.unsqueezed(dim), theirs.unsqueeze(dim)
+        elif kind == "squeeze":
+            mine, theirs = mine.squeezed(), theirs.squeeze()
+        elif kind == "expand":
+            wanted = [2, *(3 if n == 1 else -1 for n in mine.shape)]
+            mine, theirs = mine.expanded(wanted), theirs.expand(wanted)
+        elif kind == "view":
+            wanted = data.draw(st.sampled_from([[-1], [1, -1], [mine.shape[0] if rank else 1, -1]]))
+            try:
+                viewed = theirs.view(wanted)
+            except RuntimeError:
+                assert mine.viewed(wanted) is None
+                continue
+            mine, theirs = mine.viewed(wanted), viewed
+            assert mine is not None
+    assert mine.shape == tuple(theirs.shape)
+    assert torch.equal(torch.as_strided(tensor, mine.shape, mine.strides, mine.offset), theirs)
+
+
+def test_every_operation_of_the_table_has_a_test_and_is_met_there():
+    tables = (
+        ops.ELEMENTWISE,
+        ops.COMPARISONS,
+        ops.FORMED,
+        ops.VIEWS,
+        ops.PIECES,
+        ops.REDUCTIONS,
+        ops.OTHERS,
+        ops.FILLED,
+    )
+    listed = {*ops.SAME, *(operation for table in tables for operation in table)}
+    assert listed == set(OPERATIONS)
+    for operation in listed:
+        _, graph, _ = capture(field_of(operation)(D), state())
+        plain = simplified(graph.trace.graph, graph.sources, merge=False)
+        assert operation in {node.target for node in plain.module.graph.nodes}, operation
+
+
+def test_code_is_the_same_for_the_same_graph():
+    codes = [lower(graph.trace.graph, graph.sources).source for _, graph, _ in (capture(MLP(), batch(3)) for _ in "ab")]
+    assert codes[0] == codes[1]
+
+
+# ---- code
+
+
+def check_products(func, y0, args=(), *, rtol, atol):
+    from pyseminorm.engines.julia.lowered import lowered
+
+    field, _, flat = capture(func, y0, args)
+    code = lowered(field, *trace(field, 0.3, flat))
+    assert code is not None
+    y, adjoint = flat * 1.1 + 0.03, torch.cos(torch.arange(len(flat), dtype=D)).to(flat.dtype)
+    close = {"rtol": rtol, "atol": atol, "equal_nan": True}
+    torch.testing.assert_close(code.f(0.7, y), field.f(0.7, y), **close)
+    for params, time in ((True, True), (False, False), (True, False)):
+        mine, theirs = (f.vjp(0.7, y, adjoint, params=params, time=time) for f in (code, field))
+        torch.testing.assert_close(mine[:2], theirs[:2], **close)
+        for a, b, target in zip(mine[2], theirs[2], field.targets, strict=False):
+            torch.testing.assert_close(a, torch.zeros_like(target) if b is None else b, **close)
+        if time:
+            torch.testing.assert_close(mine[3], torch.zeros_like(mine[3]) if theirs[3] is None else theirs[3], **close)
+
+
+@pytest.mark.julia
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+def test_an_operation_gives_what_torch_gives(operation, dtype):
+    bound = 1e-12 if dtype == torch.float64 else 3e-5
+    check_products(field_of(operation)(dtype), state(dtype), rtol=bound, atol=bound)
+
+
+@pytest.mark.julia
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_field_gives_what_torch_gives(name):
+    func, y0, args = FIELDS[name]()
+    check_products(func, y0, args, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.julia
+@pytest.mark.parametrize("sizes", [(1, 3, 5), (2, 33, 17), (7, 64, 3), (50, 70, 90), (1, 300, 200)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+def test_matrix_products_of_all_sizes(sizes, dtype):
+    rows, inner, width = sizes
+    net = nn.Sequential(nn.Linear(inner, width), nn.Linear(width, inner)).to(dtype)
+    y0 = torch.sin(torch.arange(rows * inner, dtype=D)).reshape(rows, inner).to(dtype)
+
+    class Field(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, t, y):
+            return self.net(y)
+
+    bound = 1e-11 if dtype == D else 1e-4
+    check_products(Field(), y0, rtol=bound, atol=bound)
+
+
+@pytest.mark.julia
+def test_not_a_number_where_torch_has_none():
+    def func(t, y):
+        return torch.where(y > 0.5, y, torch.log(y - 0.5) + torch.sqrt(y - 0.6) + (y - 0.7) ** 1.5)
+
+    spec_state = torch.tensor([0.2, 0.55, 0.9], dtype=D)
+    from pyseminorm.engines.julia.lowered import lowered
+
+    field, _, flat = capture(func, torch.tensor([0.8, 0.8, 0.9], dtype=D))
+    code = lowered(field, *trace(field, 0.3, flat))
+    torch.testing.assert_close(code.f(0.3, spec_state), field.f(0.3, spec_state), equal_nan=True)
+
+
+@pytest.mark.julia
+@pytest.mark.parametrize(
+    "values", [[-200.0, -90.0, -1e-9, 0.0, 1e-9, 0.3, 40.0, 88.5, 100.0, math.inf, -math.inf, math.nan]]
+)
+@pytest.mark.parametrize("function", [torch.tanh, torch.exp, torch.sigmoid, torch.expm1, torch.nn.functional.softplus])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+def test_elementary_functions_far_out(values, function, dtype):
+    from pyseminorm.engines.julia.lowered import lowered
+
+    start = torch.linspace(-1, 1, len(values), dtype=dtype)
+    field, _, flat = capture(lambda t, y: function(y), start)
+    code = lowered(field, *trace(field, 0.3, flat))
+    y = torch.tensor(values, dtype=dtype)
+    bound = 4 * torch.finfo(dtype).eps
+    torch.testing.assert_close(code.f(0.3, y), function(y), rtol=bound, atol=1e-37, equal_nan=True)
+
+
+# ---- solves
+
+ADJOINTS = [BacksolveAdjoint(), InterpolatingAdjoint(), GaussAdjoint(), DiscreteAdjoint()]
+
+
+def gradients(func, y0, args, compile, adjoint, t=T, **settings):
+    leaves = torch.utils._pytree.tree_leaves(y0)
+    leaves = [x.clone().requires_grad_() for x in leaves]
+    tree = torch.utils._pytree.tree_structure(y0)
+    start = torch.utils._pytree.tree_unflatten(leaves, tree)
+    ts = torch.tensor(t, dtype=D, requires_grad=True)
+    s = pyseminorm.solve(func, start, ts, args=args, backend="julia", compile=compile, adjoint=adjoint, **settings)
+    loss = sum(
+        (x * torch.cos(torch.arange(x.numel(), dtype=x.dtype)).view_as(x)).sum()
+        for x in torch.utils._pytree.tree_leaves(s.ys)
+    )
+    params = list(func.parameters()) if isinstance(func, nn.Module) else []
+    wanted = [*leaves, ts, *params, *(a for a in args if a.requires_grad)]
+    return s, torch.autograd.grad(loss, wanted, allow_unused=True)
+
+
+@pytest.mark.julia
+@pytest.mark.parametrize("adjoint", ADJOINTS, ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize("name", ["oscillating", "in place", "nested", "time", "attention", "flow"])
+def test_solves_take_the_steps_and_give_the_gradients_of_the_function(name, adjoint):
+    func, y0, args = FIELDS[name]()
+    # From t = 0 the first steps of "oscillating" are of size 1e-4, whose error estimates are rounding noise.
+    settings = {"rtol": 1e-6, "atol": 1e-8, "t": [0.3, 0.7, 1.3]}
+    plain, expected = gradients(func, y0, args, None, adjoint, **settings)
+    s, grads = gradients(func, y0, args, "julia", adjoint, **settings)
+    assert s.stats.forward.naccept == plain.stats.forward.naccept
+    assert s.stats.backward.naccept == plain.stats.backward.naccept
+    assert s.stats.forward.nf - plain.stats.forward.nf in (0, 1)  # a native solve cannot use the checking call's value
+    for mine, theirs in zip(grads, expected, strict=True):
+        assert (mine is None) == (theirs is None)
+        if mine is not None:
+            torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.julia
+@pytest.mark.parametrize("method", ["tsit5", "dopri5", "bosh3", "vern7", "euler", "midpoint", "rk4"])
+@pytest.mark.parametrize("t", [[0.3, 0.7, 1.3], [1.3, 1.0, 0.95, 0.3], [0.3, 0.41, 0.8]])
+def test_the_sweep_in_julia_is_the_sweep_in_python(method, t):
+    fixed = {"dt": 0.13} if method in ("euler", "midpoint", "rk4") else {"rtol": 1e-4, "atol": 1e-6}
+    func, y0 = Oscillating(width=8), batch(3)
+    for more in ({}, {"discontinuities": [0.61, 0.72]}):
+        _, grads = gradients(func, y0, (), "julia", DiscreteAdjoint(), t, method=method, **fixed, **more)
+        _, expected = gradients(func, y0, (), None, DiscreteAdjoint(), t, method=method, **fixed, **more)
+        torch.testing.assert_close(grads, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.julia
+def test_no_python_runs_inside_a_solve():
+    field, y0, calls = MLP(width=8), batch(3), []
+    field.net[0].register_forward_hook(lambda *_: calls.append(None))
+    for adjoint in ADJOINTS:
+        gradients(field, y0, (), "julia", adjoint)
+        calls.clear()
+        s, _ = gradients(field, y0, (), "julia", adjoint)
+        assert len(calls) == 1  # the checking call before the solve
+        assert s.stats.forward.nf > 10 and s.stats.backward.naccept > 0
+
+
+@pytest.mark.julia
+def test_parameters_alias_torch_memory():
+    field, y0 = MLP(width=8), batch(3)
+    gradients(field, y0, (), "julia", DiscreteAdjoint())
+    for _ in range(2):
+        with torch.no_grad():
+            for p in field.parameters():
+                p.mul_(1.2)
+        _, grads = gradients(field, y0, (), "julia", DiscreteAdjoint())
+        _, expected = gradients(field, y0, (), None, DiscreteAdjoint())
+        torch.testing.assert_close(grads, expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.julia
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint(norm="torchdiffeq"), DiscreteAdjoint(checkpoints=True)])
+def test_norms_and_checkpoints_that_need_more(adjoint):
+    func, y0, args = FIELDS["time"]()
+    _, grads = gradients(func, y0, args, "julia", adjoint, rtol=1e-6)
+    _, expected = gradients(func, y0, args, None, adjoint, rtol=1e-6)
+    torch.testing.assert_close(grads, expected, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.julia
+def test_stiff_methods_get_their_jacobian_from_the_code():
+    pytest.importorskip("juliacall")
+    field, y0 = MLP(width=8), batch(2)
+    settings = {"method": Algorithm("Rosenbrock23"), "rtol": 1e-5}
+    try:
+        _, grads = gradients(field, y0, (), "julia", GaussAdjoint(), **settings)
+    except pyseminorm.InvalidInputError as error:
+        pytest.skip(str(error))
+    _, expected = gradients(field, y0, (), None, GaussAdjoint(), **settings)
+    torch.testing.assert_close(grads, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.julia
+def test_callbacks_are_told_of_steps():
+    seen = []
+    watch = StepCallbacks(
+        accept_step=lambda t, y, h: seen.append(("forward", t)),
+        accept_step_adjoint=lambda t, y, h: seen.append(("back", t)),
+    )
+    s, _ = gradients(MLP(width=8), batch(2), (), "julia", DiscreteAdjoint(), callbacks=watch)
+    assert sum(kind == "forward" for kind, _ in seen) == s.stats.forward.naccept
+    assert sum(kind == "back" for kind, _ in seen) == s.stats.backward.naccept
+
+
+@pytest.mark.julia
+def test_an_operation_that_is_missing_is_named_once_and_the_graph_runs(caplog):
+    caplog.set_level(logging.INFO, logger="pyseminorm")
+
+    def func(t, y):
+        return -torch.cumsum(y, dim=-1)
+
+    for _ in range(2):
+        _, grads = gradients(func, batch(2), (), "julia", BacksolveAdjoint())
+    _, expected = gradients(func, batch(2), (), None, BacksolveAdjoint())
+    torch.testing.assert_close(grads, expected)
+    said = [r.getMessage() for r in caplog.records if "not lowered" in r.getMessage()]
+    assert len(said) == 1 and "cumsum" in said[0]
+
+
+@pytest.mark.julia
+def test_float32_solves():
+    field, y0 = MLP(dtype=torch.float32), batch(3, dtype=torch.float32)
+    for adjoint in ADJOINTS:
+        _, grads = gradients(field, y0, (), "julia", adjoint, rtol=1e-4)
+        _, expected = gradients(field, y0, (), None, adjoint, rtol=1e-4)
+        flat, other = (torch.cat([g.reshape(-1).to(D) for g in x]) for x in (grads, expected))
+        assert relative(flat, other) < 1e-3
+
+
+@pytest.mark.julia
+def test_what_a_solve_reaches_before_it_fails_is_handed_back():
+    def blow_up(t, y):
+        return y * y
+
+    with pytest.raises(pyseminorm.SolveError) as caught:
+        pyseminorm.solve(blow_up, torch.ones(2, dtype=D), [0.0, 2.0], backend="julia", compile="julia")
+    assert 0.9 < caught.value.last_good_state.t < 1.1
+    assert bool(torch.isfinite(caught.value.last_good_state.y).all())
