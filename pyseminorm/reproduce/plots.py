@@ -1,0 +1,135 @@
+"""The pictures of the page of results."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .ablations import COMPARED, SERIES, Measured
+from .contenders import CONTENDERS
+from .summary import Results
+
+LABELS = {contender.name: contender.label for contender in CONTENDERS}
+NORMS = ("norm-torchdiffeq", "norm-rms", "norm-seminorm")
+
+
+def plot_reductions(results: Results, file: Path) -> None:
+    """Bars: the share of backward evaluations saved by the norm, in our engine and in torchdiffeq's package."""
+    figure, axes = _pyplot().subplots(figsize=(8, 0.45 * len(results.pairs) + 1.2), layout="constrained")
+    compared = (
+        ("our engine", "norm-seminorm", "norm-torchdiffeq"),
+        ("torchdiffeq 0.2.5", "package-seminorm", "package-default"),
+    )
+    for i, (label, new, usual) in enumerate(compared):
+        saved = [100 * (results.reduction(pair, new, usual) or 0.0) for pair in results.pairs]
+        axes.barh([y + 0.2 - 0.4 * i for y in range(len(saved))], saved, height=0.38, label=label)
+    axes.axvline(40, color="grey", linestyle="--", linewidth=1)
+    axes.set(xlabel="backward evaluations saved by the seminorm, % (dashed: the paper's median)")
+    axes.set_yticks(range(len(results.pairs)), results.pairs)
+    axes.invert_yaxis()
+    axes.legend()
+    _save(figure, file)
+
+
+def plot_times(results: Results, contenders: Sequence[str], file: Path) -> None:
+    """Points: training time over that of torchdiffeq's package with its default norm."""
+    figure, axes = _pyplot().subplots(figsize=(8, 0.4 * len(results.pairs) + 1.4), layout="constrained")
+    for contender in contenders:
+        ratios = [results.ratio(pair, contender, "package-default", "cpu_seconds") for pair in results.pairs]
+        axes.plot([float("nan") if r is None else r for r in ratios], range(len(ratios)), "o", label=LABELS[contender])
+    axes.axvline(0.5, color="grey", linestyle="--", linewidth=1)
+    axes.axvline(1.0, color="grey", linewidth=1)
+    axes.set(xlabel="training time over torchdiffeq's default (dashed: the goal)", xlim=(0, None))
+    axes.set_yticks(range(len(results.pairs)), results.pairs)
+    axes.invert_yaxis()
+    axes.legend(fontsize="small")
+    _save(figure, file)
+
+
+def plot_training(results: Results, file: Path) -> None:
+    """Lines: backward evaluations per optimiser step by epoch, means over seeds, for the norms."""
+    columns = 4
+    rows = -(-len(results.pairs) // columns)
+    figure, grid = _pyplot().subplots(rows, columns, figsize=(11, 2.3 * rows), layout="constrained", squeeze=False)
+    for axes, pair in zip(grid.flat, results.pairs, strict=False):
+        for norm in NORMS:
+            records = list(results.of(pair, norm).values())
+            steps = [r.settings["sizes"]["batches"] for r in records]
+            curves = [[e.backward_evaluations / n for e in r.epochs] for r, n in zip(records, steps, strict=True)]
+            mean = [statistics.mean(point) for point in zip(*curves, strict=True)] if curves else []
+            axes.plot(range(1, len(mean) + 1), mean, "o-", markersize=2, label=LABELS[norm])
+        axes.set_title(pair, fontsize=8)
+        axes.set_ylim(0, None)
+        axes.tick_params(labelsize=7)
+    for axes in list(grid.flat)[len(results.pairs) :]:
+        axes.axis("off")
+    grid[0, 0].legend(fontsize=7)
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel("backward evaluations per step", fontsize=9)
+    _save(figure, file)
+
+
+def plot_ablations(measured: Sequence[Measured], file: Path) -> None:
+    """For every series evaluations above and gradient errors below, medians over seeds."""
+    shown = [series for series in SERIES if any(m.series == series.name for m in measured)]
+    figure, grid = _pyplot().subplots(2, len(shown), figsize=(2.4 * len(shown), 5), layout="constrained", squeeze=False)
+    for i, series in enumerate(shown):
+        for contender in COMPARED:
+            chosen = [m for m in measured if (m.series, m.contender) == (series.name, contender)]
+            values = sorted({m.value for m in chosen})
+            for row, name in enumerate(("backward_evaluations", "error")):
+                medians = [statistics.median(getattr(m, name) for m in chosen if m.value == v) for v in values]
+                grid[row, i].plot(values, medians, "o-", markersize=3, label=LABELS[contender])
+        for row in range(2):
+            grid[row, i].set_yscale("log")
+            grid[row, i].tick_params(labelsize=7)
+            if series.name in ("tolerance", "width", "batch", "outputs"):
+                grid[row, i].set_xscale("log")
+        grid[0, i].set_title(series.name, fontsize=9)
+        grid[1, i].set_xlabel(series.axis)
+    grid[0, 0].set_ylabel("backward evaluations")
+    grid[1, 0].set_ylabel("relative error of dL/dθ")
+    grid[0, 0].legend(fontsize=6)
+    _save(figure, file)
+
+
+def plot_samples(results: Results, file: Path) -> None:
+    """What the flows generate: points in the plane, and images."""
+    drawn = {r.settings["task"]: r.samples for r in results.records if r.samples}
+    figure, grid = _pyplot().subplots(
+        1, len(drawn), figsize=(3.2 * len(drawn), 3.2), layout="constrained", squeeze=False
+    )
+    for axes, (task, samples) in zip(grid.flat, drawn.items(), strict=True):
+        if len(samples[0]) == 2:
+            axes.scatter(*zip(*samples, strict=True), s=2)
+            axes.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
+        else:
+            axes.imshow(_mosaic(samples), cmap="gray_r", vmin=0, vmax=1)
+            axes.axis("off")
+        axes.set_title(task, fontsize=9)
+    _save(figure, file)
+
+
+def _mosaic(images: list[list[float]]) -> Any:
+    """Images of 64 pixels in rows of 8."""
+    import numpy as np
+
+    pixels = np.array(images).reshape(-1, 8, 8, 8)  # row of the mosaic, image, y, x
+    return pixels.transpose(0, 2, 1, 3).reshape(-1, 64)
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def _save(figure: Any, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=90)
+    _pyplot().close(figure)
