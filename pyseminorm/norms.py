@@ -137,16 +137,17 @@ class Seminorm:
     segments: tuple[Segment, ...]
 
     def __call__(self, z: Tensor) -> float:
+        narrow = torch.float32 if z.dtype in (torch.float16, torch.bfloat16) else None
         first, stop = self.segments[0]
         if len(self.segments) == 1:
-            value = rms(z[first:stop])
+            sizes = [torch.linalg.vector_norm(z[first:stop], dtype=narrow).item()]
         elif len(self.segments) == 2 and self.segments[1] == (stop, 2 * stop - first):
-            wide = torch.promote_types(z.dtype, torch.float32)
             rows = z[first : self.segments[1][1]].view(2, -1)
-            value = torch.linalg.vector_norm(rows, dim=1, dtype=wide).amax() / (stop - first) ** 0.5
+            sizes = torch.linalg.vector_norm(rows, dim=1, dtype=narrow).tolist()
         else:
-            value = torch.stack([rms(z[a:b]) for a, b in self.segments]).amax()
-        return _finite(value.item())
+            parts = [torch.linalg.vector_norm(z[a:b], dtype=narrow) for a, b in self.segments]
+            sizes = torch.stack(parts).tolist()
+        return max(_finite(x / (b - a) ** 0.5) for x, (a, b) in zip(sizes, self.segments, strict=True))
 
 
 @dataclass(frozen=True)

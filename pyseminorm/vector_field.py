@@ -78,8 +78,8 @@ class EagerVectorField:
         self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
         """(f, adj df/dy, [adj df/dtheta_i or None], adj df/dt or None), for ``adjoint`` (size,)."""
-        value, pullback = self.pullback(t, y, params=params, time=time)
-        return value, *pullback(adjoint)
+        value, pull = self.pullback(t, y, params=params, time=time)
+        return value, *pull(adjoint)
 
     def pullback(self, t: float, y: Tensor, *, params: bool = True, time: bool = False) -> tuple[Tensor, Pullback]:
         """f, and what takes an ``adjoint`` (size,) to the products of `vjp`, once."""
@@ -116,15 +116,14 @@ class EagerVectorField:
             if time:
                 when.requires_grad_()
             value = self.func(when, leaf, *self.args)
-        wanted = [leaf, *self.targets] if params else [leaf]
+        wanted = (leaf, *self.targets) if params else (leaf,)
         if time:
-            wanted.append(when)
+            wanted += (when,)
 
         def pull(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
-            grads: Sequence[Tensor | None] = (None,) * len(wanted)
-            if value.requires_grad:
-                grads = torch.autograd.grad(value, wanted, adjoint.reshape(shape), allow_unused=True)
-            state, rest = grads[0], list(grads[1:])
+            if not value.requires_grad:
+                return torch.zeros_like(adjoint), [None] * (len(wanted) - 1 - time), None
+            state, *rest = _gradients((value,), wanted, (adjoint.reshape(shape),))
             grad_time = rest.pop() if time else None
             return torch.zeros_like(adjoint) if state is None else state.reshape(-1), rest, grad_time
 
@@ -221,6 +220,21 @@ class EagerVectorField:
     def time(self, t: float) -> Tensor:
         """The time as func gets it."""
         return torch.full((), t, dtype=self.spec.real_dtype, device=self.spec.device)
+
+
+_run_backward: Any = torch.autograd.Variable._execution_engine.run_backward
+
+
+def _gradients(
+    outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], cotangents: tuple[Tensor, ...]
+) -> tuple[Tensor | None, ...]:
+    """`torch.autograd.grad` with ``allow_unused=True``, without its handling of arguments, which takes as long as a
+    small layer.
+    """
+    found: tuple[Tensor | None, ...] = _run_backward(
+        outputs, cotangents, False, False, inputs, True, accumulate_grad=False
+    )
+    return found
 
 
 # What vmap could not batch once; later solves do not try again.

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import bisect
 import functools
+import itertools
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,19 +29,7 @@ from ..stats import PassStats
 from ..vector_field import Pullback
 from .interface import AdjointResult, DiscreteProblem
 from .torch.tableaus import TABLEAUS, Tableau
-
-
-class Coefficients:
-    """A tableau as tensors like the state, rows of ``a`` and columns of it below the diagonal."""
-
-    def __init__(self, tableau: Tableau, like: Tensor) -> None:
-        rows = tableau.a + tableau.extra_a
-        self.stages = len(rows)
-        self.c = tableau.c + tableau.extra_c
-        full = np.array([[*row, *(0.0,) * (self.stages - len(row))] for row in rows])
-        self.rows = [torch.from_numpy(full[i, :i].copy()).to(like) for i in range(self.stages)]
-        self.columns = [torch.from_numpy(full[i + 1 :, i].copy()).to(like) for i in range(self.stages)]
-        self.b = torch.tensor([*tableau.b, *(0.0,) * len(tableau.extra_c)], dtype=torch.float64).to(like)
+from .torch.weights import weights
 
 
 @functools.cache
@@ -60,26 +50,21 @@ class Outputs:
 
     Attributes:
         at_end: step -> outputs at its end (more than one where times differ by less than theta resolves).
-        inner: step -> outputs inside it.
+        inner: step -> outputs inside it, and those without a cotangent between them, which weigh nothing.
         last_step: the last step that an output lies in.
     """
 
     def __init__(self, problem: DiscreteProblem, tableau: Tableau) -> None:
-        ends, times = problem.ends, problem.times
+        ends, times, active = np.array(problem.ends), np.array(problem.times), np.array(problem.active)
         direction = 1.0 if ends[-1] > ends[0] else -1.0
-        directed = [direction * t for t in ends]
-        self.at_end: dict[int, list[int]] = {}
-        self.inner: dict[int, list[int]] = {}
-        self.last_step = 0
-        thetas = np.zeros(len(times))
-        for i in range(1, len(times)):
-            if not problem.active[i]:
-                continue
-            n = bisect.bisect_left(directed, direction * times[i], lo=1, hi=len(ends) - 1) - 1
-            thetas[i] = (times[i] - ends[n]) / problem.steps.sizes[n]
-            ended = times[i] == ends[n + 1] or thetas[i] == 1.0
-            (self.at_end if ended else self.inner).setdefault(n, []).append(i)
-            self.last_step = n
+        active[0] = False  # the initial state
+        steps = np.searchsorted(direction * ends[1:-1], direction * times)
+        thetas = (times - ends[steps]) / np.array(problem.steps.sizes)[steps]
+        ended = (times == ends[steps + 1]) | (thetas == 1.0)
+        self.at_end = _grouped(steps, active & ended)
+        self.inner = _grouped(steps, active & ~ended)
+        self.last_step = int(steps[active].max())
+        thetas[~active] = 0.0
         dense = np.array(tableau.dense)
         powers = np.arange(1, dense.shape[1] + 1)
         like = problem.cotangents
@@ -95,6 +80,14 @@ class Outputs:
         return self._slopes[self.inner[step]]
 
 
+def _grouped(steps: np.ndarray[Any, Any], chosen: np.ndarray[Any, Any]) -> dict[int, slice]:
+    """The rows, from the first to the last, of the chosen outputs in every step that has some."""
+    rows = np.flatnonzero(chosen)
+    kinds, first = np.unique(steps[rows], return_index=True)
+    ranges = itertools.pairwise([*first, len(rows)])
+    return {int(n): slice(int(rows[a]), int(rows[b - 1]) + 1) for n, (a, b) in zip(kinds, ranges, strict=True)}
+
+
 class Sweep:
     """Goes through the steps backwards, once."""
 
@@ -104,9 +97,13 @@ class Sweep:
         self._direction = 1.0 if problem.ends[-1] > problem.ends[0] else -1.0
         self._breaks = [self._direction * t for t in problem.pieces.breaks]
         self._outputs = Outputs(problem, self._tableau)
-        self._coefficients = Coefficients(self._tableau, like)
-        self._stage_values = like.new_zeros(self._coefficients.stages, like.shape[1])  # k
-        self._stage_adjoints = torch.zeros_like(self._stage_values)  # Ybar
+        self._weights = weights(self._tableau, like)
+        self._k, self._ybar = like.new_zeros(2, self._weights.stages, like.shape[1])
+        # Views that steps need: many small calls are what a step costs.
+        self._k_rows, self._ybar_rows = self._k.unbind(0), self._ybar.unbind(0)
+        self._k_before = [self._k[:i].T for i in range(self._weights.stages + 1)]
+        self._views: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._bounds = problem.pieces.bounds[0]  # of the step that the sweep is at
         self._params = [torch.zeros_like(x) for x in problem.field.targets]
         self._following: Tensor | None = None  # the first stage of the step after the present one
         self._rates: dict[int, Tensor] = {}
@@ -138,33 +135,45 @@ class Sweep:
     def advance(self, n: int, y: Tensor) -> Tensor:
         """The state after step ``n`` from ``y``, made again."""
         stages = needed_stages(self._tableau, inner=False)
+        self._enter(n)
         for i in stages:
             self._stats.nf += 1
-            self._stage_values[i] = self._problem.field.f(self._time(n, i), self._stage_input(n, i, y))
+            self._k_rows[i].copy_(self._problem.field.f(self._time(n, i), self._stage_input(n, i, y)))
         used = stages[-1] + 1
-        b, h = self._coefficients.b[:used], self._problem.steps.sizes[n]
-        return torch.addmv(y, self._stage_values[:used].T, b, alpha=h)
+        b, h = self._weights.b[:used], self._problem.steps.sizes[n]
+        return torch.addmv(y, self._k_before[used], b, alpha=h)
 
     def _back(self, n: int, y: Tensor, adjoint: Tensor) -> Tensor:
         """dL/dy at the start of step ``n``, from dL/dy1 at its end; adds to the parameter gradient."""
         stages = needed_stages(self._tableau, inner=n in self._outputs.inner)
         if self._shares_last(n):
             stages = tuple(i for i in stages if i != self._tableau.stages - 1)
+        self._enter(n)
         pullbacks = [self._stage(n, i, y) for i in stages]
-        direct = self._direct(n, adjoint)
-        h, used, above = self._problem.steps.sizes[n], stages[-1] + 1, self._stage_adjoints
+        direct = self._direct(n, adjoint).unbind(0)
+        h, used = self._problem.steps.sizes[n], stages[-1] + 1
         for i, pullback in zip(reversed(stages), reversed(pullbacks), strict=True):
-            columns = self._coefficients.columns[i][: used - i - 1]
-            cotangent = torch.addmv(direct[i], above[i + 1 : used].T, columns, alpha=h)
+            cotangent = direct[i]
+            if i + 1 < used:
+                after, columns = self._after(i, used)
+                cotangent = torch.addmv(cotangent, after, columns, alpha=h)
             self._stats.nvjp += 1
-            above[i], gradients, _ = pullback(cotangent)
+            ybar, gradients, _ = pullback(cotangent)
+            self._ybar_rows[i].copy_(ybar)
             self._add(gradients)
         if n in self._outputs.inner:
             adjoint = adjoint + self._inner_cotangents(n).sum(dim=0)
             self._keep_rates(n)
         if self._problem.want_rates:
-            self._following = self._stage_values[0].clone()
-        return adjoint + above[:used].sum(dim=0)
+            self._following = self._k_rows[0].clone()
+        start: Tensor = adjoint + self._ybar[:used].sum(dim=0)
+        return start
+
+    def _after(self, i: int, used: int) -> tuple[Tensor, Tensor]:
+        """Ybar of the stages from the one after ``i`` to ``used``, in columns, and what they weigh in stage ``i``."""
+        if (i, used) not in self._views:
+            self._views[i, used] = self._ybar[i + 1 : used].T, self._weights.columns[i][: used - i - 1]
+        return self._views[i, used]
 
     def _direct(self, n: int, adjoint: Tensor) -> Tensor:
         """What every stage's kbar gets from the new state and from the outputs inside, (stages, size).
@@ -172,7 +181,7 @@ class Sweep:
         The first stage stands for the last one of the step before too, where the two are one evaluation.
         """
         sizes, inner = self._problem.steps.sizes, self._outputs.inner
-        direct = torch.outer(self._coefficients.b, adjoint * sizes[n])
+        direct = torch.outer(self._weights.b, adjoint * sizes[n])
         if n in inner:
             direct.addmm_(self._outputs.weights(n).T, self._inner_cotangents(n), alpha=sizes[n])
         if n - 1 in inner and self._shares_last(n - 1):
@@ -182,20 +191,23 @@ class Sweep:
 
     def _stage(self, n: int, i: int, y: Tensor) -> Pullback:
         value, pullback = self._problem.field.pullback(self._time(n, i), self._stage_input(n, i, y))
-        self._stage_values[i] = value
+        self._k_rows[i].copy_(value)
         return pullback
 
     def _stage_input(self, n: int, i: int, y: Tensor) -> Tensor:
         if i == 0:
             return y
-        h, row = self._problem.steps.sizes[n], self._coefficients.rows[i]
-        return torch.addmv(y, self._stage_values[:i].T, row, alpha=h)
+        h, row = self._problem.steps.sizes[n], self._weights.rows[i]
+        return torch.addmv(y, self._k_before[i], row, alpha=h)
+
+    def _enter(self, n: int) -> None:
+        """Keep to the times of the piece that step ``n`` is in."""
+        self._bounds = self._problem.pieces.bounds[self._piece(self._problem.ends[n])]
 
     def _time(self, n: int, i: int) -> float:
         """The time t + c_i h, kept within the piece that the step is in."""
-        t, h = self._problem.ends[n], self._problem.steps.sizes[n]
-        low, high = self._problem.pieces.bounds[self._piece(t)]
-        return min(max(t + self._coefficients.c[i] * h, low), high)
+        low, high = self._bounds
+        return min(max(self._problem.ends[n] + self._weights.c[i] * self._problem.steps.sizes[n], low), high)
 
     def _piece(self, t: float) -> int:
         """The piece that a step from ``t`` is in."""
@@ -215,11 +227,13 @@ class Sweep:
             return
         if self._shares_last(n):
             assert self._following is not None
-            self._stage_values[self._tableau.stages - 1] = self._following
-        rates = self._outputs.slopes(n) @ self._stage_values
-        self._rates.update(zip(self._outputs.inner[n], rates, strict=True))
+            self._k_rows[self._tableau.stages - 1].copy_(self._following)
+        rows = self._outputs.inner[n]
+        self._rates.update(zip(range(rows.start, rows.stop), self._outputs.slopes(n) @ self._k, strict=True))
 
     def _add(self, gradients: Sequence[Tensor | None]) -> None:
-        pairs = [(total, g) for total, g in zip(self._params, gradients, strict=True) if g is not None]
-        if pairs:
-            torch._foreach_add_([total for total, _ in pairs], [g for _, g in pairs])
+        totals, known = self._params, [g for g in gradients if g is not None]
+        if len(known) < len(gradients):
+            totals = [total for total, g in zip(totals, gradients, strict=True) if g is not None]
+        if known:
+            torch._foreach_add_(totals, known)

@@ -153,6 +153,11 @@ class AdjointProblem:
         """Segments of a named norm; None for a callable one."""
         return adjoint_segments(self.adjoint.norm, self.layout) if isinstance(self.adjoint.norm, str) else None
 
+    def y_at(self, t: float) -> Tensor:
+        """Y from the forward pass's dense output, where the backward state does not hold it."""
+        assert self.dense is not None
+        return self.dense(t)
+
     def unflatten(self, z: Tensor) -> AdjointState:
         """The flat backward state (or a residual like it) in the user's own shapes."""
         layout, spec = self.layout, self.spec

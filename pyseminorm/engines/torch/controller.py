@@ -9,8 +9,6 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-import numpy as np
-
 from ...stepping import PIController
 from .tableaus import Tableau
 
@@ -19,42 +17,45 @@ QMIN, QMAX, GAMMA = 1 / 5, 10.0, 9 / 10
 QMAX_FIRST_STEP = 1e4  # until the first step is accepted: the initial step is only a guess
 ERRORS_FLOOR = 1e-4  # smallest error that the controller remembers (qoldinit)
 
-_f32 = np.float32
+_FLOAT, _BITS = struct.Struct("<f"), struct.Struct("<I")
 
 
-def _fma(a: np.float32, b: np.float32, c: np.float32) -> np.float32:
-    """Fused multiply-add, rounded once: the product of two float32 is exact in float64."""
-    result: np.float32 = np.float32(float(a) * float(b) + float(c))
-    return result
+def _f32(x: float) -> float:
+    """The nearest float32. A product of two float32 is exact in float64, so that ``_f32(a * b + c)`` is a fused
+    multiply-add, rounded once.
+    """
+    rounded: float = _FLOAT.unpack(_FLOAT.pack(x))[0]
+    return rounded
 
 
-def _fastlog2(x: np.float32) -> np.float32:
+def _fastlog2(x: float) -> float:
     """FastPower.fastlog2: a rational approximation on the significand (D. Goldberg, "Fast approximate logarithms")."""
-    (bits,) = struct.unpack("<I", struct.pack("<f", x))
+    (bits,) = _BITS.unpack(_FLOAT.pack(x))
     exponent = (bits & 0x7F800000) >> 23
     if bits & 0x00400000 == 0:  # significand below 1.5
         significand_bits, exponent = (bits & 0x007FFFFF) | 0x3F800000, exponent - 0x7F
     else:
         significand_bits, exponent = (bits & 0x007FFFFF) | 0x3F000000, exponent - 0x7E
-    significand = _f32(struct.unpack("<f", struct.pack("<I", significand_bits))[0])
-    quotient = _fma(significand, _f32(0.338953), _f32(1.8596461)) / (significand + _f32(0.523692))
-    return _fma(significand - _f32(1.0), quotient, _f32(exponent))
+    (significand,) = _FLOAT.unpack(_BITS.pack(significand_bits))
+    quotient = _f32(_f32(significand * _LOG2[0] + _LOG2[1]) / _f32(significand + _LOG2[2]))
+    return _f32((significand - 1.0) * quotient + exponent)
 
 
-# Julia's Base.Math polynomial for 2^r, |r| <= 1/2, in float32 (base/special/exp.jl, expb_kernel).
+_LOG2 = tuple(_f32(c) for c in (0.338953, 1.8596461, 0.523692))
+
+# Julia's Base.Math polynomial for 2^r, |r| <= 1/2, in float32 (base/special/exp.jl, expb_kernel), highest power first.
 _EXP2 = tuple(
-    _f32(c) for c in (1.0, 0.6931472, 0.2402265, 0.05550411, 0.009618025, 0.0013333423, 0.00015469732, 1.5316464e-5)
+    _f32(c) for c in (1.5316464e-5, 0.00015469732, 0.0013333423, 0.009618025, 0.05550411, 0.2402265, 0.6931472, 1.0)
 )
 
 
-def _exp2(x: np.float32) -> np.float32:
-    whole = np.round(x)
+def _exp2(x: float) -> float:
+    whole = round(x)
     r = x - whole
-    value = _EXP2[-1]
-    for c in reversed(_EXP2[:-1]):
-        value = _fma(r, value, c)
-    result: np.float32 = np.float32(float(value) * 2.0 ** int(whole))
-    return result
+    value = 0.0
+    for c in _EXP2:
+        value = _f32(r * value + c)
+    return _f32(value * 2.0**whole)
 
 
 def fastpower(x: float, y: float) -> float:
@@ -65,7 +66,7 @@ def fastpower(x: float, y: float) -> float:
     """
     if x == 0.0:
         return 0.0
-    return float(_exp2(_f32(y) * _fastlog2(_f32(x))))
+    return _exp2(_f32(_f32(y) * _fastlog2(_f32(x))))
 
 
 @dataclass

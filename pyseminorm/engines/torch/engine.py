@@ -27,7 +27,7 @@ from ..interface import (
 from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from .integrator import Hooks, Integrator, StepControl
 from .interpolant import StepPolynomial, Trajectory
-from .system import Derivative, Integrals
+from .system import Integrals, Rates
 from .tableaus import TABLEAUS
 
 
@@ -44,18 +44,19 @@ class TorchEngine:
         field, times, y0 = problem.field, problem.times, problem.y0
         stats = PassStats(nf=1)  # the checking call gave f0
 
-        def system(t: float, y: Tensor) -> Derivative:
+        def system(t: float, y: Tensor, out: Tensor) -> Rates:
             stats.nf += 1
-            return Derivative(field.f(t, y), [])
+            out.copy_(field.f(t, y))
+            return ()
 
         ys = y0.new_empty(len(times), y0.numel())
         ys[0] = y0
         reached = 1
 
-        def at_output(index: int, value: Tensor) -> None:
+        def at_outputs(first: int, rows: Tensor) -> None:
             nonlocal reached
-            ys[index + 1] = value
-            reached = index + 2
+            reached = first + 1 + len(rows)
+            ys[first + 1 : reached] = rows
 
         norm: FlatNorm
         if callable(problem.norm):
@@ -66,7 +67,7 @@ class TorchEngine:
         hooks = Hooks(
             stops=_forward_stops(times, problem.options),
             outputs=times[1:],
-            at_output=at_output,
+            at_outputs=at_outputs,
             on_step=trajectory.append if trajectory is not None else None,
             report=problem.report,
         )
@@ -75,7 +76,7 @@ class TorchEngine:
             TABLEAUS[problem.options.method],
             times[0],
             y0,
-            Derivative(problem.f0, []),
+            problem.f0,
             _control(problem.options, norm),
             hooks,
             Integrals([]),
@@ -149,6 +150,7 @@ class _BackwardSystem:
         carried = not self.measures_params and not problem.adjoint.quadrature
         self.integrals = Integrals(problem.field.targets if carried else [])
         self.quadrature = _Nodes(problem, stats) if isinstance(problem.adjoint, GaussAdjoint) else None
+        self._adjoint, self._y = self.layout.adjoint_slice, self.layout.y_slice
 
     def start(self) -> Tensor:
         problem, layout = self.problem, self.layout
@@ -168,33 +170,28 @@ class _BackwardSystem:
             changed[layout.y_slice] = self.problem.ys[index]
         return changed
 
-    def __call__(self, t: float, z: Tensor) -> Derivative:
-        layout, field = self.layout, self.problem.field
-        carries_params = self.quadrature is None
+    def __call__(self, t: float, z: Tensor, out: Tensor) -> Rates:
+        field, carries_params = self.problem.field, self.quadrature is None
         if carries_params:
             self.stats.nvjp += 1
         else:
             self.stats.nvjp_state += 1
-        f, state, params, at = field.vjp(
-            t, _state_at(self.problem, t, z), z[layout.adjoint_slice].neg(), params=carries_params, time=layout.has_time
-        )
-        parts = [state, f] if layout.has_y else [state]
-        if layout.has_time:
+        y = z[self._y] if self.layout.has_y else self.problem.y_at(t)
+        f, state, params, at = field.vjp(t, y, z[self._adjoint].neg(), params=carries_params, time=self.layout.has_time)
+        parts = [state, f] if self.layout.has_y else [state]
+        if self.layout.has_time:
             parts.append(z.new_zeros(1) if at is None else at.reshape(1))
         if self.measures_params:
             parts += [
-                z.new_zeros(size) if p is None else p.reshape(-1) for p, size in zip(params, layout.params, strict=True)
+                z.new_zeros(size) if p is None else p.reshape(-1)
+                for p, size in zip(params, self.layout.params, strict=True)
             ]
             params = []
-        return Derivative(torch.cat(parts) if len(parts) > 1 else state, params)
-
-
-def _state_at(problem: AdjointProblem, t: float, z: Tensor) -> Tensor:
-    """y, from the backward state or from the forward pass's dense output."""
-    if problem.layout.has_y:
-        return z[problem.layout.y_slice]
-    assert problem.dense is not None
-    return problem.dense(t)
+        if len(parts) > 1:
+            torch.cat(parts, out=out)
+        else:
+            out.copy_(state)
+        return params
 
 
 class _Nodes:
@@ -213,12 +210,12 @@ class _Nodes:
     def collect(self, step: StepPolynomial, end: float) -> None:
         """dL/dtheta gains -h sum_j w_j lambda_j^T df/dtheta of a step of size h (negative for increasing times)."""
         low, high = sorted((step.t0, end))
-        for theta, weight in zip(*self._rule, strict=True):
-            t = min(max(step.t0 + theta * step.h, low), high)
-            z = step(t)
-            self._times.append(t)
-            self._y.append(_state_at(self._problem, t, z))
-            self._adjoint.append(z[self._problem.layout.adjoint_slice] * (-step.h * weight))
+        points, weights = self._rule
+        times, layout = [min(max(step.t0 + point * step.h, low), high) for point in points], self._problem.layout
+        self._times += times
+        for t, z, weight in zip(times, step.at(times), weights, strict=True):
+            self._y.append(z[layout.y_slice] if layout.has_y else self._problem.y_at(t))
+            self._adjoint.append(z[layout.adjoint_slice] * (-step.h * weight))
         if len(self._times) >= self._most:
             self.evaluate()
 

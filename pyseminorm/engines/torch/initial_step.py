@@ -5,30 +5,32 @@ in OrdinaryDiffEqCore 4.15 (initdt.jl).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from torch import Tensor
 
 from ...norms import FlatNorm
-from .system import Derivative, System
+from .system import Derivative
 
 
 def initial_step(
-    system: System,
+    system: Callable[[float, Tensor], Derivative],
     t0: float,
     t1: float,
     y0: Tensor,
     f0: Derivative,
     order: int,
-    rtol: float,
-    atol: float,
+    scale: Tensor,
     norm: FlatNorm,
 ) -> float:
-    """A signed first step for ``system`` from (t0, y0) towards t1; one evaluation beyond ``f0``."""
+    """A signed first step for ``system`` from (t0, y0) towards t1; one evaluation beyond ``f0``.
+
+    ``scale`` is what errors are measured against, atol + |y0| rtol.
+    """
     direction = math.copysign(1.0, t1 - t0)
     largest = abs(t1 - t0)
     smallest = math.nextafter(math.ulp(t0), math.inf)
     small = max(smallest, 1e-6)
-    scale = atol + y0.abs() * rtol
     d0, d1 = norm(y0 / scale), norm(f0.state / scale)
     if math.isinf(d1):
         return direction * smallest

@@ -20,9 +20,10 @@ from ...stepping import PIController
 from ..pieces import Pieces
 from .controller import PIControl
 from .initial_step import initial_step
-from .interpolant import StepPolynomial, dense_matrix
-from .system import Derivative, Integrals, System
+from .interpolant import StepPolynomial
+from .system import Derivative, Integrals, Rates, System
 from .tableaus import Tableau
+from .weights import weights
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Hooks:
         stops: times (in order, the last one is the end) that a step must end at.
         at_stop: called with a stop's time; returns the changed state after a jump, or None where nothing changes.
         outputs: times (in order) wanted from dense output.
-        at_output: called with the index of an output and its value.
+        at_outputs: called with the index of the first output of a step that holds some, and their values, one a row.
         on_step: called with the polynomial of every accepted step, when given (dense output is kept).
         report: called with (accepted, t, state, dt) of every attempted step, a copy of the state at its start.
     """
@@ -53,7 +54,7 @@ class Hooks:
     stops: Sequence[float]
     at_stop: Callable[[float, Tensor], Tensor | None] = lambda t, z: None
     outputs: Sequence[float] = ()
-    at_output: Callable[[int, Tensor], None] = lambda i, z: None
+    at_outputs: Callable[[int, Tensor], None] = lambda i, rows: None
     on_step: Callable[[StepPolynomial, float], None] | None = None
     report: Callable[[bool, float, Tensor, float], None] | None = None
 
@@ -66,7 +67,7 @@ class Integrator:
     tableau: Tableau
     t0: float
     y0: Tensor
-    f0: Derivative | None
+    f0: Tensor | None
     control: StepControl
     hooks: Hooks
     integrals: Integrals
@@ -75,8 +76,6 @@ class Integrator:
 
     t: float = field(init=False)
     state: Tensor = field(init=False)
-    _first: Derivative = field(init=False)
-    _first_once: Derivative | None = field(init=False, default=None)
     _dt: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,62 +85,60 @@ class Integrator:
         self._bounds = list(self.pieces.bounds)
         self._breaks = list(self.pieces.breaks)
         self._adaptive = self.tableau.adaptive
-        like = self.y0
-
-        def make(row: Sequence[float]) -> Tensor:
-            return torch.tensor(row, dtype=like.dtype, device=like.device)
-
-        rows = self.tableau.a + self.tableau.extra_a
-        self._a = [make(row) for row in rows]
-        self._b = make(self.tableau.b)
-        self._btilde = make(self.tableau.btilde) if self.tableau.btilde else None
-        self._dense = dense_matrix(self.tableau, like)
-        self._k = like.new_zeros(len(rows), like.numel())
+        self._weights = weights(self.tableau, self.y0)
+        # Derivatives of all stages, with the views of them that steps need: many small calls are what a step costs.
+        self._k = self.y0.new_zeros(self._weights.stages, self.y0.numel())
+        self._rows = self._k.unbind(0)
+        self._before = [self._k[:i].T for i in range(self._weights.stages + 1)]  # columns: the stages before the i-th
+        self._rates: Rates = []  # of the first stage
+        self._first_known = False  # whether the first stage of the next step is there
+        self._atol = self.y0.new_full((), self.control.atol)
+        self._size = self.y0.abs()  # |state|
         self._next_output = 0
 
     # -- one evaluation and one step -------------------------------------------------------------------------------
 
-    def _evaluate(self, t: float, state: Tensor) -> Derivative:
+    def _evaluate(self, t: float, state: Tensor, out: Tensor) -> Rates:
         low, high = self._bounds[0]
-        return self.system(min(max(t, low), high), state)
+        return self.system(min(max(t, low), high), state, out)
 
-    def _stage_input(self, i: int, h: float) -> Tensor:
-        return torch.addmv(self.state, self._k[:i].T, self._a[i], alpha=h)
+    def _derivative(self, t: float, state: Tensor) -> Derivative:
+        out = torch.empty_like(state)
+        return Derivative(out, self._evaluate(t, state, out))
 
-    def _attempt(self, h: float) -> tuple[Tensor, Derivative]:
-        """All stages of one step: the new state and the derivative of the last stage."""
-        tableau, weights = self.tableau, self.tableau.b
+    def _attempt(self, h: float) -> tuple[Tensor, Rates]:
+        """All stages of one step: the new state, and what the last stage gave for the integrals."""
+        tableau, state, add_stage = self.tableau, self.state, self.integrals.add_stage
+        rows, b = self._weights.rows, tableau.b
         self.integrals.start_step()
-        if tableau.fsal:
-            first = self._first
-        else:
-            first = self._first_once or self._evaluate(self.t, self.state)
-            self._first_once = None
-        self._k[0] = first.state
-        self.integrals.add_stage(first.integrals, weights[0])
-        last = first
+        if not self._first_known:
+            self._rates = self._evaluate(self.t, state, self._rows[0])
+        self._first_known = tableau.fsal  # else every attempt evaluates it, as in OrdinaryDiffEq
+        rates = self._rates
+        add_stage(rates, b[0])
         for i in range(1, tableau.stages):
-            new = self._stage_input(i, h)
-            last = self._evaluate(self.t + tableau.c[i] * h, new)
-            self._k[i] = last.state
-            self.integrals.add_stage(last.integrals, weights[i])
+            new = torch.addmv(state, self._before[i], rows[i], alpha=h)
+            rates = self._evaluate(self.t + tableau.c[i] * h, new, self._rows[i])
+            add_stage(rates, b[i])
         if not tableau.fsal:
-            new = torch.addmv(self.state, self._k[: tableau.stages].T, self._b, alpha=h)
-        return new, last
+            new = torch.addmv(state, self._k.T, self._weights.b, alpha=h)
+        return new, rates
 
-    def _error(self, new: Tensor, h: float) -> float:
-        assert self._btilde is not None
-        error = torch.mv(self._k[: self.tableau.stages].T, self._btilde).mul_(h)
-        scale = torch.maximum(self.state.abs(), new.abs()).mul_(self.control.rtol).add_(self.control.atol)
-        return self.control.norm(error.div_(scale))
+    def _error(self, new: Tensor, new_size: Tensor, h: float) -> float:
+        assert self._weights.error is not None
+        error = torch.mv(self._before[self.tableau.stages], self._weights.error).mul_(h)
+        return self.control.norm(error.div_(self._scale(torch.maximum(self._size, new_size))))
+
+    def _scale(self, size: Tensor) -> Tensor:
+        return torch.add(self._atol, size, alpha=self.control.rtol)
 
     def _polynomial(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> StepPolynomial:
         """Dense output of the step just made; the extra stages of the interpolant are evaluated here."""
-        for i in range(self.tableau.stages, len(self._a)):
-            value = torch.addmv(y0, self._k[:i].T, self._a[i], alpha=h)
-            at = self.tableau.extra_c[i - self.tableau.stages]
-            self._k[i] = self._evaluate(t0 + at * h, value).state
-        return StepPolynomial(t0, h, y0, y1, self._dense @ self._k)
+        weights = self._weights
+        for i in range(self.tableau.stages, weights.stages):
+            value = torch.addmv(y0, self._before[i], weights.rows[i], alpha=h)
+            self._evaluate(t0 + weights.c[i] * h, value, self._rows[i])
+        return StepPolynomial(t0, h, y0, y1, weights.dense @ self._k)
 
     def _emit(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> None:
         """Give out the outputs in (t0, self.t] and the step's polynomial where one is kept."""
@@ -149,17 +146,19 @@ class Integrator:
         if hooks.on_step is not None:
             step = self._polynomial(t0, h, y0, y1)
             hooks.on_step(step, self.t)
-        while self._next_output < len(hooks.outputs):
-            t = hooks.outputs[self._next_output]
-            if self._direction * t > self._direction * self.t:
-                break
-            if t == self.t:
-                value = y1
-            else:
-                step = step or self._polynomial(t0, h, y0, y1)
-                value = step(t)
-            hooks.at_output(self._next_output, value)
-            self._next_output += 1
+        first, last = self._next_output, self._next_output
+        while last < len(hooks.outputs) and self._direction * hooks.outputs[last] <= self._direction * self.t:
+            last += 1
+        if last == first:
+            return
+        self._next_output = last
+        ends = hooks.outputs[last - 1] == self.t
+        inside = hooks.outputs[first : last - ends]
+        if inside:
+            step = step or self._polynomial(t0, h, y0, y1)
+            hooks.at_outputs(first, step.at(inside))
+        if ends:
+            hooks.at_outputs(last - 1, y1.unsqueeze(0))
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -187,9 +186,12 @@ class Integrator:
             if failure is not None:
                 return failure
 
-            new, last = self._attempt(h)
-            error = self._error(new, h) if self._adaptive else 0.0
-            q = controller.factor(error, first=first) if self._adaptive else 1.0
+            new, rates = self._attempt(h)
+            error, q = 0.0, 1.0
+            if self._adaptive:
+                new_size = new.abs()
+                error = self._error(new, new_size, h)
+                q = controller.factor(error, first=first)
             accepted = error <= 1.0
             if not accepted:
                 self.stats.nreject += 1
@@ -204,8 +206,9 @@ class Integrator:
                 self.t = stops[0]
             else:
                 self.t = t0 + h
-            self.state, self._first = new, last
+            self.state = new
             if self._adaptive:
+                self._size = new_size
                 base = proposed if hits_stop else h
                 controller.accept(error)
                 proposed = self._direction * max(min(abs(self.end - self.t0), abs(base / q)), math.ulp(self.t))
@@ -214,14 +217,19 @@ class Integrator:
             self.stats.times.append(self.t)
             self._report(True, t0, y0, h)
             self._emit(t0, h, y0, new)
+            refresh = False
             if hits_stop:
                 changed = self.hooks.at_stop(self.t, new)
                 stops.pop(0)
-                crossed = self._cross_break()
+                refresh = self._cross_break()
                 if changed is not None:
-                    self.state = changed
-                if (crossed or changed is not None) and self.tableau.fsal and stops:
-                    self._first = self._evaluate(self.t, self.state)
+                    self.state, self._size, refresh = changed, changed.abs(), True
+            if self.tableau.fsal and stops:
+                if refresh:
+                    self._rates = self._evaluate(self.t, self.state, self._rows[0])
+                else:
+                    self._rows[0].copy_(self._rows[self.tableau.stages - 1])
+                    self._rates = rates
         return ReturnCode.Success
 
     def _report(self, accepted: bool, t: float, state: Tensor, h: float) -> None:
@@ -238,9 +246,11 @@ class Integrator:
 
     def _start(self) -> None:
         self.stats.times.append(self.t0)
-        first = self.f0 or self._evaluate(self.t0, self.y0)
-        self._first = first
-        self._first_once = None if self.tableau.fsal else first
+        if self.f0 is None:
+            self._rates = self._evaluate(self.t0, self.y0, self._rows[0])
+        else:
+            self._rows[0].copy_(self.f0)
+        self._first_known = True
         control = self.control
         if control.dt:
             self._dt = self._direction * abs(control.dt)
@@ -248,14 +258,13 @@ class Integrator:
             self._dt = 0.0
         else:
             self._dt = initial_step(
-                self._evaluate,
+                self._derivative,
                 self.t0,
                 self.end,
                 self.y0,
-                first,
+                Derivative(self._rows[0], self._rates),
                 self.tableau.order,
-                control.rtol,
-                control.atol,
+                self._size * control.rtol + control.atol,
                 control.norm,
             )
 

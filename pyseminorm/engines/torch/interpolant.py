@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import bisect
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from .tableaus import Tableau
 
 
 class StepPolynomial(NamedTuple):
@@ -21,18 +20,14 @@ class StepPolynomial(NamedTuple):
     coefficients: Tensor
 
     def __call__(self, t: float) -> Tensor:
-        theta = (t - self.t0) / self.h
-        if theta == 1.0:
-            return self.y1
-        value = self.coefficients[-1] * theta
-        for row in reversed(self.coefficients[:-1].unbind()):
-            value = (value + row) * theta
-        return torch.add(self.y0, value, alpha=self.h)
+        return self.y1 if t == self.t0 + self.h else self.at([t])[0]
 
-
-def dense_matrix(tableau: Tableau, like: Tensor) -> Tensor:
-    """The interpolant's weights, (degree, stages), on the device and in the dtype of ``like``."""
-    return torch.tensor(tableau.dense, dtype=like.dtype, device=like.device).T.contiguous()
+    def at(self, times: Sequence[float]) -> Tensor:
+        """States at times inside the step, (len(times), size)."""
+        thetas = [(t - self.t0) / self.h for t in times]
+        powers = [[theta**j for j in range(1, len(self.coefficients) + 1)] for theta in thetas]
+        weights = torch.tensor(powers, dtype=self.y0.dtype, device=self.y0.device)
+        return torch.addmm(self.y0, weights, self.coefficients, alpha=self.h)
 
 
 class Trajectory:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+# The derivatives of the integrals that no right-hand side reads (None: zero).
+Rates = Sequence[Tensor | None]
+
+
+class System(Protocol):
+    """A right-hand side: writes the derivative of the state (size,) into ``out``, and gives those of the integrals."""
+
+    def __call__(self, t: float, state: Tensor, out: Tensor, /) -> Rates: ...
+
 
 class Derivative(NamedTuple):
-    """Derivative of the state (size,), and of the integrals that no right-hand side reads (None: zero)."""
+    """Derivative of the state (size,), and of the integrals."""
 
     state: Tensor
-    integrals: list[Tensor | None]
+    integrals: Rates
 
     def equal(self, other: Derivative) -> bool:
         return torch.equal(self.state, other.state) and all(
             a is b or (a is not None and b is not None and torch.equal(a, b))
             for a, b in zip(self.integrals, other.integrals, strict=True)
         )
-
-
-class System(Protocol):
-    """A right-hand side; ``t`` may lie one rounding error outside the interval (the integrator clamps it)."""
-
-    def __call__(self, t: float, state: Tensor, /) -> Derivative: ...
 
 
 class Integrals:
@@ -41,12 +45,14 @@ class Integrals:
         if self._trial:
             torch._foreach_zero_(self._trial)
 
-    def add_stage(self, derivative: list[Tensor | None], weight: float) -> None:
-        if weight == 0.0:
+    def add_stage(self, rates: Rates, weight: float) -> None:
+        if not rates or weight == 0.0:
             return
-        pairs = [(t, q) for t, q in zip(self._trial, derivative, strict=True) if q is not None]
-        if pairs:
-            torch._foreach_add_([t for t, _ in pairs], [q for _, q in pairs], alpha=weight)
+        trial, known = self._trial, [q for q in rates if q is not None]
+        if len(known) < len(rates):
+            trial = [t for t, q in zip(trial, rates, strict=True) if q is not None]
+        if known:
+            torch._foreach_add_(trial, known, alpha=weight)
 
     def accept(self, step: float) -> None:
         if self.total:

@@ -21,7 +21,7 @@ from ...stepping import MethodTraits
 Row = tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a key by identity
 class Tableau:
     """One explicit Runge-Kutta method.
 

@@ -1,0 +1,46 @@
+"""A tableau as tensors, made once for every dtype and device."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .tableaus import Tableau
+
+
+class Weights:
+    """What steps multiply stages by.
+
+    Attributes:
+        stages: the number of stages, those of the interpolant included.
+        c: their places in the step.
+        rows: for every stage, the weights of the stages before it.
+        columns: for every stage, its weights in the stages after it.
+        b: weights of the new state, zero for the interpolant's stages.
+        error: weights of the error estimate, or None.
+        dense: the interpolant's, (degree, stages).
+    """
+
+    def __init__(self, tableau: Tableau, dtype: torch.dtype, device: torch.device) -> None:
+        def tensor(row: Sequence[float] | Sequence[Sequence[float]]) -> Tensor:
+            return torch.tensor(row, dtype=dtype, device=device)
+
+        rows = tableau.a + tableau.extra_a
+        self.stages, self.c = len(rows), tableau.c + tableau.extra_c
+        full = tensor([[*row, *(0.0,) * (self.stages - len(row))] for row in rows])
+        self.rows = [full[i, :i].clone() for i in range(self.stages)]
+        self.columns = [full[i + 1 :, i].clone() for i in range(self.stages)]
+        self.b = tensor([*tableau.b, *(0.0,) * len(tableau.extra_c)])
+        self.error = tensor(tableau.btilde) if tableau.btilde else None
+        self.dense = tensor(tableau.dense).T.contiguous()
+
+
+def weights(tableau: Tableau, like: Tensor) -> Weights:
+    """The weights of a tableau in the dtype of ``like``, on its device."""
+    return _weights(tableau, like.dtype, like.device)
+
+
+_weights = functools.cache(Weights)
