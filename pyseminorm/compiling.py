@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .engines.interface import Engine
 from .errors import InvalidInputError
-from .tracing.field import Trace, TracedVectorField, captured
+from .tracing.field import Trace, TracedVectorField, captured, trace
 from .vector_field import EagerVectorField
 
 logger = logging.getLogger("pyseminorm")
@@ -44,17 +44,23 @@ def compiled(
             return code
     if compile == "inductor":
         try:
-            return captured(field, t, y, f0, _by_inductor) or field
+            fused = captured(field, t, y, f0, _by_inductor)
+            if fused is not None:
+                return fused
         except Exception as error:
             if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             logger.info(f"torch.compile could not compile func's graph, which runs as it is ({reason})")
+            found = trace(field, t, y)
+            if found is not None:
+                found[0].kept["inductor"] = False
     return captured(field, t, y, f0, TracedVectorField) or field
 
 
-def _by_inductor(field: EagerVectorField, found: Trace, sources: list[Tensor]) -> TracedVectorField:
-    return TracedVectorField(field, found, sources, _inductor)
+def _by_inductor(field: EagerVectorField, found: Trace, sources: list[Tensor]) -> TracedVectorField | None:
+    """The field by torch.compile, unless that has failed before."""
+    return TracedVectorField(field, found, sources, _inductor) if found.kept.get("inductor", True) else None
 
 
 @functools.cache

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import linecache
 import math
 import operator
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -96,8 +99,7 @@ class Functions:
         space: dict[str, Any] = {"inf": math.inf, "nan": math.nan, "device": torch.device, "torch": torch}
         lines = [f"def function({', '.join([first] * bool(first) + [self._names[n] for n in arguments])}):\n", head]
         lines += [f"    {self._names[node]} = {self._call(node, space)}\n" for node in nodes]
-        exec("".join([*lines, f"    return {result}\n"]), space)
-        return space["function"]
+        return _made("".join([*lines, f"    return {result}\n"]), space)
 
     def _call(self, node: fx.Node, space: dict[str, Any]) -> str:
         target: Any = node.target
@@ -126,3 +128,20 @@ class Functions:
 
     def _unpack(self, nodes: Sequence[fx.Node], name: str) -> str:
         return f"    {self._list(nodes)}, = {name}\n" if nodes else ""
+
+
+_NUMBERS = itertools.count()
+
+
+def _made(source: str, space: dict[str, Any]) -> Any:
+    """The function that ``source`` defines, with a file of its own.
+
+    Tracebacks show its lines; and torch.compile puts functions without a source behind one of its own, whose limit of
+    recompilations they would then share.
+    """
+    name = f"<pyseminorm graph {next(_NUMBERS)}>"
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    exec(compile(source, name, "exec"), space)
+    function = space["function"]
+    weakref.finalize(function, linecache.cache.pop, name, None)
+    return function
