@@ -74,8 +74,8 @@ class PIController:
         qmax_first_step: qmax until a step is accepted (default 1e4: the initial step is only a guess).
 
     >>> import torch, pyseminorm
-    >>> y0, t = torch.ones(2), torch.tensor([0.0, 0.9])
-    >>> calm = pyseminorm.PIController(qmax=2.0, qmax_first_step=2.0)
+    >>> y0, t = torch.ones(2), torch.tensor([0.0, 1.0])
+    >>> calm = pyseminorm.PIController(qmax=1.2, qmax_first_step=1.2)
     >>> steps = [
     ...     pyseminorm.solve(lambda t, y: -y, y0, t, controller=c, backend="torch").stats.forward.naccept
     ...     for c in (None, calm)
