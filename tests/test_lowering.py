@@ -1,5 +1,6 @@
 """Lowering to Julia: memory as torch lays it out, every operation of the table, and solves without Python."""
 
+import itertools
 import logging
 import math
 
@@ -24,6 +25,7 @@ from pyseminorm import (
 from pyseminorm.lowering import ops
 from pyseminorm.lowering.lower import lower, simplified
 from pyseminorm.lowering.memory import Buffer, View
+from pyseminorm.lowering.plan import shared
 from pyseminorm.state import StateSpec
 from pyseminorm.tracing.field import TracedVectorField, captured, trace
 from pyseminorm.vector_field import EagerVectorField
@@ -101,6 +103,30 @@ def test_views_are_those_of_torch(data):
             assert mine is not None
     assert mine.shape == tuple(theirs.shape)
     assert torch.equal(torch.as_strided(tensor, mine.shape, mine.strides, mine.offset), theirs)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 20), st.integers(1, 40)), min_size=1, max_size=10))
+def test_buffers_that_are_used_together_share_no_memory(uses):
+    sizes = {f"w{i}": size for i, (_, _, size) in enumerate(uses)}
+    spans = {f"w{i}": (first, first + length) for i, (first, length, _) in enumerate(uses)}
+    lines = [f"call({', '.join(name for name, (a, b) in spans.items() if a <= i <= b)})" for i in range(31)]
+    places, end = shared(sizes, lines)
+    for a, b in itertools.combinations(sizes, 2):
+        together = spans[a][0] <= spans[b][1] and spans[b][0] <= spans[a][1]
+        beside = places[a] + sizes[a] <= places[b] or places[b] + sizes[b] <= places[a]
+        assert beside or not together
+    assert end >= max(places[name] + size for name, size in sizes.items())
+
+
+@pytest.mark.parametrize(
+    ("index", "later", "taken"),
+    [("3i0 + i1", "", True), ("i0 + 3i1", "", False), ("3i0 + i1", "x0 = load(w0, 0)", False)],
+    ids=["same place", "another place", "read again"],
+)
+def test_a_loop_writes_over_what_it_reads_for_the_last_time(index, later, taken):
+    loop = ["for i0 in 0:4", f"    x0 = load(w0, {index})", "    v0 = -x0", "    store!(w1, v0, 3i0 + i1)", "end"]
+    places, _ = shared({"w0": 15, "w1": 15}, ["fill(w0)", *loop, "read(w1)", later])
+    assert (places["w0"] == places["w1"]) is taken
 
 
 def test_every_operation_of_the_table_has_a_test_and_is_met_there():

@@ -42,7 +42,11 @@ end
 
 abstract type Tape{T} end
 
-"Stages of lowered code: each has working memory of its own, from which its products are made."
+"""
+    LoweredTape
+
+Stages of lowered code: each keeps what its products read.
+"""
 struct LoweredTape{T} <: Tape{T}
     program::Program{T}
     work::Matrix{T}
@@ -51,20 +55,20 @@ end
 
 function value!(tape::LoweredTape{T}, k, i, t) where {T}
     (; program, work, u) = tape
-    (; sources, constants) = program
-    GC.@preserve sources constants work u k program.primal!(
-        pointer(sources), pointer(constants), pointer(work, 1 + (i - 1) * size(work, 1)), pointer(k, 1 + (i - 1) * size(k, 1)),
-        pointer(u, 1 + (i - 1) * size(u, 1)), T(t),
+    (; sources, constants, scratch) = program
+    GC.@preserve sources constants work scratch u k program.primal!(
+        pointer(sources), pointer(constants), pointer(work, 1 + (i - 1) * size(work, 1)), pointer(scratch),
+        pointer(k, 1 + (i - 1) * size(k, 1)), pointer(u, 1 + (i - 1) * size(u, 1)), T(t),
     )
     return nothing
 end
 
 function pull!(tape::LoweredTape{T}, ū, dθ, κ, i, t) where {T}
     (; program, work, u) = tape
-    (; sources, constants) = program
+    (; sources, constants, scratch) = program
     name = isempty(dθ) ? :pull_state! : :pull_both!
-    GC.@preserve sources constants work u ū dθ κ pull(program, name)(
-        pointer(sources), pointer(constants), pointer(work, 1 + (i - 1) * size(work, 1)),
+    GC.@preserve sources constants work scratch u ū dθ κ pull(program, name)(
+        pointer(sources), pointer(constants), pointer(work, 1 + (i - 1) * size(work, 1)), pointer(scratch),
         pointer(ū, 1 + (i - 1) * size(ū, 1)), pointer(dθ), Ptr{T}(C_NULL), pointer(κ), pointer(u, 1 + (i - 1) * size(u, 1)), T(t),
     )
     return nothing
@@ -93,10 +97,16 @@ function pull!(tape::PlainTape, ū, dθ, κ, i, t)
     return nothing
 end
 
+const KEPT_TAPE = 2^24     # bytes: a tape that is no larger waits for the next sweep
+
 function tape(field::NativeField{T}, stages) where {T}
-    u = zeros(T, length(field.work.u), stages)
-    source = field.source
-    return source isa Program{T} ? LoweredTape{T}(source, zeros(T, length(source.work), stages), u) : PlainTape{T}(field, u)
+    source, n = field.source, length(field.work.u)
+    source isa Program{T} || return PlainTape{T}(field, zeros(T, n, stages))
+    kept = source.tape
+    kept isa LoweredTape{T} && size(kept.u, 2) == stages && return kept
+    made = LoweredTape{T}(source, Matrix{T}(undef, length(source.work), stages), zeros(T, n, stages))
+    sizeof(made.work) <= KEPT_TAPE && (source.tape = made)
+    return made
 end
 
 # ---- the sweep
@@ -232,12 +242,18 @@ function back!(sweep::Sweep{T}, n) where {T}
     return nothing
 end
 
-"to = y + h Σ a[j] k[:, j]"
-function combine!(to, y, h, k, a, stages)
-    to === y || copyto!(to, y)
-    for j in stages
-        iszero(a[j]) && continue
-        to .+= eltype(k)(h * a[j]) .* view(k, :, j)
+"to = y + h Σ a[j] k[:, j], in pieces that stay in the nearest cache"
+function combine!(to, y, h, k::Matrix{T}, a, stages) where {T}
+    for first in 1:1024:length(to)
+        piece = first:min(first + 1023, length(to))
+        to === y || copyto!(to, first, y, first, length(piece))
+        for j in stages
+            iszero(a[j]) && continue
+            weight = T(h * a[j])
+            @inbounds @simd for i in piece
+                to[i] += weight * k[i, j]
+            end
+        end
     end
     return nothing
 end

@@ -1,9 +1,9 @@
 # Vector fields that Python has captured as graphs and written as Julia code: see pyseminorm/lowering.
 
 const Hoist{T} = FunctionWrapper{Nothing, Tuple{Ptr{Ptr{T}}, Ptr{T}}}
-const Primal{T} = FunctionWrapper{Nothing, Tuple{Ptr{Ptr{T}}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, T}}
+const Primal{T} = FunctionWrapper{Nothing, Tuple{Ptr{Ptr{T}}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, T}}
 const Pull{T} =
-    FunctionWrapper{Nothing, Tuple{Ptr{Ptr{T}}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, T}}
+    FunctionWrapper{Nothing, Tuple{Ptr{Ptr{T}}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, T}}
 
 """
     Program{T}
@@ -13,15 +13,19 @@ The code of f and of its products, with the memory that it works in.
 - `sources`: pointers to the tensors that f reads; Python writes them before every solve.
 - `constants`: what `hoist!` makes of them once a solve.
 - `work`: what `primal!` leaves there, a `pull` reads.
+- `scratch`: nobody reads it after a call.
+- `tape`: the memory of the last sweep through steps (see [`LoweredTape`](@ref)), or nothing.
 """
 mutable struct Program{T}
     const space::Module
     const sources::Vector{Ptr{T}}
     const constants::Vector{T}
     const work::Vector{T}
+    const scratch::Vector{T}
     const hoist!::Hoist{T}
     const primal!::Primal{T}
     const pulls::Dict{Symbol, Pull{T}}
+    tape::Any
 end
 
 """
@@ -38,12 +42,13 @@ function evaluated(source)
     return space
 end
 
-function Program{T}(space::Module, sources, constants, work) where {T}
+function Program{T}(space::Module, sources, constants, work, scratch) where {T}
     named(name) = Base.invokelatest(getglobal, space, name)
     hoist! = Base.invokelatest(Hoist{T}, named(:hoist!))
     primal! = Base.invokelatest(Primal{T}, named(:primal!))
     return Program{T}(
-        space, fill(Ptr{T}(C_NULL), sources), zeros(T, constants), zeros(T, work), hoist!, primal!, Dict{Symbol, Pull{T}}(),
+        space, fill(Ptr{T}(C_NULL), sources), zeros(T, constants), zeros(T, work), zeros(T, scratch), hoist!, primal!,
+        Dict{Symbol, Pull{T}}(), nothing,
     )
 end
 
@@ -57,9 +62,9 @@ struct LoweredValue{T}
 end
 
 function (f::LoweredValue{T})(du::Vector{T}, u::Vector{T}, t::Float64) where {T}
-    (; sources, constants, work, primal!) = f.program
-    GC.@preserve sources constants work du u primal!(
-        pointer(sources), pointer(constants), pointer(work), pointer(du), pointer(u), T(t),
+    (; sources, constants, work, scratch, primal!) = f.program
+    GC.@preserve sources constants work scratch du u primal!(
+        pointer(sources), pointer(constants), pointer(work), pointer(scratch), pointer(du), pointer(u), T(t),
     )
     return nothing
 end
@@ -82,12 +87,12 @@ function (product::LoweredProduct{T})(t::Float64, value::Bool, state::Bool, para
 end
 
 function pull!(program::Program{T}, name, dλ, dθ, dt, work, t) where {T}
-    (; sources, constants) = program
+    (; sources, constants, scratch) = program
     (; λ, u) = work
-    scratch = program.work
-    GC.@preserve sources constants scratch dλ dθ dt λ u pull(program, name)(
-        pointer(sources), pointer(constants), pointer(scratch), pointer(dλ), pointer(dθ), pointer(dt), pointer(λ),
-        pointer(u), T(t),
+    saved = program.work
+    GC.@preserve sources constants saved scratch dλ dθ dt λ u pull(program, name)(
+        pointer(sources), pointer(constants), pointer(saved), pointer(scratch), pointer(dλ), pointer(dθ), pointer(dt),
+        pointer(λ), pointer(u), T(t),
     )
     return nothing
 end
@@ -106,7 +111,7 @@ function (product::LoweredTimeProduct{T})(t::Float64) where {T}
 end
 
 """
-    lowered_field(eltype, source, n, m, sources, constants, work) -> NativeField
+    lowered_field(eltype, source, n, m, sources, constants, work, scratch) -> NativeField
 
 Python's entry: code for states of `n` elements and gradients by parameters of `m`; the others are sizes of a
 [`Program`](@ref)'s memory.

@@ -18,14 +18,14 @@ module ToyLowered
         return nothing
     end
 
-    function primal!(s, k, w, du, u, t)
+    function primal!(s, k, w, q, du, u, t)
         for i in 0:1
             store!(du, -load(k, 0) * load(u, i), i)
         end
         return nothing
     end
 
-    function pull_both!(s, k, w, da, dp, dt, a, u, t)
+    function pull_both!(s, k, w, q, da, dp, dt, a, u, t)
         for i in 0:1
             store!(da, -load(k, 0) * load(a, i), i)
             store!(dp, -load(u, i) * load(a, i), i)
@@ -47,7 +47,7 @@ function toy_native_field(::Type{T}) where {T}
 end
 
 function toy_lowered_field(::Type{T}, rates) where {T}
-    field = lowered_field(T, ToyLowered, 2, 2, 1, 16, 16)
+    field = lowered_field(T, ToyLowered, 2, 2, 1, 16, 16, 16)
     unsafe_store!(Ptr{UInt}(lowered_sources(field)), address(rates))
     lowered_load!(field)
     return field

@@ -22,12 +22,13 @@ class Lowered:
 
     Attributes:
         source: functions ``hoist!``, ``primal!`` and those named in `PRODUCTS`.
-        constants_size, work_size: elements of memory that they need.
+        constants_size, work_size, scratch_size: elements of memory that they need.
     """
 
     source: str
     constants_size: int
     work_size: int
+    scratch_size: int
 
 
 def lower(graph: Graph, sources: list[Tensor]) -> Lowered:
@@ -38,7 +39,7 @@ def lower(graph: Graph, sources: list[Tensor]) -> Lowered:
     """
     simple = simplified(graph, sources)
     writer = Writer(Parts(simple), graph.examples[0].dtype)
-    return Lowered(writer.source, writer.constants_size, writer.work_size)
+    return Lowered(writer.source, writer.constants_size, writer.work_size, writer.scratch_size)
 
 
 def simplified(graph: Graph, sources: list[Tensor], *, merge: bool = True) -> Graph:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from ..tracing.split import Parts, Wanted
 from .loops import Lazy, Nest, Value, number, reduce
 from .memory import Buffer, Shape, View, contiguous
 from .ops import COMPARISONS, ELEMENTWISE, FILLED, FORMED, OTHERS, PIECES, REDUCTIONS, SAME, VIEWS
+from .plan import names_in, shared, side_by_side
 
 # Below this many multiplications a product is a loop in Julia: calling a BLAS costs more.
 SMALL_PRODUCT = 1 << 15
@@ -25,36 +25,59 @@ class LoweringError(Exception):
 
 
 class Section:
-    """One function that is being written: its lines, and the memory of its own that it needs.
+    """One function that is being written.
 
-    ``storage`` names the pointer that its buffers are parts of.
+    Attributes:
+        lines: its code.
+        sizes: of its own buffers, by name.
+        given: what the pointers of those are that lie in memory of the caller.
+        places: what the pointers of the others are, once that is known.
     """
 
-    def __init__(self, storage: str, prefix: str, start: int = 0) -> None:
-        self.storage, self.prefix, self.size = storage, prefix, start
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
         self.lines: list[str] = []
-        self.places: dict[str, str] = {}  # of buffers: what their pointer is
+        self.sizes: dict[str, int] = {}
+        self.given: dict[str, str] = {}
+        self.places: dict[str, str] = {}
 
     def buffer(self, size: int) -> Buffer:
-        made = Buffer(f"{self.prefix}{len(self.places)}", size)
-        self.places[made.name] = f"at({self.storage}, {self.size})"
-        self.size += -(-size // 16) * 16  # whole cache lines
+        made = Buffer(f"{self._prefix}{len(self.sizes)}", size)
+        self.sizes[made.name] = size
         return made
+
+    def place(self, saved: Collection[str] | None, storage: str) -> tuple[int, int]:
+        """Lay buffers out: those that others read in ``storage``, the rest where scratch is; the sizes of both.
+
+        ``saved``: None for all.
+        """
+        own = {name: size for name, size in self.sizes.items() if name not in self.given}
+        kept = own if saved is None else {name: size for name, size in own.items() if name in saved}
+        (places, size), (passing, scratch) = (
+            side_by_side(kept),
+            shared({name: size for name, size in own.items() if name not in kept}, self.lines),
+        )
+        self.places = {
+            **self.given,
+            **{name: f"at({storage}, {offset})" for name, offset in places.items()},
+            **{name: f"at(q, {offset})" for name, offset in passing.items()},
+        }
+        return size, scratch
 
 
 class Writer:
     """Lowers one graph for states of ``dtype``.
 
     Attributes:
-        constants_size, work_size: elements of memory that the code needs for what stays the same in a solve, and for
-            one evaluation of f and its products.
+        constants_size, work_size, scratch_size: elements of memory that the code needs for what stays the same in a
+            solve, for what products read of one evaluation of f, and for what nobody reads after a call.
     """
 
     def __init__(self, parts: Parts, dtype: torch.dtype) -> None:
         self._parts, self._dtype = parts, dtype
         self._values: dict[fx.Node, Any] = {}
         self._inputs: dict[str, str] = {}
-        self._hoisted = Section("k", "k")
+        self._hoisted = Section("k")
         self._section = self._hoisted
         self._copies: dict[View, View] = {}  # of constants, in another order
         self._bind_inputs()
@@ -65,10 +88,12 @@ class Writer:
                 self._values[node] = self.view(self._values[node])
         self._functions = {"hoist!": ("s::Ptr{Ptr{T}}, k::Ptr{T}", self._hoisted)}
         self._write_primal()
-        self.work_size = self._section.size
         for name, wanted in PRODUCTS.items():
             self._write_adjoint(name, wanted)
-        self.constants_size = self._hoisted.size
+        self.constants_size, _ = self._hoisted.place(None, "k")
+        primal, products = self._functions["primal!"][1], [self._functions[name][1] for name in PRODUCTS]
+        self.work_size, *scratch = primal.place(names_in([line for p in products for line in p.lines]), "w")
+        self.scratch_size = max(*scratch, *(p.place((), "w")[1] for p in products))
 
     @property
     def source(self) -> str:
@@ -92,7 +117,7 @@ class Writer:
             self._values[node] = View.whole(Buffer(f"s{i}", math.prod(shape)), shape, boolean=boolean)
 
     def _write_primal(self) -> None:
-        section, parts = Section("w", "w"), self._parts
+        section, parts = Section("w"), self._parts
         saved = set(parts.saved())
         self._run(section, parts.primal, {*parts.primal, *parts.adjoint}, keep=saved)
         outputs = parts.graph.outputs.value
@@ -104,8 +129,7 @@ class Writer:
         parts, graph = self._parts, self._parts.graph
         nodes = parts.adjoint_for(wanted)
         before = dict(self._values)
-        primal = self._functions["primal!"][1]
-        section = Section("w", f"{name[0]}{len(self._functions)}_", primal.size)
+        section = Section(f"{name[0]}{len(self._functions)}_")
         self._run(section, nodes, set(nodes))
         outputs, leaves = graph.outputs, [_shape(n) for n in parts.arguments[1 : 1 + graph.leaves]]
         if wanted.state:
@@ -116,7 +140,6 @@ class Writer:
             self._give_out(section, "dt", [outputs.time], [()])
         signature = f"{_STATE}, da::Ptr{{T}}, dp::Ptr{{T}}, dt::Ptr{{T}}, a::Ptr{{T}}, u::Ptr{{T}}, t::T"
         self._functions[name] = (signature, section)
-        self.work_size = max(self.work_size, section.size)
         self._values = before
 
     def _run(
@@ -144,16 +167,16 @@ class Writer:
         given: set[str] = set()
         for node, to in zip(nodes, _laid_out(name, shapes), strict=True):
             x: Value = Lazy("zero(T)", [], ()) if node is None else self._values[node]
-            own = isinstance(x, View) and x.is_whole and x.buffer.name in section.places and not x.boolean
+            own = isinstance(x, View) and x.is_whole and x.buffer.name in section.sizes and not x.boolean
             if own and x.buffer not in busy and x.buffer.name not in given:  # type: ignore[union-attr]
-                section.places[x.buffer.name] = f"at({name}, {to.offset})"  # type: ignore[union-attr]
+                section.given[x.buffer.name] = f"at({name}, {to.offset})"  # type: ignore[union-attr]
                 given.add(x.buffer.name)  # type: ignore[union-attr]
             else:
                 section.lines += Nest(to.shape).store(to, x)
 
     def _function(self, name: str, signature: str, section: Section) -> str:
         places = {**self._inputs, **self._hoisted.places, **self._functions["primal!"][1].places, **section.places}
-        used = set(re.findall(r"\b[a-z]+\d+(?:_\d+)?\b", "\n".join(section.lines)))
+        used = names_in(section.lines)
         head = [f"{buffer} = {place}" for buffer, place in places.items() if buffer in used]
         body = "".join(f"    {line}\n" for line in [*head, *section.lines])
         return f"function {name}({signature}) where {{T}}\n{body}    return nothing\nend"
@@ -251,9 +274,9 @@ class Writer:
 
     def _reachable(self) -> set[str]:
         """Buffers that the present section may read."""
-        known = {*self._hoisted.places, *self._section.places}
+        known = {*self._hoisted.sizes, *self._section.sizes}
         primal = self._functions.get("primal!") if hasattr(self, "_functions") else None
-        return known | set(primal[1].places) if primal else known
+        return known | set(primal[1].sizes) if primal else known
 
     def copied(self, x: Value) -> View:
         """The value in row-major memory of its own."""
@@ -328,7 +351,7 @@ class Writer:
         return x if row_major or column_major else self._copied_once(x)
 
     def _copied_once(self, x: View) -> View:
-        constant = x.buffer.name in self._inputs or x.buffer.name in self._hoisted.places
+        constant = x.buffer.name in self._inputs or x.buffer.name in self._hoisted.sizes
         section = self._section
         if constant and x in self._copies:
             return self._copies[x]
@@ -391,7 +414,7 @@ class Writer:
         return to
 
 
-_STATE = "s::Ptr{Ptr{T}}, k::Ptr{T}, w::Ptr{T}"
+_STATE = "s::Ptr{Ptr{T}}, k::Ptr{T}, w::Ptr{T}, q::Ptr{T}"
 
 # The functions for products with the Jacobian, by what they give.
 PRODUCTS = {

@@ -59,7 +59,7 @@ class LoweredNative(NativeField):
         dtype, count = graph.examples[0].dtype, len(sources)
         code = lower(graph, sources)
         self.size, self.params_size = size, params_size
-        sizes = (size, params_size, count, code.constants_size, code.work_size)
+        sizes = (size, params_size, count, code.constants_size, code.work_size, code.scratch_size)
         self.handle = self.module.lowered_field(ELTYPES[dtype], code.source, *sizes)
         self._take_memory(dtype, 0)
         self._dtype = dtype
