@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from .errors import InvalidInputError
 from .norms import ADJOINT_NORMS, AdjointState
 
 AdjointNorm = str | Callable[[AdjointState], Any]
+
+KEEPS = ("states", "stages", "checkpoints")  # what DiscreteAdjoint keeps between the passes
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,12 @@ class DiscreteAdjoint:
     "midpoint" and "rk4".
 
     Args:
-        checkpoints: keep the state at about sqrt(steps) of the forward steps and make the others again (one more
-            forward solve's accepted stages), instead of keeping it at every step.
+        keep: what stays in memory between the passes.
+            ``"states"``: the state at the start of every step; the sweep evaluates ``func`` at every stage again.
+            ``"stages"``: of every stage what its product reads too (the activations of a network), as backpropagation
+            through the solver would: the sweep evaluates nothing again, about a quarter of the time of both passes.
+            ``"checkpoints"``: the state at about sqrt(steps) of the steps; the others are made again (one more forward
+            solve's accepted stages).
 
     There is no error control backwards, so there is no norm, no tolerance, no method and no limit of steps to give.
 
@@ -169,7 +175,7 @@ class DiscreteAdjoint:
     tensor([0.2500])
     """
 
-    checkpoints: bool
+    keep: str
 
     norm: ClassVar[None] = None
     method: ClassVar[None] = None
@@ -178,16 +184,18 @@ class DiscreteAdjoint:
     quadrature: ClassVar[bool] = False
     scale_invariant: ClassVar[bool] = False  # no tolerance: the sweep is linear in the cotangents as it is
 
-    def __init__(self, *, checkpoints: bool = False, **unknown: Any) -> None:
+    def __init__(self, *, keep: Literal["states", "stages", "checkpoints"] = "states", **unknown: Any) -> None:
         if unknown:
             raise InvalidInputError(
                 f"DiscreteAdjoint({next(iter(unknown))}=...) is not known: it follows the steps of the forward solve "
-                "and controls no error, so that it takes nothing but checkpoints. BacksolveAdjoint, "
+                "and controls no error, so that it takes nothing but keep. BacksolveAdjoint, "
                 "InterpolatingAdjoint and GaussAdjoint have norms, tolerances, methods and limits of their own."
             )
-        if not isinstance(checkpoints, bool):
-            raise InvalidInputError(f"DiscreteAdjoint(checkpoints={checkpoints!r}): expected True or False.")
-        object.__setattr__(self, "checkpoints", checkpoints)
+        if keep not in KEEPS:
+            raise InvalidInputError(
+                f"DiscreteAdjoint(keep={keep!r}) is not known: give one of {', '.join(map(repr, KEEPS))}."
+            )
+        object.__setattr__(self, "keep", keep)
 
 
 Adjoint = BacksolveAdjoint | InterpolatingAdjoint | GaussAdjoint | DiscreteAdjoint

@@ -60,7 +60,7 @@ class Run:
         keep_dense, watch = self.keep_dense, self.callbacks
         report = _reporter(watch.accept_step, watch.reject_step, self.spec.unflatten)
         if recording and isinstance(self.adjoint, DiscreteAdjoint):
-            self.steps = RecordedSteps(thin=self.adjoint.checkpoints, watched=watch.accept_step_adjoint is not None)
+            self.steps = RecordedSteps(self.adjoint.keep, watched=watch.accept_step_adjoint is not None)
         elif recording:
             keep_dense = keep_dense or not self.adjoint.integrates_y
         options = dataclasses.replace(self.options, report=report)

@@ -178,7 +178,7 @@ def test_time_gradients_are_those_of_the_dense_output(engine, method):
 def test_checkpoints_change_only_the_cost(engine, method):
     t, weights = TIMES["decreasing"], cotangents(5, 3, 2)
     plain, _, s = both_gradients(engine, method, t, weights)
-    thinned, _, again = both_gradients(engine, method, t, weights, adjoint=DiscreteAdjoint(checkpoints=True))
+    thinned, _, again = both_gradients(engine, method, t, weights, adjoint=DiscreteAdjoint(keep="checkpoints"))
     assert all(relative(a, b) < ROUNDING for a, b in zip(thinned, plain, strict=True))
     assert again.stats.backward.nvjp == s.stats.backward.nvjp and s.stats.backward.nf == 0
     stages = {"tsit5": 6, "vern7": 9, "midpoint": 2}[method]
@@ -188,7 +188,7 @@ def test_checkpoints_change_only_the_cost(engine, method):
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 17, 1000])
 def test_checkpoints_keep_about_the_square_root_of_the_states(steps):
-    kept = RecordedSteps(thin=True)
+    kept = RecordedSteps("checkpoints")
     for n in range(steps):
         kept.reporting_to(None)(True, float(n), torch.tensor([float(n)]), 1.0)
         kept.reporting_to(None)(False, float(n), torch.tensor([-1.0]), 1.0)  # rejected: not a step
@@ -278,7 +278,7 @@ def test_float32(engine):
 
 @pytest.mark.parametrize("enable", [True, False], ids=["enable_grad inside", "bare autograd.grad"])
 def test_hamiltonian_net_differentiates_inside_itself(engine, enable):
-    for adjoint in (DiscreteAdjoint(), DiscreteAdjoint(checkpoints=True)):
+    for adjoint in (DiscreteAdjoint(), DiscreteAdjoint(keep="checkpoints")):
         found, exact, _ = both_gradients(
             engine, "tsit5", TIMES["increasing"], cotangents(5, 3, 2), Hamiltonian(enable), adjoint=adjoint
         )
@@ -403,9 +403,9 @@ def test_settings_that_it_has_not_are_refused_by_name():
     for name in ("norm", "rtol", "atol", "method", "controller", "max_steps", "scale_invariant"):
         with pytest.raises(InvalidInputError, match=rf"DiscreteAdjoint\({name}="):
             DiscreteAdjoint(**{name: 1})
-    with pytest.raises(InvalidInputError, match="True or False"):
-        DiscreteAdjoint(checkpoints=3)
-    assert DiscreteAdjoint() == DiscreteAdjoint(checkpoints=False) != DiscreteAdjoint(checkpoints=True)
+    with pytest.raises(InvalidInputError, match="stages"):
+        DiscreteAdjoint(keep="everything")
+    assert DiscreteAdjoint() == DiscreteAdjoint(keep="states") != DiscreteAdjoint(keep="checkpoints")
 
 
 @pytest.mark.parametrize("method", ["Rodas5P", pyseminorm.Algorithm("Vern9")], ids=str)

@@ -316,7 +316,7 @@ def test_parameters_alias_torch_memory():
 
 
 @pytest.mark.julia
-@pytest.mark.parametrize("adjoint", [BacksolveAdjoint(norm="torchdiffeq"), DiscreteAdjoint(checkpoints=True)])
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint(norm="torchdiffeq"), DiscreteAdjoint(keep="checkpoints")])
 def test_norms_and_checkpoints_that_need_more(adjoint):
     func, y0, args = FIELDS["time"]()
     _, grads = gradients(func, y0, args, "julia", adjoint, rtol=1e-6)

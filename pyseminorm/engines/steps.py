@@ -15,15 +15,18 @@ class RecordedSteps:
 
     Attributes:
         sizes: of all steps.
-        states: at the start of every step, or (``thin``) of about sqrt(steps) of them, evenly spaced.
+        states: at the start of every step, or (checkpoints) of about sqrt(steps) of them, evenly spaced.
+        stages: whether what the products of every stage read is kept too.
         foreign: what an engine keeps in the place of both, where it can make the sweep itself.
         for_python: whether no engine may do that: only some states are kept, or somebody is told of the sweep's steps.
     """
 
-    def __init__(self, *, thin: bool, watched: bool = False) -> None:
+    def __init__(self, keep: str, *, watched: bool = False) -> None:
         self.sizes: list[float] = []
         self.states: list[Tensor] = []
-        self._thin, self._stride, self.for_python = thin, 1, thin or watched
+        self.stages = keep == "stages"
+        self._thin, self._stride = keep == "checkpoints", 1
+        self.for_python = self._thin or watched
         self.foreign: Any = None
 
     def reporting_to(self, report: StepReport | None) -> StepReport:
