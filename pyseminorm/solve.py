@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -275,7 +276,13 @@ def _checked_times(t: Tensor | Sequence[float]) -> tuple[Tensor, tuple[float, ..
         raise InvalidInputError(f"t has shape {tuple(ts.shape)}: expected a vector of at least 2 times.")
     if ts.is_complex() or ts.dtype == torch.bool:
         raise InvalidInputError(f"t has dtype {ts.dtype}: expected real times.")
-    times = tuple(float(x) for x in ts.detach().tolist())
+    times = tuple(ts.detach().double().tolist())
+    _check_order(times)
+    return ts, times
+
+
+@functools.lru_cache(maxsize=64)
+def _check_order(times: tuple[float, ...]) -> None:
     if not all(math.isfinite(x) for x in times):
         raise InvalidInputError("t contains NaN or infinite values.")
     steps = [b - a for a, b in itertools.pairwise(times)]
@@ -283,4 +290,3 @@ def _checked_times(t: Tensor | Sequence[float]) -> tuple[Tensor, tuple[float, ..
         if any(s == 0 for s in steps):
             raise InvalidInputError(f"t repeats a time ({times[steps.index(0.0)]}): give every time once.")
         raise InvalidInputError("t is not sorted: expected strictly increasing or strictly decreasing times.")
-    return ts, times

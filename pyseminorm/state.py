@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -18,7 +19,8 @@ COMPLEX = (torch.complex128, torch.complex64)
 class StateSpec:
     """Shapes, dtype and device of a state, with the maps to and from a flat vector.
 
-    Complex leaves are stored as pairs of reals; ``real_dtype`` is the dtype of the flat vector.
+    Complex leaves are stored as pairs of reals; ``real_dtype`` is the dtype of the flat vector. ``form_of_leaves`` is
+    equal for states of one structure, shapes, dtype and device, and has a hash.
     """
 
     def __init__(self, y0: Any) -> None:
@@ -48,6 +50,14 @@ class StateSpec:
         if self.size == 0:
             raise InvalidInputError("y0 has no elements.")
         self.is_tensor = isinstance(y0, Tensor)
+        self.form_of_leaves = (tuple(self.shapes), self.dtype, self.device, str(self.tree))
+
+    @classmethod
+    def of(cls, y0: Any) -> StateSpec:
+        """The specification of a state; of a plain tensor, that of the last ones like it."""
+        if type(y0) is Tensor:
+            return _spec_of_tensor(y0.shape, y0.dtype, y0.device)
+        return cls(y0)
 
     def flatten(self, state: Any) -> Tensor:
         """The state as one vector of shape (size,), differentiable; a view where that is possible."""
@@ -80,13 +90,16 @@ class StateSpec:
         """Leaves of what func returned, after a check that it looks like y0."""
         if value is None:
             raise InvalidInputError("func returned None: it must return dy/dt (is a `return` missing?).")
-        leaves, tree = pytree.tree_flatten(value)
-        if self.is_tensor and not isinstance(value, Tensor):
-            raise InvalidInputError(
-                f"func returned a {type(value).__name__}: expected a tensor of shape {self.shapes[0]}, like y0."
-            )
-        if tree != self.tree:
-            raise InvalidInputError(f"func returned the structure {tree}: expected that of y0, {self.tree}.")
+        if self.is_tensor:
+            if not isinstance(value, Tensor):
+                raise InvalidInputError(
+                    f"func returned a {type(value).__name__}: expected a tensor of shape {self.shapes[0]}, like y0."
+                )
+            leaves = [value]
+        else:
+            leaves, tree = pytree.tree_flatten(value)
+            if tree != self.tree:
+                raise InvalidInputError(f"func returned the structure {tree}: expected that of y0, {self.tree}.")
         for leaf, shape in zip(leaves, self.shapes, strict=True):
             if not isinstance(leaf, Tensor):
                 raise InvalidInputError(f"func returned a {type(leaf).__name__}: expected tensors like those of y0.")
@@ -100,6 +113,11 @@ class StateSpec:
             if leaf.device != self.device:
                 raise InvalidInputError(f"func returned a tensor on {leaf.device}: expected {self.device}, as y0.")
         return leaves
+
+
+@functools.lru_cache(maxsize=64)
+def _spec_of_tensor(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> StateSpec:
+    return StateSpec(torch.empty((), dtype=dtype, device=device).expand(shape))
 
 
 def all_finite(x: Tensor) -> bool:

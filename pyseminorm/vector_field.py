@@ -38,12 +38,12 @@ class EagerVectorField:
         self.func, self.spec = func, spec
         self.explicit_params = params is not None
         self.params = _parameters(func) if params is None else _checked_params(params)
-        leaves, tree = pytree.tree_flatten(tuple(args))
+        leaves, tree = pytree.tree_flatten(args) if args else ([], None)
         self.arg_leaves = [leaf for leaf in leaves if _differentiable(leaf)]
         # The function gets detached twins, so that a product stops at its own arguments.
         twins = {id(leaf): leaf.detach().requires_grad_() for leaf in self.arg_leaves}
         self._arg_twins = [twins[id(leaf)] for leaf in self.arg_leaves]
-        self.args = pytree.tree_unflatten([twins.get(id(leaf), leaf) for leaf in leaves], tree)
+        self.args = () if tree is None else pytree.tree_unflatten([twins.get(id(leaf), leaf) for leaf in leaves], tree)
         self.inputs = [*self.params, *self.arg_leaves]
         self.targets = [*self.params, *self._arg_twins]
         self.shapes = [x.shape for x in self.targets]

@@ -80,7 +80,7 @@ def measured(contenders, **plan):
 
 
 def test_the_ladder_is_fixed():
-    assert LADDER[0] == pytest.approx(1e-2) and LADDER[-1] == pytest.approx(1e-9) and len(LADDER) == 15
+    assert LADDER[0] == pytest.approx(1e-1) and LADDER[-1] == pytest.approx(1e-9) and len(LADDER) == 17
     assert all(b / a == pytest.approx(10**-0.5) for a, b in itertools.pairwise(LADDER))
 
 

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import math
+import sys
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from pyseminorm import (
     InterpolatingAdjoint,
     StepCallbacks,
 )
+from pyseminorm.engines.torch.tableaus import TABLEAUS
 from pyseminorm.lowering import ops
 from pyseminorm.lowering.lower import lower, simplified
 from pyseminorm.lowering.memory import Buffer, View
@@ -241,7 +243,10 @@ def test_elementary_functions_far_out(values, function, dtype):
 
 # ---- solves
 
-ADJOINTS = [BacksolveAdjoint(), InterpolatingAdjoint(), GaussAdjoint(), DiscreteAdjoint()]
+ADJOINTS = [
+    *(BacksolveAdjoint(), InterpolatingAdjoint(), GaussAdjoint()),
+    *(DiscreteAdjoint(), DiscreteAdjoint(keep="stages")),
+]
 
 
 def gradients(func, y0, args, compile, adjoint, t=T, **settings):
@@ -322,6 +327,40 @@ def test_norms_and_checkpoints_that_need_more(adjoint):
     _, grads = gradients(func, y0, args, "julia", adjoint, rtol=1e-6)
     _, expected = gradients(func, y0, args, None, adjoint, rtol=1e-6)
     torch.testing.assert_close(grads, expected, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.julia
+@pytest.mark.parametrize("method", ["tsit5", "dopri5", "bosh3", "vern7", "euler", "midpoint", "rk4"])
+def test_stages_that_the_forward_solve_kept_are_not_evaluated_again(method, monkeypatch):
+    from pyseminorm.engines.julia import engine
+
+    sweep, kept = engine.native_sweep, []
+
+    def seen(julia, problem):
+        number = problem.steps.foreign.held.number
+        look = f"(s = PySeminorm.HELD[{number}].stages; s === nothing ? -1 : count(!isnothing, reduce(vcat, s.steps)))"
+        kept.append(int(sys.modules["juliacall"].Main.seval(look)))
+        return sweep(julia, problem)
+
+    monkeypatch.setattr(engine, "native_sweep", seen)
+    field, y0 = MLP(width=8), batch(3).requires_grad_()
+    settings = {"method": method, "dt": 0.11 if method in ("euler", "midpoint", "rk4") else None, "rtol": 1e-6}
+    found = {}
+    for keep in ("states", "stages"):
+        s, found[keep] = gradients(field, y0, (), "julia", DiscreteAdjoint(keep=keep), **settings)
+    torch.testing.assert_close(found["stages"], found["states"], rtol=1e-12, atol=1e-14)
+    assert kept == [-1, s.stats.forward.naccept * TABLEAUS[method].stages]
+
+
+@pytest.mark.julia
+def test_a_second_backward_pass_evaluates_its_stages_again():
+    field, y0 = MLP(width=8), batch(3).requires_grad_()
+    s = pyseminorm.solve(
+        field, y0, [0.0, 0.4, 1.0], backend="julia", compile="julia", adjoint=DiscreteAdjoint(keep="stages")
+    )
+    loss = s.ys.pow(2).sum()
+    first = torch.autograd.grad(loss, [y0, *field.parameters()], retain_graph=True)
+    torch.testing.assert_close(torch.autograd.grad(loss, [y0, *field.parameters()]), first)
 
 
 @pytest.mark.julia

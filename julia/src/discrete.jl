@@ -1,112 +1,66 @@
 # The adjoint of the Runge-Kutta steps that a forward solve took (DiscreteAdjoint), for vector fields that need no Python:
 # the same sweep as pyseminorm/engines/discrete.py, whose formulas stand there.
 
-"""
-    Tableau
-
-An explicit Runge-Kutta method, those of its interpolant's stages included. `dense[i, j]` is the coefficient of θ^j in the
-weight of stage `i`; stage `last` is evaluated at the new state, and is the next step's first where the method is `fsal`.
-"""
-struct Tableau
-    c::Vector{Float64}
-    a::Matrix{Float64}
-    b::Vector{Float64}
-    dense::Matrix{Float64}
-    last::Int
-    fsal::Bool
-    needed::NTuple{2, Vector{Int}}      # stages that the new state needs, and dense output inside the step
-end
-
-"From Python's memory: `a` (s, s) and `dense` (s, degree) are row major."
-function tableau(stages, degree, c, a, b, dense, last, fsal)
-    matrix(address, columns) = permutedims(reshape(copy(wrap(Vector{Float64}, address, stages * columns)), columns, stages))
-    rows, weights = matrix(a, stages), matrix(dense, degree)
-    b = copy(wrap(Vector{Float64}, b, stages))
-    plain = findall(!iszero, b)
-    inner = union(plain, findall(i -> any(!iszero, view(weights, i, :)), 1:stages))
-    return Tableau(
-        copy(wrap(Vector{Float64}, c, stages)), rows, b, weights, last, fsal, (closure(plain, rows), closure(inner, rows)),
-    )
-end
-
-"The stages and all that they depend on, in order."
-function closure(stages, a)
-    found = Set(stages)
-    for i in reverse(axes(a, 1))
-        i in found && union!(found, findall(!iszero, view(a, i, :)))
-    end
-    return sort!(collect(found))
-end
-
 # ---- stages: their values, and products that remember them
 
-abstract type Tape{T} end
-
-"""
-    LoweredTape
-
-Stages of lowered code: each keeps what its products read.
-"""
-struct LoweredTape{T} <: Tape{T}
-    program::Program{T}
-    work::Matrix{T}
-    u::Matrix{T}
-end
-
-function value!(tape::LoweredTape{T}, k, i, t) where {T}
-    (; program, work, u) = tape
+"Evaluate f at a stage's `u` and `t`."
+function value!(stage::Stage{T}, field::NativeField{T}, program::Program{T}) where {T}
     (; sources, constants, scratch) = program
-    GC.@preserve sources constants work scratch u k program.primal!(
-        pointer(sources), pointer(constants), pointer(work, 1 + (i - 1) * size(work, 1)), pointer(scratch),
-        pointer(k, 1 + (i - 1) * size(k, 1)), pointer(u, 1 + (i - 1) * size(u, 1)), T(t),
+    (; u, k, work) = stage
+    GC.@preserve sources constants scratch u k work program.primal!(
+        pointer(sources), pointer(constants), pointer(work), pointer(scratch), pointer(k), pointer(u), T(stage.t),
     )
     return nothing
 end
 
-function pull!(tape::LoweredTape{T}, ū, dθ, κ, i, t) where {T}
-    (; program, work, u) = tape
+"The products of `κ` at a stage: by the state to `ū`, by the parameters to the workspace's `dθ`."
+function pull!(stage::Stage{T}, ū, κ, field::NativeField{T}, program::Program{T}) where {T}
     (; sources, constants, scratch) = program
+    (; u, work) = stage
+    dθ = field.work.dθ
     name = isempty(dθ) ? :pull_state! : :pull_both!
-    GC.@preserve sources constants work scratch u ū dθ κ pull(program, name)(
-        pointer(sources), pointer(constants), pointer(work, 1 + (i - 1) * size(work, 1)), pointer(scratch),
-        pointer(ū, 1 + (i - 1) * size(ū, 1)), pointer(dθ), Ptr{T}(C_NULL), pointer(κ), pointer(u, 1 + (i - 1) * size(u, 1)), T(t),
+    GC.@preserve sources constants scratch u work ū dθ κ pull(program, name)(
+        pointer(sources), pointer(constants), pointer(work), pointer(scratch), pointer(ū), pointer(dθ), Ptr{T}(C_NULL),
+        pointer(κ), pointer(u), T(stage.t),
     )
     return nothing
 end
 
-"Stages of a user's function, whose products evaluate it again."
-struct PlainTape{T} <: Tape{T}
-    field::NativeField{T}
-    u::Matrix{T}
-end
+# The same of a user's function, whose products evaluate it again.
 
-function value!(tape::PlainTape, k, i, t)
-    work = tape.field.work
-    copyto!(work.u, view(tape.u, :, i))
-    tape.field.evaluate!(work.du, work.u, t)
-    k[:, i] .= work.du
+function value!(stage::Stage, field::NativeField, ::Source)
+    work = field.work
+    copyto!(work.u, stage.u)
+    field.evaluate!(work.du, work.u, stage.t)
+    copyto!(stage.k, work.du)
     return nothing
 end
 
-function pull!(tape::PlainTape, ū, dθ, κ, i, t)
-    work = tape.field.work
-    copyto!(work.u, view(tape.u, :, i))
+function pull!(stage::Stage, ū, κ, field::NativeField, ::Source)
+    work = field.work
+    copyto!(work.u, stage.u)
     copyto!(work.λ, κ)
-    (tape.field.product!::Product)(t, false, true, !isempty(dθ))
-    ū[:, i] .= work.dλ
+    (field.product!::Product)(stage.t, false, true, !isempty(work.dθ))
+    copyto!(ū, work.dλ)
     return nothing
 end
 
-const KEPT_TAPE = 2^24     # bytes: a tape that is no larger waits for the next sweep
+"A stage to write to: one that waits (see [`give_back!`](@ref)), or a new one."
+function new_stage(field::NativeField{T}) where {T}
+    program, n = field.source, length(field.work.u)
+    program isa Program{T} || return Stage{T}(n, 0)
+    return isempty(program.stages) ? Stage{T}(n, length(program.work)) : pop!(program.stages)::Stage{T}
+end
 
-function tape(field::NativeField{T}, stages) where {T}
-    source, n = field.source, length(field.work.u)
-    source isa Program{T} || return PlainTape{T}(field, zeros(T, n, stages))
-    kept = source.tape
-    kept isa LoweredTape{T} && size(kept.u, 2) == stages && return kept
-    made = LoweredTape{T}(source, Matrix{T}(undef, length(source.work), stages), zeros(T, n, stages))
-    sizeof(made.work) <= KEPT_TAPE && (source.tape = made)
-    return made
+const KEPT_STAGES = 2^26     # bytes of stages of one program that wait for the next solve
+
+"Stages that nobody reads any more wait for the next solve, as far as they are not too many."
+function give_back!(field::NativeField{T}, stages) where {T}
+    program = field.source
+    program isa Program{T} || return nothing
+    room = KEPT_STAGES ÷ (sizeof(T) * max(1, length(program.work) + 2length(field.work.u))) - length(program.stages)
+    append!(program.stages, Iterators.take(stages, max(0, room)))
+    return nothing
 end
 
 # ---- the sweep
@@ -120,7 +74,8 @@ derivatives of the dense output at outputs inside steps.
 mutable struct Sweep{T}
     const field::NativeField{T}
     const poll::Poll
-    const tape::Tape{T}
+    const stages::Vector{Stage{T}}                  # of the step that the sweep is at
+    const own::Vector{Stage{T}}                     # memory for those that were not kept
     const tableau::Tableau
     const steps::Steps{Vector{T}}
     const ends::Vector{Float64}
@@ -135,8 +90,7 @@ mutable struct Sweep{T}
     const scatter::Scatter
     const total::Vector{T}
     const rates::Union{Matrix{T}, Nothing}
-    const k::Matrix{T}
-    const ū::Matrix{T}
+    const ū::Vector{Vector{T}}
     const κ::Vector{T}
     const λ::Vector{T}
     const following::Vector{T}                      # the first stage of the step after the present one
@@ -145,37 +99,39 @@ mutable struct Sweep{T}
 end
 
 """
-    native_sweep!(field, poll, tableau, steps, ends, times, active, cotangents, breaks, bounds, scatter, total, λ, rates)
-        -> (retcode, last step, steps done, products, outputs inside steps)
+    native_sweep!(field, poll, tableau, steps, times, active, cotangents, breaks, bounds, scatter, total, λ, rates, inside)
+        -> (retcode, last step, steps done, products)
 
-Python's entry: `ends`, `times`, `active` and `total` are (address, length) or addresses of Python's memory; λ and the rates
-are written there.
+Python's entry: `times` and vectors of floats as they are, else addresses of Python's memory: `total`, λ and the rates (0: not
+wanted) are written there, and which outputs lie inside steps to `inside`.
 """
 function native_sweep!(
-        field::NativeField{T}, poll, tableau, steps, ends, times, active, cotangents, breaks, bounds, scatter, total, λ, rates,
+        field::NativeField{T}, poll, tableau, steps, times, active, cotangents, breaks, bounds, scatter, total, λ, rates, inside,
     ) where {T}
     n = length(field.work.u)
-    times = copy(wrap(Vector{Float64}, times...))
     g = reshape(wrap(Vector{T}, cotangents, n * length(times)), n, :)
-    at_end, inner, last_step, θ = placed(copy(wrap(Vector{Float64}, ends...)), times, wrap(Vector{Bool}, active, length(times)), steps)
-    ends = copy(wrap(Vector{Float64}, ends...))
+    ends = steps.ends
+    at_end, inner, last_step, θ = placed(ends, times, wrap(Vector{Bool}, active, length(times)), steps)
     direction = sign(last(ends) - first(ends))
-    stages = length(tableau.c)
+    own = [new_stage(field) for _ in tableau.c]
     scatter = Scatter(scatter...)
     sweep = Sweep{T}(
-        field, Poll(poll), tape(field, stages), tableau, steps, ends, times, g, at_end, inner, last_step, θ,
-        direction .* Float64[breaks...], Float64[bounds...], scatter, wrap(Vector{T}, total, scatter.size),
-        rates === nothing ? nothing : reshape(wrap(Vector{T}, rates, n * length(times)), n, :),
-        zeros(T, n, stages), zeros(T, n, stages), zeros(T, n), wrap(Vector{T}, λ, n), zeros(T, n), 0, 0,
+        field, Poll(poll), copy(own), own, tableau, steps, ends, times, g, at_end, inner, last_step, θ,
+        direction .* breaks, bounds, scatter, wrap(Vector{T}, total, scatter.size),
+        rates == 0 ? nothing : reshape(wrap(Vector{T}, rates, n * length(times)), n, :),
+        [zeros(T, n) for _ in own], zeros(T, n), wrap(Vector{T}, λ, n), zeros(T, n), 0, 0,
     )
     field.failure = ""
     try
         run!(sweep)
     catch error
         error isa Union{CallbackFailure, InterruptException} || rethrow()
-        return (error isa CallbackFailure ? "CallbackFailure" : "Interrupted"), last_step, sweep.done, sweep.products, ()
+        return (error isa CallbackFailure ? :CallbackFailure : :Interrupted), last_step, sweep.done, sweep.products
     end
-    return "Success", last_step, sweep.done, sweep.products, rates === nothing ? () : Tuple(reduce(vcat, inner))
+    give_back!(field, own)
+    release!(steps, field)
+    rates == 0 || foreach(i -> unsafe_store!(Ptr{Bool}(UInt(inside)), true, i), Iterators.flatten(inner))
+    return :Success, last_step, sweep.done, sweep.products
 end
 
 "Where outputs with cotangents lie: at the end of a step, or inside it at θ."
@@ -211,49 +167,63 @@ function run!(sweep::Sweep)
 end
 
 "λ at the start of step `n`, from that at its end."
-function back!(sweep::Sweep{T}, n) where {T}
-    (; tape, tableau, k, ū, κ, λ, g, field) = sweep
-    h, y, dense = sweep.steps.sizes[n], sweep.steps.states[n], !isempty(sweep.inner[n])
+function back!(sweep::Sweep, n)
+    (; tableau, ū, κ, λ, g, field, stages) = sweep
+    h, dense = sweep.steps.sizes[n], !isempty(sweep.inner[n])
     shared = shares_last(sweep, n)
-    stages = tableau.needed[1 + dense]
-    last_used = 0
-    for i in stages
-        shared && i == tableau.last && continue
-        combine!(view(tape.u, :, i), y, h, k, view(tableau.a, i, :), 1:(i - 1))
-        value!(tape, k, i, stage_time(sweep, n, i))
-        last_used = i
-    end
-    for i in Iterators.reverse(stages)
-        shared && i == tableau.last && continue
+    used = filter(i -> !(shared && i == tableau.last), tableau.needed[1 + dense])
+    evaluate!(sweep, n, used)
+    for i in Iterators.reverse(used)
         direct!(sweep, n, i, h)
-        combine!(κ, κ, h, ū, view(tableau.a, :, i), filter(j -> j > i && j <= last_used && !(shared && j == tableau.last), stages))
-        pull!(tape, ū, field.work.dθ, κ, i, stage_time(sweep, n, i))
+        for j in used
+            j > i && gain!(κ, h * tableau.a[j, i], ū[j])
+        end
+        pull!(stages[i], ū[i], κ, field, field.source)
         sweep.products += 1
         add!(sweep.total, 0, field.work.dθ, sweep.scatter)
     end
     for i in sweep.inner[n]
         λ .+= view(g, :, i)
     end
-    for i in stages
-        shared && i == tableau.last && continue
-        λ .+= view(ū, :, i)
+    for i in used
+        λ .+= ū[i]
     end
     keep_rates!(sweep, n, h, shared)
     return nothing
 end
 
-"to = y + h Σ a[j] k[:, j], in pieces that stay in the nearest cache"
-function combine!(to, y, h, k::Matrix{T}, a, stages) where {T}
+"The stages of step `n`: those that the forward solve kept, and the others again."
+function evaluate!(sweep::Sweep, n, used)
+    (; tableau, stages, own, steps, field) = sweep
+    kept, y, h = kept_stages(steps, n), steps.states[n], sweep.steps.sizes[n]
+    for i in used
+        found = i <= length(kept) ? kept[i] : nothing
+        stages[i] = stage = found === nothing ? own[i] : found
+        found === nothing || continue
+        stage.t = stage_time(sweep, n, i)
+        combine!(stage.u, y, h, stages, view(tableau.a, i, 1:(i - 1)))
+        value!(stage, field, field.source)
+    end
+    return nothing
+end
+
+"to = y + h Σ a[j] k of stage j, in pieces that stay in the nearest cache"
+function combine!(to, y, h, stages, a)
     for first in 1:1024:length(to)
         piece = first:min(first + 1023, length(to))
-        to === y || copyto!(to, first, y, first, length(piece))
-        for j in stages
-            iszero(a[j]) && continue
-            weight = T(h * a[j])
-            @inbounds @simd for i in piece
-                to[i] += weight * k[i, j]
-            end
+        copyto!(to, first, y, first, length(piece))
+        for (stage, weight) in zip(stages, a)
+            gain!(to, h * weight, stage.k, piece)
         end
+    end
+    return nothing
+end
+
+function gain!(to::Vector{T}, weight, x::Vector{T}, piece = eachindex(to)) where {T}
+    iszero(weight) && return nothing
+    factor = T(weight)
+    @inbounds @simd for i in piece
+        to[i] += factor * x[i]
     end
     return nothing
 end
@@ -298,16 +268,14 @@ end
 
 function keep_rates!(sweep::Sweep, n, h, shared)
     sweep.rates === nothing && return nothing
-    (; k, tableau, following, inner, rates) = sweep
-    if !isempty(inner[n])
-        shared && (k[:, tableau.last] .= following)
-        for o in inner[n]
-            rates[:, o] .= 0
-            for i in axes(k, 2)
-                rates[:, o] .+= eltype(k)(slope(sweep, i, o)) .* view(k, :, i)
-            end
+    (; stages, tableau, following, inner, rates) = sweep
+    for o in inner[n]
+        rates[:, o] .= 0
+        for i in tableau.needed[2]
+            k = shared && i == tableau.last ? following : stages[i].k
+            rates[:, o] .+= eltype(k)(slope(sweep, i, o)) .* k
         end
     end
-    following .= view(k, :, 1)
+    copyto!(following, stages[1].k)
     return nothing
 end

@@ -21,15 +21,15 @@ end
 How a pass ended: SciML's return code, the end of the last good step with its state, steps and calls, and the dense
 solution where it was kept.
 """
-struct Outcome{V, S}
-    retcode::Symbol
-    t::Float64
-    u::V
-    naccept::Int
-    nreject::Int
-    calls::Int
-    accepted::Vector{Float64}
-    solution::S
+mutable struct Outcome{V, S}
+    const retcode::Symbol
+    const t::Float64
+    const u::V
+    const naccept::Int
+    const nreject::Int
+    const calls::Int
+    const accepted::Vector{Float64}
+    const solution::S
 end
 
 """

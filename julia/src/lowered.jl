@@ -14,18 +14,18 @@ The code of f and of its products, with the memory that it works in.
 - `constants`: what `hoist!` makes of them once a solve.
 - `work`: what `primal!` leaves there, a `pull` reads.
 - `scratch`: nobody reads it after a call.
-- `tape`: the memory of the last sweep through steps (see [`LoweredTape`](@ref)), or nothing.
+- `stages`: memory of evaluations that waits for the next solve (see [`Stage`](@ref)).
 """
-mutable struct Program{T}
-    const space::Module
-    const sources::Vector{Ptr{T}}
-    const constants::Vector{T}
-    const work::Vector{T}
-    const scratch::Vector{T}
-    const hoist!::Hoist{T}
-    const primal!::Primal{T}
-    const pulls::Dict{Symbol, Pull{T}}
-    tape::Any
+struct Program{T}
+    space::Module
+    sources::Vector{Ptr{T}}
+    constants::Vector{T}
+    work::Vector{T}
+    scratch::Vector{T}
+    hoist!::Hoist{T}
+    primal!::Primal{T}
+    pulls::Dict{Symbol, Pull{T}}
+    stages::Vector{Stage{T}}
 end
 
 """
@@ -48,7 +48,7 @@ function Program{T}(space::Module, sources, constants, work, scratch) where {T}
     primal! = Base.invokelatest(Primal{T}, named(:primal!))
     return Program{T}(
         space, fill(Ptr{T}(C_NULL), sources), zeros(T, constants), zeros(T, work), zeros(T, scratch), hoist!, primal!,
-        Dict{Symbol, Pull{T}}(), nothing,
+        Dict{Symbol, Pull{T}}(), Stage{T}[],
     )
 end
 

@@ -285,15 +285,26 @@ struct NativeForward{T} <: NativeSide{T}
     field::NativeField{T}
     poll::Poll
     jacobians::Base.RefValue{Int}       # made
+    stages::Union{StageRecord{T}, Nothing}      # to keep every evaluation in, with what its products read
 end
 
 function (side::NativeForward{T})(du::Vector{T}, u::Vector{T}, t::Float64) where {T}
     side.poll()
     try
-        side.field.evaluate!(du, u, t)
+        evaluate!(side, du, u, t, side.stages)
     catch error
         fail!(side.field, error)
     end
+    return nothing
+end
+
+evaluate!(side::NativeForward, du, u, t, ::Nothing) = side.field.evaluate!(du, u, t)
+
+function evaluate!(side::NativeForward, du, u, t, record::StageRecord)
+    stage = next!(record, t)
+    copyto!(stage.u, u)
+    value!(stage, side.field, side.field.source)
+    copyto!(du, stage.k)
     return nothing
 end
 
@@ -483,7 +494,17 @@ end
 evaluator(nodes::NativeNodes) = Evaluator(nodes)
 
 "Python's entries: the sides of a solve of `field`, with the address of a poll of signals."
-native_forward(field::NativeField{T}, poll) where {T} = started(NativeForward{T}(field, Poll(poll), Ref(0)))
+native_forward(field::NativeField{T}, poll, steps = nothing) where {T} =
+    started(NativeForward{T}(field, Poll(poll), Ref(0), steps === nothing ? nothing : steps.stages))
+
+"""
+    native_steps(field, tableau) -> Steps
+
+Where a forward solve of a field records its steps; with a `tableau` (else `nothing`) their stages too.
+"""
+native_steps(field::NativeField{T}, ::Nothing) where {T} = Steps{Vector{T}}()
+native_steps(field::NativeField{T}, tableau::Tableau) where {T} =
+    Steps{Vector{T}}(StageRecord{T}(tableau, () -> new_stage(field)))
 
 native_backward(field::NativeField{T}, poll, anchored, timed, scatter) where {T} = started(
     NativeBackward{T}(field, Poll(poll), Ref(0), anchored, timed, scatter === nothing ? nothing : Scatter(scatter...)),

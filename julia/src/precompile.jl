@@ -20,26 +20,37 @@ module Toy
 
 end
 
+"Call an entry as Python does."
+function enter(entry, words...)
+    given, results = Int64[reinterpret(Int64, UInt(w)) for w in words], zeros(16 + TIMES_OF_STEPS)
+    ok = GC.@preserve given results ccall(Ptr{Cvoid}(entry), Cint, (Ptr{Int64}, Ptr{Float64}), given, results)
+    ok == 1 || raise_again()
+    return results
+end
+
+sized(x) = (address(x), length(x))
+
 function toy_solves(::Type{T}, method) where {T}
     call = T === Float64 ? @cfunction(Toy.call64, Cint, (Cint, Cint, Cdouble)) :
         @cfunction(Toy.call32, Cint, (Cint, Cint, Cdouble))
     register = @cfunction(Toy.register, Cint, (Cint, Ptr{Cvoid}, Int64))
-    functions = (UInt(call), UInt(register), UInt(0), UInt(0), UInt(0))
-    array = ("cpu", string(T), 0)
-    settings = (method, 1.0e-3, 1.0e-6, 0.0, 1000, nothing, (), (0.0, 1.0))
-    n, times = 2, [0.0, 0.5, 1.0]
+    functions, V = (0, UInt(call), UInt(register), 0, 0, 0), vector_type(("cpu", string(T), 0))
+    settings = Settings((method, 1.0e-3, 1.0e-6, 0.0, 1000, nothing, (), (0.0, 1.0)))
+    n, times, back = 2, [0.0, 0.5, 1.0], [1.0, 0.5, 0.0]
     ys, cotangents, z, y = ones(T, n, 3), ones(T, n, 3), ones(T, 2n + 1), ones(T, n)
-    offsets, stops, rows = Int64[0, n, n, 2n], [0.5, 0.0], Int64[1]
-    sized(x) = (address(x), length(x))
-    GC.@preserve ys cotangents z y times offsets stops rows for dense in (false, true)
+    offsets, rows = Int64[0, n, n, 2n], Int64[1]
+    common = (address_of(V), functions..., address(offsets))
+    GC.@preserve ys cotangents z y times back offsets rows settings for dense in (false, true)
         empty!(Toy.BUFFERS)
-        solved = solve_forward(array, functions, (address(offsets), 1, n), sized(times), address(ys), n, settings, dense)
-        outcome = dense ? last(solved) : nothing
-        state, segments = dense ? ((address(z), n + 1), 1) : (sized(z), 2)
+        found = enter(
+            entries().forward, common..., 1, n, sized(times)..., address(ys), n, address_of(settings), dense,
+        )
+        outcome = dense ? take_held!(Int(found[10])) : nothing
+        segments, m = dense ? (1, n + 1) : (2, 2n + 1)
         empty!(Toy.BUFFERS)
-        solve_adjoint(
-            array, functions, (address(offsets), segments, last(state)), state, n, 1.0, sized(stops), sized(rows),
-            address(ys), address(cotangents), !dense, settings, outcome, address(y), nothing,
+        GC.@preserve outcome enter(
+            entries().adjoint, common..., segments, m, address(z), m, n, sized(back)..., sized(rows)..., address(ys),
+            address(cotangents), !dense, address_of(settings), dense ? address_of(outcome) : 0, address(y), 0,
         )
         dense && evaluate!(outcome, 0.3, address(y))
     end

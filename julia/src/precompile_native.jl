@@ -49,61 +49,56 @@ end
 function toy_lowered_field(::Type{T}, rates) where {T}
     field = lowered_field(T, ToyLowered, 2, 2, 1, 16, 16, 16)
     unsafe_store!(Ptr{UInt}(lowered_sources(field)), address(rates))
-    lowered_load!(field)
+    y, f0, tolerance = ones(T, 2), -ones(T, 2), 1.0e-4
+    words = (address_of(field), 0, address(y), address(f0), reinterpret(UInt, tolerance))
+    GC.@preserve field y f0 enter(entries().agrees, words...), enter(entries().load, address_of(field))
     return field
 end
 
 function toy_native_solves(field::NativeField{T}) where {T}
     poll = UInt(@cfunction(ToyNative.poll, Cint, ()))
-    n, times, stops, rows = 2, [0.0, 1.0], [0.0], Int64[]
+    n, times, back = 2, [0.0, 1.0], [1.0, 0.0]
     native_value!(field, 0.0)
     native_product!(field, 0.0, true, true, true)
     native_memory(field), native_failure(field)
-    ys, cotangents, total, moves = ones(T, n, 2), ones(T, n, 2), zeros(T, n), Int64[0, 0, n]
-    nodes, active = (zeros(4), zeros(T, n, 4), zeros(T, n, 4)), [true, true]
-    offsets = Int64[0, n]
-    sized(x) = (address(x), length(x))
-    array, none = ("cpu", string(T), 0), UInt(0)
-    settings = ("tsit5", 1.0e-3, 1.0e-6, 0.0, 1000, nothing, (), (0.0, 1.0))
-    scatter, steps = (address(moves), 1, n), recorded_steps(array)
-    GC.@preserve ys cotangents total moves nodes offsets times stops rows active begin
-        outcomes = map((none, steps)) do report
-            functions = (native_forward(field, poll), none, none, none, report)
-            norm = (address(offsets), 1, n)
-            last(solve_forward(array, functions, norm, sized(times), address(ys), n, settings, report === none))
+    ys, cotangents, total, λ, rates, inside = ones(T, n, 2), ones(T, n, 2), zeros(T, n), zeros(T, n), zeros(T, n, 2), zeros(Bool, 2)
+    nodes, active, point, weight = (zeros(4), zeros(T, n, 4), zeros(T, n, 4)), [true, true], [0.5], [1.0]
+    offsets, moves = Int64[0, n], Int64[0, 0, n]
+    V, heun = vector_type(("cpu", string(T), 0)), heun_tableau()
+    settings = Settings(("tsit5", 1.0e-3, 1.0e-6, 0.0, 1000, nothing, (), (0.0, 1.0)))
+    scatter, at, us = (address(moves), 1, n), address_of(field), address_of(settings)
+    norm(length) = (address(offsets), 1, length)
+    solved(keep) = enter(
+        entries().forward, address_of(V), 1, at, poll, 0, 0, keep, keep == 2 ? address_of(heun) : 0, norm(n)...,
+        sized(times)..., address(ys), n, us, keep == 0,
+    )
+    GC.@preserve field settings heun ys cotangents total λ rates inside nodes active point weight offsets moves times back begin
+        outcome = take_held!(Int(solved(0)[10]))
+        for keep in (1, 2), out in (0, address(rates))
+            steps = Int(solved(keep)[7])
+            enter(
+                entries().sweep, at, poll, address_of(heun), steps, sized(times)..., address(active), address(cotangents), us,
+                scatter..., address(total), address(λ), out, address(inside),
+            )
+            enter(entries().release, 1, steps)
         end
-        toy_sweep(field, poll, steps, [0.0; last(outcomes).accepted], times, active, cotangents, scatter, total)
         for (anchored, quadrature) in ((true, false), (false, false), (false, true))
             z = ones(T, n * (1 + anchored + !quadrature))
-            side = native_backward(field, poll, anchored, false, quadrature ? nothing : scatter)
-            evaluator = quadrature ? native_nodes(side, address.(nodes)..., scatter, address(total)) : nothing
-            gauss = quadrature ? ((0.5,), (1.0,), 4, address.(nodes)..., evaluator) : nothing
-            GC.@preserve z solve_adjoint(
-                array, (side, none, none, none, none), (address(offsets), 1, length(z)), sized(z), n, 1.0, sized(stops),
-                sized(rows), address(ys), address(cotangents), anchored, settings, anchored ? nothing : first(outcomes),
-                address(field.work.u), gauss,
+            gauss = quadrature ? (1, address(point), address(weight), 1, 4, address.(nodes)..., scatter..., address(total)) : (0,)
+            GC.@preserve z outcome enter(
+                entries().adjoint, address_of(V), 1, at, poll, 0, 0, anchored, false, address(moves), 1, quadrature ? -1 : n,
+                norm(length(z))..., sized(z)..., n, sized(back)..., address(offsets), 0, address(ys), address(cotangents),
+                anchored, us, anchored ? 0 : address_of(outcome), address(field.work.u), gauss...,
             )
-            quadrature && evaluated(evaluator)
-            jacobians(side)
         end
     end
     return nothing
 end
 
 "Heun's method; what a sweep compiles does not depend on the method."
-function toy_sweep(field::NativeField{T}, poll, steps, ends, times, active, cotangents, scatter, total) where {T}
-    sized(x) = (address(x), length(x))
-    c, a, b, dense, λ, rates = [0.0, 1.0], [0.0, 0.0, 1.0, 0.0], [0.5, 0.5], [1.0, -0.5, 0.0, 0.5], zeros(T, 2), zeros(T, 4)
-    GC.@preserve ends times active cotangents total c a b dense λ rates begin
-        heun = tableau(2, 2, address(c), address(a), address(b), address(dense), 2, false)
-        for out in (nothing, address(rates))
-            native_sweep!(
-                field, poll, heun, steps, sized(ends), sized(times), address(active), address(cotangents), (), (0.0, 1.0),
-                scatter, address(total), address(λ), out,
-            )
-        end
-    end
-    return nothing
+function heun_tableau()
+    c, a, b, dense = [0.0, 1.0], [0.0, 0.0, 1.0, 0.0], [0.5, 0.5], [1.0, -0.5, 0.0, 0.5]
+    return GC.@preserve c a b dense tableau(2, 2, address(c), address(a), address(b), address(dense), 2, false)
 end
 
 @setup_workload begin

@@ -1,5 +1,5 @@
-# The two entry points that Python calls. All arrays come as addresses of memory that Python owns and keeps alive for the
-# call; matrices are row major there, (times, state).
+# The two passes. All arrays come as addresses of memory that Python owns and keeps alive for the call; matrices are row major
+# there, (times, state).
 
 """
     Functions(call, register, norm, jacobian, report)
@@ -24,20 +24,19 @@ end
 """
     Settings(method, rtol, atol, dt, max_steps, controller, breaks, bounds)
 
-How to integrate; `method` is what [`algorithm`](@ref) takes, `breaks` and `bounds` are those of [`Pieces`](@ref).
+How to integrate; `method` is what [`algorithm`](@ref) takes, `breaks` and `bounds` are those of [`Pieces`](@ref). Python
+keeps those that it uses again.
 """
-struct Settings
-    method::Any
-    rtol::Float64
-    atol::Float64
-    dt::Float64
-    max_steps::Int
-    controller::Any
-    breaks::Vector{Float64}
-    bounds::Vector{Float64}
+mutable struct Settings
+    const method::Any
+    const rtol::Float64
+    const atol::Float64
+    const dt::Float64
+    const max_steps::Int
+    const controller::Any
+    const breaks::Vector{Float64}
+    const bounds::Vector{Float64}
 end
-
-Settings(settings::Settings) = settings    # Python keeps those that it uses again
 
 function Settings((method, rtol, atol, dt, max_steps, controller, breaks, bounds)::Tuple)
     return Settings(method, rtol, atol, dt, max_steps, controller, Float64[breaks...], Float64[bounds...])
@@ -47,24 +46,14 @@ Control(settings::Settings, norm::Seminorm) =
     Control(settings.rtol, settings.atol, norm, settings.dt, settings.max_steps, settings.controller)
 
 # offsets, number of segments, length
-Seminorm((offsets, segments, length)::Tuple, callback::Ptr{Cvoid}) =
+Seminorm((offsets, segments, length)::NTuple{3, Integer}, callback::Ptr{Cvoid}) =
     Seminorm(Ptr{Int64}(UInt(offsets)), segments, length, callback)
 
 """
-    solve_forward(array, functions, norm, times, ys, n, settings, dense)
-        -> (retcode, t, naccept, nreject, calls, reached, steps, outcome)
+    forward(V, functions, norm, times, ys, n, settings, dense) -> (outcome, rows of ys that were reached)
 
-Solve forward from row 0 of `ys`, writing the other rows from dense output. `array` is (kind of memory, element type, device),
-`norm` is (offsets, segments, length).
+Solve forward from row 0 of `ys`, writing the other rows from dense output.
 """
-function solve_forward(array, functions, norm, times, ys, n, settings, dense)
-    functions = Functions(functions)
-    return forward(
-        vector_type(array), functions, Seminorm(norm, functions.norm), copy(wrap(Vector{Float64}, times...)), UInt(ys),
-        n, Settings(settings), dense,
-    )
-end
-
 function forward(::Type{V}, functions, norm, times, ys, n, settings, dense) where {V}
     alg, adaptive = algorithm(settings.method; dense)
     t0, t1 = first(times), last(times)
@@ -77,28 +66,17 @@ function forward(::Type{V}, functions, norm, times, ys, n, settings, dense) wher
         field, copy(row(V, ys, 0, n)), t0, t1, alg, Control(settings, norm), tracker; adaptive, tstops, dense, jacobian,
     )
     synchronize(V)
-    return summary(result, tracker.reached + 1)
+    return result, tracker.reached + 1
 end
 
 """
-    solve_adjoint(array, functions, norm, z, n, start, stops, rows, ys, cotangents, anchored, settings, outcome, y, nodes)
-        -> as `solve_forward`
+    adjoint(V, functions, norm, z, n, start, stops, rows, ys, cotangents, anchored, settings, outcome, y, nodes)
+        -> (outcome, jumps made)
 
 Solve the adjoint ODE from `start` through `stops` (the last is the end), in place on `z = (address, length)`, whose first
 `n` elements are λ and (if `anchored`) the next `n` are y. With an `outcome` of a dense forward solve, its interpolant is
 written to `y` before every call. `nodes` asks for a Gauss quadrature beside (see [`quadrature`](@ref)).
 """
-function solve_adjoint(
-        array, functions, norm, z, n, start, stops, rows, ys, cotangents, anchored, settings, outcome, y, nodes
-    )
-    functions = Functions(functions)
-    return adjoint(
-        vector_type(array), functions, Seminorm(norm, functions.norm), z, n, Float64(start),
-        copy(wrap(Vector{Float64}, stops...)), copy(wrap(Vector{Int64}, rows...)), UInt(ys), UInt(cotangents), anchored,
-        Settings(settings), outcome, UInt(y), nodes,
-    )
-end
-
 function adjoint(
         ::Type{V}, functions, norm, z, n, start, stops, rows, ys, cotangents, anchored, settings, outcome, y, nodes
     ) where {V}
@@ -121,7 +99,7 @@ function adjoint(
     )
     copyto!(state, result.u)
     synchronize(V)
-    return summary(result, tracker.jumped)
+    return result, tracker.jumped
 end
 
 """
@@ -164,13 +142,6 @@ end
 function (f::InterpolatedField)(dz, z, t)
     f.state!(t)
     return f.field(dz, z, t)
-end
-
-function summary(result::Outcome, reached)
-    return (
-        String(result.retcode), result.t, result.naccept, result.nreject, result.calls, reached,
-        length(result.accepted), result,
-    )
 end
 
 "Copy the times of the accepted steps and the last good state to memory that Python owns."

@@ -1,14 +1,37 @@
 """
     Steps{V}
 
-The accepted steps of a forward solve: their signed sizes, and the states that they began at.
+The accepted steps of a forward solve: their signed sizes, their `ends` after the start of the solve, the states that they
+began at, and (where they are kept) their stages.
 """
 struct Steps{V}
+    ends::Vector{Float64}
     sizes::Vector{Float64}
     states::Vector{V}
+    stages::Union{StageRecord, Nothing}
 end
 
-Steps{V}() where {V} = Steps{V}(Float64[], V[])
-recorded_steps(array) = Steps{vector_type(array)}()
+Steps{V}(stages = nothing) where {V} = Steps{V}(Float64[], Float64[], V[], stages)
 
-record!(steps::Steps, u, dt) = (push!(steps.sizes, dt); push!(steps.states, copy(u)); nothing)
+function record!(steps::Steps, u, t, dt, stop, inside)
+    isempty(steps.ends) && push!(steps.ends, t)
+    push!(steps.ends, stop)
+    push!(steps.sizes, dt)
+    push!(steps.states, copy(u))
+    steps.stages === nothing || accept!(steps.stages, t, dt, inside)
+    return nothing
+end
+
+"The stages of a step that were kept; none where they have been given back."
+kept_stages(steps::Steps, n) =
+    steps.stages === nothing || n > length(steps.stages.steps) ? () : steps.stages.steps[n]
+
+"Give the stages back once they have been read: another sweep evaluates them again."
+function release!(steps::Steps, field)
+    record = steps.stages
+    record === nothing && return nothing
+    kept = unique(objectid, Iterators.filter(!isnothing, Iterators.flatten(record.steps)))
+    give_back!(field, Iterators.flatten((kept, record.spare, record.pending)))
+    foreach(empty!, (record.steps, record.spare, record.pending))
+    return nothing
+end

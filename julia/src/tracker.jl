@@ -132,11 +132,12 @@ function (tracker::Tracker)(integrator)
 end
 
 "Tell of an attempted step from `t` by `dt`, which began at `u`."
-report(tracker::Tracker, accepted, t, dt, u) = report(tracker.report, accepted, t, dt, u)
+report(tracker::Tracker, accepted, t, dt, u) = report(tracker.report, tracker, accepted, t, dt, u)
 
-report(steps::Steps, accepted, t, dt, u) = accepted ? record!(steps, u, dt) : nothing
+report(steps::Steps, tracker, accepted, t, dt, u) =
+    accepted ? record!(steps, u, t, dt, last(tracker.accepted), at -> inside(tracker.pieces.field, at)) : nothing
 
-function report(call::Ptr{Cvoid}, accepted, t, dt, u)
+function report(call::Ptr{Cvoid}, tracker, accepted, t, dt, u)
     call == C_NULL && return nothing
     synchronize(typeof(u))
     ok = ccall(

@@ -18,6 +18,7 @@ ADJOINTS: dict[str, Adjoint] = {
     "Interpolating": InterpolatingAdjoint(),
     "Gauss": GaussAdjoint(),
     "Discrete": DiscreteAdjoint(),
+    "Discrete-stages": DiscreteAdjoint(keep="stages"),
 }
 # (backend, compile)
 ENGINES = (

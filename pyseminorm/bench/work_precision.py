@@ -10,7 +10,7 @@ from .contender import OURS
 from .records import CaseRecord, Row
 
 COMPARED = 1e-5  # rtol and atol of every peer
-LADDER = tuple(10.0 ** -(2 + i / 2) for i in range(15))  # half decades from 1e-2 to 1e-9
+LADDER = tuple(10.0 ** -(1 + i / 2) for i in range(17))  # half decades from 1e-1 to 1e-9
 
 Rung = TypeVar("Rung")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,8 @@ class Pieces:
     bounds: tuple[tuple[float, float], ...]
 
     @classmethod
-    def of(cls, start: float, end: float, discontinuities: Sequence[float], dtype: torch.dtype) -> Pieces:
+    @functools.lru_cache(maxsize=64)
+    def of(cls, start: float, end: float, discontinuities: tuple[float, ...], dtype: torch.dtype) -> Pieces:
         """Pieces from ``start`` to ``end``; ``dtype`` is that in which func gets the time."""
         forwards = end > start
         low, high = min(start, end), max(start, end)

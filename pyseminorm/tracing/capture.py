@@ -32,11 +32,10 @@ class Source:
 
     def __init__(self, target: int | None, path: Path | None, literal: Tensor | None, like: Tensor) -> None:
         self.target, self.path, self.literal = target, path, literal
-        self._resolve = resolver([path]) if path is not None else None
         self._form = _form(like)
 
-    def tensor(self, field: EagerVectorField) -> Tensor:
-        """The tensor as it is now, without gradient.
+    def tensor(self, field: EagerVectorField, found: Any = None) -> Tensor:
+        """The tensor as it is now; ``found`` is what lies at `path`.
 
         Raises:
             LookupError: there is none any more, or another kind of tensor, or one that is not the target's.
@@ -44,11 +43,32 @@ class Source:
         if self.literal is not None:
             return self.literal
         known = None if self.target is None else field.targets[self.target]
-        found: Any = known if self._resolve is None else self._resolve((field.func, field.args))[0]
+        if self.path is None:
+            found = known
         if not isinstance(found, Tensor) or _form(found) != self._form or (known is not None and found is not known):
             raise LookupError(described(self.path or ()))
-        now: Tensor = found.detach()
-        return now
+        return found
+
+
+class SourceTensors:
+    """Finds the tensors of sources again, all at once, with the plain objects at other ``paths``."""
+
+    def __init__(self, sources: Sequence[Source], paths: Sequence[Path] = ()) -> None:
+        self._sources, self._others = sources, len(paths)
+        self._resolve = resolver([*paths, *(source.path for source in sources if source.path is not None)])
+
+    def found(self, field: EagerVectorField) -> tuple[list[Any], list[Any]]:
+        """What lies at the other paths, and at those of the sources."""
+        now = self._resolve((field.func, field.args))
+        return now[: self._others], now[self._others :]
+
+    def tensors(self, field: EagerVectorField, found: list[Any]) -> list[Tensor]:
+        """The tensors of all sources, for what lies at their paths."""
+        at = iter(found)
+        return [s.tensor(field) if s.path is None else s.tensor(field, next(at)) for s in self._sources]
+
+    def __call__(self, field: EagerVectorField) -> list[Tensor]:
+        return self.tensors(field, self.found(field)[1])
 
 
 def _form(x: Tensor) -> tuple[Any, ...]:
@@ -116,7 +136,8 @@ def capture(field: EagerVectorField, t: float, y: Tensor) -> Graph:
     sources = _lift_constants(module, field)
     if any(_mutates(node) for node in module.graph.nodes):
         plain = torch.func.functionalize(module, remove="mutations")
-        module = _trace(plain, [*examples, *(source.tensor(field).clone() for source in sources)])
+        tensors = SourceTensors(sources)(field)
+        module = _trace(plain, [*examples, *(x.detach().clone() for x in tensors)])
         if any(_mutates(node) for node in module.graph.nodes):
             raise CaptureError("it changes a tensor that it did not make, such as BatchNorm's running statistics")
     module.graph.eliminate_dead_code()

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..vector_field import EagerVectorField, Pullback, kind_of
-from .capture import CaptureError, Graph, capture
+from .capture import CaptureError, Graph, SourceTensors, capture
 from .run import Functions
 from .split import Parts, Wanted
-from .surroundings import described, find, resolver, same
+from .surroundings import described, find, same
 
 logger = logging.getLogger("pyseminorm")
 
@@ -41,7 +41,8 @@ class Trace:
         after = _plain_values(field)
         # What func itself changed (a counter of calls) is not a reason to capture it again.
         self._guards = {path: value for path, value in after.items() if same(before.get(path), value)}
-        self._values, self._resolve = list(self._guards.values()), resolver(list(self._guards))
+        self._values = list(self._guards.values())
+        self._lookup = SourceTensors(self.graph.sources, list(self._guards))
         self.parts = Parts(self.graph)
         self.kept: dict[str, Any] = {}
         self._functions: dict[Any, Functions] = {}
@@ -59,13 +60,13 @@ class Trace:
             LookupError: something that the capture rests on has changed; the message names it.
         """
         try:
-            now = self._resolve((field.func, field.args))
+            now, found = self._lookup.found(field)
         except (AttributeError, TypeError, ValueError) as error:
             raise LookupError(str(error)) from error
         for i, (value, current) in enumerate(zip(self._values, now, strict=True)):
             if current is not value and not same(current, value):
                 raise LookupError(described(list(self._guards)[i]))
-        return [source.tensor(field) for source in self.graph.sources]
+        return self._lookup.tensors(field, found)
 
 
 def _plain_values(field: EagerVectorField) -> dict[Any, Any]:
@@ -137,12 +138,12 @@ def _traces_of(field: EagerVectorField) -> Traces:
 def _form(field: EagerVectorField) -> Any:
     """What a capture is specialised for."""
     spec = field.spec
-    leaves, tree = pytree.tree_flatten(field.args)
+    leaves, tree = pytree.tree_flatten(field.args) if field.args else ([], None)
     return (
         getattr(getattr(field.func, "__func__", None), "__code__", None),
-        (tuple(spec.shapes), spec.dtype, spec.device, str(spec.tree)),
-        tuple((tuple(x.shape), x.dtype) for x in field.targets),
-        (str(tree), tuple(tuple(x.shape) if isinstance(x, Tensor) else type(x) for x in leaves)) if leaves else None,
+        spec.form_of_leaves,
+        tuple([(x.shape, x.dtype) for x in field.targets]),
+        (str(tree), tuple(x.shape if isinstance(x, Tensor) else type(x) for x in leaves)) if leaves else None,
     )
 
 
@@ -162,10 +163,10 @@ class TracedVectorField(EagerVectorField):
         compiler: Callable[[Any], Any] | None = None,
     ) -> None:
         self.__dict__.update(eager.__dict__)
-        self.trace, self.sources = found, sources
+        self.trace, self.sources = found, [x.detach() for x in sources]
         self._functions = found.functions(compiler)
         with torch.no_grad():
-            self._constants = self._functions.constants(*sources)
+            self._constants = self._functions.constants(*self.sources)
 
     def f(self, t: float, y: Tensor) -> Tensor:
         with torch.no_grad():

@@ -99,17 +99,21 @@ class SolverCallbacks:
         return self._address("call", _RHS, self._call), self._address("register", _REGISTER, self._register)
 
     @property
-    def functions(self) -> tuple[Any, ...]:
-        """What PySeminorm's Functions takes, in its order; 0: none."""
-        return (*self.field, *self._optional)
+    def words(self) -> list[int]:
+        """What Julia's entries read of them: 0 for functions of Python, then their addresses; 0: none."""
+        return [0, *self.field, self._norm_address, self._jacobian_address, self._report_address]
 
     @property
-    def _optional(self) -> tuple[Any, Any, Any]:
-        return (
-            self._address("norm", _NORM, self._norm if self._user_norm else None),
-            self._address("jacobian", _JACOBIAN, self._jacobian if self._derivatives else None),
-            self._address("report", _REPORT, self._report if self._user_report else None),
-        )
+    def _norm_address(self) -> int:
+        return self._address("norm", _NORM, self._norm if self._user_norm else None)
+
+    @property
+    def _jacobian_address(self) -> int:
+        return self._address("jacobian", _JACOBIAN, self._jacobian if self._derivatives else None)
+
+    @property
+    def _report_address(self) -> int:
+        return self._address("report", _REPORT, self._report if self._user_report else None)
 
     def _address(self, name: str, kind: Any, function: Callable[..., Any] | None) -> int:
         """Where C finds a method; it stays there until `close`."""
@@ -120,14 +124,9 @@ class SolverCallbacks:
         return address_of(self._c[name])
 
     @property
-    def nodes(self) -> Any:
-        """What evaluates quadrature nodes."""
+    def nodes(self) -> int:
+        """The address of what evaluates quadrature nodes."""
         return self._address("nodes", _NODES, self._nodes if self._evaluate_nodes else None)
-
-    @property
-    def jacobians(self) -> int:
-        """How many Jacobians Julia made by itself."""
-        return 0
 
     @property
     def raised(self) -> BaseException | None:

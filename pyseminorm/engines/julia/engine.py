@@ -33,7 +33,7 @@ from ..pieces import Pieces
 from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from ..torch.tableaus import TABLEAUS
 from .callbacks import SolverCallbacks
-from .clock import Place, timed
+from .entries import Kept, Passed
 from .native import ELTYPES
 from .native_solve import JuliaVectorField, NativeCallbacks, NativeNodes, records_in_julia
 from .native_sweep import native_sweep
@@ -82,8 +82,8 @@ class JuliaEngine:
         except Exception as error:
             raise readable(error) from error
 
-    def _array(self, y0: Tensor) -> Any:
-        return _vector_type(self._memory, y0.dtype, y0.device.index or 0)
+    def _vector(self, y0: Tensor) -> int:
+        return _vector_type(self._memory, y0.dtype, y0.device.index or 0).address
 
     def integrate(self, problem: ForwardProblem) -> ForwardResult:
         julia, started = runtime(), time.perf_counter()
@@ -109,24 +109,28 @@ class JuliaEngine:
             callbacks = SolverCallbacks(y0, right_hand_side, norm, report=problem.report, **more)
         with _Solve(julia, callbacks, problem.spec.unflatten, y0, times[0]) as solve:
             offsets = _offsets(((0, y0.numel()),))
-            solve.run(
-                julia.module.solve_forward,
-                self._array(y0),
-                callbacks.functions,
-                (offsets.ctypes.data, 1, y0.numel()),
-                (times.ctypes.data, len(times)),
+            settings = _settings(problem.options, problem.pieces)
+            words = [
+                self._vector(y0),
+                *callbacks.words,
+                *(offsets.ctypes.data, 1, y0.numel()),
+                *(times.ctypes.data, len(times)),
                 ys.data_ptr(),
                 y0.numel(),
-                _settings(problem.options, problem.pieces),
+                settings.address,
                 problem.keep_dense,
-            )
+            ]
+            solve.run("forward", words)
+        if isinstance(callbacks, NativeCallbacks):
+            callbacks.take_steps(problem, solve.passed.steps, settings)
         if solve.reached < len(times):
             unreached(ys, solve.reached)
         solve.stats.nf = solve.calls + len(known)  # the checking call, where no callback used it
-        solve.stats.njac = _jacobians(problem, jacobian, callbacks)
+        solve.stats.njac = jacobian.calls if jacobian else solve.passed.jacobians
         solve.stats.seconds = time.perf_counter() - started
-        dense = JuliaDense(julia, solve.outcome, y0) if problem.keep_dense else None
-        return ForwardResult(ys, solve.retcode, solve.stats, solve.t, solve.state, dense, solve.detail)
+        dense = JuliaDense(julia, solve.outcome, y0) if problem.keep_dense and solve.outcome else None
+        state = solve.state if solve.passed.held else ys[-1]
+        return ForwardResult(ys, solve.retcode, solve.stats, solve.t, state, dense, solve.detail)
 
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult:
         julia, started = runtime(), time.perf_counter()
@@ -159,35 +163,34 @@ class JuliaEngine:
             interpolated = backward.interpolated
             evaluate = nodes.evaluate if nodes else None
             callbacks = SolverCallbacks(ys, backward, norm, evaluate_nodes=evaluate, **more)
-        stops = np.array([problem.times[i] for i in problem.stops], dtype=np.float64)
-        rows = np.array(problem.stops, dtype=np.int64)
         start = problem.times[problem.last]
+        times = np.array([start, *(problem.times[i] for i in problem.stops)], dtype=np.float64)
+        rows = np.array(problem.stops, dtype=np.int64)
         cotangents, anchors = problem.cotangents.contiguous(), ys.contiguous()
-        with _Solve(julia, callbacks, problem.unflatten_adjoint, z.clone(), start) as solve:
+        with _Solve(julia, callbacks, problem.unflatten_adjoint, z, start) as solve:
             offsets = _offsets(segments)
-            solve.run(
-                julia.module.solve_adjoint,
-                self._array(ys),
-                callbacks.functions,
-                (offsets.ctypes.data, len(segments), layout.size),
-                (z.data_ptr(), layout.size),
-                layout.state,
-                start,
-                (stops.ctypes.data, len(stops)),
-                (rows.ctypes.data, len(rows)),
+            settings = _settings(problem.options, problem.pieces)
+            words = [
+                self._vector(ys),
+                *callbacks.words,
+                *(offsets.ctypes.data, len(segments), layout.size),
+                *(z.data_ptr(), layout.size, layout.state),
+                *(times.ctypes.data, len(times)),
+                *(rows.ctypes.data, len(rows)),
                 anchors.data_ptr(),
                 cotangents.data_ptr(),
                 layout.has_y,
-                _settings(problem.options, problem.pieces),
-                outcome,
+                settings.address,
+                outcome.address if outcome else 0,
                 interpolated.data_ptr(),
-                nodes.described(callbacks.nodes) if nodes else None,
-            )
+                *(nodes.words(callbacks) if nodes else (0,)),
+            ]
+            solve.run("adjoint", words)
         if nodes:
-            solve.stats.nvjp_state, solve.stats.nvjp_param = solve.calls, nodes.evaluated
+            solve.stats.nvjp_state, solve.stats.nvjp_param = solve.calls, nodes.evaluated or solve.passed.steps
         else:
             solve.stats.nvjp = solve.calls
-        solve.stats.njac = _jacobians(problem, jacobian, callbacks)
+        solve.stats.njac = jacobian.calls if jacobian else solve.passed.jacobians
         solve.stats.seconds = time.perf_counter() - started
         params = nodes.total if nodes else layout.split_params(z, field.shapes)
         return AdjointResult(z[layout.adjoint_slice], params, solve.retcode, solve.stats, solve.t, solve.detail)
@@ -227,14 +230,14 @@ class _BackwardField:
 class JuliaDense:
     """A kept forward trajectory: OrdinaryDiffEq's dense solution, alive as long as this object."""
 
-    def __init__(self, julia: Runtime, outcome: Any, like: Tensor) -> None:
+    def __init__(self, julia: Runtime, outcome: Kept, like: Tensor) -> None:
         self.outcome = outcome
         self._julia, self._like = julia, like
 
     def __call__(self, t: float) -> Tensor:
         self._julia.check_caller()
         value = torch.empty_like(self._like)
-        self._julia.module.evaluate_b(self.outcome, t, value.data_ptr())
+        self._julia.module.evaluate_b(self.outcome.object, t, value.data_ptr())
         return value
 
 
@@ -251,11 +254,12 @@ class _Nodes:
         self._y = problem.ys.new_empty(len(self._times), size)
         self._adjoint = torch.empty_like(self._y)
 
-    def described(self, evaluate: int) -> tuple[Any, ...]:
-        """What PySeminorm.quadrature takes."""
-        points, weights = gauss_legendre(self._order)
+    def words(self, callbacks: SolverCallbacks) -> list[int]:
+        """What Julia's entry reads of them."""
+        self._rule = [np.array(x) for x in gauss_legendre(self._order)]
+        rule = (x.ctypes.data for x in self._rule)
         memory = (self._times.ctypes.data, self._y.data_ptr(), self._adjoint.data_ptr())
-        return (tuple(points), tuple(weights), len(self._times), *memory, evaluate)
+        return [1, *rule, len(self._rule[0]), len(self._times), *memory, callbacks.nodes]
 
     def evaluate(self, count: int) -> None:
         self._sums.add(self._times[:count].tolist(), self._y[:count].clone(), self._adjoint[:count].clone())
@@ -279,7 +283,8 @@ class _Solve:
         self.state, self.t = state, float(t)
         self.stats = PassStats()
         self.retcode, self.detail, self.calls, self.reached = ReturnCode.Success, "", 0, 1
-        self.outcome: Any = None
+        self.outcome: Kept | None = None
+        self.passed: Passed
 
     def __enter__(self) -> _Solve:
         return self
@@ -290,36 +295,44 @@ class _Solve:
             state = LastGoodState(self.t, self._unflatten(self.state.clone()), self.stats)
             error.last_good_state = state  # type: ignore[attr-defined]
 
-    def run(self, function: Any, *arguments: Any) -> None:
-        module = self._julia.module
-        first, function = self.t, timed(Place.JULIA, function)
+    def run(self, entry: str, words: list[Any]) -> None:
+        first = self.t
         try:
             with self._callbacks.running():
-                result = function(*arguments)
-            retcode, self.t, naccept, nreject, self.calls, self.reached, steps, outcome = result
+                passed = self.passed = self._julia.entries.solve(entry, words)
         except Exception as error:
             raised = self._callbacks.raised
             if raised is not None:
                 raise raised from None
             raise readable(error) from error
-        self.outcome = outcome
-        self.stats.naccept, self.stats.nreject = naccept, nreject
-        accepted = np.empty(steps, dtype=np.float64)
-        self.state = torch.empty_like(self.state, memory_format=torch.contiguous_format)
-        module.copy_results_b(outcome, accepted.ctypes.data, self.state.data_ptr())
-        self.stats.times = [first, *accepted.tolist()]
-        raised = self._callbacks.raised if retcode == "CallbackFailure" else None
+        self.t, self.calls, self.reached = passed.t, passed.calls, passed.done
+        self.stats.naccept, self.stats.nreject = passed.naccept, passed.nreject
+        accepted = self._take(passed) if passed.held else passed.accepted
+        self.stats.times = [first, *(accepted or ())]
+        raised = self._callbacks.raised if passed.retcode == "CallbackFailure" else None
         if raised is not None:
             raise raised
-        if retcode == "Interrupted":
+        if passed.retcode == "Interrupted":
             raise KeyboardInterrupt
         try:
-            self.retcode = ReturnCode[retcode]
+            self.retcode = ReturnCode[passed.retcode]
         except KeyError:
-            self.retcode, self.detail = ReturnCode.Failure, f"OrdinaryDiffEq's return code: {retcode}."
+            self.retcode, self.detail = ReturnCode.Failure, f"OrdinaryDiffEq's return code: {passed.retcode}."
+
+    def _take(self, passed: Passed) -> list[float]:
+        """Fetch the outcome and the state that it ended with; the times of all accepted steps."""
+        module = self._julia.module
+        outcome = module.take_held_b(passed.held)
+        self.outcome = Kept(module, outcome)
+        accepted = np.empty(module.steps_taken(outcome), dtype=np.float64)
+        self.state = torch.empty_like(self.state, memory_format=torch.contiguous_format)
+        module.copy_results_b(outcome, accepted.ctypes.data, self.state.data_ptr())
+        passed.retcode = passed.retcode or str(module.retcode(outcome))
+        times: list[float] = accepted.tolist()
+        return times
 
 
-def _settings(options: PassOptions, pieces: Pieces) -> Any:
+def _settings(options: PassOptions, pieces: Pieces) -> Kept:
     """PySeminorm's Settings; those of the last passes are kept, since training uses the same again and again."""
     given = (
         _method(options.method),
@@ -332,17 +345,21 @@ def _settings(options: PassOptions, pieces: Pieces) -> Any:
         tuple(t for piece in pieces.bounds for t in piece),
     )
     plain = isinstance(given[0], str) and (options.controller is None or isinstance(options.controller, PIController))
-    return _kept_settings(given) if plain else given
+    return _kept_settings(given) if plain else _new_settings(given)
 
 
-@functools.lru_cache(maxsize=64)
-def _kept_settings(given: tuple[Any, ...]) -> Any:
-    return runtime().module.Settings(given)
+def _new_settings(given: tuple[Any, ...]) -> Kept:
+    module = runtime().module
+    return Kept(module, module.Settings(given))
+
+
+_kept_settings = functools.lru_cache(maxsize=64)(_new_settings)
 
 
 @functools.cache
-def _vector_type(memory: str, dtype: torch.dtype, device: int) -> Any:
-    return runtime().module.vector_type((memory, ELTYPES[dtype], device))
+def _vector_type(memory: str, dtype: torch.dtype, device: int) -> Kept:
+    module = runtime().module
+    return Kept(module, module.vector_type((memory, ELTYPES[dtype], device)))
 
 
 def _method(method: Any) -> Any:
@@ -356,13 +373,6 @@ def _jacobian(problem: ForwardProblem | AdjointProblem) -> Jacobian | None:
     if not options.traits.needs_jacobian or isinstance(problem.field, JuliaVectorField):
         return None
     return Jacobian(problem.field, options.jacobian, problem.pieces.bounds)
-
-
-def _jacobians(problem: ForwardProblem | AdjointProblem, by_torch: Jacobian | None, callbacks: SolverCallbacks) -> int:
-    """How many Jacobians were made, through torch or by Julia itself."""
-    if by_torch is not None:
-        return by_torch.calls
-    return callbacks.jacobians if problem.options.traits.needs_jacobian else 0
 
 
 def _offsets(segments: Sequence[Segment]) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
+import struct
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,10 +70,8 @@ class LoweredNative(NativeField):
 
     def load(self, tensors: Sequence[Tensor]) -> None:
         """Point at the tensors, which the caller keeps alive, and make what stays the same in a solve."""
-        self._julia.check_caller()
-        self._loaded = None
-        self._addresses[:] = [x.data_ptr() for x in tensors]
-        self.module.lowered_load_b(self.handle)
+        self._point_at(tensors)
+        self.entries.call("load", [self.address])
 
     def load_once(self, owner: Any, tensors: Sequence[Tensor]) -> None:
         """The same, but for an owner whose tensors were the last to be loaded, and have not changed since."""
@@ -80,6 +79,21 @@ class LoweredNative(NativeField):
         if self._loaded is None or self._loaded[0]() is not owner or self._loaded[1] != versions:
             self.load(tensors)
             self._loaded = (weakref.ref(owner), versions)
+
+    def gives(self, owner: Any, tensors: Sequence[Tensor], t: float, y: Tensor, f0: Tensor) -> bool:
+        """Load the tensors, and compare the value at (t, y) with ``f0``."""
+        self._point_at(tensors)
+        y, f0 = y.contiguous(), f0.contiguous()
+        bits = map(_bits, (t, TOLERANCES[self._dtype]))
+        words = [self.address, next(bits), y.data_ptr(), f0.data_ptr(), next(bits)]
+        agree = self.entries.call("agrees", words)[0]
+        self._loaded = (weakref.ref(owner), [x._version for x in tensors])
+        return bool(agree)
+
+    def _point_at(self, tensors: Sequence[Tensor]) -> None:
+        self._julia.check_caller()
+        self._loaded = None
+        self._addresses[:] = [x.data_ptr() for x in tensors]
 
     def prepare_products(self, t: float) -> None:
         """Products are part of the code."""
@@ -104,16 +118,18 @@ class LoweredVectorField(JuliaVectorField):
 
     def agrees(self, t: float, y: Tensor, f0: Tensor) -> bool:
         """Whether the code gives f0 at (t, y); the solve that follows need not read the tensors again."""
-        self.load_for_pass()
-        tolerance = TOLERANCES[self.spec.dtype]
-        y, f0 = y.contiguous(), f0.contiguous()
-        native = self.native
-        return bool(native.module.lowered_agrees(native.handle, t, y.data_ptr(), f0.data_ptr(), tolerance))
+        return self.native.gives(self, self.tensors, t, y, f0)
 
     @property
     def moves(self) -> list[tuple[int, int, int]]:
         """Gradients come out by target, in order."""
         return [(0, 0, sum(self.sizes))] if self.sizes else []
+
+
+def _bits(x: float) -> int:
+    """A number as the word that holds it."""
+    word: int = struct.unpack("<q", struct.pack("<d", x))[0]
+    return word
 
 
 def _as_is(x: Tensor, dtype: torch.dtype) -> bool:

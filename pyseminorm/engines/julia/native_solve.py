@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +18,11 @@ from ...errors import InvalidInputError
 from ...state import StateSpec
 from ...vector_field import EagerVectorField, Pullback
 from ..quadrature import gauss_legendre, nodes_per_call
+from ..torch.tableaus import TABLEAUS
 from .callbacks import SolverCallbacks, address_of
+from .entries import Held, Kept
 from .native import NativeField
+from .runtime import runtime
 
 if TYPE_CHECKING:
     from ..interface import AdjointProblem, ForwardProblem
@@ -130,8 +135,8 @@ class NativeCallbacks(SolverCallbacks):
     def __init__(self, field: JuliaVectorField, norm: Callable[[Tensor], float] | None, **more: Any) -> None:
         super().__init__(field.native.u, _never, norm, **more)
         self._field = field
-        self.side: Any = None
-        self.steps: Any = None  # Julia's record of accepted steps, where one is kept
+        self._side: tuple[int, ...] = ()
+        self._scatter: Scatter | None = None
         field.load_for_pass()
 
     def forward(self, problem: ForwardProblem) -> NativeCallbacks:
@@ -139,11 +144,19 @@ class NativeCallbacks(SolverCallbacks):
         native = self._field.native
         if problem.options.traits.needs_jacobian:  # its rows are products
             native.prepare(problem.times[0], problem.y0)
-        self.side = native.module.native_forward(native.handle, self.poll)
+        keep, kept = 0, None
         if records_in_julia(problem):
             assert problem.record is not None
-            self.steps = problem.record.foreign = native.module.recorded_steps(native.vector_type)
+            keep = 2 if problem.record.stages else 1
+            kept = tableau(problem.options.method) if keep == 2 else None
+        self._side = (keep, kept.address if kept else 0)
         return self
+
+    def take_steps(self, problem: ForwardProblem, number: int, settings: Kept) -> None:
+        """Keep what Julia recorded of a forward solve, for the sweep."""
+        if number:
+            assert problem.record is not None
+            problem.record.foreign = HeldSteps(Held(self._field.native.entries, number), settings)
 
     def backward(self, problem: AdjointProblem) -> NativeCallbacks:
         """For a backward solve."""
@@ -151,23 +164,18 @@ class NativeCallbacks(SolverCallbacks):
         native.prepare(problem.times[problem.last], problem.ys[problem.last])
         if layout.has_time:
             native.check_time()
-        scatter = Scatter(self._field)
-        carried = None if problem.adjoint.quadrature else scatter.described
-        self.side = native.module.native_backward(native.handle, self.poll, layout.has_y, layout.has_time, carried)
+        self._scatter = scatter = Scatter(self._field)
+        moves, count, size = scatter.words
+        self._side = (layout.has_y, layout.has_time, moves, count, -1 if problem.adjoint.quadrature else size)
         return self
 
     @property
-    def functions(self) -> tuple[Any, ...]:
-        norm, jacobian, report = self._optional
-        return (self.side, 0, norm, jacobian, report if self.steps is None else self.steps)
+    def words(self) -> list[int]:
+        return [1, self._field.native.address, self.poll, self._norm_address, self._report_address, *self._side]
 
     @property
     def raised(self) -> BaseException | None:
         return self._error or self._field.native.failure()
-
-    @property
-    def jacobians(self) -> int:
-        return int(self._field.native.module.jacobians(self.side))
 
     @property
     def poll(self) -> int:
@@ -194,9 +202,13 @@ class NativeCallbacks(SolverCallbacks):
             return 0
         return 1
 
-    @property
-    def nodes(self) -> Any:
-        return self.side
+
+@dataclass(frozen=True)
+class HeldSteps:
+    """The steps of a forward solve as Julia recorded them, and the settings of that solve."""
+
+    held: Held
+    settings: Kept
 
 
 _running: list[NativeCallbacks] = []  # a user's norm can solve inside a solve
@@ -210,6 +222,20 @@ def records_in_julia(problem: ForwardProblem) -> bool:
     return record is not None and not record.for_python and problem.options.report is None
 
 
+@functools.cache
+def tableau(method: str) -> Kept:
+    """PySeminorm's Tableau of a method."""
+    known = TABLEAUS[method]
+    rows = known.a + known.extra_a
+    stages, degree = len(rows), len(known.dense[0])
+    a = np.array([[*row, *(0.0,) * (stages - len(row))] for row in rows])
+    b = np.array([*known.b, *(0.0,) * len(known.extra_c)])
+    c, dense = np.array(known.c + known.extra_c), np.array(known.dense)
+    memory = (x.ctypes.data for x in (c, a, b, dense))
+    module = runtime().module
+    return Kept(module, module.tableau(stages, degree, *memory, known.stages, known.fsal))
+
+
 class NativeNodes:
     """Gauss nodes that Julia fills and evaluates."""
 
@@ -220,19 +246,16 @@ class NativeNodes:
         self._y = problem.ys.new_empty(len(self._times), size)
         self._adjoint = torch.empty_like(self._y)
         self._sum = problem.ys.new_zeros(sum(field.sizes))
-        self._evaluator: Any = None
+        self._scatter = Scatter(field)
+        self.evaluated = 0  # Julia counts them
 
-    def described(self, side: Any) -> tuple[Any, ...]:
-        """What PySeminorm.quadrature takes."""
-        points, weights = gauss_legendre(self._order)
+    def words(self, callbacks: SolverCallbacks) -> list[int]:
+        """What Julia's entry reads of them."""
+        self._rule = [np.array(x) for x in gauss_legendre(self._order)]
+        rule = (x.ctypes.data for x in self._rule)
         memory = (self._times.ctypes.data, self._y.data_ptr(), self._adjoint.data_ptr())
-        scatter = Scatter(self._field)
-        self._evaluator = self._field.native.module.native_nodes(side, *memory, scatter.described, self._sum.data_ptr())
-        return (tuple(points), tuple(weights), len(self._times), *memory, self._evaluator)
-
-    @property
-    def evaluated(self) -> int:
-        return int(self._field.native.module.evaluated(self._evaluator))
+        counts = (len(self._rule[0]), len(self._times))
+        return [1, *rule, *counts, *memory, *self._scatter.words, self._sum.data_ptr()]
 
     @property
     def total(self) -> list[Tensor]:
@@ -240,14 +263,15 @@ class NativeNodes:
 
 
 class Scatter:
-    """`JuliaVectorField.moves`, in memory that Julia reads while ``described`` is an argument of a call."""
+    """`JuliaVectorField.moves`, in memory that Julia reads as long as this object lives."""
 
     def __init__(self, field: JuliaVectorField) -> None:
         self._rows = np.array(field.moves, dtype=np.int64).reshape(-1, 3)
         self._size = sum(field.sizes)
 
     @property
-    def described(self) -> tuple[int, int, int]:
+    def words(self) -> tuple[int, int, int]:
+        """The address of the moves, their number, and the number of elements that they lead to."""
         return self._rows.ctypes.data, len(self._rows), self._size
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from ...config import environment_threads
 from ...errors import BackendUnavailableError, WrongThreadError
 from . import detect
+from .entries import Entries
 from .startup import StartOptions, signals_left_to_python
 
 
@@ -31,12 +32,14 @@ class Runtime:
 
     Attributes:
         module: the Julia module PySeminorm.
+        entries: its C functions.
         versions: of Julia, juliacall, PythonCall and the solver packages.
         options: what Julia was started with.
     """
 
     def __init__(self, module: Any, versions: dict[str, str], options: StartOptions) -> None:
         self.module, self.versions, self.options = _Remembering(module), versions, options
+        self.entries = Entries(module)
         self._thread, self._process = threading.get_ident(), os.getpid()
 
     def load(self, package: str) -> bool:

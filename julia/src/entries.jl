@@ -1,0 +1,198 @@
+# The C functions that Python calls for every pass. Both passes of a small model take a tenth of a millisecond, and a call by
+# way of PythonCall takes as long for its arguments alone; so they are 64-bit words here: numbers, addresses of Python's memory
+# and addresses of mutable Julia objects that Python keeps alive (0: none). Python mirrors the order in
+# pyseminorm/engines/julia/entries.py.
+
+"Reads words, one after the other."
+mutable struct Words
+    at::Ptr{Int64}
+end
+
+function word!(words::Words)
+    value = unsafe_load(words.at)
+    words.at += sizeof(Int64)
+    return value
+end
+
+flag!(words::Words) = word!(words) != 0
+words!(words::Words, ::Val{N}) where {N} = ntuple(_ -> word!(words), Val(N))
+object(address) = address == 0 ? nothing : unsafe_pointer_to_objref(Ptr{Cvoid}(address))
+object!(words::Words) = object(word!(words))
+
+const RETCODES = (:Success, :MaxIters, :DtNaN, :DtLessThanMin, :Unstable, :CallbackFailure, :Interrupted)
+
+# What stays in Julia between two passes, by number, until Python lets go of it.
+const HELD = Dict{Int, Any}()
+const HOLDS = Ref(0)
+
+function hold!(x)
+    HOLDS[] += 1
+    HELD[HOLDS[]] = x
+    return HOLDS[]
+end
+
+"What is held by a number, from now on held by nobody here."
+take_held!(number) = pop!(HELD, number)
+
+release!(numbers::Words, count) = foreach(_ -> delete!(HELD, word!(numbers)), 1:count)
+
+# What an entry raised, for `raise_again`.
+const RAISED = Ref{Any}(nothing)
+
+function guarded(entry, words, results)
+    try
+        entry(Words(words), results)
+    catch error
+        RAISED[] = error
+        return Cint(0)
+    end
+    return Cint(1)
+end
+
+"Raise what the last entry raised, where Python gets it as an exception."
+raise_again() = throw(RAISED[])
+
+const TIMES_OF_STEPS = 4096     # that fit behind the other results
+
+"""
+    give!(results, outcome, numbers...; hold)
+
+Write what came of a pass: retcode (its place in `RETCODES`, or 0), t, accepted and rejected steps, calls, `numbers` (3 of them),
+the number of accepted steps, the number by which the outcome is held (0: it is not), and the times of the accepted steps.
+"""
+function give!(results, outcome::Outcome, numbers...; hold)
+    retcode = something(findfirst(==(outcome.retcode), RETCODES), 0)
+    many = length(outcome.accepted) > TIMES_OF_STEPS
+    held = hold || many || outcome.retcode !== :Success ? hold!(outcome) : 0
+    values = (
+        retcode, outcome.t, outcome.naccept, outcome.nreject, outcome.calls, numbers..., length(outcome.accepted), held,
+    )
+    foreach((i, x) -> unsafe_store!(results, Float64(x), i), eachindex(values), values)
+    many || GC.@preserve outcome unsafe_copyto!(results + 16 * sizeof(Float64), pointer(outcome.accepted), length(outcome.accepted))
+    return nothing
+end
+
+retcode(outcome::Outcome) = String(outcome.retcode)
+steps_taken(outcome::Outcome) = length(outcome.accepted)
+
+"Where an object is that Python keeps alive."
+address_of(object) = UInt(pointer_from_objref(object))
+
+# ---- the passes
+
+function forward_entry(words::Words, results)
+    V = object!(words)::Type
+    functions, steps = forward_functions!(words)
+    norm = Seminorm(words!(words, Val(3)), functions.norm)
+    times = copy(wrap(Vector{Float64}, word!(words), word!(words)))
+    ys, n = UInt(word!(words)), word!(words)
+    settings, dense = object!(words)::Settings, flag!(words)
+    outcome, reached = forward(V, functions, norm, times, ys, n, settings, dense)
+    give!(results, outcome, reached, steps === nothing ? 0 : hold!(steps), made_jacobians(functions.call); hold = dense)
+    return nothing
+end
+
+"(Functions, Steps or nothing) of a forward pass."
+function forward_functions!(words::Words)
+    flag!(words) || return foreign_functions!(words), nothing
+    field, poll, norm, report, keep, tableau = words!(words, Val(6))
+    return forward_functions(object(field), poll, norm, report, keep, object(tableau))
+end
+
+function forward_functions(field::NativeField, poll, norm, report, keep, tableau)
+    steps = keep == 0 ? nothing : native_steps(field, tableau)
+    side = native_forward(field, poll, steps)
+    return Functions((side, 0, norm, 0, steps === nothing ? report : steps)), steps
+end
+
+foreign_functions!(words::Words) = Functions(words!(words, Val(5)))
+
+made_jacobians(side::NativeSide) = jacobians(side)
+made_jacobians(call) = 0
+
+function adjoint_entry(words::Words, results)
+    V = object!(words)::Type
+    functions = backward_functions!(words)
+    norm = Seminorm(words!(words, Val(3)), functions.norm)
+    z, n = words!(words, Val(2)), word!(words)
+    times = copy(wrap(Vector{Float64}, word!(words), word!(words)))     # the start, then every stop
+    rows = copy(wrap(Vector{Int64}, word!(words), word!(words)))
+    ys, cotangents, anchored = UInt(word!(words)), UInt(word!(words)), flag!(words)
+    settings, outcome, y = object!(words)::Settings, object!(words), UInt(word!(words))
+    nodes = nodes!(words, functions.call)
+    found, jumped = adjoint(
+        V, functions, norm, z, n, first(times), times[2:end], rows, ys, cotangents, anchored, settings, outcome, y, nodes,
+    )
+    give!(results, found, jumped, made_nodes(nodes), made_jacobians(functions.call); hold = false)
+    return nothing
+end
+
+function backward_functions!(words::Words)
+    flag!(words) || return foreign_functions!(words)
+    field, poll, norm, report, anchored, timed, moves, count, size = words!(words, Val(9))
+    return backward_functions(object(field), poll, norm, report, anchored != 0, timed != 0, (moves, count, size))
+end
+
+"`size` of the scatter < 0: μ is not part of the state."
+function backward_functions(field::NativeField, poll, norm, report, anchored, timed, scatter)
+    side = native_backward(field, poll, anchored, timed, last(scatter) < 0 ? nothing : scatter)
+    return Functions((side, 0, norm, 0, report))
+end
+
+"What [`quadrature`](@ref) takes, or nothing."
+function nodes!(words::Words, call)
+    flag!(words) || return nothing
+    points, weights, count, capacity, times, y, λ = words!(words, Val(7))
+    evaluate = call isa NativeSide ? nodes_of(call, times, y, λ, words!(words, Val(3)), word!(words)) : word!(words)
+    rule = (wrap(Vector{Float64}, points, count), wrap(Vector{Float64}, weights, count))
+    return (rule..., capacity, times, y, λ, evaluate)
+end
+
+nodes_of(side::NativeSide, times, y, λ, scatter, total) = native_nodes(side, times, y, λ, scatter, total)
+
+made_nodes(nodes) = nodes !== nothing && last(nodes) isa NativeNodes ? evaluated(last(nodes)) : 0
+
+function sweep_entry(words::Words, results)
+    field, poll, tableau, steps = object!(words)::NativeField, word!(words), object!(words)::Tableau, HELD[word!(words)]
+    times, active = copy(wrap(Vector{Float64}, word!(words), word!(words))), word!(words)
+    cotangents, settings = word!(words), object!(words)::Settings
+    scatter, total, λ = words!(words, Val(3)), word!(words), word!(words)
+    rates, inside = word!(words), word!(words)
+    found = native_sweep!(
+        field, poll, tableau, steps, times, active, cotangents, settings.breaks, settings.bounds, scatter, total, λ, rates, inside,
+    )
+    values = (something(findfirst(==(first(found)), RETCODES)), Base.tail(found)...)
+    foreach((i, x) -> unsafe_store!(results, Float64(x), i), eachindex(values), values)
+    return nothing
+end
+
+"The tensors are read, and the value at y is compared with f0: 1 or 0."
+function agrees_entry(words::Words, results)
+    field, t, y, f0, tolerance = object!(words)::NativeField, words!(words, Val(4))...
+    reinterpreted(x) = reinterpret(Float64, x)
+    lowered_load!(field)
+    unsafe_store!(results, lowered_agrees(field, reinterpreted(t), y, f0, reinterpreted(tolerance)))
+    return nothing
+end
+
+function load_entry(words::Words, results)
+    lowered_load!(object!(words)::NativeField)
+    return nothing
+end
+
+release_entry(words::Words, results) = release!(words, word!(words))
+
+for name in (:forward, :adjoint, :sweep, :agrees, :load, :release)
+    @eval $(Symbol(name, :_call))(words::Ptr{Int64}, results::Ptr{Float64})::Cint =
+        guarded($(Symbol(name, :_entry)), words, results)
+end
+
+"Addresses of the C functions, by name."
+entries() = (;
+    forward = UInt(@cfunction(forward_call, Cint, (Ptr{Int64}, Ptr{Float64}))),
+    adjoint = UInt(@cfunction(adjoint_call, Cint, (Ptr{Int64}, Ptr{Float64}))),
+    sweep = UInt(@cfunction(sweep_call, Cint, (Ptr{Int64}, Ptr{Float64}))),
+    agrees = UInt(@cfunction(agrees_call, Cint, (Ptr{Int64}, Ptr{Float64}))),
+    load = UInt(@cfunction(load_call, Cint, (Ptr{Int64}, Ptr{Float64}))),
+    release = UInt(@cfunction(release_call, Cint, (Ptr{Int64}, Ptr{Float64}))),
+)

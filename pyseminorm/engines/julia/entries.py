@@ -1,0 +1,109 @@
+"""The C functions of PySeminorm that every pass calls: words in, numbers out, in the order of julia/src/entries.jl.
+
+A call by way of juliacall takes longer for its arguments than a small model's pass takes; these take a microsecond.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from .clock import Place, timed
+
+_MOST_WORDS = 64
+_TIMES_AT, _TIMES = 16, 4096  # where the times of accepted steps begin, and how many fit: TIMES_OF_STEPS in Julia
+_KIND = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+
+# Julia's RETCODES, from 1; any other is 0.
+RETCODES = ("", "Success", "MaxIters", "DtNaN", "DtLessThanMin", "Unstable", "CallbackFailure", "Interrupted")
+
+
+@dataclass(slots=True)
+class Passed:
+    """What a pass came to.
+
+    Attributes:
+        retcode: its name, "" where Julia must be asked.
+        done: rows that a forward solve reached, or jumps that a backward solve made.
+        steps: the number of the record of steps that Julia holds, of quadrature nodes that it evaluated; 0: none.
+        accepted: times of the accepted steps; None where there are too many (`held` has them).
+        held: the number under which Julia holds the outcome, or 0.
+    """
+
+    retcode: str
+    t: float
+    naccept: int
+    nreject: int
+    calls: int
+    done: int
+    steps: int
+    jacobians: int
+    accepted: list[float] | None
+    held: int
+
+
+class Entries:
+    """The C functions, and the memory for their arguments and results; `module` is PySeminorm."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        addresses = module.entries()
+        names = ("forward", "adjoint", "sweep", "agrees", "load", "release")
+        self._functions = {name: _KIND(int(getattr(addresses, name))) for name in names}
+        self._words = (ctypes.c_int64 * _MOST_WORDS)()
+        self._numbers = (ctypes.c_double * (_TIMES_AT + _TIMES))()
+        self._at = ctypes.addressof(self._words), ctypes.addressof(self._numbers)
+        self._released: deque[int] = deque()
+
+    def call(self, name: str, words: list[Any]) -> Any:
+        """Call an entry; its results, valid until the next call.
+
+        Raises:
+            juliacall.JuliaError: what it raised.
+        """
+        if self._released:
+            self._release()
+        self._words[: len(words)] = words
+        if not timed(Place.JULIA, self._functions[name])(*self._at):
+            self._module.raise_again()
+        return self._numbers
+
+    def solve(self, name: str, words: list[Any]) -> Passed:
+        """One pass, "forward" or "adjoint"."""
+        results = self.call(name, words)
+        retcode, t, *counts = results[:10]
+        naccept, nreject, calls, done, steps, jacobians, count, held = map(int, counts)
+        accepted = results[_TIMES_AT : _TIMES_AT + count] if count <= _TIMES else None
+        return Passed(RETCODES[int(retcode)], t, naccept, nreject, calls, done, steps, jacobians, accepted, held)
+
+    def let_go(self, number: int) -> None:
+        """Something held is not needed any more; safe on any thread."""
+        self._released.append(number)
+
+    def _release(self) -> None:
+        numbers = [self._released.popleft() for _ in range(min(len(self._released), _MOST_WORDS - 1))]
+        self._words[: 1 + len(numbers)] = [len(numbers), *numbers]
+        self._functions["release"](*self._at)
+
+
+class Held:
+    """Something that Julia holds by a number as long as this object lives."""
+
+    __slots__ = ("_entries", "number")
+
+    def __init__(self, entries: Entries, number: int) -> None:
+        self._entries, self.number = entries, number
+
+    def __del__(self) -> None:
+        self._entries.let_go(self.number)
+
+
+class Kept:
+    """A mutable Julia object that Python keeps alive, and where it is."""
+
+    __slots__ = ("address", "object")
+
+    def __init__(self, module: Any, julia_object: Any) -> None:
+        self.object, self.address = julia_object, int(module.address_of(julia_object))
