@@ -13,14 +13,13 @@ function value!(stage::Stage{T}, field::NativeField{T}, program::Program{T}) whe
     return nothing
 end
 
-"The products of `κ` at a stage: by the state to `ū`, by the parameters to the workspace's `dθ`."
-function pull!(stage::Stage{T}, ū, κ, field::NativeField{T}, program::Program{T}) where {T}
+"The products of `κ` at a stage: by the state to `ū`, by the parameters added to `total`."
+function pull!(stage::Stage{T}, ū, κ, total, scatter, field::NativeField{T}, program::Program{T}) where {T}
     (; sources, constants, scratch) = program
     (; u, work) = stage
-    dθ = field.work.dθ
-    name = isempty(dθ) ? :pull_state! : :pull_both!
-    GC.@preserve sources constants scratch u work ū dθ κ pull(program, name)(
-        pointer(sources), pointer(constants), pointer(work), pointer(scratch), pointer(ū), pointer(dθ), Ptr{T}(C_NULL),
+    name = isempty(total) ? :pull_state! : :pull_both!
+    GC.@preserve sources constants scratch u work ū total κ pull(program, name)(
+        pointer(sources), pointer(constants), pointer(work), pointer(scratch), pointer(ū), pointer(total), Ptr{T}(C_NULL),
         pointer(κ), pointer(u), T(stage.t),
     )
     return nothing
@@ -36,12 +35,13 @@ function value!(stage::Stage, field::NativeField, ::Source)
     return nothing
 end
 
-function pull!(stage::Stage, ū, κ, field::NativeField, ::Source)
+function pull!(stage::Stage, ū, κ, total, scatter, field::NativeField, ::Source)
     work = field.work
     copyto!(work.u, stage.u)
     copyto!(work.λ, κ)
     (field.product!::Product)(stage.t, false, true, !isempty(work.dθ))
     copyto!(ū, work.dλ)
+    add!(total, 0, work.dθ, scatter)
     return nothing
 end
 
@@ -178,9 +178,8 @@ function back!(sweep::Sweep, n)
         for j in used
             j > i && gain!(κ, h * tableau.a[j, i], ū[j])
         end
-        pull!(stages[i], ū[i], κ, field, field.source)
+        pull!(stages[i], ū[i], κ, sweep.total, sweep.scatter, field, field.source)
         sweep.products += 1
-        add!(sweep.total, 0, field.work.dθ, sweep.scatter)
     end
     for i in sweep.inner[n]
         λ .+= view(g, :, i)

@@ -108,11 +108,11 @@ for (T, index, symbol) in ((Float32, 1, :sgemm_), (Float64, 2, :dgemm_))
     arguments = (:(Ref(Int32(m))), :(Ref(Int32(n))), :(Ref(Int32(k))))
     @eval begin
         """
-            gemm!(how_a, how_b, m, n, k, a, ld_a, b, ld_b, c, ld_c)
+            gemm!(how_a, how_b, m, n, k, a, ld_a, b, ld_b, c, ld_c, β = 0)
 
-        C = A B for column-major matrices, by the BLAS that PyTorch has, or else by Julia's.
+        C = A B + β C for column-major matrices, by the BLAS that PyTorch has, or else by Julia's.
         """
-        function gemm!(how_a, how_b, m, n, k, a::Ptr{$T}, ld_a, b::Ptr{$T}, ld_b, c::Ptr{$T}, ld_c)
+        function gemm!(how_a, how_b, m, n, k, a::Ptr{$T}, ld_a, b::Ptr{$T}, ld_b, c::Ptr{$T}, ld_c, β = zero($T))
             ours = GEMM[$index][]
             if ours != C_NULL
                 ccall(
@@ -121,7 +121,7 @@ for (T, index, symbol) in ((Float32, 1, :sgemm_), (Float64, 2, :dgemm_))
                         Ref{UInt8}, Ref{UInt8}, Ref{Int32}, Ref{Int32}, Ref{Int32}, Ref{$T}, Ptr{$T}, Ref{Int32}, Ptr{$T},
                         Ref{Int32}, Ref{$T}, Ptr{$T}, Ref{Int32}, Clong, Clong,
                     ),
-                    how_a, how_b, m, n, k, one($T), a, ld_a, b, ld_b, zero($T), c, ld_c, 1, 1,
+                    how_a, how_b, m, n, k, one($T), a, ld_a, b, ld_b, β, c, ld_c, 1, 1,
                 )
             else
                 ccall(
@@ -130,7 +130,7 @@ for (T, index, symbol) in ((Float32, 1, :sgemm_), (Float64, 2, :dgemm_))
                         Ref{UInt8}, Ref{UInt8}, Ref{BLAS.BlasInt}, Ref{BLAS.BlasInt}, Ref{BLAS.BlasInt}, Ref{$T}, Ptr{$T},
                         Ref{BLAS.BlasInt}, Ptr{$T}, Ref{BLAS.BlasInt}, Ref{$T}, Ptr{$T}, Ref{BLAS.BlasInt}, Clong, Clong,
                     ),
-                    how_a, how_b, m, n, k, one($T), a, ld_a, b, ld_b, zero($T), c, ld_c, 1, 1,
+                    how_a, how_b, m, n, k, one($T), a, ld_a, b, ld_b, β, c, ld_c, 1, 1,
                 )
             end
             return nothing

@@ -82,18 +82,26 @@ end
 function (product::LoweredProduct{T})(t::Float64, value::Bool, state::Bool, params::Bool) where {T}
     (; program, work) = product
     LoweredValue(program)(work.du, work.u, t)
-    pull!(program, state ? (params ? :pull_both! : :pull_state!) : :pull_params!, work.dλ, work.dθ, work.dλ, work, t)
+    params && fill!(work.dθ, zero(T))
+    pull!(program, state ? (params ? :pull_both! : :pull_state!) : :pull_params!, work, work.dθ, 0, work.dλ, t)
     return nothing
 end
 
-function pull!(program::Program{T}, name, dλ, dθ, dt, work, t) where {T}
+"The products of λ at the workspace's u: by the state to dλ, by time to `dt`, by the parameters added to `out` from `offset`."
+function pull!(program::Program{T}, name, work, out, offset, dt, t) where {T}
     (; sources, constants, scratch) = program
-    (; λ, u) = work
+    (; λ, u, dλ) = work
     saved = program.work
-    GC.@preserve sources constants saved scratch dλ dθ dt λ u pull(program, name)(
-        pointer(sources), pointer(constants), pointer(saved), pointer(scratch), pointer(dλ), pointer(dθ), pointer(dt),
-        pointer(λ), pointer(u), T(t),
+    GC.@preserve sources constants saved scratch dλ out dt λ u pull(program, name)(
+        pointer(sources), pointer(constants), pointer(saved), pointer(scratch), pointer(dλ), pointer(out) + offset * sizeof(T),
+        pointer(dt), pointer(λ), pointer(u), T(t),
     )
+    return nothing
+end
+
+function add_product!(out, offset, field, program::Program, scatter, t, value, state)
+    LoweredValue(program)(field.work.du, field.work.u, t)
+    pull!(program, state ? :pull_both! : :pull_params!, field.work, out, offset, field.work.dλ, t)
     return nothing
 end
 
@@ -106,7 +114,7 @@ end
 function (product::LoweredTimeProduct{T})(t::Float64) where {T}
     (; program, work, slope) = product
     LoweredValue(program)(work.du, work.u, t)
-    pull!(program, :pull_time!, work.dλ, work.dθ, slope, work, t)
+    pull!(program, :pull_time!, work, work.dθ, 0, slope, t)
     return Float64(slope[1])
 end
 

@@ -362,17 +362,23 @@ function backward!(side::NativeBackward{T}, dz, z, t) where {T}
     n = length(work.u)
     work.λ .= .-view(z, 1:n)
     side.anchored && copyto!(work.u, 1, z, n + 1, n)
-    (field.product!::Product)(t, side.anchored, true, scatter !== nothing)
+    done = (side.anchored ? 2n : n) + side.timed
+    if scatter === nothing
+        (field.product!::Product)(t, side.anchored, true, false)
+    else
+        fill!(view(dz, (done + 1):(done + scatter.size)), zero(T))
+        add_product!(dz, done, field, field.source, scatter, t, side.anchored, true)
+    end
     copyto!(dz, 1, work.dλ, 1, n)
     side.anchored && copyto!(dz, n + 1, work.du, 1, n)
-    done = side.anchored ? 2n : n
-    if side.timed
-        dz[done += 1] = (field.time_product::TimeProduct)(t)
-    end
-    if scatter !== nothing
-        fill!(view(dz, (done + 1):(done + scatter.size)), zero(T))
-        add!(dz, done, work.dθ, scatter)
-    end
+    side.timed && (dz[done] = (field.time_product::TimeProduct)(t))
+    return nothing
+end
+
+"Products of the workspace's λ at its u, those by the parameters added to `out` from `offset`."
+function add_product!(out, offset, field, ::Source, scatter, t, value, state)
+    (field.product!::Product)(t, value, state, true)
+    add!(out, offset, field.work.dθ, scatter)
     return nothing
 end
 
@@ -481,11 +487,11 @@ function (nodes::NativeNodes{T})(count::Cint) where {T}
         copyto!(work.u, row(Vector{T}, nodes.y, j - 1, n))
         copyto!(work.λ, row(Vector{T}, nodes.λ, j - 1, n))
         try
-            (nodes.field.product!::Product)(unsafe_load(nodes.times, j), false, false, true)
+            (; field, total, scatter) = nodes
+            add_product!(total, 0, field, field.source, scatter, unsafe_load(nodes.times, j), false, false)
         catch error
             fail!(nodes.field, error)
         end
-        add!(nodes.total, 0, work.dθ, nodes.scatter)
         nodes.evaluated += 1
     end
     return Cint(1)

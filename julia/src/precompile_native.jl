@@ -28,7 +28,7 @@ module ToyLowered
     function pull_both!(s, k, w, q, da, dp, dt, a, u, t)
         for i in 0:1
             store!(da, -load(k, 0) * load(a, i), i)
-            store!(dp, -load(u, i) * load(a, i), i)
+            add!(dp, -load(u, i) * load(a, i), i)
         end
         return nothing
     end

@@ -31,6 +31,7 @@ class Section:
         lines: its code.
         sizes: of its own buffers, by name.
         given: what the pointers of those are that lie in memory of the caller.
+        products: the lines of matrix products by a BLAS, by the buffers that they make.
         places: what the pointers of the others are, once that is known.
     """
 
@@ -39,6 +40,7 @@ class Section:
         self.lines: list[str] = []
         self.sizes: dict[str, int] = {}
         self.given: dict[str, str] = {}
+        self.products: dict[str, int] = {}
         self.places: dict[str, str] = {}
 
     def buffer(self, size: int) -> Buffer:
@@ -63,6 +65,16 @@ class Section:
             **{name: f"at(q, {offset})" for name, offset in passing.items()},
         }
         return size, scratch
+
+    def adds_to(self, name: str, place: str) -> bool:
+        """Let the matrix product that makes a buffer add to a place of the caller's instead; whether that can be."""
+        line = self.products.get(name)
+        others = [other for i, other in enumerate(self.lines) if i != line]
+        if line is None or name in self.given or name in names_in(others):
+            return False
+        self.lines[line] = f"{self.lines[line][:-1]}, one(T))"
+        self.given[name] = place
+        return True
 
 
 class Writer:
@@ -135,7 +147,7 @@ class Writer:
         if wanted.state:
             self._give_out(section, "da", outputs.state, leaves)
         if wanted.params:
-            self._give_out(section, "dp", outputs.params, graph.param_shapes)
+            self._add_out(section, "dp", outputs.params, graph.param_shapes)
         if wanted.time:
             self._give_out(section, "dt", [outputs.time], [()])
         signature = f"{_STATE}, da::Ptr{{T}}, dp::Ptr{{T}}, dt::Ptr{{T}}, a::Ptr{{T}}, u::Ptr{{T}}, t::T"
@@ -173,6 +185,16 @@ class Writer:
                 given.add(x.buffer.name)  # type: ignore[union-attr]
             else:
                 section.lines += Nest(to.shape).store(to, x)
+
+    def _add_out(self, section: Section, name: str, nodes: Sequence[fx.Node | None], shapes: Sequence[Shape]) -> None:
+        """Add results to memory of the caller."""
+        self._section = section
+        places = [(self._values[n], to) for n, to in zip(nodes, _laid_out(name, shapes), strict=True) if n is not None]
+        buffers = [x.buffer for x, _ in places if isinstance(x, View)]
+        for x, to in places:
+            alone = isinstance(x, View) and x.is_whole and not x.boolean and buffers.count(x.buffer) == 1
+            if not (alone and section.adds_to(x.buffer.name, f"at({name}, {to.offset})")):
+                section.lines += Nest(to.shape).add(to, x, "add!")
 
     def _function(self, name: str, signature: str, section: Section) -> str:
         places = {**self._inputs, **self._hoisted.places, **self._functions["primal!"][1].places, **section.places}
@@ -327,6 +349,8 @@ class Writer:
             (how_b, ld_b), (how_a, ld_a) = _blas_form(right), _blas_form(left)
             shape = f"'{how_b}', '{how_a}', {n}, {m}, {k}"
             call = f"gemm!({shape}, {pointers[2]}, {ld_b}, {pointers[1]}, {ld_a}, {pointers[0]}, {n})"
+        if not (lead or small):
+            self._section.products[to.buffer.name] = len(self._section.lines)
         self._section.lines.append(f"    {call}" if lead else call)
         if lead:
             self._section.lines.append("end")
@@ -416,7 +440,7 @@ class Writer:
 
 _STATE = "s::Ptr{Ptr{T}}, k::Ptr{T}, w::Ptr{T}, q::Ptr{T}"
 
-# The functions for products with the Jacobian, by what they give.
+# The functions for products with the Jacobian, by what they give; products by the parameters are added to `dp`.
 PRODUCTS = {
     "pull_state!": Wanted(state=True, params=False),
     "pull_params!": Wanted(state=False, params=True),
