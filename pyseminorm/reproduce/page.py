@@ -17,6 +17,7 @@ from .summary import Quality, Results, spread
 
 OURS = ("norm-seminorm", "backsolve", "gauss", "discrete")
 PACKAGE = ("package-default", "package-seminorm")
+READING = "reading.md"  # written by hand, beside the page in docs
 TIMED = (*OURS, "package-seminorm")
 NAMES = LABELS | {"norm-seminorm": "seminorm (cotangents not scaled)"}
 
@@ -49,6 +50,8 @@ def write_page(out: Path, page: Path) -> None:
         plots.plot_samples(results, pictures / "samples.png")
         sections.append(_samples())
     sections.append(_provenance(results))
+    if page.with_name(READING).exists():
+        sections.insert(2, f"[Reading the results]({READING}) says in prose what follows from these numbers.")
     text = "\n\n".join(sections).replace("PICTURES", page.stem)
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text + "\n")
