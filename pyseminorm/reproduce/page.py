@@ -17,6 +17,8 @@ from .summary import Quality, Results, spread
 
 OURS = ("norm-seminorm", "backsolve", "gauss", "discrete")
 PACKAGE = ("package-default", "package-seminorm")
+READING = "reading.md"  # written by hand, beside the page in docs
+TIMED = (*OURS, "package-seminorm")
 NAMES = LABELS | {"norm-seminorm": "seminorm (cotangents not scaled)"}
 
 
@@ -37,7 +39,7 @@ def write_page(out: Path, page: Path) -> None:
         )
     pictures = page.with_suffix("")
     plots.plot_reductions(results, pictures / "reductions.png")
-    plots.plot_times(results, OURS, pictures / "times.png")
+    plots.plot_times(results, TIMED, pictures / "times.png")
     plots.plot_training(results, pictures / "training.png")
     sections = [_head(results, out), _short(results), _differences(), _reductions(results), _gradients(results)]
     sections += [_qualities(results), _times(results), _auto(results), _counts(results)]
@@ -46,8 +48,10 @@ def write_page(out: Path, page: Path) -> None:
         sections.append(_ablations(measured))
     if any(record.samples for record in results.records):
         plots.plot_samples(results, pictures / "samples.png")
-        sections.append("## Samples\n\n![Samples of the flows, trained with the seminorm](PICTURES/samples.png)")
+        sections.append(_samples())
     sections.append(_provenance(results))
+    if page.with_name(READING).exists():
+        sections.insert(2, f"[Reading the results]({READING}) says in prose what follows from these numbers.")
     text = "\n\n".join(sections).replace("PICTURES", page.stem)
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text + "\n")
@@ -202,14 +206,14 @@ def _times(results: Results) -> str:
     for pair in results.pairs:
         seconds = results.mean(pair, "package-default", "cpu_seconds")
         cells = ["-" if seconds is None else f"{seconds:.1f} s"]
-        for name in OURS:
+        for name in TIMED:
             cells.append(_ratio(results.ratio(pair, name, "package-default", "cpu_seconds")))
             cells.append(_verdict(results.same_quality(pair, name, "package-default")))
         rows.append([pair, *cells])
     for title, column in (("median", "cpu_seconds"), ("median of wall times", "seconds")):
-        found = [spread([results.ratio(p, name, "package-default", column) for p in results.pairs]) for name in OURS]
+        found = [spread([results.ratio(p, name, "package-default", column) for p in results.pairs]) for name in TIMED]
         rows.append([f"**{title}**", "", *(cell for s in found for cell in (_ratio(s[0] if s else None), ""))])
-    head = ["task, rtol, atol", LABELS["package-default"], *(x for n in OURS for x in (LABELS[n], "same quality"))]
+    head = ["task, rtol, atol", LABELS["package-default"], *(x for n in TIMED for x in (LABELS[n], "same quality"))]
     return f"""## Beyond the paper: training time
 
 Training time over that of torchdiffeq's package with its default norm: the same tolerances, one thread, the same epochs
@@ -268,6 +272,14 @@ def _ablation(series: Series, measured: Sequence[Measured]) -> str:
         rows.append([f"{value:g}", f"{here[0].parameters / here[0].state:,.0f}", *cells])
     head = [series.axis, "parameters per element", *(LABELS[name] for name in COMPARED)]
     return f"### {series.title}\n\n{table(head, rows)}"
+
+
+def _samples() -> str:
+    return """## Samples
+
+Of the flows that were trained with the seminorm, first seed, after the few optimiser steps that the list above gives.
+
+![Samples of the flows](PICTURES/samples.png)"""
 
 
 def _provenance(results: Results) -> str:
