@@ -175,7 +175,7 @@ def solve(
     """
     if not callable(func):
         raise InvalidInputError(f"func is a {type(func).__name__}: expected a callable func(t, y, *args).")
-    spec = StateSpec(y0)
+    spec = StateSpec.of(y0)
     ts, times = _checked_times(t)
     rtol, atol = check_scalar("rtol", rtol), check_scalar("atol", atol)
     if not callable(norm) and norm not in FORWARD_NORMS:

@@ -22,7 +22,7 @@ end
 
 "Call an entry as Python does."
 function enter(entry, words...)
-    given, results = Int64[reinterpret(Int64, UInt(w)) for w in words], zeros(16 + TIMES_OF_STEPS)
+    given, results = Int64[w isa UInt ? reinterpret(Int64, w) : w for w in words], zeros(16 + TIMES_OF_STEPS)
     ok = GC.@preserve given results ccall(Ptr{Cvoid}(entry), Cint, (Ptr{Int64}, Ptr{Float64}), given, results)
     ok == 1 || raise_again()
     return results
