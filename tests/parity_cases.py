@@ -24,7 +24,9 @@ def cases() -> dict[str, dict]:
 
     The tolerances leave every step's error estimate well above rounding. Where they do not (a sliver of a step before
     an output, a first step of 1e-6), the estimate is rounding noise, it differs between two BLAS libraries too, and
-    the step sizes follow it: such steps say nothing about the engines.
+    the step sizes follow it: such steps say nothing about the engines. Nor does an estimate that lies, to its own
+    noise, on the edge between two float32 numbers, as the controller's power function takes it: one case has
+    tolerances of its own for that.
     """
     found = {}
 
@@ -46,7 +48,8 @@ def cases() -> dict[str, dict]:
             add(problem, "tsit5", norm=norm, rtol=1e-3, atol=1e-2)
         end = {"linear": 30.0, "oscillating": 2.0}.get(problem, 8.0)
         add(problem, "tsit5", outputs=2, end=end, dtype="float32")
-        add(problem, "tsit5", direction="decreasing")
+        tighter = {"rtol": 1e-4, "atol": 1e-7} if problem == "mlp64" else {}
+        add(problem, "tsit5", direction="decreasing", **tighter)
         if problem != "mlp64":
             add(problem, "tsit5", rtol=1e-5, atol=1e-7)
     for method in FIXED:
