@@ -95,7 +95,7 @@ class JuliaEngine:
 
         def right_hand_side(t: float, y: Tensor, dy: Tensor) -> None:
             # The copy is for the user: the solver reuses its buffers, and frees them after the solve.
-            dy.copy_(known.pop() if known else field.f(t, y.clone()))
+            dy.copy_(known.pop() if known else problem.f(t, y.clone()))
 
         norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
         jacobian = _jacobian(problem)

@@ -41,12 +41,12 @@ class TorchEngine:
 
     def integrate(self, problem: ForwardProblem) -> ForwardResult:
         started = time.perf_counter()
-        field, times, y0 = problem.field, problem.times, problem.y0
+        f, times, y0 = problem.f, problem.times, problem.y0
         stats = PassStats(nf=1)  # the checking call gave f0
 
         def system(t: float, y: Tensor, out: Tensor) -> Rates:
             stats.nf += 1
-            out.copy_(field.f(t, y))
+            out.copy_(f(t, y))
             return ()
 
         ys = y0.new_empty(len(times), y0.numel())
