@@ -18,7 +18,8 @@ COMPLEX = (torch.complex128, torch.complex64)
 class StateSpec:
     """Shapes, dtype and device of a state, with the maps to and from a flat vector.
 
-    Complex leaves are stored as pairs of reals; ``real_dtype`` is the dtype of the flat vector.
+    Complex leaves are stored as pairs of reals; ``real_dtype`` is the dtype of the flat vector. ``is_plain``: the state
+    is one real tensor. ``form`` is the shape that a state has without being taken apart: that tensor's, or (size,).
     """
 
     def __init__(self, y0: Any) -> None:
@@ -48,6 +49,8 @@ class StateSpec:
         if self.size == 0:
             raise InvalidInputError("y0 has no elements.")
         self.is_tensor = isinstance(y0, Tensor)
+        self.is_plain = self.is_tensor and not self.is_complex
+        self.form: tuple[int, ...] = self.shapes[0] if self.is_plain else (self.size,)
 
     def flatten(self, state: Any) -> Tensor:
         """The state as one vector of shape (size,), differentiable; a view where that is possible."""
