@@ -19,8 +19,9 @@ COMPLEX = (torch.complex128, torch.complex64)
 class StateSpec:
     """Shapes, dtype and device of a state, with the maps to and from a flat vector.
 
-    Complex leaves are stored as pairs of reals; ``real_dtype`` is the dtype of the flat vector. ``form_of_leaves`` is
-    equal for states of one structure, shapes, dtype and device, and has a hash.
+    Complex leaves are stored as pairs of reals; ``real_dtype`` is the dtype of the flat vector. ``is_plain``: the state
+    is one real tensor. ``form`` is the shape that a state has without being taken apart: that tensor's, or (size,).
+    ``kind`` is equal for states of one structure, shapes, dtype and device, and has a hash.
     """
 
     def __init__(self, y0: Any) -> None:
@@ -50,7 +51,9 @@ class StateSpec:
         if self.size == 0:
             raise InvalidInputError("y0 has no elements.")
         self.is_tensor = isinstance(y0, Tensor)
-        self.form_of_leaves = (tuple(self.shapes), self.dtype, self.device, str(self.tree))
+        self.is_plain = self.is_tensor and not self.is_complex
+        self.form: tuple[int, ...] = self.shapes[0] if self.is_plain else (self.size,)
+        self.kind = (tuple(self.shapes), self.dtype, self.device, str(self.tree))
 
     @classmethod
     def of(cls, y0: Any) -> StateSpec:

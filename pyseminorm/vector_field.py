@@ -49,18 +49,21 @@ class EagerVectorField:
         self.shapes = [x.shape for x in self.targets]
         self.sizes = tuple(x.numel() for x in self.targets)
         self._differentiates_inside = False
+        self._wanted = tuple(self.targets)
 
     def f(self, t: float, y: Tensor) -> Tensor:
         """dy/dt at (t, y): a new vector of shape (size,), without gradient."""
         if self._differentiates_inside:
             return self._f_with_grad(t, y)
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                return self.f(t, y)
         spec = self.spec
         try:
-            with torch.no_grad():
-                if spec.is_tensor and not spec.is_complex:
-                    value: Tensor = self.func(self.time(t), y.reshape(spec.shapes[0]), *self.args)
-                    return value.reshape(-1)
-                return spec.flatten(self.func(self.time(t), spec.unflatten(y), *self.args))
+            if spec.is_plain:
+                value: Tensor = self.func(self.time(t), y.reshape(spec.form), *self.args)
+                return value.reshape(-1)
+            return spec.flatten(self.func(self.time(t), spec.unflatten(y), *self.args))
         except RuntimeError as error:
             if _NEEDS_GRAD_MODE not in str(error):
                 raise
@@ -81,10 +84,35 @@ class EagerVectorField:
         value, pull = self.pullback(t, y, params=params, time=time)
         return value, *pull(adjoint)
 
+    def products(
+        self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
+        """`vjp` for ``y`` and ``adjoint`` in `StateSpec.form`, without more calls than it takes.
+
+        ``y``, a leaf of autograd, becomes part of the graph. What comes out is to be read, not changed, with gradients
+        off: f is in the graph.
+        """
+        if not self.spec.is_plain:
+            return self.vjp(t, y, adjoint, params=params, time=time)
+        when = self.time(t)
+        with torch.enable_grad():
+            y.requires_grad_()
+            if time:
+                when.requires_grad_()
+            value = self.func(when, y, *self.args)
+        wanted = (y, *self._wanted) if params else (y,)
+        if time:
+            wanted += (when,)
+        if not value.requires_grad:
+            return value, torch.zeros_like(adjoint), [None] * (len(wanted) - 1 - time), None
+        state, *rest = _gradients((value,), wanted, (adjoint,))
+        grad_time = rest.pop() if time else None
+        return value, torch.zeros_like(adjoint) if state is None else state, rest, grad_time
+
     def pullback(self, t: float, y: Tensor, *, params: bool = True, time: bool = False) -> tuple[Tensor, Pullback]:
         """f, and what takes an ``adjoint`` (size,) to the products of `vjp`, once."""
         spec = self.spec
-        if spec.is_tensor and not spec.is_complex:
+        if spec.is_plain:
             return self._pullback_tensor(t, y, params=params, time=time)
         with torch.enable_grad():
             leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]

@@ -13,8 +13,8 @@ adjoint system, Numerische Mathematik 87 (2000).
 from __future__ import annotations
 
 import bisect
-import functools
 import itertools
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -28,21 +28,9 @@ from ..retcode import ReturnCode
 from ..stats import PassStats
 from ..vector_field import Pullback
 from .interface import AdjointResult, DiscreteProblem
+from .stages import Stage, needed_stages
 from .torch.tableaus import TABLEAUS, Tableau
 from .torch.weights import weights
-
-
-@functools.cache
-def needed_stages(tableau: Tableau, *, inner: bool) -> tuple[int, ...]:
-    """The stages that the new state depends on, and (``inner``) dense output inside the step."""
-    rows = tableau.a + tableau.extra_a
-    used = {i for i, b in enumerate(tableau.b) if b}
-    if inner:
-        used |= {i for i, row in enumerate(tableau.dense) if any(row)}
-    for i in reversed(range(len(rows))):
-        if i in used:
-            used |= {j for j, a in enumerate(rows[i]) if a}
-    return tuple(sorted(used))
 
 
 class Outputs:
@@ -88,6 +76,9 @@ def _grouped(steps: np.ndarray[Any, Any], chosen: np.ndarray[Any, Any]) -> dict[
     return {int(n): slice(int(rows[a]), int(rows[b - 1]) + 1) for n, (a, b) in zip(kinds, ranges, strict=True)}
 
 
+SAME_TIME = 1e-12  # relative difference within which a stage that was kept is at the time of the one wanted
+
+
 class Sweep:
     """Goes through the steps backwards, once."""
 
@@ -104,6 +95,7 @@ class Sweep:
         self._k_before = [self._k[:i].T for i in range(self._weights.stages + 1)]
         self._views: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self._bounds = problem.pieces.bounds[0]  # of the step that the sweep is at
+        self._kept = problem.steps.take_stages()
         self._params = [torch.zeros_like(x) for x in problem.field.targets]
         self._following: Tensor | None = None  # the first stage of the step after the present one
         self._rates: dict[int, Tensor] = {}
@@ -149,7 +141,7 @@ class Sweep:
         if self._shares_last(n):
             stages = tuple(i for i in stages if i != self._tableau.stages - 1)
         self._enter(n)
-        pullbacks = [self._stage(n, i, y) for i in stages]
+        pullbacks = self._pullbacks(n, stages, y)
         direct = self._direct(n, adjoint).unbind(0)
         h, used = self._problem.steps.sizes[n], stages[-1] + 1
         for i, pullback in zip(reversed(stages), reversed(pullbacks), strict=True):
@@ -189,8 +181,29 @@ class Sweep:
             direct[0].addmv_(self._inner_cotangents(n - 1).T, weights, alpha=sizes[n - 1])
         return direct
 
-    def _stage(self, n: int, i: int, y: Tensor) -> Pullback:
-        value, pullback = self._problem.field.pullback(self._time(n, i), self._stage_input(n, i, y))
+    def _pullbacks(self, n: int, stages: Sequence[int], y: Tensor) -> list[Pullback]:
+        """What makes the products of stages: kept ones, and the others evaluated."""
+        kept = [self._take(n, i, y) for i in stages]
+        known = [stage.pullback for stage in kept if stage is not None]
+        if len(known) == len(stages) and not self._problem.want_rates:
+            return known  # nobody reads the stages' values
+        return [self._stage(n, i, y, stage) for i, stage in zip(stages, kept, strict=True)]
+
+    def _take(self, n: int, i: int, y: Tensor) -> Stage | None:
+        """A stage that the forward solve kept; its graph is freed by the product."""
+        if not self._kept:
+            return None
+        shared = i == 0 and n > 0 and self._shares_last(n - 1)
+        stage = self._kept.pop((n - 1, self._tableau.stages - 1) if shared else (n, i), None)
+        if stage is None or not math.isclose(stage.t, self._time(n, i), rel_tol=SAME_TIME, abs_tol=SAME_TIME):
+            return None
+        return stage if i > 0 or shared or torch.equal(stage.y, y) else None
+
+    def _stage(self, n: int, i: int, y: Tensor, kept: Stage | None = None) -> Pullback:
+        if kept is not None:
+            value, pullback = kept.value, kept.pullback
+        else:
+            value, pullback = self._problem.field.pullback(self._time(n, i), self._stage_input(n, i, y))
         self._k_rows[i].copy_(value)
         return pullback
 

@@ -78,6 +78,11 @@ class ForwardProblem:
         return report if self.record is None else self.record.reporting_to(report)
 
     @functools.cached_property
+    def f(self) -> Callable[[float, Tensor], Tensor]:
+        """The field's f, as the solver must call it: the record may keep more of a call than its value."""
+        return self.field.f if self.record is None else self.record.evaluating(self.field, self.options.method)
+
+    @functools.cached_property
     def pieces(self) -> Pieces:
         """The smooth pieces of the interval."""
         return Pieces.of(self.times[0], self.times[-1], self.options.discontinuities, self.spec.real_dtype)

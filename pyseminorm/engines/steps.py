@@ -7,6 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from ..vector_field import EagerVectorField
+from .stages import StageCollector, Stages
+from .torch.tableaus import TABLEAUS
+
 StepReport = Callable[[bool, float, Tensor, float], None]
 
 
@@ -16,7 +20,7 @@ class RecordedSteps:
     Attributes:
         sizes: of all steps.
         states: at the start of every step, or (checkpoints) of about sqrt(steps) of them, evenly spaced.
-        stages: whether what the products of every stage read is kept too.
+        stages: whether what the products of every stage read is kept too, until a sweep takes it.
         foreign: what an engine keeps in the place of both, where it can make the sweep itself.
         for_python: whether no engine may do that: only some states are kept, or somebody is told of the sweep's steps.
     """
@@ -28,6 +32,18 @@ class RecordedSteps:
         self._thin, self._stride = keep == "checkpoints", 1
         self.for_python = self._thin or watched
         self.foreign: Any = None
+        self._collector: StageCollector | None = None
+
+    def evaluating(self, field: EagerVectorField, method: str) -> Callable[[float, Tensor], Tensor]:
+        """What gives the solver f, where the solver calls Python for it."""
+        if not self.stages:
+            return field.f
+        self._collector = StageCollector(field, TABLEAUS[method])
+        return self._collector
+
+    def take_stages(self) -> Stages:
+        """The stages that were kept; they are gone from here, since a product can be made of each only once."""
+        return {} if self._collector is None else self._collector.take()
 
     def reporting_to(self, report: StepReport | None) -> StepReport:
         """What the engine tells of every attempted step; passed on to the user's ``report``."""
@@ -41,6 +57,8 @@ class RecordedSteps:
         return both
 
     def _record(self, accepted: bool, t: float, y: Tensor, h: float) -> None:
+        if self._collector is not None:
+            self._collector.end_attempt(accepted, len(self.sizes))
         if not accepted:
             return
         if len(self.sizes) % self._stride == 0:

@@ -141,7 +141,7 @@ def _form(field: EagerVectorField) -> Any:
     leaves, tree = pytree.tree_flatten(field.args) if field.args else ([], None)
     return (
         getattr(getattr(field.func, "__func__", None), "__code__", None),
-        spec.form_of_leaves,
+        spec.kind,
         tuple([(x.shape, x.dtype) for x in field.targets]),
         (str(tree), tuple(x.shape if isinstance(x, Tensor) else type(x) for x in leaves)) if leaves else None,
     )
@@ -191,6 +191,18 @@ class TracedVectorField(EagerVectorField):
                 return spec.join(state), rest, grad_time
 
         return spec.join(values), pull
+
+    def products(
+        self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
+        if not self.spec.is_plain:
+            return self.vjp(t, y, adjoint, params=params, time=time)
+        products, leaves, when = self._functions.adjoint(Wanted(params=params, time=time)), (y,), self.time(t)
+        with torch.no_grad():
+            (value,), saved = self._functions.primal(self._constants, when, y)
+            state, *rest = products(self._constants, when, leaves, saved, adjoint)
+        grad_time = rest.pop() if time else None
+        return value, torch.zeros_like(y) if state is None else state, rest, grad_time
 
     def vjp(
         self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False

@@ -35,18 +35,18 @@ class SolverMemory:
     """Tensors over memory that Julia owns, valid as long as Julia keeps it, on one device and of one dtype."""
 
     def __init__(self, like: Tensor) -> None:
-        self._dtype, self._device = like.dtype, like.device
+        self._dtype, self._device, self._on_cuda = like.dtype, like.device, like.is_cuda
 
     def at(self, address: int, length: int) -> Tensor:
         """A vector of ``length`` elements at ``address``."""
-        if self._device.type == "cuda":
+        if self._on_cuda:
             return torch.as_tensor(_CudaMemory(address, length, self._dtype), device=self._device)
         raw = (ctypes.c_char * (length * self._dtype.itemsize)).from_address(address)
         return torch.frombuffer(raw, dtype=self._dtype)
 
     def finish(self) -> None:
         """Wait for torch's work on a device, which Julia is going to read."""
-        if self._device.type == "cuda":
+        if self._on_cuda:
             torch.cuda.current_stream(self._device).synchronize()
 
 

@@ -31,6 +31,7 @@ from ..interface import (
 )
 from ..pieces import Pieces
 from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
+from ..rates import AdjointRates
 from ..torch.tableaus import TABLEAUS
 from .callbacks import SolverCallbacks
 from .entries import Kept, Passed
@@ -95,7 +96,7 @@ class JuliaEngine:
 
         def right_hand_side(t: float, y: Tensor, dy: Tensor) -> None:
             # The copy is for the user: the solver reuses its buffers, and frees them after the solve.
-            dy.copy_(known.pop() if known else field.f(t, y.clone()))
+            dy.copy_(known.pop() if known else problem.f(t, y.clone()))
 
         norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
         jacobian = _jacobian(problem)
@@ -205,26 +206,20 @@ class _BackwardField:
     """d/dt of [lambda; y; a_t; mu], from and into the solver's buffers."""
 
     def __init__(self, problem: AdjointProblem) -> None:
-        self._field, self._layout, self._carries_params = problem.field, problem.layout, bool(problem.layout.params)
-        self._views: dict[int, tuple[Tensor, Tensor]] = {}  # lambda and y in the solver's few buffers
-        self._zeros = [problem.ys.new_zeros(size) for size in problem.layout.params]
-        self.interpolated = problem.ys.new_empty(problem.layout.state)  # y, which Julia writes where it is not in z
+        layout = problem.layout
+        self._has_y, self._carries_params = layout.has_y, bool(layout.params)
+        self._rates = AdjointRates(problem.field, layout, carried=self._carries_params)
+        self._parts: dict[int, tuple[Tensor, Tensor]] = {}  # lambda and y in the solver's few buffers
+        self.interpolated = problem.ys.new_empty(layout.state)  # y, which Julia writes where it is not in z
+        self._apart = self.interpolated.view(problem.spec.form)
 
     def __call__(self, t: float, z: Tensor, dz: Tensor) -> None:
-        layout = self._layout
-        views = self._views.get(id(z))
-        if views is None:
-            y = z[layout.y_slice] if layout.has_y else self.interpolated
-            views = self._views[id(z)] = (z[layout.adjoint_slice], y)
-        f, state, params, by_time = self._field.vjp(
-            t, views[1].clone(), views[0].neg(), params=self._carries_params, time=layout.has_time
-        )
-        parts = [state, f] if layout.has_y else [state]
-        if layout.has_time:
-            parts.append(dz.new_zeros(1) if by_time is None else by_time.reshape(1))
-        if self._carries_params:
-            parts += [zeros if p is None else p.reshape(-1) for p, zeros in zip(params, self._zeros, strict=True)]
-        torch.cat(parts, out=dz)
+        parts = self._parts.get(id(z))
+        if parts is None:
+            read = self._rates.read(z)
+            parts = self._parts[id(z)] = read[0], read[1] if self._has_y else self._apart
+        # The copy is for func: the solver reuses its buffers, and frees them after the solve.
+        self._rates.write(t, parts[0], parts[1].clone(), dz, params=self._carries_params)
 
 
 class JuliaDense:

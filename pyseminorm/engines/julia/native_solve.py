@@ -71,6 +71,13 @@ class JuliaVectorField(EagerVectorField):
         gradients = self._gradients(theta) if params else []
         return value, state, gradients, torch.full_like(state[:1], at).squeeze() if time else None
 
+    def products(
+        self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
+        form, flat = self.spec.form, (y.reshape(-1), adjoint.reshape(-1))
+        value, state, gradients, at = self.vjp(t, *flat, params=params, time=time)
+        return value.view(form), state.view(form), gradients, at
+
     def pullback(self, t: float, y: Tensor, *, params: bool = True, time: bool = False) -> tuple[Tensor, Pullback]:
         def pull(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
             return self.vjp(t, y, adjoint, params=params, time=time)[1:]

@@ -25,6 +25,7 @@ from ..interface import (
     unreached,
 )
 from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
+from ..rates import AdjointRates
 from .integrator import Hooks, Integrator, StepControl
 from .interpolant import StepPolynomial, Trajectory
 from .system import Integrals, Rates
@@ -41,12 +42,12 @@ class TorchEngine:
 
     def integrate(self, problem: ForwardProblem) -> ForwardResult:
         started = time.perf_counter()
-        field, times, y0 = problem.field, problem.times, problem.y0
+        f, times, y0 = problem.f, problem.times, problem.y0
         stats = PassStats(nf=1)  # the checking call gave f0
 
-        def system(t: float, y: Tensor, out: Tensor) -> Rates:
+        def system(t: float, y: Tensor, out: Tensor, wanted: bool) -> Rates:
             stats.nf += 1
-            out.copy_(field.f(t, y))
+            out.copy_(f(t, y))
             return ()
 
         ys = y0.new_empty(len(times), y0.numel())
@@ -106,10 +107,11 @@ class TorchEngine:
         else:
             norm = Seminorm(problem.segments)
         stops = problem.stops
-        index_at = {times[i]: i for i in stops[:-1]}
+        jumps = {times[i]: i for i in stops[:-1] if layout.has_y or problem.active[i]}
         hooks = Hooks(
             stops=[times[i] for i in stops],
-            at_stop=lambda t, z: backward.jump(index_at[t], z) if t in index_at else None,
+            jumps=frozenset(jumps),
+            at_jump=lambda t, z: backward.jump(jumps[t], z),
             on_step=backward.quadrature.collect if backward.quadrature else None,
             report=problem.options.report,
         )
@@ -147,10 +149,11 @@ class _BackwardSystem:
         self.problem, self.stats, self.layout = problem, stats, problem.layout
         segments = problem.segments
         self.measures_params = segments is None or max(stop for _, stop in segments) > self.layout.params_start
-        carried = not self.measures_params and not problem.adjoint.quadrature
-        self.integrals = Integrals(problem.field.targets if carried else [])
+        self._makes_params = not problem.adjoint.quadrature
+        apart = self._makes_params and not self.measures_params
+        self.integrals = Integrals(problem.field.targets if apart else [])
         self.quadrature = _Nodes(problem, stats) if isinstance(problem.adjoint, GaussAdjoint) else None
-        self._adjoint, self._y = self.layout.adjoint_slice, self.layout.y_slice
+        self._rates = AdjointRates(problem.field, self.layout, carried=self._makes_params and self.measures_params)
 
     def start(self) -> Tensor:
         problem, layout = self.problem, self.layout
@@ -160,38 +163,23 @@ class _BackwardSystem:
             z[layout.y_slice] = problem.ys[problem.last]
         return z
 
-    def jump(self, index: int, z: Tensor) -> Tensor | None:
+    def jump(self, index: int, z: Tensor) -> Tensor:
         """The adjoint gains the cotangent of an output, and y is set back to its forward value."""
         layout, changed = self.layout, z.clone()
-        if not self.problem.active[index] and not layout.has_y:
-            return None
         changed[layout.adjoint_slice] += self.problem.cotangents[index]
         if layout.has_y:
             changed[layout.y_slice] = self.problem.ys[index]
         return changed
 
-    def __call__(self, t: float, z: Tensor, out: Tensor) -> Rates:
-        field, carries_params = self.problem.field, self.quadrature is None
-        if carries_params:
+    def __call__(self, t: float, z: Tensor, out: Tensor, wanted: bool) -> Rates:
+        if self._makes_params:
             self.stats.nvjp += 1
         else:
             self.stats.nvjp_state += 1
-        y = z[self._y] if self.layout.has_y else self.problem.y_at(t)
-        f, state, params, at = field.vjp(t, y, z[self._adjoint].neg(), params=carries_params, time=self.layout.has_time)
-        parts = [state, f] if self.layout.has_y else [state]
-        if self.layout.has_time:
-            parts.append(z.new_zeros(1) if at is None else at.reshape(1))
-        if self.measures_params:
-            parts += [
-                z.new_zeros(size) if p is None else p.reshape(-1)
-                for p, size in zip(params, self.layout.params, strict=True)
-            ]
-            params = []
-        if len(parts) > 1:
-            torch.cat(parts, out=out)
-        else:
-            out.copy_(state)
-        return params
+        parts = self._rates.read(z)
+        y = parts[1].detach() if self.layout.has_y else self.problem.y_at(t).view(parts[0].shape)
+        params = self._makes_params and (wanted or self.measures_params)
+        return self._rates.write(t, parts[0], y, out, params=params)
 
 
 class _Nodes:

@@ -7,7 +7,7 @@ one), stops hit exactly, one refreshed first stage after a jump, and the order o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 
 import torch
@@ -44,7 +44,8 @@ class Hooks:
 
     Attributes:
         stops: times (in order, the last one is the end) that a step must end at.
-        at_stop: called with a stop's time; returns the changed state after a jump, or None where nothing changes.
+        jumps: those of them where the state changes.
+        at_jump: called with the time and state of a jump; returns the changed state.
         outputs: times (in order) wanted from dense output.
         at_outputs: called with the index of the first output of a step that holds some, and their values, one a row.
         on_step: called with the polynomial of every accepted step, when given (dense output is kept).
@@ -52,7 +53,8 @@ class Hooks:
     """
 
     stops: Sequence[float]
-    at_stop: Callable[[float, Tensor], Tensor | None] = lambda t, z: None
+    jumps: Set[float] = frozenset()
+    at_jump: Callable[[float, Tensor], Tensor] = lambda t, z: z
     outputs: Sequence[float] = ()
     at_outputs: Callable[[int, Tensor], None] = lambda i, rows: None
     on_step: Callable[[StepPolynomial, float], None] | None = None
@@ -98,27 +100,31 @@ class Integrator:
 
     # -- one evaluation and one step -------------------------------------------------------------------------------
 
-    def _evaluate(self, t: float, state: Tensor, out: Tensor) -> Rates:
+    def _evaluate(self, t: float, state: Tensor, out: Tensor, *, wanted: bool) -> Rates:
         low, high = self._bounds[0]
-        return self.system(min(max(t, low), high), state, out)
+        return self.system(min(max(t, low), high), state, out, wanted)
 
     def _derivative(self, t: float, state: Tensor) -> Derivative:
         out = torch.empty_like(state)
-        return Derivative(out, self._evaluate(t, state, out))
+        return Derivative(out, self._evaluate(t, state, out, wanted=True))
 
-    def _attempt(self, h: float) -> tuple[Tensor, Rates]:
-        """All stages of one step: the new state, and what the last stage gave for the integrals."""
+    def _attempt(self, h: float, *, first_of_next: bool) -> tuple[Tensor, Rates]:
+        """All stages of one step: the new state, and what the last stage gave for the integrals.
+
+        ``first_of_next``: the last stage serves the next step too, if this one is accepted.
+        """
         tableau, state, add_stage = self.tableau, self.state, self.integrals.add_stage
         rows, b = self._weights.rows, tableau.b
         self.integrals.start_step()
         if not self._first_known:
-            self._rates = self._evaluate(self.t, state, self._rows[0])
+            self._rates = self._evaluate(self.t, state, self._rows[0], wanted=b[0] != 0.0)
         self._first_known = tableau.fsal  # else every attempt evaluates it, as in OrdinaryDiffEq
         rates = self._rates
         add_stage(rates, b[0])
         for i in range(1, tableau.stages):
             new = torch.addmv(state, self._before[i], rows[i], alpha=h)
-            rates = self._evaluate(self.t + tableau.c[i] * h, new, self._rows[i])
+            wanted = b[i] != 0.0 or (first_of_next and i == tableau.stages - 1)
+            rates = self._evaluate(self.t + tableau.c[i] * h, new, self._rows[i], wanted=wanted)
             add_stage(rates, b[i])
         if not tableau.fsal:
             new = torch.addmv(state, self._k.T, self._weights.b, alpha=h)
@@ -137,7 +143,7 @@ class Integrator:
         weights = self._weights
         for i in range(self.tableau.stages, weights.stages):
             value = torch.addmv(y0, self._before[i], weights.rows[i], alpha=h)
-            self._evaluate(t0 + weights.c[i] * h, value, self._rows[i])
+            self._evaluate(t0 + weights.c[i] * h, value, self._rows[i], wanted=False)
         return StepPolynomial(t0, h, y0, y1, weights.dense @ self._k)
 
     def _emit(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> None:
@@ -186,7 +192,7 @@ class Integrator:
             if failure is not None:
                 return failure
 
-            new, rates = self._attempt(h)
+            new, rates = self._attempt(h, first_of_next=self.tableau.fsal and not (hits_stop and self._renews(stops)))
             error, q = 0.0, 1.0
             if self._adaptive:
                 new_size = new.abs()
@@ -217,16 +223,12 @@ class Integrator:
             self.stats.times.append(self.t)
             self._report(True, t0, y0, h)
             self._emit(t0, h, y0, new)
-            refresh = False
+            refresh = hits_stop and self._renews(stops)
             if hits_stop:
-                changed = self.hooks.at_stop(self.t, new)
-                stops.pop(0)
-                refresh = self._cross_break()
-                if changed is not None:
-                    self.state, self._size, refresh = changed, changed.abs(), True
+                self._cross_stop(stops.pop(0))
             if self.tableau.fsal and stops:
                 if refresh:
-                    self._rates = self._evaluate(self.t, self.state, self._rows[0])
+                    self._rates = self._evaluate(self.t, self.state, self._rows[0], wanted=True)
                 else:
                     self._rows[0].copy_(self._rows[self.tableau.stages - 1])
                     self._rates = rates
@@ -236,18 +238,24 @@ class Integrator:
         if self.hooks.report is not None:
             self.hooks.report(accepted, t, state.clone(), h)
 
-    def _cross_break(self) -> bool:
-        """Enter the next smooth piece where the step just made ended at a discontinuity."""
-        if not self._breaks or self.t != self._breaks[0]:
-            return False
-        self._breaks.pop(0)
-        self._bounds.pop(0)
-        return True
+    def _renews(self, stops: Sequence[float]) -> bool:
+        """Whether a step to the first of these stops is the last one, or the next one begins with a new derivative."""
+        stop = stops[0]
+        return len(stops) == 1 or stop in self.hooks.jumps or stop in self._breaks
+
+    def _cross_stop(self, stop: float) -> None:
+        """Enter the next smooth piece, and change the state, where the step just made ended at such a stop."""
+        if self._breaks and stop == self._breaks[0]:
+            self._breaks.pop(0)
+            self._bounds.pop(0)
+        if stop in self.hooks.jumps:
+            self.state = self.hooks.at_jump(stop, self.state)
+            self._size = self.state.abs()
 
     def _start(self) -> None:
         self.stats.times.append(self.t0)
         if self.f0 is None:
-            self._rates = self._evaluate(self.t0, self.y0, self._rows[0])
+            self._rates = self._evaluate(self.t0, self.y0, self._rows[0], wanted=True)
         else:
             self._rows[0].copy_(self.f0)
         self._first_known = True

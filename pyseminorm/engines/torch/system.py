@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+_copy: Any = torch._foreach_copy_
 
 # The derivatives of the integrals that no right-hand side reads (None: zero).
 Rates = Sequence[Tensor | None]
 
 
 class System(Protocol):
-    """A right-hand side: writes the derivative of the state (size,) into ``out``, and gives those of the integrals."""
+    """A right-hand side: writes the derivative of the state (size,) into ``out``, and gives those of the integrals.
 
-    def __call__(self, t: float, state: Tensor, out: Tensor, /) -> Rates: ...
+    Where the latter weigh nothing in a step, they are not ``wanted`` and may be left out.
+    """
+
+    def __call__(self, t: float, state: Tensor, out: Tensor, wanted: bool, /) -> Rates: ...
 
 
 class Derivative(NamedTuple):
@@ -34,26 +39,32 @@ class Derivative(NamedTuple):
 class Integrals:
     """Plain integrals mu' = q(t), as long as the parameters, kept out of the Runge-Kutta stages.
 
-    Only the b-weighted sum of a step's derivatives is kept: `trial`, added to `total` when the step is accepted.
+    Only the b-weighted sum of a step's derivatives is kept, divided by the first weight (the first derivative is then
+    copied, and nothing need be zeroed), and added to `total` when the step is accepted.
     """
 
     def __init__(self, shapes_of: list[Tensor]) -> None:
         self.total = [torch.zeros_like(x) for x in shapes_of]
-        self._trial = [torch.zeros_like(x) for x in shapes_of]
+        self._trial = [torch.empty_like(x) for x in shapes_of]
+        self._first = 0.0  # the first weight of the step
+        self._zeros = [x.new_zeros(()).expand_as(x) for x in shapes_of]  # for targets that a stage does not depend on
 
     def start_step(self) -> None:
-        if self._trial:
-            torch._foreach_zero_(self._trial)
+        self._first = 0.0
 
     def add_stage(self, rates: Rates, weight: float) -> None:
         if not rates or weight == 0.0:
+            return
+        if self._first == 0.0:
+            self._first = weight
+            _copy(self._trial, [zero if q is None else q for q, zero in zip(rates, self._zeros, strict=True)])
             return
         trial, known = self._trial, [q for q in rates if q is not None]
         if len(known) < len(rates):
             trial = [t for t, q in zip(trial, rates, strict=True) if q is not None]
         if known:
-            torch._foreach_add_(trial, known, alpha=weight)
+            torch._foreach_add_(trial, known, alpha=weight / self._first)
 
     def accept(self, step: float) -> None:
-        if self.total:
-            torch._foreach_add_(self.total, self._trial, alpha=step)
+        if self.total and self._first:
+            torch._foreach_add_(self.total, self._trial, alpha=step * self._first)
