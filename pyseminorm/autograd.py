@@ -63,7 +63,7 @@ class Run:
             self.steps = RecordedSteps(self.adjoint.keep, watched=watch.accept_step_adjoint is not None)
         elif recording:
             keep_dense = keep_dense or not self.adjoint.integrates_y
-        options = dataclasses.replace(self.options, report=report)
+        options = self.options if report is None else dataclasses.replace(self.options, report=report)
         flat = y0.detach()
         result = self.engine.integrate(
             ForwardProblem(self.field, self.spec, flat, self.f0, self.times, options, self.norm, keep_dense, self.steps)
@@ -172,8 +172,9 @@ class Run:
 
     def _check_cotangents(self, grad: Tensor) -> list[bool]:
         """Which outputs have a nonzero cotangent."""
-        active = (grad != 0).any(dim=1).tolist()
-        if not all_finite(grad):
+        sizes = grad.abs().sum(dim=1).tolist()
+        active = [size != 0.0 for size in sizes]
+        if not all(map(math.isfinite, sizes)) and not bool(torch.isfinite(grad).all()):
             index = torch.isfinite(grad).all(dim=1).tolist().index(False)
             raise SolveError(
                 f"the gradient of the loss with respect to output {index} (t = {self.times[index]}) is not finite: "

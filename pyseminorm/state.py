@@ -84,6 +84,8 @@ class StateSpec:
 
     def unflatten(self, flat: Tensor) -> Any:
         """The flat vector(s) (..., size) in the user's structure, every leaf (..., *shape)."""
+        if self.is_plain:
+            return flat.reshape(flat.shape[:-1] + self.form)
         return self.build(self.split(flat))
 
     def build(self, leaves: list[Tensor]) -> Any:

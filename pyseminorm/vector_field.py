@@ -287,7 +287,9 @@ def _parameters(func: Callable[..., Any]) -> list[Tensor]:
     owner = func if isinstance(func, nn.Module) else getattr(func, "__self__", None)
     if not isinstance(owner, nn.Module):
         return []
-    return [p for p in owner.parameters() if p.requires_grad]
+    # As owner.parameters(), without its names.
+    found = {id(p): p for m in owner.modules() for p in m._parameters.values() if p is not None}
+    return [p for p in found.values() if p.requires_grad]
 
 
 def _checked_params(params: Iterable[Tensor]) -> list[Tensor]:

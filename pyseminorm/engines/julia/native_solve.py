@@ -5,8 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -189,12 +188,16 @@ class NativeCallbacks(SolverCallbacks):
         """The address of what looks at signals."""
         return _LOOK_ADDRESS
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> NativeCallbacks:
+        return self
+
+    def __enter__(self) -> None:
         _running.append(self)
+        self.signals.__enter__()
+
+    def __exit__(self, *raised: object) -> None:
         try:
-            with self.signals:
-                yield
+            self.signals.__exit__(*raised)
         finally:
             _running.pop()
 

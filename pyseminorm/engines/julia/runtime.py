@@ -84,7 +84,10 @@ class Runtime:
 _runtime: Runtime | None = None
 
 
-def runtime(options: StartOptions = StartOptions()) -> Runtime:  # noqa: B008 (frozen)
+_ANY = StartOptions()
+
+
+def runtime(options: StartOptions = _ANY) -> Runtime:
     """The running Julia; started by the first call, with ``options``, which later calls compare.
 
     Raises:
@@ -96,7 +99,8 @@ def runtime(options: StartOptions = StartOptions()) -> Runtime:  # noqa: B008 (f
     if _runtime is None:
         _runtime = _start(options)
     _runtime.check_caller()
-    options.check(_runtime.options)
+    if options is not _ANY:
+        options.check(_runtime.options)
     return _runtime
 
 
