@@ -168,8 +168,7 @@ def test_both_engines_take_the_same_steps():
     torchs, julias = ([r for r in found.rows if r.engine == name] for name in ("torch", "julia"))
     assert [r.adjoint for r in torchs] == [r.adjoint for r in julias]
     for ours, theirs in zip(torchs, julias, strict=True):
-        twice = ours.adjoint != "DiscreteAdjoint"  # OrdinaryDiffEq evaluates the first point of a solve twice
-        assert ours.naccept == theirs.naccept and theirs.evaluations == ours.evaluations + twice
+        assert ours.naccept == theirs.naccept and theirs.evaluations == ours.evaluations
         assert ours.error_params == pytest.approx(theirs.error_params, rel=1e-3)
     assert "julia" in found.versions
 
@@ -203,7 +202,8 @@ def test_sciml_sensitivitys_gauss_adjoint_is_ours(sciml):
     found = pyseminorm.crosscheck(Pendulum(), batch(2), T, rtol=1e-6, atol=1e-9)
     gauss = {row.engine: row for row in found.rows if row.adjoint == "GaussAdjoint"}
     ours, theirs = gauss["julia"], gauss["SciMLSensitivity"]
-    assert (ours.evaluations, ours.naccept) == (theirs.evaluations, theirs.naccept)
+    # It evaluates the first point of a solve twice, as OrdinaryDiffEq does.
+    assert (ours.evaluations, ours.naccept) == (theirs.evaluations - 1, theirs.naccept)
     assert ours.error_params == pytest.approx(theirs.error_params, rel=1e-6)
 
 
