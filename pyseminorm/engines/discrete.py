@@ -153,6 +153,7 @@ class Sweep:
             ybar, gradients, _ = pullback(cotangent)
             self._ybar_rows[i].copy_(ybar)
             self._add(gradients)
+            del gradients  # as long as the parameters: gone before the next ones are made
         if n in self._outputs.inner:
             adjoint = adjoint + self._inner_cotangents(n).sum(dim=0)
             self._keep_rates(n)

@@ -216,4 +216,5 @@ class SolverCallbacks:
 
 
 def address_of(function: ctypes._FuncPointer) -> int:
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
+    """Where C finds a function. (`ctypes.cast` would tie it, and all that it holds, into a reference cycle.)"""
+    return ctypes.c_void_p.from_buffer(function).value or 0

@@ -304,6 +304,8 @@ class _Solve:
         self.stats.naccept, self.stats.nreject = passed.naccept, passed.nreject
         accepted = self._take(passed) if passed.held else passed.accepted
         self.stats.times = [first, *(accepted or ())]
+        if entry == "forward" and passed.steps and passed.retcode in ("CallbackFailure", "Interrupted"):
+            self._julia.entries.let_go(passed.steps)  # no sweep follows
         raised = self._callbacks.raised if passed.retcode == "CallbackFailure" else None
         if raised is not None:
             raise raised
