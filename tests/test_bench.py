@@ -110,7 +110,7 @@ def test_peers_run_at_the_compared_tolerance_and_modes_at_the_rungs_that_meet_th
     timed = {(r.contender, round(r.tolerance, 9)) for r in record.rows if r.seconds}
     assert timed == {("loose", 1e-5), ("tight", 1e-5), ("mode", 1e-3), ("mode", 1e-5)}
     visited = [r.tolerance for r in record.rows if r.contender == "mode"]
-    assert visited == list(LADDER[:7])  # to 1e-5, which meets the tightest target, and no further
+    assert visited == list(LADDER[:9])  # to 1e-5, which meets the tightest target, and no further
 
 
 def test_contenders_take_turns_and_see_the_same_changing_parameters():
@@ -256,12 +256,12 @@ def test_modes_are_every_combination_and_say_what_is_missing(monkeypatch):
     monkeypatch.setattr(modes, "julia_missing", lambda: None)
     monkeypatch.setattr(modes, "solve", lambda func, y0, t, *, compile=None, **others: None)
     found, missing = modes.modes()
-    assert missing == [] and len({c.name for c in found}) == len(found) == 6 * 2 * 4
+    assert missing == [] and len({c.name for c in found}) == len(found) == 6 * 2 * len(modes.ADJOINTS) == 60
     assert "julia+julia Gauss dopri5" in {c.name for c in found}
     monkeypatch.setattr(modes, "solve", lambda func, y0, t, **others: None)
     monkeypatch.setattr(modes, "julia_missing", lambda: "there is none")
     found, missing = modes.modes()
-    assert len(found) == 2 * 4 and {c.settings["backend"] for c in found} == {"torch"}
+    assert len(found) == 2 * len(modes.ADJOINTS) and {c.settings["backend"] for c in found} == {"torch"}
     assert "there is none" in missing[0] and "'inductor'" in missing[1]
 
 
