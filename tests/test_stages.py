@@ -115,7 +115,7 @@ def test_float32(engine):
         Counted(field), y0, [0.1, 0.7, 1.1], [y0, *field.parameters()], loss=lambda ys: ys[1:].sum(), backend=engine
     )
     # The sweep makes stages of its own with another rounding than the solver's, which float32 gradients show.
-    assert all(relative(a, b) < (1e-5 if engine == "torch" else 1e-3) for a, b in zip(kept[0], plain[0], strict=True))
+    assert all(relative(a, b) < (1e-5 if engine == "torch" else 2e-4) for a, b in zip(kept[0], plain[0], strict=True))
 
 
 @pytest.mark.parametrize("trace", [None, "trace"])
