@@ -31,7 +31,7 @@ from .retcode import ReturnCode
 from .state import StateSpec, all_finite
 from .stats import PassStats, Stats
 from .stepping import MethodTraits, StepCallback, StepCallbacks
-from .vector_field import EagerVectorField
+from .vector_field import EagerVectorField, FirstValue
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Run:
     adjoint: Adjoint
     backward_traits: MethodTraits
     callbacks: StepCallbacks
-    f0: Tensor
+    first: FirstValue
     keep_dense: bool
     throw: bool
     stats: Stats = dataclasses.field(default_factory=Stats)
@@ -57,6 +57,7 @@ class Run:
     steps: RecordedSteps | None = None  # for DiscreteAdjoint
 
     def forward(self, y0: Tensor, *, recording: bool) -> Tensor:
+        """The whole states (len(times), *form) from ``y0`` (size,)."""
         keep_dense, watch = self.keep_dense, self.callbacks
         report = _reporter(watch.accept_step, watch.reject_step, self.spec.unflatten)
         if recording and isinstance(self.adjoint, DiscreteAdjoint):
@@ -64,17 +65,20 @@ class Run:
         elif recording:
             keep_dense = keep_dense or not self.adjoint.integrates_y
         options = self.options if report is None else dataclasses.replace(self.options, report=report)
-        flat = y0.detach()
         result = self.engine.integrate(
-            ForwardProblem(self.field, self.spec, flat, self.f0, self.times, options, self.norm, keep_dense, self.steps)
+            ForwardProblem(
+                self.field, self.spec, y0, self.first, self.times, options, self.norm, keep_dense, self.steps
+            )
         )
         _check_finite(result, self.times)
         self.stats.forward, self.retcode, self.dense = result.stats, result.retcode, result.dense
         self.rows = self._reached(result)
+        if not result.retcode.success:
+            self.first()  # bad input is told by name, where it has not been looked for yet
         if self.throw and not result.retcode.success:
             state = LastGoodState(result.t, self.spec.unflatten(result.y.clone()), result.stats)
             raise SolveError(_failure("the solve", result, self.times[-1]), result.retcode, state)
-        return result.ys
+        return result.ys.view(len(self.times), *self.spec.form)
 
     def _reached(self, result: ForwardResult) -> int:
         if result.retcode.success:
@@ -82,13 +86,19 @@ class Run:
         forwards = self.times[-1] > self.times[0]
         return sum((t <= result.t) if forwards else (t >= result.t) for t in self.times)
 
-    def backward(self, ys: Tensor, grad: Tensor, *, want_times: bool) -> tuple[Tensor, list[Tensor], Tensor | None]:
-        """(dL/dy0, [dL/dtarget], dL/dt or None) from the cotangents of all outputs, ``grad`` (len(times), size)."""
+    def backward(
+        self, ys: Tensor, grad: Tensor, *, want_start: bool, want_times: bool
+    ) -> tuple[Tensor | None, list[Tensor], Tensor | None]:
+        """(dL/dy0 or None, [dL/dtarget], dL/dt or None), of the outputs ``ys`` with the cotangents ``grad``.
+
+        Both are (len(times), size); dL/dy0 is whole.
+        """
         active = self._check_cotangents(grad)
         self.stats.backward = PassStats()
         if not any(active):
             zero_times = grad.new_zeros(len(self.times)) if want_times else None
-            return torch.zeros_like(grad[0]), [torch.zeros_like(x) for x in self.field.targets], zero_times
+            none = torch.zeros_like(grad[0]).view(self.spec.form)
+            return none, [torch.zeros_like(x) for x in self.field.targets], zero_times
         scale = _largest_rms(grad) if self.adjoint.scale_invariant else 1.0
         rates: dict[int, Tensor] = {}
         if max(i for i, a in enumerate(active) if a) == 0:
@@ -103,7 +113,7 @@ class Run:
                 at_start = at_start * scale
                 params = [p.mul_(scale) for p in params]
         times = self._time_gradient(ys, grad, active, at_start, rates) if want_times else None
-        return at_start + grad[0], params, times
+        return (at_start + grad[0]).view(self.spec.form) if want_start else None, params, times
 
     def _sweep(self, grad: Tensor, active: Sequence[bool], *, want_rates: bool) -> AdjointResult:
         """The adjoint of the recorded steps."""
@@ -157,7 +167,7 @@ class Run:
     def _checked(self, result: AdjointResult, scale: float) -> AdjointResult:
         """The result of a backward pass that reached its end with finite gradients."""
         self.stats.backward = result.stats
-        if result.retcode.success and not all_finite(result.adjoint):
+        if result.retcode.success and not (result.finite or all_finite(result.adjoint)):
             result.retcode = ReturnCode.Unstable
         if not result.retcode.success:
             state = LastGoodState(result.t, self.spec.unflatten(result.adjoint * scale), result.stats)
@@ -172,7 +182,7 @@ class Run:
 
     def _check_cotangents(self, grad: Tensor) -> list[bool]:
         """Which outputs have a nonzero cotangent."""
-        sizes = grad.abs().sum(dim=1).tolist()
+        sizes = torch.linalg.vector_norm(grad, 1, dim=1).tolist()
         active = [size != 0.0 for size in sizes]
         if not all(map(math.isfinite, sizes)) and not bool(torch.isfinite(grad).all()):
             index = torch.isfinite(grad).all(dim=1).tolist().index(False)
@@ -198,7 +208,11 @@ class Run:
         """dL/dt_i = g_i . f(t_i, y_i), and dL/dt_0 = -lambda(t_0+) . f(t_0, y_0); ``rates`` go before f."""
         assert self.stats.backward is not None
         gradient = grad.new_zeros(len(self.times))
-        gradient[0] = -torch.dot(at_start, self.f0)
+        f0 = self.first.value
+        if f0 is None:
+            self.stats.backward.nf += 1
+            f0 = self.field.f(self.times[0], ys[0])
+        gradient[0] = -torch.dot(at_start, f0)
         for i in range(1, len(self.times)):
             if i in rates:
                 gradient[i] = torch.dot(grad[i], rates[i])
@@ -209,11 +223,11 @@ class Run:
 
 
 class SolveFunction(torch.autograd.Function):
-    """ys (len(times), size) as a differentiable function of y0 (size,), t (or None) and the field's inputs."""
+    """Whole states (len(times), *form), differentiable by a whole y0, by t (or None) and by the field's inputs."""
 
     @staticmethod
     def forward(ctx: Any, run: Run, y0: Tensor, t: Tensor | None, *inputs: Tensor) -> Tensor:
-        ys = run.forward(y0, recording=True)
+        ys = run.forward(y0.detach().reshape(-1), recording=True)
         ctx.run = run
         ctx.t_like = None if t is None else (t.dtype, t.device)
         # Saved so that an in-place change before backward() gives torch's own version error.
@@ -223,9 +237,13 @@ class SolveFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         run: Run = ctx.run
-        ys = ctx.saved_tensors[0].detach()  # func may differentiate by a view of it
+        rows = (len(run.times), run.spec.size)
+        ys = ctx.saved_tensors[0].detach().view(rows)  # func may differentiate by a view of it
+        _, want_start, want_times, *_ = ctx.needs_input_grad
         with torch.no_grad():
-            y0, targets, times = run.backward(ys, grad.detach(), want_times=ctx.needs_input_grad[2])
+            y0, targets, times = run.backward(
+                ys, grad.detach().reshape(rows), want_start=want_start, want_times=want_times
+            )
         if times is not None:
             dtype, device = ctx.t_like
             times = times.to(dtype=dtype, device=device)
@@ -295,7 +313,7 @@ def _largest_rms(grad: Tensor) -> float:
 
 def _check_finite(result: ForwardResult, times: Sequence[float]) -> None:
     """A blow-up that no error estimate saw (fixed steps have none): the solve ends at its last finite output."""
-    if result.retcode.success and all_finite(result.ys):
+    if result.retcode.success and (result.finite or all_finite(result.ys)):
         return
     finite = torch.isfinite(result.ys).all(dim=1).tolist()
     good = finite.index(False) if False in finite else len(times)

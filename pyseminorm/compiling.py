@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,20 +32,24 @@ def check_compile(compile: Any, engine: Engine) -> None:
 
 
 def compiled(
-    field: EagerVectorField, compile: str | None, engine: Engine, t: float, y: Tensor, f0: Tensor
+    field: EagerVectorField, compile: str | None, engine: Engine, t: float, y: Tensor, first: Callable[[], Tensor]
 ) -> EagerVectorField:
-    """A field in the form asked for, or as near to it as func allows; ``f0`` is its value at (t, y)."""
+    """A field in the form asked for, or as near to it as func allows; ``first()`` calls func at (t, y).
+
+    It is called, unless what runs in func's place is known to give the same.
+    """
     if compile is None or type(field) is not EagerVectorField:
+        first()
         return field
     if compile in ("julia", "auto") and engine.name == "julia":
         from .engines.julia.lowered import lowered
 
-        code = captured(field, t, y, f0, lowered)
+        code = captured(field, t, y, first, lowered)
         if code is not None:
             return code
     if compile == "inductor":
         try:
-            fused = captured(field, t, y, f0, _by_inductor)
+            fused = captured(field, t, y, first, _by_inductor)
             if fused is not None:
                 return fused
         except Exception as error:
@@ -55,7 +60,7 @@ def compiled(
             found = trace(field, t, y)
             if found is not None:
                 found[0].kept["inductor"] = False
-    return captured(field, t, y, f0, TracedVectorField) or field
+    return captured(field, t, y, first, TracedVectorField) or field
 
 
 def _by_inductor(field: EagerVectorField, found: Trace, sources: list[Tensor]) -> TracedVectorField | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,10 +14,17 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .adjoints import Adjoint, BacksolveAdjoint, DiscreteAdjoint, choose_adjoint
+from .adjoints import (
+    Adjoint,
+    BacksolveAdjoint,
+    DiscreteAdjoint,
+    GaussAdjoint,
+    InterpolatingAdjoint,
+    choose_adjoint,
+)
 from .autograd import Run, SolveFunction, check_scalar, refuse_transforms
 from .compiling import check_compile, compiled
-from .engines.interface import METHODS, DenseOutput, PassOptions
+from .engines.interface import METHODS, DenseOutput, Engine, PassOptions
 from .engines.pieces import Pieces
 from .engines.select import select_engine
 from .errors import InvalidInputError
@@ -24,10 +32,10 @@ from .jacobian import JACOBIANS
 from .julia_function import JuliaFunction
 from .norms import FORWARD_NORMS
 from .retcode import ReturnCode
-from .state import StateSpec, all_finite
+from .state import StateSpec
 from .stats import Stats
-from .stepping import PIController, StepCallbacks, is_julia_object
-from .vector_field import EagerVectorField
+from .stepping import MethodTraits, PIController, StepCallbacks, is_julia_object
+from .vector_field import EagerVectorField, FirstValue
 
 DEFAULT_MAX_STEPS = 100_000
 
@@ -177,6 +185,75 @@ def solve(
         raise InvalidInputError(f"func is a {type(func).__name__}: expected a callable func(t, y, *args).")
     spec = StateSpec.of(y0)
     ts, times = _checked_times(t)
+    if not isinstance(args, (tuple, list)):
+        raise InvalidInputError(f"args is a {type(args).__name__}: expected a tuple, such as args=(u,).")
+    if callbacks is not None and not isinstance(callbacks, StepCallbacks):
+        raise InvalidInputError(f"callbacks is a {type(callbacks).__name__}: expected a pyseminorm.StepCallbacks.")
+    engine, options, back = _settled(
+        spec, method, rtol, atol, norm, adjoint, backend, dt, max_steps, discontinuities, controller, jacobian, compile
+    )
+    field = _vector_field(func, tuple(args), spec, params)
+    if adjoint == "auto":
+        adjoint = choose_adjoint(spec.size, sum(field.sizes), needs_jacobian=options.traits.needs_jacobian)
+    if getattr(adjoint, "batched_time", False) and not spec.is_tensor:
+        raise InvalidInputError("GaussAdjoint(batched_time=True) is for a single-tensor state: y0 is nested.")
+
+    inputs = [*((y0,) if spec.is_tensor else pytree.tree_leaves(y0)), ts, *field.inputs]
+    refuse_transforms(inputs)
+    recording = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    if recording and back.needs_jacobian and (adjoint.integrates_y or not adjoint.quadrature):
+        raise InvalidInputError(
+            f"{type(adjoint).__name__} cannot be solved by {back.name}: a method that needs the Jacobian wants the "
+            'backward state to be lambda alone. Give adjoint=GaussAdjoint() (or adjoint="auto"), or the adjoint an '
+            'explicit method of its own, such as InterpolatingAdjoint(method="tsit5").'
+        )
+    start = Pieces.of(times[0], times[-1], options.discontinuities, spec.real_dtype).bounds[0]
+    at = min(max(times[0], start[0]), start[1])
+    state = spec.whole(y0)
+    flat = state.detach().reshape(-1)
+    # A captured function was looked at when it was captured.
+    first = FirstValue(field, at, flat, recording=torch.is_grad_enabled() and compile is None)
+    field = first.field = compiled(field, compile, engine, at, flat, first)
+    watch = callbacks or StepCallbacks()
+    run = Run(engine, field, spec, times, options, norm, adjoint, back, watch, first, dense, throw)
+    if recording:
+        moments = ts if ts.requires_grad else None
+        ys = SolveFunction.apply(run, state, moments, *field.inputs)  # type: ignore[no-untyped-call]
+    else:
+        ys = run.forward(flat, recording=False)
+    kept = run.dense if dense else None
+    return Solution(spec.from_whole(ys), ts, run.stats, run.retcode, engine.name, spec, times, kept)
+
+
+def _settled(spec: StateSpec, *given: Any) -> tuple[Engine, PassOptions, MethodTraits]:
+    """The engine, the options of the forward pass and the traits of the backward pass's method, all of them checked.
+
+    A training loop asks the same again and again: answers to plain values are kept, once it is clear which Julia runs.
+    """
+    _, _, _, _, adjoint, backend, *_ = given
+    clear = backend == "torch" or "juliacall" in sys.modules
+    plain = clear and all(type(x) in _PLAIN for x in given) and not callable(getattr(adjoint, "norm", None))
+    return _settled_before(spec, *given) if plain and given[8] == () else _settle(spec, *given)
+
+
+_PLAIN = (str, float, int, type(None), tuple, BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint, DiscreteAdjoint)
+
+
+def _settle(
+    spec: StateSpec,
+    method: Any,
+    rtol: float,
+    atol: float,
+    norm: Any,
+    adjoint: Any,
+    backend: str,
+    dt: float | None,
+    max_steps: int,
+    discontinuities: Sequence[float],
+    controller: Any,
+    jacobian: str,
+    compile: str | None,
+) -> tuple[Engine, PassOptions, MethodTraits]:
     rtol, atol = check_scalar("rtol", rtol), check_scalar("atol", atol)
     if not callable(norm) and norm not in FORWARD_NORMS:
         raise InvalidInputError(
@@ -193,15 +270,11 @@ def solve(
             f"DiscreteAdjoint does not know the steps of method={method!r}: give one of {', '.join(METHODS)}, or "
             "another adjoint, such as GaussAdjoint()."
         )
-    if not isinstance(args, (tuple, list)):
-        raise InvalidInputError(f"args is a {type(args).__name__}: expected a tuple, such as args=(u,).")
     if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
         raise InvalidInputError(f"max_steps={max_steps!r}: expected a positive whole number.")
     jumps = _checked_jumps(discontinuities)
     if dt is not None:
         dt = check_scalar("dt", dt)
-    if callbacks is not None and not isinstance(callbacks, StepCallbacks):
-        raise InvalidInputError(f"callbacks is a {type(callbacks).__name__}: expected a pyseminorm.StepCallbacks.")
     if jacobian not in JACOBIANS:
         raise InvalidInputError(f"jacobian={jacobian!r} is not known: give one of {', '.join(map(repr, JACOBIANS))}.")
     backwards = (None, None) if adjoint == "auto" else (adjoint.method, adjoint.controller)
@@ -212,40 +285,11 @@ def solve(
     engine = select_engine(backend, spec, methods, (controller, backwards[1]))
     check_compile(compile, engine)
     traits = engine.traits(method)
-    field = _vector_field(func, tuple(args), spec, params)
-    if adjoint == "auto":
-        adjoint = choose_adjoint(spec.size, sum(field.sizes), needs_jacobian=traits.needs_jacobian)
-    if getattr(adjoint, "batched_time", False) and not spec.is_tensor:
-        raise InvalidInputError("GaussAdjoint(batched_time=True) is for a single-tensor state: y0 is nested.")
-
-    inputs = [*pytree.tree_leaves(y0), ts, *field.inputs]
-    refuse_transforms([x for x in inputs if isinstance(x, Tensor)])
-    flat = spec.flatten(y0)
-    if not all_finite(flat.detach()):
-        raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
-    recording = torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
     back = traits if backwards[0] is None else engine.traits(backwards[0])
-    if recording and back.needs_jacobian and (adjoint.integrates_y or not adjoint.quadrature):
-        raise InvalidInputError(
-            f"{type(adjoint).__name__} cannot be solved by {back.name}: a method that needs the Jacobian wants the "
-            'backward state to be lambda alone. Give adjoint=GaussAdjoint() (or adjoint="auto"), or the adjoint an '
-            'explicit method of its own, such as InterpolatingAdjoint(method="tsit5").'
-        )
-    start = Pieces.of(times[0], times[-1], jumps, spec.real_dtype).bounds[0]
-    first = min(max(times[0], start[0]), start[1])
-    # A captured function was looked at when it was captured.
-    f0 = field.check(first, flat.detach(), recording=torch.is_grad_enabled() and compile is None)
-    field = compiled(field, compile, engine, first, flat.detach(), f0)
-    options = PassOptions(method, traits, rtol, atol, dt, max_steps, jumps, controller, jacobian)
-    watch = callbacks or StepCallbacks()
-    run = Run(engine, field, spec, times, options, norm, adjoint, back, watch, f0, dense, throw)
-    if recording:
-        moments = ts if ts.requires_grad else None
-        ys = SolveFunction.apply(run, flat, moments, *field.inputs)  # type: ignore[no-untyped-call]
-    else:
-        ys = run.forward(flat, recording=False)
-    kept = run.dense if dense else None
-    return Solution(spec.unflatten(ys), ts, run.stats, run.retcode, engine.name, spec, times, kept)
+    return engine, PassOptions(method, traits, rtol, atol, dt, max_steps, jumps, controller, jacobian), back
+
+
+_settled_before = functools.lru_cache(maxsize=64, typed=True)(_settle)
 
 
 def _vector_field(
@@ -276,7 +320,7 @@ def _checked_times(t: Tensor | Sequence[float]) -> tuple[Tensor, tuple[float, ..
         raise InvalidInputError(f"t has shape {tuple(ts.shape)}: expected a vector of at least 2 times.")
     if ts.is_complex() or ts.dtype == torch.bool:
         raise InvalidInputError(f"t has dtype {ts.dtype}: expected real times.")
-    times = tuple(ts.detach().double().tolist())
+    times = tuple(map(float, ts.tolist()))
     _check_order(times)
     return ts, times
 

@@ -62,6 +62,14 @@ class StateSpec:
             return _spec_of_tensor(y0.shape, y0.dtype, y0.device)
         return cls(y0)
 
+    def whole(self, state: Any) -> Tensor:
+        """The state in `form`, differentiable."""
+        return state if self.is_plain else self.flatten(state)
+
+    def from_whole(self, rows: Tensor) -> Any:
+        """Whole states (..., *form) in the user's structure, every leaf (..., *shape)."""
+        return rows if self.is_plain else self.unflatten(rows)
+
     def flatten(self, state: Any) -> Tensor:
         """The state as one vector of shape (size,), differentiable; a view where that is possible."""
         return self.join([state] if self.is_tensor else pytree.tree_leaves(state))

@@ -225,10 +225,7 @@ class EagerVectorField:
             outputs = self.spec.check_output(value)
             if recording:
                 self._warn_about_hidden(outputs, leaves)
-        flat = self.spec.join([o.detach() for o in outputs])
-        if not all_finite(flat):
-            raise InvalidInputError(f"func returned non-finite values at the first time, t = {t}: check func and y0.")
-        return flat
+        return checked_value(self.spec.join([o.detach() for o in outputs]), t)
 
     def _warn_about_hidden(self, outputs: list[Tensor], leaves: list[Tensor]) -> None:
         known = [*self.targets, *leaves]
@@ -248,6 +245,39 @@ class EagerVectorField:
     def time(self, t: float) -> Tensor:
         """The time as func gets it."""
         return torch.full((), t, dtype=self.spec.real_dtype, device=self.spec.device)
+
+
+def checked_value(value: Tensor, t: float) -> Tensor:
+    """What func returned at the first time, if it is finite."""
+    if not all_finite(value):
+        raise InvalidInputError(f"func returned non-finite values at the first time, t = {t}: check func and y0.")
+    return value
+
+
+class FirstValue:
+    """f at the first time: the one checking call, made where somebody asks for it, once.
+
+    Attributes:
+        field: what is called.
+        value: what it gave, (size,); None as long as nobody has asked.
+    """
+
+    def __init__(self, field: EagerVectorField, t: float, y0: Tensor, *, recording: bool) -> None:
+        self.field = field
+        self.value: Tensor | None = None
+        self._t, self._y0, self._recording = t, y0, recording
+
+    def __call__(self) -> Tensor:
+        """The value.
+
+        Raises:
+            InvalidInputError: y0 or the value is not finite, or what func returns does not look like y0.
+        """
+        if self.value is None:
+            if not all_finite(self._y0):
+                raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
+            self.value = self.field.check(self._t, self._y0, recording=self._recording)
+        return self.value
 
 
 _run_backward: Any = torch.autograd.Variable._execution_engine.run_backward
@@ -273,6 +303,8 @@ def kind_of(func: Callable[..., Any]) -> Any:
     """What stays the same when a training loop makes its lambda, partial or bound method anew."""
     while isinstance(func, functools.partial):
         func = func.func
+    if isinstance(func, nn.Module):  # asks its __getattr__ for what it has not
+        return func
     return getattr(func, "__self__", None) or getattr(func, "__code__", func)
 
 
@@ -287,9 +319,24 @@ def _parameters(func: Callable[..., Any]) -> list[Tensor]:
     owner = func if isinstance(func, nn.Module) else getattr(func, "__self__", None)
     if not isinstance(owner, nn.Module):
         return []
-    # As owner.parameters(), without its names.
-    found = {id(p): p for m in owner.modules() for p in m._parameters.values() if p is not None}
-    return [p for p in found.values() if p.requires_grad]
+    # As owner.parameters(), without its names: this runs in every solve.
+    found: dict[int, Tensor] = {}
+    for module in _modules(owner, set()):
+        for p in module._parameters.values():
+            if p is not None and p.requires_grad:
+                found.setdefault(id(p), p)
+    return list(found.values())
+
+
+def _modules(module: nn.Module, seen: set[int]) -> list[nn.Module]:
+    """As ``module.modules()``, in its order."""
+    seen.add(id(module))
+    found = [module]
+    for child in module._modules.values():
+        if child is not None and id(child) not in seen:
+            found += _modules(child, seen) if child._modules else [child]
+            seen.add(id(child))
+    return found
 
 
 def _checked_params(params: Iterable[Tensor]) -> list[Tensor]:

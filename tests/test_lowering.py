@@ -40,7 +40,7 @@ def capture(func, y0, args=(), params=None):
     spec = StateSpec(y0)
     field = EagerVectorField(func, args, spec, params)
     flat = spec.flatten(y0).detach()
-    graph = captured(field, 0.3, flat, field.check(0.3, flat, recording=True), TracedVectorField)
+    graph = captured(field, 0.3, flat, lambda: field.check(0.3, flat, recording=True), TracedVectorField)
     assert graph is not None
     return field, graph, flat
 

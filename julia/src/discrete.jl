@@ -100,7 +100,7 @@ end
 
 """
     native_sweep!(field, poll, tableau, steps, times, active, cotangents, breaks, bounds, scatter, total, λ, rates, inside)
-        -> (retcode, last step, steps done, products)
+        -> (retcode, last step, steps done, products, whether λ is finite)
 
 Python's entry: `times` and vectors of floats as they are, else addresses of Python's memory: `total`, λ and the rates (0: not
 wanted) are written there, and which outputs lie inside steps to `inside`.
@@ -121,17 +121,20 @@ function native_sweep!(
         rates == 0 ? nothing : reshape(wrap(Vector{T}, rates, n * length(times)), n, :),
         [zeros(T, n) for _ in own], zeros(T, n), wrap(Vector{T}, λ, n), zeros(T, n), 0, 0,
     )
+    fill!(sweep.total, zero(T))
+    fill!(sweep.λ, zero(T))
     field.failure = ""
     try
         run!(sweep)
     catch error
         error isa Union{CallbackFailure, InterruptException} || rethrow()
-        return (error isa CallbackFailure ? :CallbackFailure : :Interrupted), last_step, sweep.done, sweep.products
+        retcode = error isa CallbackFailure ? :CallbackFailure : :Interrupted
+        return retcode, last_step, sweep.done, sweep.products, false
     end
     give_back!(field, own)
     release!(steps, field)
     rates == 0 || foreach(i -> unsafe_store!(Ptr{Bool}(UInt(inside)), true, i), Iterators.flatten(inner))
-    return :Success, last_step, sweep.done, sweep.products
+    return :Success, last_step, sweep.done, sweep.products, all(isfinite, sweep.λ)
 end
 
 "Where outputs with cotangents lie: at the end of a step, or inside it at θ."

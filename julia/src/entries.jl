@@ -57,7 +57,7 @@ const TIMES_OF_STEPS = 4096     # that fit behind the other results
 """
     give!(results, outcome, numbers...; hold)
 
-Write what came of a pass: retcode (its place in `RETCODES`, or 0), t, accepted and rejected steps, calls, `numbers` (3 of them),
+Write what came of a pass: retcode (its place in `RETCODES`, or 0), t, accepted and rejected steps, calls, `numbers` (4 of them),
 the number of accepted steps, the number by which the outcome is held (0: it is not), and the times of the accepted steps.
 """
 function give!(results, outcome::Outcome, numbers...; hold)
@@ -85,12 +85,17 @@ function forward_entry(words::Words, results)
     functions, steps = forward_functions!(words)
     norm = Seminorm(words!(words, Val(3)), functions.norm)
     times = copy(wrap(Vector{Float64}, word!(words), word!(words)))
-    ys, n = UInt(word!(words)), word!(words)
+    y0, ys, n = UInt(word!(words)), UInt(word!(words)), word!(words)
     settings, dense = object!(words)::Settings, flag!(words)
-    outcome, reached = forward(V, functions, norm, times, ys, n, settings, dense)
-    give!(results, outcome, reached, steps === nothing ? 0 : hold!(steps), made_jacobians(functions.call); hold = dense)
+    outcome, reached = forward(V, functions, norm, times, y0, ys, n, settings, dense)
+    kept, finite = steps === nothing ? 0 : hold!(steps), known_finite(V, ys, reached * n)
+    give!(results, outcome, reached, kept, made_jacobians(functions.call), finite; hold = dense)
     return nothing
 end
+
+"Whether the numbers at an address are all finite, where they can be read at no cost."
+known_finite(::Type{Vector{T}}, address, count) where {T} = all(isfinite, wrap(Vector{T}, address, count))
+known_finite(::Type, address, count) = false
 
 "(Functions, Steps or nothing) of a forward pass."
 function forward_functions!(words::Words)
@@ -123,7 +128,7 @@ function adjoint_entry(words::Words, results)
     found, jumped = adjoint(
         V, functions, norm, z, n, first(times), times[2:end], rows, ys, cotangents, anchored, settings, outcome, y, nodes,
     )
-    give!(results, found, jumped, made_nodes(nodes), made_jacobians(functions.call); hold = false)
+    give!(results, found, jumped, made_nodes(nodes), made_jacobians(functions.call), false; hold = false)
     return nothing
 end
 

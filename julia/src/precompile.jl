@@ -43,9 +43,9 @@ function toy_solves(::Type{T}, method) where {T}
     GC.@preserve ys cotangents z y times back offsets rows settings for dense in (false, true)
         empty!(Toy.BUFFERS)
         found = enter(
-            entries().forward, common..., 1, n, sized(times)..., address(ys), n, address_of(settings), dense,
+            entries().forward, common..., 1, n, sized(times)..., address(ys), address(ys), n, address_of(settings), dense,
         )
-        outcome = dense ? take_held!(Int(found[10])) : nothing
+        outcome = dense ? take_held!(Int(found[11])) : nothing
         segments, m = dense ? (1, n + 1) : (2, 2n + 1)
         empty!(Toy.BUFFERS)
         GC.@preserve outcome enter(

@@ -70,10 +70,10 @@ function toy_native_solves(field::NativeField{T}) where {T}
     norm(length) = (address(offsets), 1, length)
     solved(keep) = enter(
         entries().forward, address_of(V), 1, at, poll, 0, 0, keep, keep == 2 ? address_of(heun) : 0, norm(n)...,
-        sized(times)..., address(ys), n, us, keep == 0,
+        sized(times)..., address(ys), address(ys), n, us, keep == 0,
     )
     GC.@preserve field settings heun ys cotangents total λ rates inside nodes active point weight offsets moves times back begin
-        outcome = take_held!(Int(solved(0)[10]))
+        outcome = take_held!(Int(solved(0)[11]))
         for keep in (1, 2), out in (0, address(rates))
             steps = Int(solved(keep)[7])
             enter(

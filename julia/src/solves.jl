@@ -50,11 +50,11 @@ Seminorm((offsets, segments, length)::NTuple{3, Integer}, callback::Ptr{Cvoid}) 
     Seminorm(Ptr{Int64}(UInt(offsets)), segments, length, callback)
 
 """
-    forward(V, functions, norm, times, ys, n, settings, dense) -> (outcome, rows of ys that were reached)
+    forward(V, functions, norm, times, y0, ys, n, settings, dense) -> (outcome, rows of ys that were reached)
 
-Solve forward from row 0 of `ys`, writing the other rows from dense output.
+Solve forward from `y0`, which becomes row 0 of `ys`, and write the other rows from dense output.
 """
-function forward(::Type{V}, functions, norm, times, ys, n, settings, dense) where {V}
+function forward(::Type{V}, functions, norm, times, y0, ys, n, settings, dense) where {V}
     alg, adaptive = algorithm(settings.method; dense)
     t0, t1 = first(times), last(times)
     field = VectorField{V}(right_hand_side(V, functions.call, functions.register), t0, t1)
@@ -62,8 +62,9 @@ function forward(::Type{V}, functions, norm, times, ys, n, settings, dense) wher
     tracker = forward_tracker(times[2:end], ys, n, sign(t1 - t0), pieces, functions.report)
     tstops = adaptive || settings.dt > 0 ? settings.breaks : [times[2:end]; settings.breaks]
     jacobian = needs_jacobian(alg) ? solver_jacobian(functions.call, functions.jacobian, field, t -> nothing) : nothing
+    start = copyto!(row(V, ys, 0, n), wrap(V, y0, n))
     result = integrate(
-        field, copy(row(V, ys, 0, n)), t0, t1, alg, Control(settings, norm), tracker; adaptive, tstops, dense, jacobian,
+        field, copy(start), t0, t1, alg, Control(settings, norm), tracker; adaptive, tstops, dense, jacobian,
     )
     synchronize(V)
     return result, tracker.reached + 1

@@ -17,7 +17,7 @@ from ..retcode import ReturnCode
 from ..state import StateSpec
 from ..stats import PassStats
 from ..stepping import MethodTraits
-from ..vector_field import EagerVectorField
+from ..vector_field import EagerVectorField, FirstValue
 from .pieces import Pieces
 from .steps import RecordedSteps, StepReport
 
@@ -57,14 +57,15 @@ class PassOptions:
 class ForwardProblem:
     """y' = f(t, y) from ``y0`` (size,) at times[0], with values wanted at all ``times``.
 
-    ``f0`` is f(times[0], y0), known from the checking call, and counts as the first evaluation. ``record`` gets the
+    ``first()`` is f(times[0], y0) by the checking call, and counts as the first evaluation; an engine whose evaluations
+    say as much need not make that call. ``record`` gets the
     accepted steps, where DiscreteAdjoint wants them.
     """
 
     field: EagerVectorField
     spec: StateSpec
     y0: Tensor
-    f0: Tensor
+    first: FirstValue
     times: Sequence[float]
     options: PassOptions
     norm: str | Callable[[Any], Any]
@@ -96,7 +97,11 @@ class DenseOutput(Protocol):
 
 @dataclass
 class ForwardResult:
-    """``ys`` (len(times), size), NaN in rows that were not reached; ``t``, ``y``: the end of the last good step."""
+    """``ys`` (len(times), size), NaN in rows that were not reached; ``t``, ``y``: the end of the last good step.
+
+    A successful solve need not tell ``y``, which is the last row.
+    ``finite``: whether all of ``ys`` is known to be finite.
+    """
 
     ys: Tensor
     retcode: ReturnCode
@@ -105,6 +110,7 @@ class ForwardResult:
     y: Tensor
     dense: DenseOutput | None = None
     detail: str = ""
+    finite: bool = False
 
 
 @dataclass
@@ -181,7 +187,8 @@ class AdjointProblem:
 class AdjointResult:
     """``adjoint`` = lambda(t0+) (size,), before the cotangent of the first output is added; ``params`` = mu(t0).
 
-    ``rates``: dy/dt at outputs (by index) where it is not f, but the derivative of a step's polynomial.
+    ``rates``: dy/dt at outputs (by index) where it is not f, but the derivative of a step's polynomial. ``finite``:
+    whether ``adjoint`` is known to be finite.
     """
 
     adjoint: Tensor
@@ -191,6 +198,7 @@ class AdjointResult:
     t: float
     detail: str = ""
     rates: dict[int, Tensor] = dataclasses.field(default_factory=dict)
+    finite: bool = False
 
 
 @dataclass

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
+import operator
+import types
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
@@ -12,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from ..vector_field import EagerVectorField, Pullback, kind_of
+from ..vector_field import EagerVectorField, Pullback, checked_value, kind_of
 from .capture import CaptureError, Graph, SourceTensors, capture
+from .closed import plain, proof
 from .run import Functions
 from .split import Parts, Wanted
 from .surroundings import described, find, same
@@ -32,9 +35,11 @@ class Trace:
         graph: f and its product.
         parts: the graph's parts.
         kept: what an engine has made of it, by name.
+        proven: what was made of it and gave func's value.
     """
 
     def __init__(self, field: EagerVectorField, t: float, y: Tensor) -> None:
+        intact = proof(field.func, field.args)
         field.check(t, y, recording=True)  # warns of hidden parameters
         before = _plain_values(field)
         self.graph: Graph = capture(field, t, y)
@@ -42,10 +47,18 @@ class Trace:
         # What func itself changed (a counter of calls) is not a reason to capture it again.
         self._guards = {path: value for path, value in after.items() if same(before.get(path), value)}
         self._values = list(self._guards.values())
+        self._intact = None
+        if intact and len(before) == len(self._guards) and plain(lambda: field.f(t, y)) and intact(_roots(field)):
+            self._intact = intact
         self._lookup = SourceTensors(self.graph.sources, list(self._guards))
         self.parts = Parts(self.graph)
         self.kept: dict[str, Any] = {}
+        self.proven: set[Any] = set()
         self._functions: dict[Any, Functions] = {}
+
+    def closed(self, field: EagerVectorField) -> bool:
+        """Whether a field with the guarded values is known to be the captured one, without a call of its function."""
+        return self._intact is not None and self._intact(_roots(field))
 
     def functions(self, compiler: Callable[[Any], Any] | None) -> Functions:
         """The graph as Python functions, each passed through ``compiler``."""
@@ -63,10 +76,15 @@ class Trace:
             now, found = self._lookup.found(field)
         except (AttributeError, TypeError, ValueError) as error:
             raise LookupError(str(error)) from error
-        for i, (value, current) in enumerate(zip(self._values, now, strict=True)):
-            if current is not value and not same(current, value):
-                raise LookupError(described(list(self._guards)[i]))
+        if any(map(operator.is_not, self._values, now)):
+            for path, value, current in zip(self._guards, self._values, now, strict=True):
+                if not same(current, value):
+                    raise LookupError(described(path))
         return self._lookup.tensors(field, found)
+
+
+def _roots(field: EagerVectorField) -> tuple[Any, ...]:
+    return field.func, field.args
 
 
 def _plain_values(field: EagerVectorField) -> dict[Any, Any]:
@@ -107,11 +125,8 @@ _TRACES: weakref.WeakKeyDictionary[Any, Traces] = weakref.WeakKeyDictionary()
 
 def trace(field: EagerVectorField, t: float, y: Tensor, *, anew: bool = False) -> tuple[Trace, list[Tensor]] | None:
     """The trace of a field at hand, and the tensors that it reads; None where there is none, which is logged once."""
-    traces = _traces_of(field)
-    form = _form(field)
-    if form in traces.refused:
-        return None
-    found = "what it gives" if anew else traces.matching(form, field)
+    traces, form = _traces_of(field), _form(field)
+    found = "what it gives" if anew else _kept(field, traces, form)
     if not isinstance(found, str):
         return found
     count = traces.captures[form] = traces.captures.get(form, 0) + 1
@@ -127,6 +142,11 @@ def trace(field: EagerVectorField, t: float, y: Tensor, *, anew: bool = False) -
         return None
 
 
+def _kept(field: EagerVectorField, traces: Traces, form: Any) -> tuple[Trace, list[Tensor]] | str | None:
+    """The kept trace of a field, with the tensors that it reads; what has changed; None where there will be none."""
+    return None if form in traces.refused else traces.matching(form, field)
+
+
 def _traces_of(field: EagerVectorField) -> Traces:
     kind = kind_of(field.func)
     try:
@@ -140,7 +160,7 @@ def _form(field: EagerVectorField) -> Any:
     spec = field.spec
     leaves, tree = pytree.tree_flatten(field.args) if field.args else ([], None)
     return (
-        getattr(getattr(field.func, "__func__", None), "__code__", None),
+        getattr(field.func.__func__, "__code__", None) if isinstance(field.func, types.MethodType) else None,
         spec.kind,
         tuple([(x.shape, x.dtype) for x in field.targets]),
         (str(tree), tuple(x.shape if isinstance(x, Tensor) else type(x) for x in leaves)) if leaves else None,
@@ -171,6 +191,10 @@ class TracedVectorField(EagerVectorField):
     def f(self, t: float, y: Tensor) -> Tensor:
         with torch.no_grad():
             return self.spec.join(self._functions.primal(self._constants, self.time(t), *self.spec.split(y))[0])
+
+    def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
+        """The value at the start, by the graph: its form was looked at when it was captured."""
+        return checked_value(self.f(t, y), t)
 
     def agrees(self, t: float, y: Tensor, f0: Tensor) -> bool:
         """Whether the graph gives f0 at (t, y)."""
@@ -224,19 +248,31 @@ def captured(
     field: EagerVectorField,
     t: float,
     y: Tensor,
-    f0: Tensor,
+    first: Callable[[], Tensor],
     make: Callable[[EagerVectorField, Trace, list[Tensor]], Made | None],
 ) -> Made | None:
-    """What ``make`` makes of the field's trace, which must give ``f0`` at (t, y).
+    """What ``make`` makes of the field's trace, which must give ``first()``, func's value at (t, y).
 
-    The function is captured where no trace is kept that does. None: it cannot be, or nothing is made of it.
+    Where that was seen once, and all that func's values depend on is known to be the same, func is not called. The
+    function is captured where no trace is kept that does. None: it cannot be, or nothing is made of it.
     """
+    traces, form = _traces_of(field), _form(field)
+    found = _kept(field, traces, form)
+    if isinstance(found, tuple) and make in found[0].proven and found[0].closed(field):
+        return make(field, *found)
+    f0 = first()
     for anew in (False, True):
-        found = trace(field, t, y, anew=anew)
-        made = None if found is None else make(field, *found)
-        if made is None or made.agrees(t, y, f0):
+        if anew or isinstance(found, str):
+            found = trace(field, t, y, anew=anew)
+        if found is None or isinstance(found, str):
+            return None
+        made = make(field, *found)
+        if made is None:
+            return None
+        if made.agrees(t, y, f0):
+            found[0].proven.add(make)
             return made
-    _traces_of(field).refused.add(_form(field))
+    traces.refused.add(form)
     logger.info("func stays eager: its graph gives other values than a call of it (is it random?)")
     return None
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 Path = tuple[tuple[str, Any], ...]
 
 _PLAIN = (bool, int, float, complex, str, type(None))
+LEAVES = (*_PLAIN, torch.dtype, torch.device, torch.Size)  # compared by their values
 _MOST = 20_000  # objects looked at; what lies beyond is not guarded, and a tensor there refuses the capture
 _INTERNALS = set(vars(nn.Module())) - {"_modules", "_parameters", "_buffers", "training"}
 _LIBRARIES = ("torch", "numpy", "builtins", "math", "functools", "typing")
@@ -29,7 +30,7 @@ def find(*roots: Any) -> Iterator[tuple[Path, Any]]:
     queue: list[tuple[Path, Any]] = [((("root", i),), root) for i, root in enumerate(roots)]
     seen: set[int] = set()
     for path, value in queue:  # grows while it is read
-        if isinstance(value, (*_PLAIN, torch.dtype, torch.device, torch.Size)):
+        if isinstance(value, LEAVES):
             yield path, value
             continue
         if id(value) in seen:
@@ -39,33 +40,53 @@ def find(*roots: Any) -> Iterator[tuple[Path, Any]]:
             yield path, value
             continue
         if len(queue) < _MOST:
-            queue.extend(((*path, step), child) for step, child in _children(value))
+            queue.extend(((*path, step), child) for step, child in children(value))
+
+
+class Lookups:
+    """Writes a function that finds the objects at some paths again, given the roots; it is made since it runs often.
+
+    The objects that it finds may be others; it raises LookupError, AttributeError, TypeError or ValueError where there
+    is none any more.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[Path, str] = {(): "roots"}
+        self._keys: list[Any] = []
+        self._lines: list[str] = []
+
+    def name(self, path: Path) -> str:
+        """The variable that holds what lies at a path."""
+        if path not in self._names:
+            (kind, key), holder = path[-1], self.name(path[:-1])
+            name = self._names[path] = f"x{len(self._names)}"
+            self._lines.append(f"{name} = {_STEPS[kind].format(holder, self._constant(key))}")
+        return self._names[path]
+
+    def require(self, path: Path, expression: str, values: Sequence[Any]) -> None:
+        """Return False where an expression is not true; {0} in it is what lies at the path, the others are values."""
+        found = self.name(path)
+        self._lines.append(f"if not ({expression.format(found, *map(self._constant, values))}): return False")
+
+    def function(self, result: str) -> Callable[[Sequence[Any]], Any]:
+        """The function, which returns an expression."""
+        space: dict[str, Any] = {"keys": self._keys}
+        lines = "".join(f"    {line}\n" for line in [*self._lines, f"return {result}"])
+        exec(f"def find(roots):\n{lines}", space)
+        found: Callable[[Sequence[Any]], Any] = space["find"]
+        return found
+
+    def _constant(self, value: Any) -> str:
+        if type(value) in (int, str):
+            return repr(value)
+        self._keys.append(value)
+        return f"keys[{len(self._keys) - 1}]"
 
 
 def resolver(paths: Sequence[Path]) -> Callable[[Sequence[Any]], list[Any]]:
-    """What finds the objects at some paths again, given the roots: a function written for them, since it runs often.
-
-    The objects that it gives may be others; it raises LookupError, AttributeError, TypeError or ValueError where there
-    is none any more.
-    """
-    names: dict[Path, str] = {(): "roots"}
-    keys: list[Any] = []
-    lines = ["def resolve(roots):\n"]
-
-    def name_of(path: Path) -> str:
-        if path not in names:
-            (kind, key), holder = path[-1], name_of(path[:-1])
-            keys.append(key)
-            names[path] = f"x{len(names)}"
-            lines.append(f"    {names[path]} = {_STEPS[kind].format(holder, f'keys[{len(keys) - 1}]')}\n")
-        return names[path]
-
-    results = ", ".join([name_of(path) for path in paths])
-    lines.append(f"    return [{results}]\n")
-    space: dict[str, Any] = {"keys": keys}
-    exec("".join(lines), space)
-    found: Callable[[Sequence[Any]], list[Any]] = space["resolve"]
-    return found
+    """What gives the objects at some paths, as a list."""
+    write = Lookups()
+    return write.function(f"[{', '.join([write.name(path) for path in paths])}]")
 
 
 def same(a: Any, b: Any) -> bool:
@@ -82,7 +103,7 @@ def described(path: Path) -> str:
     return "".join(_WORDS[kind].format(key) for kind, key in path)
 
 
-def _children(value: Any) -> Iterator[tuple[tuple[str, Any], Any]]:
+def children(value: Any) -> Iterator[tuple[tuple[str, Any], Any]]:
     if isinstance(value, Mapping):
         yield from ((("item", k), v) for k, v in itertools.islice(value.items(), _MOST) if isinstance(k, (str, int)))
     elif isinstance(value, (list, tuple)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -34,7 +35,7 @@ from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from ..rates import AdjointRates
 from ..torch.tableaus import TABLEAUS
 from .callbacks import SolverCallbacks
-from .entries import Kept, Passed
+from .entries import Kept, Memory, Passed, doubles, integers
 from .native import ELTYPES
 from .native_solve import JuliaVectorField, NativeCallbacks, NativeNodes, records_in_julia
 from .native_sweep import native_sweep
@@ -89,33 +90,29 @@ class JuliaEngine:
     def integrate(self, problem: ForwardProblem) -> ForwardResult:
         julia, started = runtime(), time.perf_counter()
         field, y0 = problem.field, problem.y0
-        times = np.array(problem.times, dtype=np.float64)
-        ys = y0.new_empty(len(times), y0.numel())
-        ys[0] = y0
-        known: list[Tensor] = [problem.f0]  # the checking call serves the solver's first one
-
-        def right_hand_side(t: float, y: Tensor, dy: Tensor) -> None:
-            # The copy is for the user: the solver reuses its buffers, and frees them after the solve.
-            dy.copy_(known.pop() if known else problem.f(t, y.clone()))
-
+        ys = torch.empty((len(problem.times), y0.numel()), dtype=y0.dtype, device=y0.device)
         norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
         jacobian = _jacobian(problem)
-        more: dict[str, Any] = {
-            "jacobian": jacobian.of_field if jacobian else None,
-        }
+        known: list[Tensor] = []
         if isinstance(field, JuliaVectorField):
             report = problem.options.report if records_in_julia(problem) else problem.report
-            callbacks: SolverCallbacks = NativeCallbacks(field, norm, report=report, **more).forward(problem)
+            callbacks: SolverCallbacks = NativeCallbacks(field, norm, report=report).forward(problem)
+            known += [] if problem.first.value is None else [problem.first.value]
         else:
-            callbacks = SolverCallbacks(y0, right_hand_side, norm, report=problem.report, **more)
-        with _Solve(julia, callbacks, problem.spec.unflatten, y0, times[0]) as solve:
+            known.append(problem.first())
+            by_state = jacobian.of_field if jacobian else None
+            callbacks = SolverCallbacks(
+                y0, _ForwardField(problem, known), norm, report=problem.report, jacobian=by_state
+            )
+        with _Solve(julia, callbacks, problem.spec.unflatten, y0, problem.times[0]) as solve:
             offsets = _offsets(((0, y0.numel()),))
             settings = _settings(problem.options, problem.pieces)
             words = [
                 self._vector(y0),
                 *callbacks.words,
-                *(offsets.ctypes.data, 1, y0.numel()),
-                *(times.ctypes.data, len(times)),
+                *(offsets.address, 1, y0.numel()),
+                *doubles(tuple(problem.times)).words,
+                y0.data_ptr(),
                 ys.data_ptr(),
                 y0.numel(),
                 settings.address,
@@ -124,14 +121,14 @@ class JuliaEngine:
             solve.run("forward", words)
         if isinstance(callbacks, NativeCallbacks):
             callbacks.take_steps(problem, solve.passed.steps, settings)
-        if solve.reached < len(times):
+        if solve.reached < len(ys):
             unreached(ys, solve.reached)
         solve.stats.nf = solve.calls + len(known)  # the checking call, where no callback used it
         solve.stats.njac = jacobian.calls if jacobian else solve.passed.jacobians
         solve.stats.seconds = time.perf_counter() - started
         dense = JuliaDense(julia, solve.outcome, y0) if problem.keep_dense and solve.outcome else None
-        state = solve.state if solve.passed.held else ys[-1]
-        return ForwardResult(ys, solve.retcode, solve.stats, solve.t, state, dense, solve.detail)
+        finite = solve.passed.finite and solve.reached == len(ys)
+        return ForwardResult(ys, solve.retcode, solve.stats, solve.t, solve.state, dense, solve.detail, finite)
 
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult:
         julia, started = runtime(), time.perf_counter()
@@ -165,8 +162,7 @@ class JuliaEngine:
             evaluate = nodes.evaluate if nodes else None
             callbacks = SolverCallbacks(ys, backward, norm, evaluate_nodes=evaluate, **more)
         start = problem.times[problem.last]
-        times = np.array([start, *(problem.times[i] for i in problem.stops)], dtype=np.float64)
-        rows = np.array(problem.stops, dtype=np.int64)
+        times = (start, *(problem.times[i] for i in problem.stops))
         cotangents, anchors = problem.cotangents.contiguous(), ys.contiguous()
         with _Solve(julia, callbacks, problem.unflatten_adjoint, z, start) as solve:
             offsets = _offsets(segments)
@@ -174,10 +170,10 @@ class JuliaEngine:
             words = [
                 self._vector(ys),
                 *callbacks.words,
-                *(offsets.ctypes.data, len(segments), layout.size),
+                *(offsets.address, len(segments), layout.size),
                 *(z.data_ptr(), layout.size, layout.state),
-                *(times.ctypes.data, len(times)),
-                *(rows.ctypes.data, len(rows)),
+                *doubles(times).words,
+                *integers(tuple(problem.stops)).words,
                 anchors.data_ptr(),
                 cotangents.data_ptr(),
                 layout.has_y,
@@ -200,6 +196,17 @@ class JuliaEngine:
         if problem.steps.foreign is not None:
             return native_sweep(runtime(), problem)
         return Sweep(problem).run()
+
+
+class _ForwardField:
+    """dy/dt, from and into the solver's buffers; the ``known`` value, of the checking call, is the first."""
+
+    def __init__(self, problem: ForwardProblem, known: list[Tensor]) -> None:
+        self._problem, self._known = problem, known
+
+    def __call__(self, t: float, y: Tensor, dy: Tensor) -> None:
+        # The copy is for the user: the solver reuses its buffers, and frees them after the solve.
+        dy.copy_(self._known.pop() if self._known else self._problem.f(t, y.clone()))
 
 
 class _BackwardField:
@@ -364,17 +371,17 @@ def _method(method: Any) -> Any:
     return (method.name, method.options) if isinstance(method, Algorithm) else method
 
 
+def _offsets(segments: Sequence[Segment]) -> Memory:
+    """Start, stop, start, stop ...; the caller keeps them alive during the solve."""
+    return integers(tuple(itertools.chain.from_iterable(segments)))
+
+
 def _jacobian(problem: ForwardProblem | AdjointProblem) -> Jacobian | None:
     """The Jacobian through torch, where the method needs one and the function is not one in Julia, with its own."""
     options = problem.options
     if not options.traits.needs_jacobian or isinstance(problem.field, JuliaVectorField):
         return None
     return Jacobian(problem.field, options.jacobian, problem.pieces.bounds)
-
-
-def _offsets(segments: Sequence[Segment]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """start, stop, start, stop ...; the caller keeps the array alive during the solve."""
-    return np.array([offset for segment in segments for offset in segment], dtype=np.int64)
 
 
 _INPUT_ERRORS = ("has an algorithm", "is not an OrdinaryDiffEq", "makes its dense output by further calls")

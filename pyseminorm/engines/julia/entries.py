@@ -6,9 +6,13 @@ A call by way of juliacall takes longer for its arguments than a small model's p
 from __future__ import annotations
 
 import ctypes
+import functools
+import struct
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from .clock import Place, timed
 
@@ -28,6 +32,7 @@ class Passed:
         retcode: its name, "" where Julia must be asked.
         done: rows that a forward solve reached, or jumps that a backward solve made.
         steps: the number of the record of steps that Julia holds, of quadrature nodes that it evaluated; 0: none.
+        finite: whether all rows that it wrote are known to be finite.
         accepted: times of the accepted steps; None where there are too many (`held` has them).
         held: the number under which Julia holds the outcome, or 0.
     """
@@ -40,6 +45,7 @@ class Passed:
     done: int
     steps: int
     jacobians: int
+    finite: bool
     accepted: list[float] | None
     held: int
 
@@ -65,7 +71,7 @@ class Entries:
         """
         if self._released:
             self._release()
-        self._words[: len(words)] = words
+        _packing(len(words)).pack_into(self._words, 0, *words)
         if not timed(Place.JULIA, self._functions[name])(*self._at):
             self._module.raise_again()
         return self._numbers
@@ -73,10 +79,11 @@ class Entries:
     def solve(self, name: str, words: list[Any]) -> Passed:
         """One pass, "forward" or "adjoint"."""
         results = self.call(name, words)
-        retcode, t, *counts = results[:10]
-        naccept, nreject, calls, done, steps, jacobians, count, held = map(int, counts)
+        retcode, t, *counts = results[:11]
+        naccept, nreject, calls, done, steps, jacobians, finite, count, held = map(int, counts)
         accepted = results[_TIMES_AT : _TIMES_AT + count] if count <= _TIMES else None
-        return Passed(RETCODES[int(retcode)], t, naccept, nreject, calls, done, steps, jacobians, accepted, held)
+        name = RETCODES[int(retcode)]
+        return Passed(name, t, naccept, nreject, calls, done, steps, jacobians, bool(finite), accepted, held)
 
     def let_go(self, number: int) -> None:
         """Something held is not needed any more; safe on any thread."""
@@ -86,6 +93,37 @@ class Entries:
         numbers = [self._released.popleft() for _ in range(min(len(self._released), _MOST_WORDS - 1))]
         self._words[: 1 + len(numbers)] = [len(numbers), *numbers]
         self._functions["release"](*self._at)
+
+
+class Memory:
+    """Numbers where Julia finds them; every pass of a training loop gives the same, so that they are kept.
+
+    Attributes:
+        address: where they are, as long as this object lives.
+        words: the address and how many there are.
+    """
+
+    def __init__(self, values: tuple[float, ...], dtype: Any) -> None:
+        self._array = np.array(values, dtype=dtype)
+        self.address = int(self._array.ctypes.data)
+        self.words = (self.address, len(values))
+
+
+@functools.lru_cache(maxsize=64)
+def doubles(values: tuple[float, ...]) -> Memory:
+    """Numbers as Float64; held for the pass by who asked."""
+    return Memory(values, np.float64)
+
+
+@functools.lru_cache(maxsize=64)
+def integers(values: tuple[int, ...]) -> Memory:
+    """Numbers as Int64; held for the pass by who asked."""
+    return Memory(values, np.int64)
+
+
+@functools.cache
+def _packing(count: int) -> struct.Struct:
+    return struct.Struct(f"{count}q")
 
 
 class Held:

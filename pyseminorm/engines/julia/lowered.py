@@ -113,6 +113,9 @@ class LoweredVectorField(JuliaVectorField):
         self.native: LoweredNative = native
         self.tensors = [x if _as_is(x, field.spec.dtype) else x.to(field.spec.dtype).contiguous() for x in sources]
 
+    def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
+        return EagerVectorField.check(self, t, y, recording=recording)
+
     def load_for_pass(self) -> None:
         self.native.load_once(self, self.tensors)
 

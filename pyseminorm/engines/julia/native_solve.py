@@ -19,7 +19,7 @@ from ...vector_field import EagerVectorField, Pullback
 from ..quadrature import gauss_legendre, nodes_per_call
 from ..torch.tableaus import TABLEAUS
 from .callbacks import SolverCallbacks, address_of
-from .entries import Held, Kept
+from .entries import Held, Kept, integers
 from .native import NativeField
 from .runtime import runtime
 
@@ -121,10 +121,10 @@ class JuliaVectorField(EagerVectorField):
 
     def split(self, flat: Tensor) -> list[Any]:
         """Gradients laid end to end as tensors in the shapes of the targets."""
-        return list(_unflatten(flat, self.targets)) if self.sizes else []
+        return list(unflatten(flat, self.targets)) if self.sizes else []
 
 
-_unflatten: Any = torch._C._nn.unflatten_dense_tensors  # views, all in one call
+unflatten: Any = torch._C._nn.unflatten_dense_tensors  # views, all in one call
 
 
 def _starts(tensors: Sequence[Tensor]) -> list[int]:
@@ -276,13 +276,14 @@ class Scatter:
     """`JuliaVectorField.moves`, in memory that Julia reads as long as this object lives."""
 
     def __init__(self, field: JuliaVectorField) -> None:
-        self._rows = np.array(field.moves, dtype=np.int64).reshape(-1, 3)
+        moves = field.moves
+        self._rows, self._count = integers(tuple(itertools.chain.from_iterable(moves))), len(moves)
         self._size = sum(field.sizes)
 
     @property
     def words(self) -> tuple[int, int, int]:
         """The address of the moves, their number, and the number of elements that they lead to."""
-        return self._rows.ctypes.data, len(self._rows), self._size
+        return self._rows.address, self._count, self._size
 
 
 def _never(t: float, z: Tensor, dz: Tensor) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 
-import numpy as np
 import torch
 
 from ...errors import BackendUnavailableError, LastGoodState
 from ...retcode import ReturnCode
 from ...stats import PassStats
 from ..interface import AdjointResult, DiscreteProblem
-from .entries import RETCODES
-from .native_solve import HeldSteps, JuliaVectorField, NativeCallbacks, Scatter, tableau
+from .entries import RETCODES, doubles
+from .native_solve import HeldSteps, JuliaVectorField, NativeCallbacks, Scatter, tableau, unflatten
 from .runtime import Runtime, first_line
 
 
@@ -20,12 +20,12 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
     """The adjoint of the steps that Julia recorded."""
     started, field, steps = time.perf_counter(), problem.field, problem.steps.foreign
     assert isinstance(field, JuliaVectorField) and isinstance(steps, HeldSteps)
-    times, active = np.array(problem.times), np.array(problem.active, dtype=np.bool_)
-    inside, cotangents = np.zeros(len(times), dtype=np.bool_), problem.cotangents.contiguous()
-    size = cotangents.shape[1]
-    sums = cotangents.new_zeros(size + sum(field.sizes))
-    adjoint, total = sums[:size], sums[size:]
+    times, active = doubles(tuple(problem.times)), (ctypes.c_bool * len(problem.active))(*problem.active)
+    cotangents = problem.cotangents.contiguous()
+    sums = cotangents.new_empty(problem.spec.size + sum(field.sizes))  # lambda, then the parameters
+    adjoint, *params = unflatten(sums, [cotangents[0], *field.targets])
     rates = torch.zeros_like(cotangents) if problem.want_rates else None
+    inside = (ctypes.c_bool * len(active))()
     scatter, stats, callbacks = Scatter(field), PassStats(), NativeCallbacks(field, None)
     field.native.prepare_products(problem.times[0])
     words = [
@@ -33,19 +33,19 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
         callbacks.poll,
         tableau(problem.method).address,
         steps.held.number,
-        *(times.ctypes.data, len(times)),
-        active.ctypes.data,
+        *times.words,
+        ctypes.addressof(active),
         cotangents.data_ptr(),
         steps.settings.address,
         *scatter.words,
-        total.data_ptr(),
-        adjoint.data_ptr(),
+        sums.data_ptr() + problem.spec.size * sums.itemsize,
+        sums.data_ptr(),
         0 if rates is None else rates.data_ptr(),
-        inside.ctypes.data,
+        ctypes.addressof(inside),
     ]
     try:
         with callbacks.running():
-            retcode, last, stats.naccept, stats.nvjp = map(int, julia.entries.call("sweep", words)[:4])
+            retcode, last, stats.naccept, stats.nvjp, finite = map(int, julia.entries.call("sweep", words)[:5])
         stats.times = list(problem.ends[last - stats.naccept : last + 1])[::-1]
         if RETCODES[retcode] != "Success":
             raise callbacks.raised or KeyboardInterrupt()
@@ -59,5 +59,6 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
     finally:
         callbacks.close()
     stats.seconds = time.perf_counter() - started
-    slopes = {} if rates is None else {int(i): rates[i] for i in inside.nonzero()[0]}
-    return AdjointResult(adjoint, field.split(total), ReturnCode.Success, stats, problem.times[0], rates=slopes)
+    slopes = {} if rates is None else {i: rates[i] for i, found in enumerate(inside) if found}
+    success, at = ReturnCode.Success, problem.times[0]
+    return AdjointResult(adjoint, params, success, stats, at, rates=slopes, finite=bool(finite))

@@ -77,7 +77,7 @@ class TorchEngine:
             TABLEAUS[problem.options.method],
             times[0],
             y0,
-            problem.f0,
+            problem.first(),
             _control(problem.options, norm),
             hooks,
             Integrals([]),

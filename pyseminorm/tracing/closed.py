@@ -1,0 +1,240 @@
+"""Whether all that a function's values depend on is in plain sight, so that its graph needs no call of it for proof.
+
+A graph that was captured once is checked before every solve by one call of the function, which takes as long as a small
+solve. It can be left out where nothing else can make the values change: the function and what it calls are Python code
+that reads only what `find` guards, or code of PyTorch; it writes nothing, reads no number out of a tensor, and is not
+random. Whatever is not known to be harmless makes a function open, and the call is made.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import types
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from .surroundings import LEAVES, Lookups, Path, children
+
+_CONTAINERS = (list, tuple, dict, OrderedDict)
+_TENSORS = (Tensor, nn.Parameter, nn.parameter.Buffer) if hasattr(nn.parameter, "Buffer") else (Tensor, nn.Parameter)
+_TRUSTED = ("torch", "math", "numpy")  # modules whose functions depend on their arguments, but for _READS below
+_MOST = 5_000  # parts; a test of more would take longer than a call
+# Operations of Python code by which it keeps something, or brings in what no look at it shows.
+# fmt: off
+_OPERATIONS = frozenset((
+    "STORE_ATTR", "STORE_GLOBAL", "STORE_SUBSCR", "DELETE_ATTR", "DELETE_GLOBAL", "DELETE_SUBSCR", "IMPORT_NAME",
+))
+# fmt: on
+# Names by which code reads a tensor's numbers without PyTorch's dispatcher, the state of a library, or the world, or
+# calls what its names do not show.
+# fmt: off
+_READS = frozenset((
+    "item", "tolist", "numpy", "data_ptr", "initial_seed", "get_rng_state", "is_grad_enabled",
+    "is_inference_mode_enabled", "get_num_threads", "random", "default_rng", "load", "loadtxt", "genfromtxt",
+    "fromfile", "memmap", "open", "input", "id", "hash", "update", "setdefault", "eval", "exec", "compile",
+    "globals", "locals", "vars", "getattr", "setattr", "delattr", "super", "__import__", "__dict__",
+))
+# fmt: on
+# fmt: off
+_HARMLESS = frozenset((
+    "__init__", "__new__", "__repr__", "__str__", "__eq__", "__hash__", "__post_init__", "__getstate__",
+    "__setstate__", "__reduce__", "__deepcopy__", "__copy__", "__init_subclass__", "__class_getitem__", "__dir__",
+    "__del__", "__call__", "__match_args__", "__replace__",
+))
+# fmt: on
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+class _OpenError(Exception):
+    """The function is open."""
+
+
+def proof(*roots: Any) -> Callable[[Any], bool] | None:
+    """What says later, given roots again, whether a function is still made of the same parts; None for an open one."""
+    if not hasattr(torch, "get_autocast_dtype"):  # PyTorch before 2.4 does not tell all of its state
+        return None
+    try:
+        return _tester(list(_parts(roots)), state_of_torch())
+    except _OpenError:
+        return None
+
+
+def plain(call: Callable[[], Any]) -> bool:
+    """Whether no operation of a call is random or reads numbers out of a tensor."""
+    seen = _Observed()
+    try:
+        with seen:
+            call()
+    except Exception:  # an operation that cannot be looked at
+        return False
+    return seen.plain
+
+
+class _Observed(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.plain = True
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.Tag.nondeterministic_seeded in func.tags or func in _READERS:
+            self.plain = False
+        return func(*args, **(kwargs or {}))
+
+
+_READERS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default)
+
+
+def state_of_torch() -> tuple[Any, ...]:
+    """What PyTorch's own functions depend on besides their arguments."""
+    cpu, cuda = torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
+    return (
+        torch.get_default_dtype(),
+        torch.get_autocast_dtype("cpu") if cpu else None,
+        torch.get_autocast_dtype("cuda") if cuda else None,
+    )
+
+
+def watched() -> bool:
+    """Whether somebody sees all calls of PyTorch now: a function mode, a dispatch mode, or hooks of all modules."""
+    c: Any = torch._C
+    return bool(
+        c._len_torch_function_stack()
+        or c._len_torch_dispatch_stack()
+        or torch_module._global_forward_hooks
+        or torch_module._global_forward_pre_hooks
+        or torch_module._global_backward_hooks
+    )
+
+
+# A part: where it is, and an expression that is true of it as it is now, with what the expression's {1}, {2} ... are.
+_Part = tuple[Path, str, tuple[Any, ...]]
+
+
+def _parts(roots: tuple[Any, ...]) -> Iterator[_Part]:
+    queue: list[tuple[Path, Any]] = [((("root", i),), root) for i, root in enumerate(roots)]
+    seen: set[int] = set()
+    names: set[str] = set()
+    members: list[tuple[Path, str, Any]] = []  # of the user's classes, which code may call by name
+    while queue:
+        for path, value in queue:  # grows while it is read
+            if len(seen) > _MOST:
+                raise _OpenError
+            if isinstance(value, LEAVES) or id(value) in seen:
+                continue
+            seen.add(id(value))
+            test = _test(value)
+            if test is None:
+                continue
+            yield (path, *test)
+            if isinstance(value, types.FunctionType):
+                names |= _names(value.__code__)
+            elif not isinstance(value, (types.MethodType, functools.partial, *_CONTAINERS)):
+                members.extend((path, *member) for member in _members(type(value)))
+            queue.extend(((*path, step), child) for step, child in children(value))
+        queue = [((*path, ("method", name)), m) for path, name, m in members if name in names and id(m) not in seen]
+
+
+def _test(value: Any) -> tuple[str, tuple[Any, ...]] | None:
+    """What is true of a part as long as it is the same; None where it cannot change."""
+    kind = type(value)
+    if isinstance(value, (Tensor, np.ndarray)):
+        if kind not in _TENSORS and kind is not np.ndarray:
+            raise _OpenError
+        return None  # found and compared by the guards
+    if kind in _CONTAINERS:
+        return "type({0}) is {1} and len({0}) == {2}", (kind, len(value))
+    if isinstance(value, types.FunctionType):
+        return None if _trusted(value) else ("{0}.__code__ is {1}", (value.__code__,))
+    if isinstance(value, (types.MethodType, functools.partial)):
+        return "type({0}) is {1}", (kind,)
+    if isinstance(value, types.ModuleType):
+        if value.__name__.partition(".")[0] in _TRUSTED:
+            return "{0} is {1}", (value,)
+        raise _OpenError
+    if isinstance(value, (type, types.BuiltinFunctionType)):
+        if _trusted(value) or getattr(value, "__module__", "") == "builtins":
+            return "{0} is {1}", (value,)
+        raise _OpenError
+    return _test_of_object(value)
+
+
+def _test_of_object(value: Any) -> tuple[str, tuple[Any, ...]]:
+    kind = type(value)
+    own = [k for k in kind.__mro__ if not (_trusted(k) or k is object)]
+    if any("__slots__" in vars(k) for k in own) or not hasattr(value, "__dict__"):
+        raise _OpenError
+    special = {name for k in own for name in vars(k) if name.startswith("__") and callable(getattr(k, name, None))}
+    if special - _HARMLESS:
+        raise _OpenError
+    size = "type({0}) is {1} and len({0}.__dict__) == {2}", (kind, len(vars(value)))
+    if not isinstance(value, nn.Module):
+        if not own:
+            raise _OpenError
+        return size
+    if "__call__" in special or (not own and not kind.__module__.startswith("torch.nn.")):
+        raise _OpenError
+    hooks = [name for name in _HOOKS if name in vars(value)]
+    if any(vars(value)[name] for name in hooks):
+        raise _OpenError
+    return size[0] + "".join(f" and not {{0}}.__dict__[{name!r}]" for name in hooks), size[1]
+
+
+def _members(kind: type) -> Iterator[tuple[str, Any]]:
+    """Functions of the user's own classes by name, those that the class has from the first of them."""
+    found: dict[str, Any] = {}
+    for k in kind.__mro__:
+        if _trusted(k) or k is object:
+            break  # what follows can be overridden no more
+        for name, member in vars(k).items():
+            if not name.startswith("__"):
+                found.setdefault(name, member)
+    for name, member in found.items():
+        if isinstance(member, types.FunctionType):
+            yield name, member
+        elif isinstance(member, (property, staticmethod, classmethod)) or hasattr(type(member), "__get__"):
+            yield name, _OPAQUE  # open if it is called
+
+
+_OPAQUE = type("Opaque", (), {"__slots__": ()})()
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """Names in a function's code and in that of functions made inside it, all harmless."""
+    if _OPERATIONS & {step.opname for step in dis.get_instructions(code)} or "__class__" in code.co_freevars:
+        raise _OpenError
+    names = set(code.co_names)
+    if names & _READS:
+        raise _OpenError
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _names(constant)
+    return names
+
+
+def _trusted(thing: Any) -> bool:
+    module = str(getattr(thing, "__module__", ""))
+    opaque = ("torch._dynamo", "torch.jit", "torch.fx", "torch.utils.checkpoint", "torch.export")
+    return module.partition(".")[0] in _TRUSTED and not module.startswith(opaque)
+
+
+def _tester(parts: list[_Part], state: tuple[Any, ...]) -> Callable[[Any], bool]:
+    write = Lookups()
+    for path, expression, values in parts:
+        write.require(path, expression, values)
+    test: Callable[[Any], bool] = write.function("True")
+
+    def intact(roots: Any) -> bool:
+        try:
+            return bool(not watched() and state_of_torch() == state and test(roots))
+        except (LookupError, AttributeError, TypeError, ValueError):
+            return False
+
+    return intact
