@@ -164,15 +164,17 @@ class NativeCallbacks(SolverCallbacks):
             assert problem.record is not None
             problem.record.foreign = HeldSteps(Held(self._field.native.entries, number), settings)
 
-    def backward(self, problem: AdjointProblem) -> NativeCallbacks:
-        """For a backward solve."""
+    def backward(self, problem: AdjointProblem, apart: Tensor | None) -> NativeCallbacks:
+        """For a backward solve; ``apart`` is mu where it is not a part of the state."""
         native, layout = self._field.native, problem.layout
         native.prepare(problem.times[problem.last], problem.ys[problem.last])
         if layout.has_time:
             native.check_time()
         self._scatter = scatter = Scatter(self._field)
         moves, count, size = scatter.words
-        self._side = (layout.has_y, layout.has_time, moves, count, -1 if problem.adjoint.quadrature else size)
+        size = -1 if problem.adjoint.quadrature else size
+        integral = (0, 0) if apart is None else (tableau(problem.options.method).address, apart.data_ptr())
+        self._side = (layout.has_y, layout.has_time, moves, count, size, *integral)
         return self
 
     @property
