@@ -52,15 +52,11 @@ function new_stage(field::NativeField{T}) where {T}
     return isempty(program.stages) ? Stage{T}(n, length(program.work)) : pop!(program.stages)::Stage{T}
 end
 
-const KEPT_STAGES = 2^26     # bytes of stages of one program that wait for the next solve
-
-"Stages that nobody reads any more wait for the next solve, as far as they are not too many."
+"Stages that nobody reads any more wait for the next solve."
 function give_back!(field::NativeField{T}, stages) where {T}
     program = field.source
     program isa Program{T} || return nothing
-    room = KEPT_STAGES ÷ (sizeof(T) * max(1, length(program.work) + 2length(field.work.u))) - length(program.stages)
-    append!(program.stages, Iterators.take(stages, max(0, room)))
-    return nothing
+    return keep!(program.stages, stages, sizeof(T) * (length(program.work) + 2length(field.work.u)))
 end
 
 # ---- the sweep

@@ -100,7 +100,8 @@ known_finite(::Type, address, count) = false
 "(Functions, Steps or nothing) of a forward pass."
 function forward_functions!(words::Words)
     flag!(words) || return foreign_functions!(words), nothing
-    field, poll, norm, report, keep, tableau = words!(words, Val(6))
+    field, poll, norm, report, keep, tableau, load = words!(words, Val(7))
+    load == 0 || lowered_load!(object(field)::NativeField)
     return forward_functions(object(field), poll, norm, report, keep, object(tableau))
 end
 
@@ -134,13 +135,17 @@ end
 
 function backward_functions!(words::Words)
     flag!(words) || return foreign_functions!(words)
-    field, poll, norm, report, anchored, timed, moves, count, size = words!(words, Val(9))
-    return backward_functions(object(field), poll, norm, report, anchored != 0, timed != 0, (moves, count, size))
+    field, poll, norm, report, anchored, timed, moves, count, size, tableau, μ = words!(words, Val(11))
+    return backward_functions(
+        object(field), poll, norm, report, anchored != 0, timed != 0, (moves, count, size), object(tableau), μ,
+    )
 end
 
-"`size` of the scatter < 0: μ is not part of the state."
-function backward_functions(field::NativeField, poll, norm, report, anchored, timed, scatter)
-    side = native_backward(field, poll, anchored, timed, last(scatter) < 0 ? nothing : scatter)
+"`size` of the scatter < 0: μ is not made; no tableau: it is part of the state, else the integral `μ`."
+function backward_functions(field::NativeField, poll, norm, report, anchored, timed, scatter, tableau, μ)
+    size = last(scatter)
+    integral = tableau === nothing ? nothing : native_integral(field, tableau, μ, size)
+    side = native_backward(field, poll, anchored, timed, size < 0 ? nothing : scatter, integral)
     return Functions((side, 0, norm, 0, report))
 end
 

@@ -35,7 +35,7 @@ end
 """
     Rejections(tracker)
 
-Reports rejected steps, if anybody wants to know. OrdinaryDiffEq has no callback for them, but asks `isoutofdomain` at the
+Tells of rejected steps, if anybody wants to know. OrdinaryDiffEq has no callback for them, but asks `isoutofdomain` at the
 end of every attempt, just before it decides; this one decides the same way, and answers no.
 """
 mutable struct Rejections{V}
@@ -44,11 +44,10 @@ mutable struct Rejections{V}
 end
 
 function (rejections::Rejections)(u, p, t)
-    report_to = rejections.tracker.report
-    report_to isa Ptr{Cvoid} && report_to != C_NULL || return false
+    hears_of_rejections(rejections.tracker) || return false
     attempt = rejections.integrator
     OrdinaryDiffEqCore.accept_step_controller(attempt, attempt.alg) ||
-        report(rejections.tracker, false, attempt.t, attempt.dt, attempt.uprev)
+        tell(rejections.tracker, false, attempt.t, attempt.dt, attempt.uprev)
     return false
 end
 

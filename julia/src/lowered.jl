@@ -130,7 +130,7 @@ function lowered_field(::Type{T}, space::Module, n, m, memory...) where {T}
     program, work = Program{T}(space, memory...), Workspace{T}(n, m)
     return NativeField{T}(
         LoweredValue(program), T[], work, program, Product(LoweredProduct(program, work)),
-        TimeProduct(LoweredTimeProduct(program, work, zeros(T, 1))), "",
+        TimeProduct(LoweredTimeProduct(program, work, zeros(T, 1))), "", Rates{T}[],
     )
 end
 

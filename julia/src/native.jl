@@ -86,6 +86,7 @@ mutable struct NativeField{T}
     product!::Union{Product, Nothing}
     time_product::Union{TimeProduct, Nothing}
     failure::String                                 # what the user's code raised during a solve
+    const rates::Vector{Rates{T}}                   # memory that waits for the next solve's integral
 end
 
 "What the user gave: the function, the dimensions of the state, and the slots of the parameters."
@@ -121,7 +122,7 @@ function native_field(::Type{T}, source::Source, m) where {T}
     θ = zeros(T, m)
     p = arrays(alias, source.slots, θ)
     evaluation = Evaluation(source.f!, source.dims, θ, p)
-    return NativeField{T}(evaluation, θ, Workspace{T}(prod(source.dims), m), source, nothing, nothing, "")
+    return NativeField{T}(evaluation, θ, Workspace{T}(prod(source.dims), m), source, nothing, nothing, "", Rates{T}[])
 end
 
 "Addresses of θ and of the workspace's five vectors, for torch to read and write."
@@ -301,7 +302,7 @@ end
 evaluate!(side::NativeForward, du, u, t, ::Nothing) = side.field.evaluate!(du, u, t)
 
 function evaluate!(side::NativeForward, du, u, t, record::StageRecord)
-    stage = next!(record, t)
+    stage = next!(record.attempts, t)
     copyto!(stage.u, u)
     value!(stage, side.field, side.field.source)
     copyto!(du, stage.k)
@@ -336,7 +337,7 @@ end
     NativeBackward{T}
 
 The backward right-hand side d/dt of [λ; y; a_t; μ], without the parts that the adjoint does not have; where y is not part of
-the state, the workspace's `u` holds it.
+the state, the workspace's `u` holds it. With an [`Integral`](@ref) μ is not part of the state.
 """
 struct NativeBackward{T} <: NativeSide{T}
     field::NativeField{T}
@@ -344,7 +345,8 @@ struct NativeBackward{T} <: NativeSide{T}
     jacobians::Base.RefValue{Int}       # made
     anchored::Bool
     timed::Bool
-    scatter::Union{Scatter, Nothing}    # nothing: μ is not part of the state
+    scatter::Union{Scatter, Nothing}    # nothing: μ is not made
+    integral::Union{Integral{T}, Nothing}
 end
 
 function (side::NativeBackward{T})(dz::Vector{T}, z::Vector{T}, t::Float64) where {T}
@@ -365,9 +367,11 @@ function backward!(side::NativeBackward{T}, dz, z, t) where {T}
     done = (side.anchored ? 2n : n) + side.timed
     if scatter === nothing
         (field.product!::Product)(t, side.anchored, true, false)
-    else
+    elseif side.integral === nothing
         fill!(view(dz, (done + 1):(done + scatter.size)), zero(T))
         add_product!(dz, done, field, field.source, scatter, t, side.anchored, true)
+    else
+        add_product!(zero_rates!(side.integral, t), 0, field, field.source, scatter, t, side.anchored, true)
     end
     copyto!(dz, 1, work.dλ, 1, n)
     side.anchored && copyto!(dz, n + 1, work.du, 1, n)
@@ -512,9 +516,39 @@ native_steps(field::NativeField{T}, ::Nothing) where {T} = Steps{Vector{T}}()
 native_steps(field::NativeField{T}, tableau::Tableau) where {T} =
     Steps{Vector{T}}(StageRecord{T}(tableau, () -> new_stage(field)))
 
-native_backward(field::NativeField{T}, poll, anchored, timed, scatter) where {T} = started(
-    NativeBackward{T}(field, Poll(poll), Ref(0), anchored, timed, scatter === nothing ? nothing : Scatter(scatter...)),
+native_backward(field::NativeField{T}, poll, anchored, timed, scatter, integral = nothing) where {T} = started(
+    NativeBackward{T}(
+        field, Poll(poll), Ref(0), anchored, timed, scatter === nothing ? nothing : Scatter(scatter...), integral,
+    ),
 )
+
+"""
+    native_integral(field, tableau, μ, m) -> Integral
+
+For a backward solve by the method of a `tableau`, with `m` elements of μ at an address of Python's.
+"""
+native_integral(field::NativeField{T}, tableau::Tableau, μ, m) where {T} =
+    Integral{T}(tableau, wrap(Vector{T}, μ, m), () -> new_rates(field, m))
+
+function new_rates(field::NativeField{T}, m) where {T}
+    filter!(rates -> length(rates.θ) == m, field.rates)      # gradients can be wanted for other parameters than before
+    return isempty(field.rates) ? Rates{T}(m) : pop!(field.rates)
+end
+
+integral(side::NativeBackward) = side.integral
+
+function release!((; field, integral)::NativeBackward)
+    integral === nothing || keep!(field.rates, memory(integral), sizeof(integral.total))
+    return nothing
+end
+
+const KEPT_BYTES = 2^26
+
+"Memory that nobody reads any more waits for the next solve: as many of the `found` as are not too large, all with the `waiting`."
+function keep!(waiting, found, bytes)
+    append!(waiting, Iterators.take(found, max(0, KEPT_BYTES ÷ max(1, bytes) - length(waiting))))
+    return nothing
+end
 
 native_nodes(side::NativeBackward{T}, times, y, λ, scatter, total) where {T} = NativeNodes{T}(
     side.field, side.poll, Ptr{Float64}(UInt(times)), UInt(y), UInt(λ), Scatter(scatter...),

@@ -64,15 +64,15 @@ function toy_native_solves(field::NativeField{T}) where {T}
     ys, cotangents, total, λ, rates, inside = ones(T, n, 2), ones(T, n, 2), zeros(T, n), zeros(T, n), zeros(T, n, 2), zeros(Bool, 2)
     nodes, active, point, weight = (zeros(4), zeros(T, n, 4), zeros(T, n, 4)), [true, true], [0.5], [1.0]
     offsets, moves = Int64[0, n], Int64[0, 0, n]
-    V, heun = vector_type(("cpu", string(T), 0)), heun_tableau()
+    V, heun, tsit5 = vector_type(("cpu", string(T), 0)), heun_tableau(), tsit5_weights()
     settings = Settings(("tsit5", 1.0e-3, 1.0e-6, 0.0, 1000, nothing, (), (0.0, 1.0)))
     scatter, at, us = (address(moves), 1, n), address_of(field), address_of(settings)
     norm(length) = (address(offsets), 1, length)
     solved(keep) = enter(
-        entries().forward, address_of(V), 1, at, poll, 0, 0, keep, keep == 2 ? address_of(heun) : 0, norm(n)...,
+        entries().forward, address_of(V), 1, at, poll, 0, 0, keep, keep == 2 ? address_of(heun) : 0, 0, norm(n)...,
         sized(times)..., address(ys), address(ys), n, us, keep == 0,
     )
-    GC.@preserve field settings heun ys cotangents total λ rates inside nodes active point weight offsets moves times back begin
+    GC.@preserve field settings heun tsit5 ys cotangents total λ rates inside nodes active point weight offsets moves times back begin
         outcome = take_held!(Int(solved(0)[11]))
         for keep in (1, 2), out in (0, address(rates))
             steps = Int(solved(keep)[7])
@@ -82,12 +82,13 @@ function toy_native_solves(field::NativeField{T}) where {T}
             )
             enter(entries().release, 1, steps)
         end
-        for (anchored, quadrature) in ((true, false), (false, false), (false, true))
-            z = ones(T, n * (1 + anchored + !quadrature))
+        for (anchored, quadrature, apart) in
+            ((true, false, false), (true, false, true), (false, false, false), (false, true, false))
+            z = ones(T, n * (1 + anchored + !(quadrature || apart)))
             gauss = quadrature ? (1, address(point), address(weight), 1, 4, address.(nodes)..., scatter..., address(total)) : (0,)
             GC.@preserve z outcome enter(
                 entries().adjoint, address_of(V), 1, at, poll, 0, 0, anchored, false, address(moves), 1, quadrature ? -1 : n,
-                norm(length(z))..., sized(z)..., n, sized(back)..., address(offsets), 0, address(ys), address(cotangents),
+                apart ? address_of(tsit5) : 0, address(total), norm(length(z))..., sized(z)..., n, sized(back)..., address(offsets), 0, address(ys), address(cotangents),
                 anchored, us, anchored ? 0 : address_of(outcome), address(field.work.u), gauss...,
             )
         end
@@ -101,10 +102,21 @@ function heun_tableau()
     return GC.@preserve c a b dense tableau(2, 2, address(c), address(a), address(b), address(dense), 2, false)
 end
 
+"All that an integral beside a solve by Tsit5 reads of its tableau, but for the values of the weights."
+function tsit5_weights()
+    c, b = [0, 0.161, 0.327, 0.9, 0.9800255409045097, 1, 1], [1, 1, 1, 1, 1, 1, 0]
+    return Tableau(c, zeros(7, 7), b, zeros(7, 1), 7, true, (Int[], Int[]))
+end
+
+"For as many stages with weights as the methods have."
+toy_sums(::Type{T}) where {T} =
+    foreach(n -> add_weighted!(zeros(T, 2), ntuple(i -> T(i), n), ntuple(i -> ones(T, 2), n)), (1, 3, 4, 5, 6, 7))
+
 @setup_workload begin
     @compile_workload begin
         for T in (Float64, Float32)
             rates = T[1]
+            toy_sums(T)
             GC.@preserve rates foreach(toy_native_solves, (toy_native_field(T), toy_lowered_field(T, rates)))
         end
     end

@@ -75,7 +75,7 @@ end
         -> (outcome, jumps made)
 
 Solve the adjoint ODE from `start` through `stops` (the last is the end), in place on `z = (address, length)`, whose first
-`n` elements are λ and (if `anchored`) the next `n` are y. With an `outcome` of a dense forward solve, its interpolant is
+`n` elements are λ and (if `anchored`) the next `n` are y. (Where `functions.call` has an [`Integral`](@ref), μ is not in `z`.) With an `outcome` of a dense forward solve, its interpolant is
 written to `y` before every call. `nodes` asks for a Gauss quadrature beside (see [`quadrature`](@ref)).
 """
 function adjoint(
@@ -92,6 +92,7 @@ function adjoint(
     pieces = Pieces(field, settings.breaks, settings.bounds)
     tracker = backward_tracker(
         jumps, rows, ys, cotangents, n, anchored, sign(stop - start), gauss, pieces, functions.report,
+        integral(functions.call),
     )
     jacobian = needs_jacobian(alg) ? solver_jacobian(functions.call, functions.jacobian, field, state!) : nothing
     result = integrate(
@@ -99,9 +100,14 @@ function adjoint(
         adaptive, tstops = [jumps; settings.breaks], calck = nodes !== nothing, jacobian,
     )
     copyto!(state, result.u)
+    release!(functions.call)
     synchronize(V)
     return result, tracker.jumped
 end
+
+"The integral beside a side's state, if there is one; what it took for the solve goes back by `release!`."
+integral(call) = nothing
+release!(call) = nothing
 
 """
     quadrature(V, nodes, outcome, m) -> Nodes{V}

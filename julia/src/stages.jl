@@ -53,48 +53,100 @@ function closure(stages, a)
 end
 
 """
-    StageRecord{T}(tableau, make)
+    Attempts{S}(tableau, make)
 
-The stages of the accepted steps of a forward solve, which evaluates f nowhere else. `make()` gives a stage to write to. What
-was evaluated since the last accepted step waits in `pending`; those of its last attempt are the new step's.
+The evaluations of f that a solve has made since its last accepted step, in order, `pending` until their attempt at a step is
+accepted or rejected. An `S` holds what an evaluation leaves, with its time `t`; `make()` gives one to write to where none is
+`spare`.
 """
-mutable struct StageRecord{T}
-    const tableau::Tableau
-    const make::Any
-    const pending::Vector{Stage{T}}
-    const steps::Vector{Vector{Union{Stage{T}, Nothing}}}
-    const spare::Vector{Stage{T}}
+struct Attempts{S}
+    tableau::Tableau
+    make::Any
+    pending::Vector{S}
+    spare::Vector{S}
+    Attempts{S}(tableau, make) where {S} = new{S}(tableau, make, S[], S[])
 end
 
-StageRecord{T}(tableau, make) where {T} = StageRecord{T}(tableau, make, Stage{T}[], Vector{Union{Stage{T}, Nothing}}[], Stage{T}[])
 
-"A stage that is about to be evaluated."
-function next!(record::StageRecord{T}, t) where {T}
-    stage::Stage{T} = isempty(record.spare) ? record.make() : pop!(record.spare)
-    stage.t = t
-    push!(record.pending, stage)
-    return stage
+"What an evaluation that is about to be made at time `t` leaves something in."
+function next!(attempts::Attempts{S}, t) where {S}
+    evaluation::S = isempty(attempts.spare) ? attempts.make() : pop!(attempts.spare)
+    evaluation.t = t
+    push!(attempts.pending, evaluation)
+    return evaluation
 end
 
-"Take the stages of an accepted step of size `h` from `t`, whose times were clamped by `inside`; whoever is not where it should be is missing."
-function accept!(record::StageRecord{T}, t, h, inside) where {T}
-    (; tableau, pending, steps, spare) = record
-    found = Vector{Union{Stage{T}, Nothing}}(nothing, tableau.last)
-    first_of_attempt = length(pending) - tableau.last + 2
-    fits(stage, i) = abs(stage.t - inside(t + tableau.c[i] * h)) <= 1.0e-9 * abs(h) + 4 * eps(abs(t) + abs(h))
-    for i in 2:(first_of_attempt >= 1 ? tableau.last : 1)
-        stage = pending[first_of_attempt + i - 2]
-        fits(stage, i) && (found[i] = stage)
+"""
+    Attempt(t, h, inside)
+
+A step of size `h` from `t`, the times of its stages clamped by `inside`.
+"""
+struct Attempt{F}
+    t::Float64
+    h::Float64
+    inside::F
+end
+
+"Whether an evaluation can be stage `i`. (A step that misses a stop by 100 ulp counts as ending there.)"
+function fits(evaluation, i, attempt::Attempt, tableau)
+    (; t, h, inside) = attempt
+    return abs(evaluation.t - inside(t + tableau.c[i] * h)) <= 1.0e-9 * abs(h) + 128 * eps(abs(t) + abs(h))
+end
+
+"How many evaluations were made before the stages 2 ... of the last attempt; negative: it has not enough of them."
+before_attempt(attempts::Attempts) = length(attempts.pending) - attempts.tableau.last + 1
+
+"The last evaluation before the stages 2 ... of the last attempt that can be its first stage, or nothing."
+function first_stage((; pending, tableau)::Attempts, n, attempt)
+    i = findlast(evaluation -> fits(evaluation, 1, attempt, tableau), view(pending, 1:max(0, n)))
+    return i === nothing ? nothing : pending[i]
+end
+
+"""
+    accept!(attempts, attempt, previous) -> stages
+
+The stages of an accepted step, `nothing` for one that is not where it should be; all other evaluations are spare. `previous`
+is the last stage of the step before (or nothing), which may be the first of this one.
+"""
+function accept!(attempts::Attempts{S}, attempt::Attempt, previous) where {S}
+    (; tableau, pending, spare) = attempts
+    found, n = Vector{Union{S, Nothing}}(nothing, tableau.last), before_attempt(attempts)
+    for i in 2:(n >= 0 ? tableau.last : 1)
+        fits(pending[n + i - 1], i, attempt, tableau) && (found[i] = pending[n + i - 1])
     end
-    before = findlast(stage -> fits(stage, 1), view(pending, 1:max(0, first_of_attempt - 1)))
-    if before !== nothing
-        found[1] = pending[before]
-    elseif tableau.fsal && !isempty(steps)
-        previous = last(steps)[end]
-        previous !== nothing && fits(previous, 1) && (found[1] = previous)
+    found[1] = first_stage(attempts, n, attempt)
+    if found[1] === nothing && tableau.fsal && previous !== nothing && fits(previous, 1, attempt, tableau)
+        found[1] = previous
     end
-    append!(spare, filter(stage -> !any(x -> x === stage, found), pending))
+    append!(spare, filter(evaluation -> !any(x -> x === evaluation, found), pending))
     empty!(pending)
-    push!(steps, found)
+    return found
+end
+
+"Let go of all but the first stage, from which the next attempt begins too."
+function reject!(attempts::Attempts, attempt::Attempt)
+    (; pending, spare) = attempts
+    first = first_stage(attempts, before_attempt(attempts), attempt)
+    append!(spare, filter(evaluation -> evaluation !== first, pending))
+    empty!(pending)
+    first === nothing || push!(pending, first)
     return nothing
 end
+
+"""
+    StageRecord{T}(tableau, make)
+
+The stages of the accepted `steps` of a forward solve, which evaluates f nowhere else. `make()` gives a stage to write to.
+"""
+struct StageRecord{T}
+    attempts::Attempts{Stage{T}}
+    steps::Vector{Vector{Union{Stage{T}, Nothing}}}
+    StageRecord{T}(tableau, make) where {T} = new{T}(Attempts{Stage{T}}(tableau, make), Vector{Union{Stage{T}, Nothing}}[])
+end
+
+function accept!((; attempts, steps)::StageRecord, attempt::Attempt)
+    push!(steps, accept!(attempts, attempt, isempty(steps) ? nothing : last(steps)[end]))
+    return nothing
+end
+
+reject!(record::StageRecord, attempt::Attempt) = reject!(record.attempts, attempt)

@@ -13,14 +13,17 @@ end
 
 Steps{V}(stages = nothing) where {V} = Steps{V}(Float64[], Float64[], V[], stages)
 
-function record!(steps::Steps, u, t, dt, stop, inside)
-    isempty(steps.ends) && push!(steps.ends, t)
+"Record an accepted step that began at `u` and ended at time `stop`."
+function accept!(steps::Steps, attempt::Attempt, u, stop)
+    isempty(steps.ends) && push!(steps.ends, attempt.t)
     push!(steps.ends, stop)
-    push!(steps.sizes, dt)
+    push!(steps.sizes, attempt.h)
     push!(steps.states, copy(u))
-    steps.stages === nothing || accept!(steps.stages, t, dt, inside)
+    steps.stages === nothing || accept!(steps.stages, attempt)
     return nothing
 end
+
+reject!(steps::Steps, attempt::Attempt) = steps.stages === nothing ? nothing : reject!(steps.stages, attempt)
 
 "The stages of a step that were kept; none where they have been given back."
 kept_stages(steps::Steps, n) =
@@ -31,7 +34,8 @@ function release!(steps::Steps, field)
     record = steps.stages
     record === nothing && return nothing
     kept = unique(objectid, Iterators.filter(!isnothing, Iterators.flatten(record.steps)))
-    give_back!(field, Iterators.flatten((kept, record.spare, record.pending)))
-    foreach(empty!, (record.steps, record.spare, record.pending))
+    (; spare, pending) = record.attempts
+    give_back!(field, Iterators.flatten((kept, spare, pending)))
+    foreach(empty!, (record.steps, spare, pending))
     return nothing
 end

@@ -100,18 +100,21 @@ mutable struct Tracker{V}
     nodes::Nodes{V}
     pieces::Pieces{V}
     report::Report{V}           # told of every step
+    integral::Union{Integral, Nothing}      # gains by every step
     working::Bool               # between the acceptance of a step and the end of what happens after it
 end
 
 function forward_tracker(outputs::Vector{Float64}, ys, n, dir, pieces::Pieces{V}, report) where {V}
     return Tracker{V}(
-        Float64[], outputs, ys, n, 0, Float64[], Int64[], 0, false, 0, dir, no_nodes(V), pieces, report, false,
+        Float64[], outputs, ys, n, 0, Float64[], Int64[], 0, false, 0, dir, no_nodes(V), pieces, report, nothing, false,
     )
 end
 
-function backward_tracker(stops, rows, ys, cotangents, n, anchored, dir, nodes::Nodes{V}, pieces, report) where {V}
+function backward_tracker(
+        stops, rows, ys, cotangents, n, anchored, dir, nodes::Nodes{V}, pieces, report, integral = nothing
+    ) where {V}
     return Tracker{V}(
-        Float64[], Float64[], ys, n, 0, stops, rows, cotangents, anchored, 0, dir, nodes, pieces, report, false,
+        Float64[], Float64[], ys, n, 0, stops, rows, cotangents, anchored, 0, dir, nodes, pieces, report, integral, false,
     )
 end
 
@@ -122,7 +125,7 @@ function (tracker::Tracker)(integrator)
     t = integrator.t
     tracker.working = true
     push!(tracker.accepted, t)
-    report(tracker, true, integrator.tprev, t - integrator.tprev, integrator.uprev)
+    tell(tracker, true, integrator.tprev, t - integrator.tprev, integrator.uprev)
     write_outputs!(tracker, integrator, t)
     collect_nodes!(tracker, tracker.nodes, integrator, t)
     jumped, crossed = jump!(tracker, integrator, t), cross_break!(tracker.pieces, t)
@@ -131,17 +134,27 @@ function (tracker::Tracker)(integrator)
     return nothing
 end
 
-"Tell of an attempted step from `t` by `dt`, which began at `u`."
-report(tracker::Tracker, accepted, t, dt, u) = report(tracker.report, tracker, accepted, t, dt, u)
+"Tell of an attempted step from `t` by `dt`, which began at `u`; first the integral, which stays the one up to the last good step."
+function tell(tracker::Tracker, accepted, t, dt, u)
+    attempt = Attempt(t, dt, at -> inside(tracker.pieces.field, at))
+    tracker.integral === nothing || (accepted ? accept! : reject!)(tracker.integral, attempt)
+    report(tracker.report, tracker, accepted, attempt, u)
+    return nothing
+end
 
-report(steps::Steps, tracker, accepted, t, dt, u) =
-    accepted ? record!(steps, u, t, dt, last(tracker.accepted), at -> inside(tracker.pieces.field, at)) : nothing
+"Whether anybody wants to know of rejected steps."
+hears_of_rejections(tracker::Tracker) = tracker.integral !== nothing || hears_of_rejections(tracker.report)
+hears_of_rejections(steps::Steps) = steps.stages !== nothing
+hears_of_rejections(call::Ptr{Cvoid}) = call != C_NULL
 
-function report(call::Ptr{Cvoid}, tracker, accepted, t, dt, u)
+report(steps::Steps, tracker, accepted, attempt, u) =
+    accepted ? accept!(steps, attempt, u, last(tracker.accepted)) : reject!(steps, attempt)
+
+function report(call::Ptr{Cvoid}, tracker, accepted, (; t, h)::Attempt, u)
     call == C_NULL && return nothing
     synchronize(typeof(u))
     ok = ccall(
-        call, Cint, (Cint, Cdouble, Cdouble, UInt, Int64), accepted, t, dt, address(u), length(u),
+        call, Cint, (Cint, Cdouble, Cdouble, UInt, Int64), accepted, t, h, address(u), length(u),
     )
     ok == 1 || throw(CallbackFailure())
     return nothing

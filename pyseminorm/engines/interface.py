@@ -164,6 +164,11 @@ class AdjointProblem:
         """Segments of a named norm; None for a callable one."""
         return adjoint_segments(self.adjoint.norm, self.layout) if isinstance(self.adjoint.norm, str) else None
 
+    @property
+    def measures_params(self) -> bool:
+        """Whether the norm sees mu; else mu is a plain integral, which an engine may keep out of the state."""
+        return self.segments is None or max(stop for _, stop in self.segments) > self.layout.params_start
+
     def y_at(self, t: float) -> Tensor:
         """Y from the forward pass's dense output, where the backward state does not hold it."""
         assert self.dense is not None

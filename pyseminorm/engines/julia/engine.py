@@ -133,7 +133,8 @@ class JuliaEngine:
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult:
         julia, started = runtime(), time.perf_counter()
         layout, field, ys = problem.layout, problem.field, problem.ys
-        z = ys.new_zeros(layout.size)
+        apart = _params_apart(problem)
+        z = ys.new_zeros(layout.size if apart is None else layout.params_start)
         z[layout.adjoint_slice] = problem.cotangents[problem.last]
         if layout.has_y:
             z[layout.y_slice] = ys[problem.last]
@@ -155,7 +156,7 @@ class JuliaEngine:
         nodes: _Nodes | NativeNodes | None = None
         if isinstance(field, JuliaVectorField):
             nodes, interpolated = NativeNodes(problem, field) if gauss else None, field.native.u
-            callbacks: SolverCallbacks = NativeCallbacks(field, norm, **more).backward(problem)
+            callbacks: SolverCallbacks = NativeCallbacks(field, norm, **more).backward(problem, apart)
         else:
             backward, nodes = _BackwardField(problem), _Nodes(problem) if gauss else None
             interpolated = backward.interpolated
@@ -170,8 +171,8 @@ class JuliaEngine:
             words = [
                 self._vector(ys),
                 *callbacks.words,
-                *(offsets.address, len(segments), layout.size),
-                *(z.data_ptr(), layout.size, layout.state),
+                *(offsets.address, len(segments), len(z)),
+                *(z.data_ptr(), len(z), layout.state),
                 *doubles(times).words,
                 *integers(tuple(problem.stops)).words,
                 anchors.data_ptr(),
@@ -189,7 +190,10 @@ class JuliaEngine:
             solve.stats.nvjp = solve.calls
         solve.stats.njac = jacobian.calls if jacobian else solve.passed.jacobians
         solve.stats.seconds = time.perf_counter() - started
-        params = nodes.total if nodes else layout.split_params(z, field.shapes)
+        if isinstance(field, JuliaVectorField) and apart is not None:
+            params = field.split(apart)
+        else:
+            params = nodes.total if nodes else layout.split_params(z, field.shapes)
         return AdjointResult(z[layout.adjoint_slice], params, solve.retcode, solve.stats, solve.t, solve.detail)
 
     def sweep(self, problem: DiscreteProblem) -> AdjointResult:
@@ -207,6 +211,18 @@ class _ForwardField:
     def __call__(self, t: float, y: Tensor, dy: Tensor) -> None:
         # The copy is for the user: the solver reuses its buffers, and frees them after the solve.
         dy.copy_(self._known.pop() if self._known else self._problem.f(t, y.clone()))
+
+
+def _params_apart(problem: AdjointProblem) -> Tensor | None:
+    """All of mu, where it is not a part of the backward state: no norm sees it, and the stages are known.
+
+    Functions that Julia calls back write it with the rest; see `Integral` in PySeminorm for the others.
+    """
+    method, params = problem.options.method, problem.layout.params
+    known = isinstance(method, str) and method in TABLEAUS
+    if not (params and known and isinstance(problem.field, JuliaVectorField)) or problem.measures_params:
+        return None
+    return problem.ys.new_zeros(sum(params))
 
 
 class _BackwardField:

@@ -73,12 +73,20 @@ class LoweredNative(NativeField):
         self._point_at(tensors)
         self.entries.call("load", [self.address])
 
-    def load_once(self, owner: Any, tensors: Sequence[Tensor]) -> None:
-        """The same, but for an owner whose tensors were the last to be loaded, and have not changed since."""
+    def load_once(self, owner: Any, tensors: Sequence[Tensor], *, by_pass: bool = False) -> bool:
+        """The same, but for an owner whose tensors were the last to be loaded, and have not changed since.
+
+        With ``by_pass`` the pass that follows is to make what stays the same, if it must be made: True.
+        """
         versions = [x._version for x in tensors]
-        if self._loaded is None or self._loaded[0]() is not owner or self._loaded[1] != versions:
+        if self._loaded is not None and self._loaded[0]() is owner and self._loaded[1] == versions:
+            return False
+        if by_pass:
+            self._point_at(tensors)
+        else:
             self.load(tensors)
-            self._loaded = (weakref.ref(owner), versions)
+        self._loaded = (weakref.ref(owner), versions)
+        return by_pass
 
     def gives(self, owner: Any, tensors: Sequence[Tensor], t: float, y: Tensor, f0: Tensor) -> bool:
         """Load the tensors, and compare the value at (t, y) with ``f0``."""
@@ -116,8 +124,8 @@ class LoweredVectorField(JuliaVectorField):
     def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
         return EagerVectorField.check(self, t, y, recording=recording)
 
-    def load_for_pass(self) -> None:
-        self.native.load_once(self, self.tensors)
+    def load_for_pass(self, *, by_pass: bool = False) -> bool:
+        return self.native.load_once(self, self.tensors, by_pass=by_pass)
 
     def agrees(self, t: float, y: Tensor, f0: Tensor) -> bool:
         """Whether the code gives f0 at (t, y); the solve that follows need not read the tensors again."""

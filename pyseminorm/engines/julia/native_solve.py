@@ -54,9 +54,13 @@ class JuliaVectorField(EagerVectorField):
             )
         self.native, self.tensors = native, list(tensors)
 
-    def load_for_pass(self) -> None:
-        """Let Julia read the parameters as they are at the start of a pass."""
+    def load_for_pass(self, *, by_pass: bool = False) -> bool:
+        """Let Julia read the parameters as they are at the start of a pass.
+
+        Whether the pass itself must do the rest of it, which is possible for a forward one (``by_pass``).
+        """
         self.native.load(self.tensors)
+        return False
 
     def f(self, t: float, y: Tensor) -> Tensor:
         self.native.load(self.tensors)
@@ -143,11 +147,11 @@ class NativeCallbacks(SolverCallbacks):
         self._field = field
         self._side: tuple[int, ...] = ()
         self._scatter: Scatter | None = None
-        field.load_for_pass()
 
     def forward(self, problem: ForwardProblem) -> NativeCallbacks:
         """For a forward solve."""
         native = self._field.native
+        load = self._field.load_for_pass(by_pass=not problem.options.traits.needs_jacobian)
         if problem.options.traits.needs_jacobian:  # its rows are products
             native.prepare(problem.times[0], problem.y0)
         keep, kept = 0, None
@@ -155,7 +159,7 @@ class NativeCallbacks(SolverCallbacks):
             assert problem.record is not None
             keep = 2 if problem.record.stages else 1
             kept = tableau(problem.options.method) if keep == 2 else None
-        self._side = (keep, kept.address if kept else 0)
+        self._side = (keep, kept.address if kept else 0, load)
         return self
 
     def take_steps(self, problem: ForwardProblem, number: int, settings: Kept) -> None:
@@ -164,15 +168,18 @@ class NativeCallbacks(SolverCallbacks):
             assert problem.record is not None
             problem.record.foreign = HeldSteps(Held(self._field.native.entries, number), settings)
 
-    def backward(self, problem: AdjointProblem) -> NativeCallbacks:
-        """For a backward solve."""
+    def backward(self, problem: AdjointProblem, apart: Tensor | None) -> NativeCallbacks:
+        """For a backward solve; ``apart`` is mu where it is not a part of the state."""
         native, layout = self._field.native, problem.layout
+        self._field.load_for_pass()
         native.prepare(problem.times[problem.last], problem.ys[problem.last])
         if layout.has_time:
             native.check_time()
         self._scatter = scatter = Scatter(self._field)
         moves, count, size = scatter.words
-        self._side = (layout.has_y, layout.has_time, moves, count, -1 if problem.adjoint.quadrature else size)
+        size = -1 if problem.adjoint.quadrature else size
+        integral = (0, 0) if apart is None else (tableau(problem.options.method).address, apart.data_ptr())
+        self._side = (layout.has_y, layout.has_time, moves, count, size, *integral)
         return self
 
     @property

@@ -27,6 +27,7 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
     rates = torch.zeros_like(cotangents) if problem.want_rates else None
     inside = (ctypes.c_bool * len(active))()
     scatter, stats, callbacks = Scatter(field), PassStats(), NativeCallbacks(field, None)
+    field.load_for_pass()
     field.native.prepare_products(problem.times[0])
     words = [
         field.native.address,

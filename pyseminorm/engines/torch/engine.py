@@ -147,8 +147,7 @@ class _BackwardSystem:
 
     def __init__(self, problem: AdjointProblem, stats: PassStats) -> None:
         self.problem, self.stats, self.layout = problem, stats, problem.layout
-        segments = problem.segments
-        self.measures_params = segments is None or max(stop for _, stop in segments) > self.layout.params_start
+        self.measures_params = problem.measures_params
         self._makes_params = not problem.adjoint.quadrature
         apart = self._makes_params and not self.measures_params
         self.integrals = Integrals(problem.field.targets if apart else [])
