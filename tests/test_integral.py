@@ -1,4 +1,4 @@
-"""mu beside the state of a native backward solve: the steps, and but for rounding the gradients, of mu as a part of it."""
+"""Mu beside the state of a native backward solve: the steps, and to rounding the gradients, of mu as a part of it."""
 
 import dataclasses
 import sys

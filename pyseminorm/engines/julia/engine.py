@@ -207,9 +207,9 @@ class JuliaEngine:
 
 
 def _params_apart(problem: AdjointProblem) -> Tensor | None:
-    """mu (all parameters), where it is not a part of the backward state: no norm sees it, and the stages are known.
+    """Zeros for mu (all parameters), where it is not a part of the backward state; see `Integral` in PySeminorm.
 
-    Functions that Julia calls back write it with the rest; see `Integral` in PySeminorm for the others.
+    No norm may see it, and the method's stages must be known. Functions of Python write its derivative with the rest.
     """
     method, params = problem.options.method, problem.layout.params
     known = isinstance(method, str) and method in TABLEAUS
