@@ -101,6 +101,47 @@ end
     @test out == [0, 3, 0, 1, 2]
 end
 
+@testset "Integral" begin
+    using PySeminorm: Attempt, Attempts, Integral, MissingStage, Rates, accept!, reject!, zero_rates!
+    tableau(c, b, fsal) = PySeminorm.Tableau(c, zeros(3, 3), b, zeros(3, 1), 3, fsal, (Int[], Int[]))
+    evaluate!(integral, t, value) = (zero_rates!(integral, t) .+= value)
+    unclamped(t, h) = Attempt(t, h, identity)
+    for fsal in (true, false)
+        total, made = zeros(2), Ref(0)
+        b = fsal ? [0.25, 0.75, 0.0] : [0.25, 0.5, 0.25]
+        integral = Integral{Float64}(tableau([0.0, 0.5, 1.0], b, fsal), total, () -> (made[] += 1; Rates{Float64}(2)))
+        for (t, value) in ((0.0, 1.0), (0.01, 99.0), (0.5, 98.0), (1.0, 97.0))   # a first stage, a probe, a bad attempt
+            evaluate!(integral, t, value)
+        end
+        reject!(integral, unclamped(0.0, 1.0))
+        foreach(t -> evaluate!(integral, t, 2.0), (0.2, 0.4))
+        accept!(integral, unclamped(0.0, 0.4))
+        @test total ≈ fill(0.4 * (b[1] * 1 + b[2] * 2 + b[3] * 2), 2)
+        before = copy(total)
+        fsal || evaluate!(integral, 0.4, 5.0)                                     # else the last stage is the next first
+        foreach(t -> evaluate!(integral, t, 3.0), (0.5, 0.6))
+        accept!(integral, unclamped(0.4, 0.2 + 1.0e-15))                          # a step can miss a stop by rounding
+        @test total ≈ before .+ 0.2 * (b[1] * (fsal ? 2 : 5) + b[2] * 3 + b[3] * 3)
+        before = copy(total)
+        evaluate!(integral, 0.6, 7.0)                                             # anew, after a jump
+        foreach(t -> evaluate!(integral, t, 3.0), (0.7, 0.8))
+        accept!(integral, unclamped(0.6, 0.2))
+        @test total ≈ before .+ 0.2 * (b[1] * 7 + b[2] * 3 + b[3] * 3)
+        @test made[] == 4
+        foreach(t -> evaluate!(integral, t, 3.0), (0.85, 1.0))
+        before = copy(total)
+        @test_throws MissingStage accept!(integral, unclamped(0.8, 0.2))
+        @test total == before
+    end
+    x = [rand(Float32, 1000) for _ in 1:7]
+    for n in 1:7
+        total, weights = ones(Float32, 1000), ntuple(Float32, n)
+        PySeminorm.add_weighted!(total, weights, ntuple(i -> x[i], n))
+        @test total ≈ 1 .+ sum(weights[i] .* x[i] for i in 1:n)
+    end
+    @test_throws DimensionMismatch PySeminorm.add_weighted!(zeros(2), (1.0,), (zeros(3),))
+end
+
 @testset "sources" begin
     f, vjp, message = PySeminorm.evaluate_sources("two(x) = 2x\n(du, u, p, t) -> (du .= two.(u))", "(dλ, λ) -> (dλ .= two.(λ))")
     @test message == "" && Base.invokelatest(f, zeros(1), ones(1), nothing, 0.0) == [2.0]
