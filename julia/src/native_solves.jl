@@ -1,0 +1,298 @@
+# Solves of a native field: what the solver calls.
+
+"""
+    NativeSide{T}
+
+What a solve of a [`NativeField`](@ref) calls: the right-hand side, forward or backward, which looks for signals.
+"""
+abstract type NativeSide{T} end
+
+right_hand_side(::Type{Vector{T}}, side::NativeSide{T}, _) where {T} = RightHandSide{Vector{T}}(side)
+
+function fail!(field::NativeField, error)
+    error isa Union{CallbackFailure, InterruptException} && rethrow()
+    field.failure = failure_message(error, catch_backtrace())
+    throw(CallbackFailure())
+end
+
+"""
+    NativeForward{T}
+
+The right-hand side of a forward solve.
+"""
+struct NativeForward{T} <: NativeSide{T}
+    field::NativeField{T}
+    poll::Poll
+    jacobians::Base.RefValue{Int}       # made
+    stages::Union{StageRecord{T}, Nothing}      # to keep every evaluation in, with what its products read
+end
+
+function (side::NativeForward{T})(du::Vector{T}, u::Vector{T}, t::Float64) where {T}
+    side.poll()
+    try
+        evaluate!(side, du, u, t, side.stages)
+    catch error
+        fail!(side.field, error)
+    end
+    return nothing
+end
+
+evaluate!(side::NativeForward, du, u, t, ::Nothing) = side.field.evaluate!(du, u, t)
+
+function evaluate!(side::NativeForward, du, u, t, record::StageRecord)
+    stage = next!(record.attempts, t)
+    copyto!(stage.u, u)
+    value!(stage, side.field, side.field.source)
+    copyto!(du, stage.k)
+    return nothing
+end
+
+"""
+    Scatter(moves, size)
+
+How a gradient by θ is spread on the parameters that gradients are wanted for: every move (from, to, length) adds to `size`
+elements. Parameters can be shared, frozen, or in another order.
+"""
+struct Scatter
+    moves::Vector{NTuple{3, Int}}
+    size::Int
+end
+
+"From `count` rows of three Int64 in Python's memory."
+function Scatter(moves, count, size)
+    rows = reshape(wrap(Vector{Int64}, moves, 3count), 3, count)
+    return Scatter(NTuple{3, Int}[(r[1], r[2], r[3]) for r in eachcol(rows)], size)
+end
+
+function add!(out, offset, dθ, scatter::Scatter)
+    for (from, to, length) in scatter.moves
+        view(out, (offset + to + 1):(offset + to + length)) .+= view(dθ, (from + 1):(from + length))
+    end
+    return nothing
+end
+
+"""
+    NativeBackward{T}
+
+The backward right-hand side d/dt of [λ; y; a_t; μ], without the parts that the adjoint does not have; where y is not part of
+the state, the workspace's `u` holds it. With an [`Integral`](@ref) μ is not part of the state.
+"""
+struct NativeBackward{T} <: NativeSide{T}
+    field::NativeField{T}
+    poll::Poll
+    jacobians::Base.RefValue{Int}       # made
+    anchored::Bool
+    timed::Bool
+    scatter::Union{Scatter, Nothing}    # nothing: μ is not made
+    integral::Union{Integral{T}, Nothing}
+end
+
+function (side::NativeBackward{T})(dz::Vector{T}, z::Vector{T}, t::Float64) where {T}
+    side.poll()
+    try
+        backward!(side, dz, z, t)
+    catch error
+        fail!(side.field, error)
+    end
+    return nothing
+end
+
+function backward!(side::NativeBackward{T}, dz, z, t) where {T}
+    field, work, scatter = side.field, side.field.work, side.scatter
+    n = length(work.u)
+    work.λ .= .-view(z, 1:n)
+    side.anchored && copyto!(work.u, 1, z, n + 1, n)
+    done = (side.anchored ? 2n : n) + side.timed
+    if scatter === nothing
+        (field.product!::Product)(t, side.anchored, true, false)
+    elseif side.integral === nothing
+        fill!(view(dz, (done + 1):(done + scatter.size)), zero(T))
+        add_product!(dz, done, field, field.source, scatter, t, side.anchored, true)
+    else
+        add_product!(zero_rates!(side.integral, t), 0, field, field.source, scatter, t, side.anchored, true)
+    end
+    copyto!(dz, 1, work.dλ, 1, n)
+    side.anchored && copyto!(dz, n + 1, work.du, 1, n)
+    side.timed && (dz[done] = (field.time_product::TimeProduct)(t))
+    return nothing
+end
+
+"Products of the workspace's λ at its u, those by the parameters added to `out` from `offset`."
+function add_product!(out, offset, field, ::Source, scatter, t, value, state)
+    (field.product!::Product)(t, value, state, true)
+    add!(out, offset, field.work.dθ, scatter)
+    return nothing
+end
+
+"""
+    NativeJacobian
+
+∂/∂u and ∂/∂t of a side, for methods that solve linear systems: a row of the Jacobian is a product with a unit vector, the
+derivative by time a difference. `state!(t)` writes y(t) to the workspace where y is not integrated.
+"""
+struct NativeJacobian{V, N, S}
+    side::N
+    field::VectorField{V}
+    state!::S
+end
+
+solver_jacobian(side::N, _, field::VectorField{V}, state!::S) where {V, N <: NativeSide, S} =
+    NativeJacobian{V, N, S}(side, field, state!)
+
+function fill_from!(out, jacobian::NativeJacobian, what, u, t)
+    (; side, field, state!) = jacobian
+    side.poll()
+    try
+        what == 0 ? jacobian!(out, side, u, inside(field, t), state!) : slope!(out, side, u, beside(field, t)..., state!)
+    catch error
+        fail!(side.field, error)
+    end
+    return nothing
+end
+
+"Time `t` in the field's interval, and another a small step away, on the inner side of the piece that `t` is in."
+function beside(field::VectorField{V}, t) where {V}
+    T, at = eltype(V), inside(field, t)
+    step = sqrt(eps(T)) * max(1, abs(at))
+    return at, Float64(T(field.high[] - at > at - field.low[] ? at + step : at - step))
+end
+
+function unit_product!(field::NativeField{T}, i, t) where {T}
+    fill!(field.work.λ, zero(T))
+    field.work.λ[i] = one(T)
+    (field.product!::Product)(t, false, true, false)
+    return field.work.dλ
+end
+
+function jacobian!(J, side::NativeForward, u, t, state!)
+    copyto!(side.field.work.u, u)
+    for i in axes(J, 1)
+        J[i, :] .= unit_product!(side.field, i, t)
+    end
+    side.jacobians[] += 1
+    return nothing
+end
+
+function slope!(dT, side::NativeForward, u, t, later, state!)
+    (; evaluate!, work) = side.field
+    evaluate!(dT, u, later)
+    evaluate!(work.du, u, t)
+    dT .= (dT .- work.du) ./ (later - t)
+    return nothing
+end
+
+# Of λ' = -(∂f/∂y)ᵀ λ along y(t); λ is all of the state there.
+function jacobian!(J, side::NativeBackward, λ, t, state!)
+    state!(t)
+    for i in axes(J, 2)
+        J[:, i] .= .-unit_product!(side.field, i, t)
+    end
+    side.jacobians[] += 1
+    return nothing
+end
+
+function slope!(dT, side::NativeBackward, λ, t, later, state!)
+    (; product!, work) = side.field
+    copyto!(work.λ, λ)
+    state!(t)
+    (product!::Product)(t, false, true, false)
+    copyto!(dT, work.dλ)
+    state!(later)
+    (product!::Product)(later, false, true, false)
+    dT .= (dT .- work.dλ) ./ (later - t)
+    return nothing
+end
+
+jacobians(side::NativeSide) = side.jacobians[]
+
+"""
+    NativeNodes{T}
+
+Evaluates Gauss nodes (see [`Nodes`](@ref)) and sums their parameter products in `total`.
+"""
+mutable struct NativeNodes{T}
+    const field::NativeField{T}
+    const poll::Poll
+    const times::Ptr{Float64}
+    const y::UInt
+    const λ::UInt
+    const scatter::Scatter
+    const total::Vector{T}
+    evaluated::Int
+end
+
+function (nodes::NativeNodes{T})(count::Cint) where {T}
+    work = nodes.field.work
+    n = length(work.u)
+    for j in 1:count
+        nodes.poll()
+        copyto!(work.u, row(Vector{T}, nodes.y, j - 1, n))
+        copyto!(work.λ, row(Vector{T}, nodes.λ, j - 1, n))
+        try
+            (; field, total, scatter) = nodes
+            add_product!(total, 0, field, field.source, scatter, unsafe_load(nodes.times, j), false, false)
+        catch error
+            fail!(nodes.field, error)
+        end
+        nodes.evaluated += 1
+    end
+    return Cint(1)
+end
+
+evaluator(nodes::NativeNodes) = Evaluator(nodes)
+
+"Python's entries: the sides of a solve of `field`, with the address of a poll of signals."
+native_forward(field::NativeField{T}, poll, steps = nothing) where {T} =
+    started(NativeForward{T}(field, Poll(poll), Ref(0), steps === nothing ? nothing : steps.stages))
+
+"""
+    native_steps(field, tableau) -> Steps
+
+Where a forward solve of a field records its steps; with a `tableau` (else `nothing`) their stages too.
+"""
+native_steps(field::NativeField{T}, ::Nothing) where {T} = Steps{Vector{T}}()
+native_steps(field::NativeField{T}, tableau::Tableau) where {T} =
+    Steps{Vector{T}}(StageRecord{T}(tableau, () -> new_stage(field)))
+
+native_backward(field::NativeField{T}, poll, anchored, timed, scatter, integral = nothing) where {T} = started(
+    NativeBackward{T}(
+        field, Poll(poll), Ref(0), anchored, timed, scatter === nothing ? nothing : Scatter(scatter...), integral,
+    ),
+)
+
+"""
+    native_integral(field, tableau, μ, m) -> Integral
+
+For a backward solve by the method of a `tableau`, with `m` elements of μ at an address of Python's.
+"""
+native_integral(field::NativeField{T}, tableau::Tableau, μ, m) where {T} =
+    Integral{T}(tableau, wrap(Vector{T}, μ, m), () -> new_rates(field, m))
+
+function new_rates(field::NativeField{T}, m) where {T}
+    filter!(rates -> length(rates.θ) == m, field.rates)      # gradients can be wanted for other parameters than before
+    return isempty(field.rates) ? Rates{T}(m) : pop!(field.rates)
+end
+
+integral(side::NativeBackward) = side.integral
+
+function release!((; field, integral)::NativeBackward)
+    integral === nothing || keep!(field.rates, memory(integral), sizeof(integral.total))
+    return nothing
+end
+
+const KEPT_BYTES = 2^26
+
+"Memory that nobody reads any more waits for the next solve: as many of the `found` as are not too large, all with the `waiting`."
+function keep!(waiting, found, bytes)
+    append!(waiting, Iterators.take(found, max(0, KEPT_BYTES ÷ max(1, bytes) - length(waiting))))
+    return nothing
+end
+
+native_nodes(side::NativeBackward{T}, times, y, λ, scatter, total) where {T} = NativeNodes{T}(
+    side.field, side.poll, Ptr{Float64}(UInt(times)), UInt(y), UInt(λ), Scatter(scatter...),
+    wrap(Vector{T}, total, last(scatter)), 0,
+)
+
+evaluated(nodes::NativeNodes) = nodes.evaluated
+
+started(side::NativeSide) = (side.field.failure = ""; side)
