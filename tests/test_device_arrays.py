@@ -1,5 +1,7 @@
 """The path of GPU arrays through the Julia engine, on a stand-in: JLArrays over host memory, no scalar indexing."""
 
+import importlib
+
 import pytest
 import torch
 from problems import MLP, Oscillating, batch, cotangents, relative
@@ -40,6 +42,8 @@ def _stand_in():
 @pytest.fixture
 def device(monkeypatch):
     monkeypatch.setattr(JuliaEngine, "on", classmethod(lambda cls, device: cls("jl")))
+    solving = importlib.import_module("pyseminorm.solve")
+    monkeypatch.setattr(solving, "_settled_before", solving._settle)  # which engine is not remembered
 
 
 def _solved(dtype=torch.float64, **settings):
