@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -240,7 +241,8 @@ class SolveFunction(torch.autograd.Function):
         rows = (len(run.times), run.spec.size)
         ys = ctx.saved_tensors[0].detach().view(rows)  # func may differentiate by a view of it
         _, want_start, want_times, *_ = ctx.needs_input_grad
-        with torch.no_grad():
+        again = torch.is_grad_enabled()  # create_graph=True: allowed, as long as nothing differentiates again
+        with torch.no_grad() if again else contextlib.nullcontext():
             y0, targets, times = run.backward(
                 ys, grad.detach().reshape(rows), want_start=want_start, want_times=want_times
             )
@@ -248,7 +250,7 @@ class SolveFunction(torch.autograd.Function):
             dtype, device = ctx.t_like
             times = times.to(dtype=dtype, device=device)
         gradients = (y0, times, *targets)
-        if torch.is_grad_enabled():  # create_graph=True: allowed, as long as nothing differentiates again
+        if again:
             present = [g for g in gradients if g is not None]
             guarded = iter(_refuse_again(len(present), *present, grad, *ctx.saved_tensors[1:]))
             gradients = tuple(g if g is None else next(guarded) for g in gradients)
