@@ -24,12 +24,13 @@ class Net(nn.Module):
         super().__init__()
         self.net = nn.Sequential(nn.Linear(2, 8), activation(), nn.Linear(8, 2))
         self.scale, self.shift = 0.5, {"a": [1.0, 2.0]}
+        self.mask = torch.ones(2)
 
     def inner(self, y):
         return self.net(y) * self.scale + self.shift["a"][1] * np.pi
 
     def forward(self, t, y):
-        outputs = [self.inner(y)]
+        outputs = [self.inner(y) if self.mask is not None else y]
         outputs.append(torch.sin(t) * y)
         return sum(outputs)
 
@@ -135,6 +136,18 @@ def of_numpy(t, y):
     return y * np.random.rand()
 
 
+def printing(t, y):
+    print(t)
+    return y
+
+
+def with_attributes(t, y):
+    return y * with_attributes.rate
+
+
+with_attributes.rate = 2.0
+
+
 class Tensors(torch.Tensor):
     pass
 
@@ -152,6 +165,8 @@ OPEN = {
     "global": remembering,
     "tolist": reading,
     "numpy": of_numpy,
+    "print": printing,
+    "attributes of a function": with_attributes,
     "cached": functools.lru_cache(lambda t, y: y),
     "subclass of tensor": functools.partial(lambda a, t, y: y, torch.ones(2).as_subclass(Tensors)),
 }
@@ -183,6 +198,8 @@ CHANGES = {
     "hook": lambda net: net.net[1].register_forward_hook(lambda module, given, out: out * 2),
     "list": lambda net: net.shift["a"].append(3.0),
     "key": lambda net: net.shift.update(b=1),
+    "tensor": lambda net: setattr(net, "mask", None),
+    "shape of a tensor": lambda net: setattr(net, "mask", torch.ones(3)),
 }
 
 

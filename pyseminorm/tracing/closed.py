@@ -39,7 +39,7 @@ _OPERATIONS = frozenset((
 _READS = frozenset((
     "item", "tolist", "numpy", "data_ptr", "initial_seed", "get_rng_state", "is_grad_enabled",
     "is_inference_mode_enabled", "get_num_threads", "random", "default_rng", "load", "loadtxt", "genfromtxt",
-    "fromfile", "memmap", "open", "input", "id", "hash", "update", "setdefault", "eval", "exec", "compile",
+    "fromfile", "memmap", "open", "input", "print", "id", "hash", "update", "setdefault", "eval", "exec", "compile",
     "globals", "locals", "vars", "getattr", "setattr", "delattr", "super", "__import__", "__dict__",
 ))
 # fmt: on
@@ -50,6 +50,7 @@ _HARMLESS = frozenset((
     "__del__", "__call__", "__match_args__", "__replace__",
 ))
 # fmt: on
+_OF_A_DECORATOR = {"__wrapped__"}
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -148,11 +149,15 @@ def _test(value: Any) -> tuple[str, tuple[Any, ...]] | None:
     if isinstance(value, (Tensor, np.ndarray)):
         if kind not in _TENSORS and kind is not np.ndarray:
             raise _OpenError
-        return None  # found and compared by the guards
+        # Numbers are looked up again, or compared by the guards.
+        return "isinstance({0}, {1}) and {0}.shape == {2} and {0}.dtype == {3}", (kind, value.shape, value.dtype)
     if kind in _CONTAINERS:
         return "type({0}) is {1} and len({0}) == {2}", (kind, len(value))
     if isinstance(value, types.FunctionType):
-        return None if _trusted(value) else ("{0}.__code__ is {1}", (value.__code__,))
+        if not _trusted(value) and not vars(value).keys() <= _OF_A_DECORATOR:
+            raise _OpenError
+        test = "{0}.__code__ is {1} and {0}.__dict__.keys() <= {2}"
+        return None if _trusted(value) else (test, (value.__code__, _OF_A_DECORATOR))
     if isinstance(value, (types.MethodType, functools.partial)):
         return "type({0}) is {1}", (kind,)
     if isinstance(value, types.ModuleType):
