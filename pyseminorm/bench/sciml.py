@@ -46,7 +46,8 @@ def peers() -> tuple[list[Contender], list[str], dict[str, str]]:
         return lambda problem, tolerance: _Sensitivity(problem, tolerance, julia, adjoint)
 
     found = [
-        Contender(f"{name} {a} {METHOD}, torch products", name, make(a), quick=False) for a in sensitivity.ADJOINTS
+        Contender(f"{name} {a} {METHOD}, torch products", name, make(a), curve=False, quick=False)
+        for a in sensitivity.ADJOINTS
     ]
     return found, [], julia.versions
 
