@@ -230,10 +230,13 @@ def _settled(spec: StateSpec, *given: Any) -> tuple[Engine, PassOptions, MethodT
 
     A training loop asks the same again and again: answers to plain values are kept, once it is clear which Julia runs.
     """
-    _, _, _, _, adjoint, backend, *_ = given
+    _, _, _, _, adjoint, backend, _, _, discontinuities, *_ = given
     clear = backend == "torch" or "juliacall" in sys.modules
-    plain = clear and all(type(x) in _PLAIN for x in given) and not callable(getattr(adjoint, "norm", None))
-    return _settled_before(spec, *given) if plain and given[8] == () else _settle(spec, *given)
+    plain = clear and all(type(x) in _PLAIN for x in given) and not discontinuities
+    if plain and isinstance(adjoint, Adjoint):  # what it holds may have no hash, or must not be kept alive
+        parts = (adjoint.method, adjoint.controller, getattr(adjoint, "norm", None))
+        plain = all(x is None or isinstance(x, (str, PIController)) for x in parts)
+    return _settled_before(spec, *given) if plain else _settle(spec, *given)
 
 
 _PLAIN = (str, float, int, type(None), tuple, BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint, DiscreteAdjoint)

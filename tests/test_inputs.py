@@ -136,3 +136,14 @@ def test_auto_says_once_which_engine_and_why(caplog):
             pyseminorm.solve(lambda t, y: -y, torch.ones(2).half(), T, rtol=1e-2, atol=1e-2)
     lines = [r.message for r in caplog.records if r.name == "pyseminorm"]
     assert len(lines) == 1 and "torch" in lines[0] and "float16" in lines[0]
+
+
+def test_an_adjoint_without_a_hash_is_taken_as_any_other():
+    adjoint = pyseminorm.BacksolveAdjoint(method=pyseminorm.Algorithm("Tsit5", given=[1]))
+    with pytest.raises(pyseminorm.InvalidInputError, match="not known to the embedded engine"):
+        pyseminorm.solve(lambda t, y: -y, torch.ones(2), [0.0, 1.0], adjoint=adjoint, backend="torch")
+
+
+def test_a_bad_adjoint_is_refused_by_name_on_every_backend():
+    with pytest.raises(pyseminorm.InvalidInputError, match="adjoint='gauss'"):
+        pyseminorm.solve(lambda t, y: -y, torch.ones(2), [0.0, 1.0], adjoint="gauss", backend="torch")

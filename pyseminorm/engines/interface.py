@@ -58,8 +58,7 @@ class ForwardProblem:
     """y' = f(t, y) from ``y0`` (size,) at times[0], with values wanted at all ``times``.
 
     ``first()`` is f(times[0], y0) by the checking call, and counts as the first evaluation; an engine whose evaluations
-    say as much need not make that call. ``record`` gets the
-    accepted steps, where DiscreteAdjoint wants them.
+    say as much need not make that call. ``record`` gets the accepted steps, where DiscreteAdjoint wants them.
     """
 
     field: EagerVectorField
@@ -99,8 +98,7 @@ class DenseOutput(Protocol):
 class ForwardResult:
     """``ys`` (len(times), size), NaN in rows that were not reached; ``t``, ``y``: the end of the last good step.
 
-    A successful solve need not tell ``y``, which is the last row.
-    ``finite``: whether all of ``ys`` is known to be finite.
+    A successful solve need not tell ``y``, which is the last row. ``finite``: all of ``ys`` is known to be finite.
     """
 
     ys: Tensor
