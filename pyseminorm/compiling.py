@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from .engines.interface import Engine
 from .errors import InvalidInputError
-from .tracing.field import Trace, TracedVectorField, captured, trace
+from .state import StateSpec
+from .tracing.field import Maker, Trace, TracedVectorField, captured, recalled, trace
 from .vector_field import EagerVectorField
 
 logger = logging.getLogger("pyseminorm")
@@ -41,17 +42,9 @@ def compiled(
     if compile is None or type(field) is not EagerVectorField:
         first()
         return field
-    if compile in ("julia", "auto") and engine.name == "julia":
-        from .engines.julia.lowered import lowered
-
-        code = captured(field, t, y, first, lowered)
-        if code is not None:
-            return code
-    if compile == "inductor":
+    for make in _makers(compile, engine):
         try:
-            fused = captured(field, t, y, first, _by_inductor)
-            if fused is not None:
-                return fused
+            made: EagerVectorField | None = captured(field, t, y, first, make)
         except Exception as error:
             if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
@@ -59,13 +52,32 @@ def compiled(
             logger.info(f"torch.compile could not compile func's graph, which runs as it is ({reason})")
             found = trace(field, t, y)
             if found is not None:
-                found[0].kept["inductor"] = False
-    return captured(field, t, y, first, TracedVectorField) or field
+                found[0].refused.add(make)
+            continue
+        if made is not None:
+            return made
+    return field
+
+
+def compiled_before(
+    func: Callable[..., Any], spec: StateSpec, params: Sequence[Tensor] | None, compile: str, engine: Engine
+) -> EagerVectorField | None:
+    """The field of a closed function without arguments, in the form that it had before; None: it must be made."""
+    return recalled(func, spec, params, _makers(compile, engine))
+
+
+def _makers(compile: str, engine: Engine) -> tuple[Maker[Any], ...]:
+    """What makes the form asked for, and what is next to it."""
+    if compile in ("julia", "auto") and engine.name == "julia":
+        from .engines.julia.lowered import lowered
+
+        return lowered, TracedVectorField
+    return (_by_inductor, TracedVectorField) if compile == "inductor" else (TracedVectorField,)
 
 
 def _by_inductor(field: EagerVectorField, found: Trace, sources: list[Tensor]) -> TracedVectorField | None:
     """The field by torch.compile, unless that has failed before."""
-    return TracedVectorField(field, found, sources, _inductor) if found.kept.get("inductor", True) else None
+    return None if _by_inductor in found.refused else TracedVectorField(field, found, sources, _inductor)
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from .adjoints import (
     choose_adjoint,
 )
 from .autograd import Run, SolveFunction, check_scalar, refuse_transforms
-from .compiling import check_compile, compiled
+from .compiling import check_compile, compiled, compiled_before
 from .engines.interface import METHODS, DenseOutput, Engine, PassOptions
 from .engines.pieces import Pieces
 from .engines.select import select_engine
@@ -189,10 +189,13 @@ def solve(
         raise InvalidInputError(f"args is a {type(args).__name__}: expected a tuple, such as args=(u,).")
     if callbacks is not None and not isinstance(callbacks, StepCallbacks):
         raise InvalidInputError(f"callbacks is a {type(callbacks).__name__}: expected a pyseminorm.StepCallbacks.")
+    if not (params is None or isinstance(params, (list, tuple, Tensor))):
+        params = list(params)  # an iterator can be read once
     engine, options, back = _settled(
         spec, method, rtol, atol, norm, adjoint, backend, dt, max_steps, discontinuities, controller, jacobian, compile
     )
-    field = _vector_field(func, tuple(args), spec, params)
+    known = _known_field(func, args, spec, params, compile, engine)
+    field = known or _vector_field(func, tuple(args), spec, params)
     if adjoint == "auto":
         adjoint = choose_adjoint(spec.size, sum(field.sizes), needs_jacobian=options.traits.needs_jacobian)
     if getattr(adjoint, "batched_time", False) and not spec.is_tensor:
@@ -213,8 +216,9 @@ def solve(
     flat = state.detach().reshape(-1)
     # A captured function was looked at when it was captured.
     first = FirstValue(field, at, flat, recording=torch.is_grad_enabled() and compile is None)
-    field = first.field = compiled(field, compile, engine, at, flat, first)
-    watch = callbacks or StepCallbacks()
+    if known is None:
+        field = first.field = compiled(field, compile, engine, at, flat, first)
+    watch = callbacks or _NO_CALLBACKS
     run = Run(engine, field, spec, times, options, norm, adjoint, back, watch, first, dense, throw)
     if recording:
         moments = ts if ts.requires_grad else None
@@ -239,6 +243,7 @@ def _settled(spec: StateSpec, *given: Any) -> tuple[Engine, PassOptions, MethodT
     return _settled_before(spec, *given) if plain else _settle(spec, *given)
 
 
+_NO_CALLBACKS = StepCallbacks()
 _PLAIN = (str, float, int, type(None), tuple, BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint, DiscreteAdjoint)
 
 
@@ -293,6 +298,22 @@ def _settle(
 
 
 _settled_before = functools.lru_cache(maxsize=64, typed=True)(_settle)
+
+
+def _known_field(
+    func: Callable[..., Any],
+    args: Sequence[Any],
+    spec: StateSpec,
+    params: Iterable[Tensor] | None,
+    compile: str | None,
+    engine: Engine,
+) -> EagerVectorField | None:
+    """The field that an earlier solve has made, where nothing has changed; see `compiled_before`."""
+    if compile is None or args or isinstance(func, JuliaFunction):
+        return None
+    if not (params is None or isinstance(params, (list, tuple))):
+        return None
+    return compiled_before(func, spec, params, compile, engine)
 
 
 def _vector_field(

@@ -12,7 +12,7 @@ import dis
 import functools
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .surroundings import LEAVES, Lookups, Path, children
+from .surroundings import LEAVES, At, Lookups, Path, children, same
 
 _CONTAINERS = (list, tuple, dict, OrderedDict)
 _TENSORS = (Tensor, nn.Parameter, nn.parameter.Buffer) if hasattr(nn.parameter, "Buffer") else (Tensor, nn.Parameter)
@@ -51,6 +51,8 @@ _HARMLESS = frozenset((
 ))
 # fmt: on
 _OF_A_DECORATOR = {"__wrapped__"}
+_ARRAY = "type({0}) is {1} and {0}.shape == {2} and {0}.dtype == {3}"
+_TENSOR = _ARRAY + " and {0}.stride() == {4} and {0}.device == {5} and {0}.requires_grad is {6}"
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -58,12 +60,43 @@ class _OpenError(Exception):
     """The function is open."""
 
 
-def proof(*roots: Any) -> Callable[[Any], bool] | None:
-    """What says later, given roots again, whether a function is still made of the same parts; None for an open one."""
+Finder = Callable[[Any], list[Any] | None]
+
+
+class Proof:
+    """The parts that a closed function is made of, and PyTorch's state; it holds no tensor and no module."""
+
+    def __init__(self, parts: list[_Part]) -> None:
+        self._parts, self._state = parts, state_of_torch()
+
+    def finder(self, guards: Mapping[Path, Any] | None = None, wanted: Sequence[Path] = ()) -> Finder:
+        """What gives the objects at the paths ``wanted``, given roots again.
+
+        None where the function is not made of the same parts any more, or where what lies at a path of ``guards`` does
+        not have its value.
+        """
+        write, state = Lookups(), self._state
+        for path, expression, values in self._parts:
+            write.require(path, expression, values)
+        for path, value in (guards or {}).items():
+            write.require(path, "{0} is {1} or {2}({0}, {1})", (value, same))
+        find = write.function(f"[{', '.join([write.name(path) for path in wanted])}]")
+
+        def found(roots: Any) -> list[Any] | None:
+            try:
+                return None if watched() or state_of_torch() != state else find(roots)
+            except (LookupError, AttributeError, TypeError, ValueError):
+                return None
+
+        return found
+
+
+def proof(*roots: Any) -> Proof | None:
+    """Of a closed function and its arguments; None of an open one."""
     if not hasattr(torch, "get_autocast_dtype"):  # PyTorch before 2.4 does not tell all of its state
         return None
     try:
-        return _tester(list(_parts(roots)), state_of_torch())
+        return Proof(list(_parts(roots)))
     except _OpenError:
         return None
 
@@ -121,20 +154,20 @@ _Part = tuple[Path, str, tuple[Any, ...]]
 
 def _parts(roots: tuple[Any, ...]) -> Iterator[_Part]:
     queue: list[tuple[Path, Any]] = [((("root", i),), root) for i, root in enumerate(roots)]
-    seen: set[int] = set()
+    seen: dict[int, Path] = {}
     names: set[str] = set()
     members: list[tuple[Path, str, Any]] = []  # of the user's classes, which code may call by name
     while queue:
         for path, value in queue:  # grows while it is read
             if len(seen) > _MOST:
                 raise _OpenError
-            if isinstance(value, LEAVES) or id(value) in seen:
+            if isinstance(value, LEAVES):
                 continue
-            seen.add(id(value))
-            test = _test(value)
-            if test is None:
+            if id(value) in seen:
+                yield path, "{0} is {1}", (At(seen[id(value)]),)  # what is shared must stay so
                 continue
-            yield (path, *test)
+            seen[id(value)] = path
+            yield (path, *_test(value))
             if isinstance(value, types.FunctionType):
                 names |= _names(value.__code__)
             elif not isinstance(value, (types.MethodType, functools.partial, *_CONTAINERS)):
@@ -143,21 +176,24 @@ def _parts(roots: tuple[Any, ...]) -> Iterator[_Part]:
         queue = [((*path, ("method", name)), m) for path, name, m in members if name in names and id(m) not in seen]
 
 
-def _test(value: Any) -> tuple[str, tuple[Any, ...]] | None:
-    """What is true of a part as long as it is the same; None where it cannot change."""
+def _test(value: Any) -> tuple[str, tuple[Any, ...]]:
+    """What is true of a part as long as it is the same."""
     kind = type(value)
+    if kind in _TENSORS:  # numbers are looked up again, or compared by the guards
+        form = (value.shape, value.dtype, value.stride(), value.device, value.requires_grad)
+        return _TENSOR, (kind, *form)
+    if kind is np.ndarray:
+        return _ARRAY, (kind, value.shape, value.dtype)
     if isinstance(value, (Tensor, np.ndarray)):
-        if kind not in _TENSORS and kind is not np.ndarray:
-            raise _OpenError
-        # Numbers are looked up again, or compared by the guards.
-        return "isinstance({0}, {1}) and {0}.shape == {2} and {0}.dtype == {3}", (kind, value.shape, value.dtype)
+        raise _OpenError
     if kind in _CONTAINERS:
         return "type({0}) is {1} and len({0}) == {2}", (kind, len(value))
     if isinstance(value, types.FunctionType):
-        if not _trusted(value) and not vars(value).keys() <= _OF_A_DECORATOR:
+        if _trusted(value):
+            return "{0} is {1}", (value,)
+        if not vars(value).keys() <= _OF_A_DECORATOR:
             raise _OpenError
-        test = "{0}.__code__ is {1} and {0}.__dict__.keys() <= {2}"
-        return None if _trusted(value) else (test, (value.__code__, _OF_A_DECORATOR))
+        return "{0}.__code__ is {1} and {0}.__dict__.keys() <= {2}", (value.__code__, _OF_A_DECORATOR)
     if isinstance(value, (types.MethodType, functools.partial)):
         return "type({0}) is {1}", (kind,)
     if isinstance(value, types.ModuleType):
@@ -228,18 +264,3 @@ def _trusted(thing: Any) -> bool:
     module = str(getattr(thing, "__module__", ""))
     opaque = ("torch._dynamo", "torch.jit", "torch.fx", "torch.utils.checkpoint", "torch.export")
     return module.partition(".")[0] in _TRUSTED and not module.startswith(opaque)
-
-
-def _tester(parts: list[_Part], state: tuple[Any, ...]) -> Callable[[Any], bool]:
-    write = Lookups()
-    for path, expression, values in parts:
-        write.require(path, expression, values)
-    test: Callable[[Any], bool] = write.function("True")
-
-    def intact(roots: Any) -> bool:
-        try:
-            return bool(not watched() and state_of_torch() == state and test(roots))
-        except (LookupError, AttributeError, TypeError, ValueError):
-            return False
-
-    return intact

@@ -7,19 +7,20 @@ import logging
 import operator
 import types
 import weakref
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from ..state import StateSpec
 from ..vector_field import EagerVectorField, Pullback, checked_value, kind_of
 from .capture import CaptureError, Graph, SourceTensors, capture
-from .closed import plain, proof
+from .closed import Finder, Proof, plain, proof
 from .run import Functions
 from .split import Parts, Wanted
-from .surroundings import described, find, same
+from .surroundings import Path, described, find, same
 
 logger = logging.getLogger("pyseminorm")
 
@@ -36,10 +37,11 @@ class Trace:
         parts: the graph's parts.
         kept: what an engine has made of it, by name.
         proven: what was made of it and gave func's value.
+        refused: what cannot be made of it.
     """
 
     def __init__(self, field: EagerVectorField, t: float, y: Tensor) -> None:
-        intact = proof(field.func, field.args)
+        made_of = proof(field.func, field.args)
         field.check(t, y, recording=True)  # warns of hidden parameters
         before = _plain_values(field)
         self.graph: Graph = capture(field, t, y)
@@ -47,18 +49,27 @@ class Trace:
         # What func itself changed (a counter of calls) is not a reason to capture it again.
         self._guards = {path: value for path, value in after.items() if same(before.get(path), value)}
         self._values = list(self._guards.values())
-        self._intact = None
-        if intact and len(before) == len(self._guards) and plain(lambda: field.f(t, y)) and intact(_roots(field)):
-            self._intact = intact
+        self._intact: Finder | None = None
+        self._recall: Recall | None = None
+        if made_of and len(before) == len(self._guards) and plain(lambda: field.f(t, y)):
+            intact = made_of.finder()
+            if intact(_roots(field)) is not None:
+                self._intact = intact
+                self._recall = Recall.of(field, self.graph, made_of, self._guards)
         self._lookup = SourceTensors(self.graph.sources, list(self._guards))
         self.parts = Parts(self.graph)
         self.kept: dict[str, Any] = {}
         self.proven: set[Any] = set()
+        self.refused: set[Any] = set()
         self._functions: dict[Any, Functions] = {}
 
     def closed(self, field: EagerVectorField) -> bool:
         """Whether a field with the guarded values is known to be the captured one, without a call of its function."""
-        return self._intact is not None and self._intact(_roots(field))
+        return self._intact is not None and self._intact(_roots(field)) is not None
+
+    def recalled(self, func: Callable[..., Any], params: Sequence[Tensor] | None) -> tuple[list[Tensor], ...] | None:
+        """The parameters of a function known to be the captured one, and the tensors that the graph reads."""
+        return None if self._recall is None else self._recall(func, params)
 
     def functions(self, compiler: Callable[[Any], Any] | None) -> Functions:
         """The graph as Python functions, each passed through ``compiler``."""
@@ -83,6 +94,47 @@ class Trace:
         return self._lookup.tensors(field, found)
 
 
+class Recall:
+    """Finds the parameters and the sources of a closed function without arguments, if it is still the captured one."""
+
+    def __init__(self, find: Finder, params: int, literals: list[tuple[int, Tensor]], *, explicit: bool) -> None:
+        self._find, self._params, self._literals, self._explicit = find, params, literals, explicit
+
+    @classmethod
+    def of(cls, field: EagerVectorField, graph: Graph, made_of: Proof, guards: Mapping[Path, Any]) -> Recall | None:
+        """None where the function has arguments, or a tensor is not to be found from the function."""
+        reachable: dict[int, Path] = {}
+        for path, leaf in find(field.func, field.args):
+            reachable.setdefault(id(leaf), path)
+        paths = [reachable.get(id(p)) for p in field.params]
+        literals = []
+        for i, source in enumerate(graph.sources):
+            if source.literal is not None:
+                literals.append((i, source.literal))
+            else:
+                paths.append(source.path or (None if source.target is None else paths[source.target]))
+        wanted = [path for path in paths if path is not None]
+        if field.args or len(wanted) < len(paths):
+            return None
+        return cls(made_of.finder(guards, wanted), len(field.params), literals, explicit=field.explicit_params)
+
+    def __call__(
+        self, func: Callable[..., Any], params: Sequence[Tensor] | None
+    ) -> tuple[list[Tensor], list[Tensor]] | None:
+        """(parameters, sources); None: func must be looked at more closely."""
+        found = self._find((func, ()))
+        if found is None or self._explicit is not (params is not None):
+            return None
+        known, sources = found[: self._params], found[self._params :]
+        if len({id(p) for p in known}) < len(known):  # tied since then
+            return None
+        if params is not None and not (len(params) == len(known) and all(map(operator.is_, params, known))):
+            return None
+        for i, literal in self._literals:
+            sources.insert(i, literal)
+        return known, sources
+
+
 def _roots(field: EagerVectorField) -> tuple[Any, ...]:
     return field.func, field.args
 
@@ -97,10 +149,11 @@ class Traces:
 
     def __init__(self) -> None:
         self.kept: dict[Any, list[Trace]] = {}
+        self.closed: dict[Any, list[Trace]] = {}
         self.captures: dict[Any, int] = {}
         self.refused: set[Any] = set()
 
-    def matching(self, form: Any, field: EagerVectorField) -> tuple[Trace, list[Tensor]] | str:
+    def matching(self, form: _Form, field: EagerVectorField) -> tuple[Trace, list[Tensor]] | str:
         """A trace that is right for a field, and the tensors that it reads; or what has changed."""
         changed, kept = "", self.kept.setdefault(form, [])
         for i, found in enumerate(kept):
@@ -114,10 +167,10 @@ class Traces:
             return found, sources
         return changed
 
-    def keep(self, form: Any, new: Trace) -> None:
-        kept = self.kept.setdefault(form, [])
-        kept.insert(0, new)
-        del kept[_MOST_KEPT:]
+    def keep(self, form: _Form, new: Trace) -> None:
+        for kept in (self.kept.setdefault(form, []), self.closed.setdefault(form.kind, [])):
+            kept.insert(0, new)
+            del kept[_MOST_KEPT:]
 
 
 _TRACES: weakref.WeakKeyDictionary[Any, Traces] = weakref.WeakKeyDictionary()
@@ -125,7 +178,7 @@ _TRACES: weakref.WeakKeyDictionary[Any, Traces] = weakref.WeakKeyDictionary()
 
 def trace(field: EagerVectorField, t: float, y: Tensor, *, anew: bool = False) -> tuple[Trace, list[Tensor]] | None:
     """The trace of a field at hand, and the tensors that it reads; None where there is none, which is logged once."""
-    traces, form = _traces_of(field), _form(field)
+    traces, form = _traces_of(field.func), _Form.of(field)
     found = "what it gives" if anew else _kept(field, traces, form)
     if not isinstance(found, str):
         return found
@@ -142,29 +195,37 @@ def trace(field: EagerVectorField, t: float, y: Tensor, *, anew: bool = False) -
         return None
 
 
-def _kept(field: EagerVectorField, traces: Traces, form: Any) -> tuple[Trace, list[Tensor]] | str | None:
+def _kept(field: EagerVectorField, traces: Traces, form: _Form) -> tuple[Trace, list[Tensor]] | str | None:
     """The kept trace of a field, with the tensors that it reads; what has changed; None where there will be none."""
     return None if form in traces.refused else traces.matching(form, field)
 
 
-def _traces_of(field: EagerVectorField) -> Traces:
-    kind = kind_of(field.func)
+def _traces_of(func: Callable[..., Any]) -> Traces:
+    kind = kind_of(func)
     try:
         return _TRACES.setdefault(kind, Traces())
     except TypeError:  # an object without weak references, or without a hash
         return _TRACES.setdefault(type(kind), Traces())
 
 
-def _form(field: EagerVectorField) -> Any:
+class _Form(NamedTuple):
     """What a capture is specialised for."""
-    spec = field.spec
-    leaves, tree = pytree.tree_flatten(field.args) if field.args else ([], None)
-    return (
-        getattr(field.func.__func__, "__code__", None) if isinstance(field.func, types.MethodType) else None,
-        spec.kind,
-        tuple([(x.shape, x.dtype) for x in field.targets]),
-        (str(tree), tuple(x.shape if isinstance(x, Tensor) else type(x) for x in leaves)) if leaves else None,
-    )
+
+    kind: Any  # the code of a bound method, and the state
+    shapes: Any  # and dtypes of the targets
+    args: Any
+
+    @classmethod
+    def of(cls, field: EagerVectorField) -> _Form:
+        leaves, tree = pytree.tree_flatten(field.args) if field.args else ([], None)
+        given = tuple(x.shape if isinstance(x, Tensor) else type(x) for x in leaves)
+        shapes = tuple([(x.shape, x.dtype) for x in field.targets])
+        return cls(_kind(field.func, field.spec), shapes, (str(tree), given) if leaves else None)
+
+
+def _kind(func: Callable[..., Any], spec: StateSpec) -> tuple[Any, ...]:
+    code = getattr(func.__func__, "__code__", None) if isinstance(func, types.MethodType) else None
+    return code, spec.kind
 
 
 class TracedVectorField(EagerVectorField):
@@ -242,6 +303,7 @@ class Checked(Protocol):
 
 
 Made = TypeVar("Made", bound=Checked)
+Maker = Callable[[EagerVectorField, Trace, list[Tensor]], Made | None]
 
 
 def captured(
@@ -249,14 +311,14 @@ def captured(
     t: float,
     y: Tensor,
     first: Callable[[], Tensor],
-    make: Callable[[EagerVectorField, Trace, list[Tensor]], Made | None],
+    make: Maker[Made],
 ) -> Made | None:
     """What ``make`` makes of the field's trace, which must give ``first()``, func's value at (t, y).
 
     Where that was seen once, and all that func's values depend on is known to be the same, func is not called. The
     function is captured where no trace is kept that does. None: it cannot be, or nothing is made of it.
     """
-    traces, form = _traces_of(field), _form(field)
+    traces, form = _traces_of(field.func), _Form.of(field)
     found = _kept(field, traces, form)
     if isinstance(found, tuple) and make in found[0].proven and found[0].closed(field):
         return make(field, *found)
@@ -268,12 +330,29 @@ def captured(
             return None
         made = make(field, *found)
         if made is None:
+            found[0].refused.add(make)
             return None
         if made.agrees(t, y, f0):
             found[0].proven.add(make)
             return made
     traces.refused.add(form)
     logger.info("func stays eager: its graph gives other values than a call of it (is it random?)")
+    return None
+
+
+def recalled(
+    func: Callable[..., Any], spec: StateSpec, params: Sequence[Tensor] | None, makers: Sequence[Maker[Made]]
+) -> Made | None:
+    """What the first possible of ``makers`` makes of a closed function without arguments, neither called nor captured.
+
+    None where it is not known that nothing has changed since what was made of it was seen to give its values.
+    """
+    for found in _traces_of(func).closed.get(_kind(func, spec), ()):
+        make = next((make for make in makers if make not in found.refused), None)
+        if make in found.proven:
+            tensors = found.recalled(func, params)
+            if make is not None and tensors is not None:
+                return make(EagerVectorField(func, (), spec, tensors[0]), found, tensors[1])
     return None
 
 

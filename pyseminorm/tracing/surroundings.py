@@ -10,6 +10,7 @@ import functools
 import itertools
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,13 @@ def find(*roots: Any) -> Iterator[tuple[Path, Any]]:
             queue.extend(((*path, step), child) for step, child in children(value))
 
 
+@dataclass(frozen=True)
+class At:
+    """What lies at a path, where an expression of `Lookups` wants a value."""
+
+    path: Path
+
+
 class Lookups:
     """Writes a function that finds the objects at some paths again, given the roots; it is made since it runs often.
 
@@ -52,7 +60,7 @@ class Lookups:
 
     def __init__(self) -> None:
         self._names: dict[Path, str] = {(): "roots"}
-        self._keys: list[Any] = []
+        self._constants: dict[str, Any] = {}
         self._lines: list[str] = []
 
     def name(self, path: Path) -> str:
@@ -60,27 +68,27 @@ class Lookups:
         if path not in self._names:
             (kind, key), holder = path[-1], self.name(path[:-1])
             name = self._names[path] = f"x{len(self._names)}"
-            self._lines.append(f"{name} = {_STEPS[kind].format(holder, self._constant(key))}")
+            step = repr(key) if type(key) in (int, str) else self._constant(key)
+            self._lines.append(f"{name} = {_STEPS[kind].format(holder, step)}")
         return self._names[path]
 
     def require(self, path: Path, expression: str, values: Sequence[Any]) -> None:
-        """Return False where an expression is not true; {0} in it is what lies at the path, the others are values."""
-        found = self.name(path)
-        self._lines.append(f"if not ({expression.format(found, *map(self._constant, values))}): return False")
+        """Return None where an expression is not true; {0} in it is what lies at the path, the others are values."""
+        names = [self.name(path), *(self.name(v.path) if isinstance(v, At) else self._constant(v) for v in values)]
+        self._lines.append(f"if not ({expression.format(*names)}): return None")
 
     def function(self, result: str) -> Callable[[Sequence[Any]], Any]:
         """The function, which returns an expression."""
-        space: dict[str, Any] = {"keys": self._keys}
+        space = dict(self._constants)
         lines = "".join(f"    {line}\n" for line in [*self._lines, f"return {result}"])
         exec(f"def find(roots):\n{lines}", space)
         found: Callable[[Sequence[Any]], Any] = space["find"]
         return found
 
     def _constant(self, value: Any) -> str:
-        if type(value) in (int, str):
-            return repr(value)
-        self._keys.append(value)
-        return f"keys[{len(self._keys) - 1}]"
+        name = f"k{len(self._constants)}"
+        self._constants[name] = value
+        return name
 
 
 def resolver(paths: Sequence[Path]) -> Callable[[Sequence[Any]], list[Any]]:
