@@ -29,7 +29,7 @@ model = Spiral()
 optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
 for step in range(301):
     optimiser.zero_grad()
-    solution = pyseminorm.solve(model, data[0], t, rtol=1e-4)
+    solution = pyseminorm.solve(model, data[0], t, rtol=1e-4, compile="auto")
     loss = (solution.ys - data).pow(2).mean()
     loss.backward()
     optimiser.step()

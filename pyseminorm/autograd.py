@@ -284,8 +284,8 @@ def refuse_transforms(tensors: Sequence[Tensor]) -> None:
             "solve outside it and use .backward() or torch.autograd.grad; for a batch, give solve a batched y0."
         )
     unpack_dual: Any = torch.autograd.forward_ad.unpack_dual
-    for x in tensors:
-        if torch.autograd.forward_ad._current_level >= 0 and unpack_dual(x).tangent is not None:
+    for x in tensors if torch.autograd.forward_ad._current_level >= 0 else ():
+        if unpack_dual(x).tangent is not None:
             raise UnsupportedError(
                 "forward-mode AD through pyseminorm.solve is not supported: use .backward() or torch.autograd.grad, "
                 "or solve the forward sensitivity equations with func extended by its jvp."

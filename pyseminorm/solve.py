@@ -201,9 +201,9 @@ def solve(
     if getattr(adjoint, "batched_time", False) and not spec.is_tensor:
         raise InvalidInputError("GaussAdjoint(batched_time=True) is for a single-tensor state: y0 is nested.")
 
-    inputs = [*((y0,) if spec.is_tensor else pytree.tree_leaves(y0)), ts, *field.inputs]
-    refuse_transforms(inputs)
-    recording = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    given = [ts, *((y0,) if spec.is_tensor else pytree.tree_leaves(y0))]
+    refuse_transforms([*given, *field.inputs])
+    recording = torch.is_grad_enabled() and (bool(field.inputs) or any(x.requires_grad for x in given))
     if recording and back.needs_jacobian and (adjoint.integrates_y or not adjoint.quadrature):
         raise InvalidInputError(
             f"{type(adjoint).__name__} cannot be solved by {back.name}: a method that needs the Jacobian wants the "
@@ -236,7 +236,7 @@ def _settled(spec: StateSpec, *given: Any) -> tuple[Engine, PassOptions, MethodT
     """
     _, _, _, _, adjoint, backend, _, _, discontinuities, *_ = given
     clear = backend == "torch" or "juliacall" in sys.modules
-    plain = clear and all(type(x) in _PLAIN for x in given) and not discontinuities
+    plain = clear and _PLAIN.issuperset(map(type, given)) and not discontinuities
     if plain and isinstance(adjoint, Adjoint):  # what it holds may have no hash, or must not be kept alive
         parts = (adjoint.method, adjoint.controller, getattr(adjoint, "norm", None))
         plain = all(x is None or isinstance(x, (str, PIController)) for x in parts)
@@ -244,7 +244,8 @@ def _settled(spec: StateSpec, *given: Any) -> tuple[Engine, PassOptions, MethodT
 
 
 _NO_CALLBACKS = StepCallbacks()
-_PLAIN = (str, float, int, type(None), tuple, BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint, DiscreteAdjoint)
+_ADJOINTS = (BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint, DiscreteAdjoint)
+_PLAIN = frozenset((str, float, int, type(None), tuple, *_ADJOINTS))
 
 
 def _settle(
@@ -344,7 +345,7 @@ def _checked_times(t: Tensor | Sequence[float]) -> tuple[Tensor, tuple[float, ..
         raise InvalidInputError(f"t has shape {tuple(ts.shape)}: expected a vector of at least 2 times.")
     if ts.is_complex() or ts.dtype == torch.bool:
         raise InvalidInputError(f"t has dtype {ts.dtype}: expected real times.")
-    times = tuple(map(float, ts.tolist()))
+    times = tuple(ts.tolist()) if ts.is_floating_point() else tuple(map(float, ts.tolist()))
     _check_order(times)
     return ts, times
 

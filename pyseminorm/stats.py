@@ -11,9 +11,9 @@ class PassStats:
 
     Attributes:
         nf: calls of ``func`` alone.
-        nvjp: fused vector-Jacobian products (the call of ``func`` inside is not counted again in `nf`). The engine
-            "torch" leaves out their part by the parameters at stages that weigh nothing in a step, and counts them
-            all the same, as both engines evaluate these stages.
+        nvjp: fused vector-Jacobian products (the call of ``func`` inside is not counted again in `nf`). Their part by
+            the parameters is left out at stages that weigh nothing in a step (by the engine "julia" where ``func`` runs
+            as Julia code); they are counted all the same.
         nvjp_state: products with the state Jacobian only.
         nvjp_param: parameter products at quadrature nodes, each node counted, however batched.
         njac: Jacobians made for methods that need them; the products inside are not counted again.

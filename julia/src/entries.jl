@@ -143,9 +143,9 @@ end
 
 "`size` of the scatter < 0: μ is not made; no tableau: it is part of the state, else the integral `μ`."
 function backward_functions(field::NativeField, poll, norm, report, anchored, timed, scatter, tableau, μ)
-    size = last(scatter)
-    integral = tableau === nothing ? nothing : native_integral(field, tableau, μ, size)
-    side = native_backward(field, poll, anchored, timed, size < 0 ? nothing : scatter, integral)
+    spread = last(scatter) < 0 ? nothing : Scatter(scatter...)
+    integral = tableau === nothing ? nothing : native_integral(field, tableau, μ, spread)
+    side = native_backward(field, poll, anchored, timed, spread, integral)
     return Functions((side, 0, norm, 0, report))
 end
 

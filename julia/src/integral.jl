@@ -4,29 +4,43 @@
 """
     Rates{T}
 
-The derivative of μ in one evaluation of the backward right-hand side, at time `t`.
+The derivative of μ in one evaluation of the backward right-hand side at time `t`, which is made of `u` and `λ`; as long as it
+is not `made`, only they are there.
 """
 mutable struct Rates{T}
     t::Float64
+    made::Bool
     const θ::Vector{T}
+    const u::Vector{T}
+    const λ::Vector{T}
 end
 
-Rates{T}(m::Int) where {T} = Rates{T}(NaN, Vector{T}(undef, m))
+Rates{T}(m::Int, n::Int) where {T} = Rates{T}(NaN, true, Vector{T}(undef, m), Vector{T}(undef, n), Vector{T}(undef, n))
 
 """
-    Integral{T}(tableau, total, make)
+    Integral{T}(tableau, total, make, make_late!)
 
 μ outside of the state: every accepted step adds h Σ bᵢ kᵢ of its stages to `total`. `make()` gives [`Rates`](@ref) to write to.
+
+An evaluation whose rates weigh nothing, as far as can be told when it is made, can leave them for `make_late!(rates)`: it is
+called where a step turns out to need them. Not needed are those of the solver's search for a first step, of stages of weight
+zero, and of a step's last stage where no step begins with it, at a stop.
 """
 mutable struct Integral{T}
     const attempts::Attempts{Rates{T}}
     const total::Vector{T}
     const weighty::Vector{Int}              # stages whose weight is not zero
+    const make_late!::Any
     last::Union{Rates{T}, Nothing}          # of the last accepted step, where the next one may begin with them
+    stage::Int                              # of the evaluation before, as far as can be told
+    begun::Bool                             # the first attempt at a step
+    stops::Vector{Float64}
 end
 
-Integral{T}(tableau::Tableau, total, make) where {T} =
-    Integral{T}(Attempts{Rates{T}}(tableau, make), total, findall(!iszero, view(tableau.b, 1:tableau.last)), nothing)
+Integral{T}(tableau::Tableau, total, make, make_late!) where {T} = Integral{T}(
+    Attempts{Rates{T}}(tableau, make), total, findall(!iszero, view(tableau.b, 1:tableau.last)), make_late!, nothing, 0, false,
+    Float64[],
+)
 
 "A stage of an accepted step is not among the evaluations: the solver has made other ones than the method's tableau says."
 struct MissingStage <: Exception
@@ -39,18 +53,55 @@ Base.showerror(io::IO, error::MissingStage) = print(
     "the method's tableau says: please report this, with the versions of the OrdinaryDiffEq packages",
 )
 
-"Zeros to add the derivative of μ at time `t` to."
-function zero_rates!(integral::Integral{T}, t) where {T}
-    (; θ) = next!(integral.attempts, t)
-    return fill!(θ, zero(T))
+"What an evaluation at time `t` leaves its rates in."
+function next!(integral::Integral, t)
+    integral.stage += 1
+    return next!(integral.attempts, t)
 end
 
+"Whether the rates of the evaluation that is about to be made at time `t` are likely to weigh something."
+function weighs((; attempts, stage, begun, stops)::Integral, t)
+    (; b, last, fsal) = attempts.tableau
+    begun || return stage == 1
+    stage in 1:last || return true
+    fsal && stage == last && return !iszero(b[last]) || !any(stop -> abs(t - stop) <= 4eps(Float32) * abs(stop), stops)
+    return !iszero(b[stage])
+end
+
+"Zeros to add rates to."
+function zero_rates!(rates::Rates{T}) where {T}
+    rates.made = true
+    return fill!(rates.θ, zero(T))
+end
+
+function postpone!(rates::Rates, u, λ)
+    rates.made = false
+    copyto!(rates.u, u)
+    copyto!(rates.λ, λ)
+    return nothing
+end
+
+"The solver goes on to its first step: `stops` are the times where the state will change, the end included."
+function begin!(integral::Integral, stops)
+    integral.begun, integral.stops = true, stops
+    integral.stage = 1
+    return nothing
+end
+
+begin!(::Nothing, stops) = nothing
+
+"The next evaluation is made of a changed state, at the start of a step."
+change!(integral::Integral) = (integral.stage = 0; nothing)
+change!(::Nothing) = nothing
+
 function accept!(integral::Integral{T}, attempt::Attempt) where {T}
-    (; attempts, total, weighty, last) = integral
+    (; attempts, total, weighty, make_late!, last) = integral
     (; tableau, spare) = attempts
+    integral.stage = tableau.fsal ? 1 : 0
     stages = accept!(attempts, attempt, last)
     missed = findfirst(i -> stages[i] === nothing, weighty)
     missed === nothing || throw(MissingStage(weighty[missed], attempt))
+    foreach(i -> stages[i].made || make_late!(stages[i]), weighty)
     add_weighted!(total, map(i -> T(attempt.h * tableau.b[i]), (weighty...,)), map(i -> stages[i].θ, (weighty...,)))
     integral.last = tableau.fsal ? stages[end] : nothing
     used = Iterators.filter(rates -> rates !== nothing && rates !== integral.last, stages)
@@ -59,7 +110,10 @@ function accept!(integral::Integral{T}, attempt::Attempt) where {T}
     return nothing
 end
 
-reject!(integral::Integral, attempt::Attempt) = reject!(integral.attempts, attempt)
+function reject!(integral::Integral, attempt::Attempt)
+    integral.stage = integral.attempts.tableau.fsal ? 1 : 0
+    return reject!(integral.attempts, attempt)
+end
 
 "total += Σ weight x, in one pass over memory."
 function add_weighted!(total::Vector{T}, weights::NTuple{N, T}, xs::NTuple{N, Vector{T}}) where {N, T}

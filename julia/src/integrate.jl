@@ -80,6 +80,7 @@ function integrate(
             init(problem, alg; options..., dt = copysign(control.dt, t1 - t0))
         end
         rejections.integrator = integrator
+        begin!(tracker.integral, [tstops; t1])
         solve!(integrator)
         evaluate!(tracker.nodes)
         dense && check_dense(field, integrator, t0)

@@ -12,7 +12,8 @@ The code of f and of its products, with the memory that it works in.
 
 - `sources`: pointers to the tensors that f reads; Python writes them before every solve.
 - `constants`: what `hoist!` makes of them once a solve.
-- `work`: what `primal!` leaves there, a `pull` reads.
+- `work`: what `primal!` leaves there, a `pull` reads; `last` is the call that left it. (A backward pass begins where the forward
+  pass ended.)
 - `scratch`: nobody reads it after a call.
 - `stages`: memory of evaluations that waits for the next solve (see [`Stage`](@ref)).
 """
@@ -26,6 +27,7 @@ struct Program{T}
     primal!::Primal{T}
     pulls::Dict{Symbol, Pull{T}}
     stages::Vector{Stage{T}}
+    last::KnownCall{Vector{T}}
 end
 
 """
@@ -48,7 +50,7 @@ function Program{T}(space::Module, sources, constants, work, scratch) where {T}
     primal! = Base.invokelatest(Primal{T}, named(:primal!))
     return Program{T}(
         space, fill(Ptr{T}(C_NULL), sources), zeros(T, constants), zeros(T, work), zeros(T, scratch), hoist!, primal!,
-        Dict{Symbol, Pull{T}}(), Stage{T}[],
+        Dict{Symbol, Pull{T}}(), Stage{T}[], KnownCall{Vector{T}}(),
     )
 end
 
@@ -62,10 +64,12 @@ struct LoweredValue{T}
 end
 
 function (f::LoweredValue{T})(du::Vector{T}, u::Vector{T}, t::Float64) where {T}
-    (; sources, constants, work, scratch, primal!) = f.program
+    (; sources, constants, work, scratch, primal!, last) = f.program
+    recall!(du, last, u, t) && return nothing
     GC.@preserve sources constants work scratch du u primal!(
         pointer(sources), pointer(constants), pointer(work), pointer(scratch), pointer(du), pointer(u), T(t),
     )
+    remember!(last, du, u, t)
     return nothing
 end
 
@@ -157,7 +161,8 @@ end
 
 "Make what stays the same in a solve, from the tensors as they are now."
 function lowered_load!(field::NativeField)
-    (; sources, constants, hoist!) = field.source
+    (; sources, constants, hoist!, last) = field.source
+    forget!(last)
     GC.@preserve sources constants hoist!(pointer(sources), pointer(constants))
     return nothing
 end

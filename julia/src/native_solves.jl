@@ -109,13 +109,36 @@ function backward!(side::NativeBackward{T}, dz, z, t) where {T}
         fill!(view(dz, (done + 1):(done + scatter.size)), zero(T))
         add_product!(dz, done, field, field.source, scatter, t, side.anchored, true)
     else
-        add_product!(zero_rates!(side.integral, t), 0, field, field.source, scatter, t, side.anchored, true)
+        integrate_product!(side, side.integral, t)
     end
     copyto!(dz, 1, work.dλ, 1, n)
     side.anchored && copyto!(dz, n + 1, work.du, 1, n)
     side.timed && (dz[done] = (field.time_product::TimeProduct)(t))
     return nothing
 end
+
+function integrate_product!((; field, scatter, anchored)::NativeBackward, integral, t)
+    rates = next!(integral, t)
+    if weighs(integral, t) || !makes_parts(field.source)
+        add_product!(zero_rates!(rates), 0, field, field.source, scatter, t, anchored, true)
+    else
+        postpone!(rates, field.work.u, field.work.λ)
+        (field.product!::Product)(t, anchored, true, false)
+    end
+    return nothing
+end
+
+"Make rates that were postponed, at the state of the workspace that goes with them."
+function make_late!(rates::Rates, field, scatter)
+    copyto!(field.work.u, rates.u)
+    copyto!(field.work.λ, rates.λ)
+    add_product!(zero_rates!(rates), 0, field, field.source, scatter, rates.t, false, false)
+    return nothing
+end
+
+"Whether products by the state alone take less than both: a user's own function makes both at once."
+makes_parts(source) = true
+makes_parts(::Source) = false
 
 "Products of the workspace's λ at its u, those by the parameters added to `out` from `offset`."
 function add_product!(out, offset, field, ::Source, scatter, t, value, state)
@@ -254,23 +277,22 @@ native_steps(field::NativeField{T}, ::Nothing) where {T} = Steps{Vector{T}}()
 native_steps(field::NativeField{T}, tableau::Tableau) where {T} =
     Steps{Vector{T}}(StageRecord{T}(tableau, () -> new_stage(field)))
 
-native_backward(field::NativeField{T}, poll, anchored, timed, scatter, integral = nothing) where {T} = started(
-    NativeBackward{T}(
-        field, Poll(poll), Ref(0), anchored, timed, scatter === nothing ? nothing : Scatter(scatter...), integral,
-    ),
+native_backward(field::NativeField{T}, poll, anchored, timed, scatter, integral = nothing) where {T} =
+    started(NativeBackward{T}(field, Poll(poll), Ref(0), anchored, timed, scatter, integral))
+
+"""
+    native_integral(field, tableau, μ, scatter) -> Integral
+
+For a backward solve by the method of a `tableau`, with μ at an address of Python's.
+"""
+native_integral(field::NativeField{T}, tableau::Tableau, μ, scatter::Scatter) where {T} = Integral{T}(
+    tableau, wrap(Vector{T}, μ, scatter.size), () -> new_rates(field, scatter.size),
+    rates -> make_late!(rates, field, scatter),
 )
-
-"""
-    native_integral(field, tableau, μ, m) -> Integral
-
-For a backward solve by the method of a `tableau`, with `m` elements of μ at an address of Python's.
-"""
-native_integral(field::NativeField{T}, tableau::Tableau, μ, m) where {T} =
-    Integral{T}(tableau, wrap(Vector{T}, μ, m), () -> new_rates(field, m))
 
 function new_rates(field::NativeField{T}, m) where {T}
     filter!(rates -> length(rates.θ) == m, field.rates)      # gradients can be wanted for other parameters than before
-    return isempty(field.rates) ? Rates{T}(m) : pop!(field.rates)
+    return isempty(field.rates) ? Rates{T}(m, length(field.work.u)) : pop!(field.rates)
 end
 
 integral(side::NativeBackward) = side.integral

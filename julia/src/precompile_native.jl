@@ -4,7 +4,6 @@ module ToyNative
 
     f!(du, u, p, t) = (du .= .-p .* u; nothing)
     vjp!(dλ, dp, λ, u, p, t) = (dλ .= .-p .* λ; dp .= .-u .* λ; nothing)
-    poll()::Cint = 1
 
 end
 
@@ -56,8 +55,8 @@ function toy_lowered_field(::Type{T}, rates) where {T}
 end
 
 function toy_native_solves(field::NativeField{T}) where {T}
-    poll = UInt(@cfunction(ToyNative.poll, Cint, ()))
     n, times, back = 2, [0.0, 1.0], [1.0, 0.0]
+    make_late!(new_rates(field, n), field, Scatter([(0, 0, n)], n))
     native_value!(field, 0.0)
     native_product!(field, 0.0, true, true, true)
     native_memory(field), native_failure(field)
@@ -69,7 +68,7 @@ function toy_native_solves(field::NativeField{T}) where {T}
     scatter, at, us = (address(moves), 1, n), address_of(field), address_of(settings)
     norm(length) = (address(offsets), 1, length)
     solved(keep) = enter(
-        entries().forward, address_of(V), 1, at, poll, 0, 0, keep, keep == 2 ? address_of(heun) : 0, 0, norm(n)...,
+        entries().forward, address_of(V), 1, at, 0, 0, 0, keep, keep == 2 ? address_of(heun) : 0, 0, norm(n)...,
         sized(times)..., address(ys), address(ys), n, us, keep == 0,
     )
     GC.@preserve field settings heun tsit5 ys cotangents total λ rates inside nodes active point weight offsets moves times back begin
@@ -77,7 +76,7 @@ function toy_native_solves(field::NativeField{T}) where {T}
         for keep in (1, 2), out in (0, address(rates))
             steps = Int(solved(keep)[7])
             enter(
-                entries().sweep, at, poll, address_of(heun), steps, sized(times)..., address(active), address(cotangents), us,
+                entries().sweep, at, 0, address_of(heun), steps, sized(times)..., address(active), address(cotangents), us,
                 scatter..., address(total), address(λ), out, address(inside),
             )
             enter(entries().release, 1, steps)
@@ -87,7 +86,7 @@ function toy_native_solves(field::NativeField{T}) where {T}
             z = ones(T, n * (1 + anchored + !(quadrature || apart)))
             gauss = quadrature ? (1, address(point), address(weight), 1, 4, address.(nodes)..., scatter..., address(total)) : (0,)
             GC.@preserve z outcome enter(
-                entries().adjoint, address_of(V), 1, at, poll, 0, 0, anchored, false, address(moves), 1, quadrature ? -1 : n,
+                entries().adjoint, address_of(V), 1, at, 0, 0, 0, anchored, false, address(moves), 1, quadrature ? -1 : n,
                 apart ? address_of(tsit5) : 0, address(total), norm(length(z))..., sized(z)..., n, sized(back)..., address(offsets), 0, address(ys), address(cotangents),
                 anchored, us, anchored ? 0 : address_of(outcome), address(field.work.u), gauss...,
             )

@@ -67,7 +67,6 @@ struct Attempts{S}
     Attempts{S}(tableau, make) where {S} = new{S}(tableau, make, S[], S[])
 end
 
-
 "What an evaluation that is about to be made at time `t` leaves something in."
 function next!(attempts::Attempts{S}, t) where {S}
     evaluation::S = isempty(attempts.spare) ? attempts.make() : pop!(attempts.spare)

@@ -130,6 +130,7 @@ function (tracker::Tracker)(integrator)
     collect_nodes!(tracker, tracker.nodes, integrator, t)
     jumped, crossed = jump!(tracker, integrator, t), cross_break!(tracker.pieces, t)
     derivative_discontinuity!(integrator, jumped | crossed)
+    jumped | crossed && change!(tracker.integral)
     tracker.working = false
     return nothing
 end

@@ -2,27 +2,31 @@
 const RightHandSide{V} = FunctionWrapper{Nothing, Tuple{V, V, Float64}}
 
 """
-    FirstCall{V}()
+    KnownCall{V}()
 
-What the first call of a field was given and gave: OrdinaryDiffEq evaluates f(t0, u0) to choose the first step and again to
-make it (methods that are not first-same-as-last once more).
+What a call of a field was given and gave, to be recalled where the same call comes again.
 """
-mutable struct FirstCall{V}
+mutable struct KnownCall{V}
     t::Float64
     u::V
     du::V
-    FirstCall{V}() where {V} = new{V}(NaN)
+    KnownCall{V}() where {V} = new{V}(NaN)
 end
 
-function remember!(first::FirstCall, du, u, t)
-    first.t, first.u, first.du = t, copy(u), copy(du)
+function remember!(call::KnownCall, du, u, t)
+    isdefined(call, :u) || (call.u = similar(u); call.du = similar(du))
+    copyto!(call.u, u)
+    copyto!(call.du, du)
+    call.t = t
     return nothing
 end
 
-"Whether the call is the first one again, which is answered from memory."
-function recall!(du, first::FirstCall, u, t)
-    t == first.t && mapreduce(==, &, u, first.u; init = true) || return false
-    copyto!(du, first.du)
+forget!(call::KnownCall) = (call.t = NaN; nothing)
+
+"Whether the call is the known one again, which is answered from memory."
+function recall!(du, call::KnownCall, u, t)
+    t == call.t && mapreduce(==, &, u, call.u; init = true) || return false
+    copyto!(du, call.du)
     return true
 end
 
@@ -30,8 +34,9 @@ end
     VectorField{V}
 
 The right-hand side of every solve, forward or backward: one concrete type per vector type, so that a second model
-compiles nothing. Times are clamped to the interval (`t + dt` can round one ulp past its end); `calls` counts. Once
-`closed`, at the end of the solve, it calls nothing any more: its functions belong to the solve.
+compiles nothing. Times are clamped to the interval (`t + dt` can round one ulp past its end); `calls` counts. The call at the
+`start` is known: OrdinaryDiffEq evaluates f(t0, u0) to choose the first step and again to make it (methods that are not
+first-same-as-last once more). Once `closed`, at the end of the solve, it calls nothing any more: its functions belong to the solve.
 """
 struct VectorField{V}
     f!::RightHandSide{V}
@@ -39,11 +44,11 @@ struct VectorField{V}
     high::Base.RefValue{Float64}
     calls::Base.RefValue{Int}
     closed::Base.RefValue{Bool}
-    start::FirstCall{V}
+    start::KnownCall{V}
 end
 
 VectorField{V}(f!, t0, t1) where {V} =
-    VectorField{V}(f!, Ref(min(t0, t1)), Ref(max(t0, t1)), Ref(0), Ref(false), FirstCall{V}())
+    VectorField{V}(f!, Ref(min(t0, t1)), Ref(max(t0, t1)), Ref(0), Ref(false), KnownCall{V}())
 
 "A call of a field whose solve is over, by a dense output that is made lazily."
 struct LateCall <: Exception end

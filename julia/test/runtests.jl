@@ -102,14 +102,15 @@ end
 end
 
 @testset "Integral" begin
-    using PySeminorm: Attempt, Attempts, Integral, MissingStage, Rates, accept!, reject!, zero_rates!
+    using PySeminorm: Attempt, Attempts, Integral, MissingStage, Rates, accept!, begin!, change!, next!, reject!, weighs, zero_rates!
     tableau(c, b, fsal) = PySeminorm.Tableau(c, zeros(3, 3), b, zeros(3, 1), 3, fsal, (Int[], Int[]))
-    evaluate!(integral, t, value) = (zero_rates!(integral, t) .+= value)
+    evaluate!(integral, t, value) = (zero_rates!(next!(integral, t)) .+= value)
     unclamped(t, h) = Attempt(t, h, identity)
     for fsal in (true, false)
         total, made = zeros(2), Ref(0)
         b = fsal ? [0.25, 0.75, 0.0] : [0.25, 0.5, 0.25]
-        integral = Integral{Float64}(tableau([0.0, 0.5, 1.0], b, fsal), total, () -> (made[] += 1; Rates{Float64}(2)))
+        make() = (made[] += 1; Rates{Float64}(2, 1))
+        integral = Integral{Float64}(tableau([0.0, 0.5, 1.0], b, fsal), total, make, identity)
         for (t, value) in ((0.0, 1.0), (0.01, 99.0), (0.5, 98.0), (1.0, 97.0))   # a first stage, a probe, a bad attempt
             evaluate!(integral, t, value)
         end
@@ -132,6 +133,29 @@ end
         before = copy(total)
         @test_throws MissingStage accept!(integral, unclamped(0.8, 0.2))
         @test total == before
+    end
+    late = Float64[]
+    postponed!(rates) = (push!(late, rates.t); zero_rates!(rates) .+= rates.u[1])
+    for stops in ([0.6, 1.0], Float64[])        # with none, a last stage counts as the next step's first
+        total = zeros(2)
+        integral = Integral{Float64}(tableau([0.0, 0.5, 1.0], [0.25, 0.75, 0.0], true), total, () -> Rates{Float64}(2, 1), postponed!)
+        function evaluate!(t)
+            rates = next!(integral, t)
+            weighs(integral, t) ? zero_rates!(rates) .+= t : PySeminorm.postpone!(rates, [t], [t])
+            return rates.made
+        end
+        @test evaluate!(0.0) && !evaluate!(0.01)        # and the probe for a first step
+        begin!(integral, stops)
+        @test evaluate!(0.3) && evaluate!(0.6) == isempty(stops)
+        accept!(integral, unclamped(0.0, 0.6))
+        @test total ≈ fill(0.6 * 0.75 * 0.3, 2) && isempty(late)
+        @test evaluate!(0.7) && evaluate!(0.8)
+        accept!(integral, unclamped(0.6, 0.2))
+        @test total ≈ fill(0.6 * 0.75 * 0.3 + 0.2 * (0.25 * 0.6 + 0.75 * 0.7), 2)
+        @test late == (isempty(stops) ? [] : [0.6])     # nothing had changed the state there
+        empty!(late)
+        change!(integral)
+        @test evaluate!(0.8) && evaluate!(0.9) && evaluate!(1.0) == isempty(stops)
     end
     x = [rand(Float32, 1000) for _ in 1:7]
     for n in 1:7

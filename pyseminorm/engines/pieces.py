@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # `of` gives the same object again
 class Pieces:
     """The smooth pieces of a solve, in its direction.
 

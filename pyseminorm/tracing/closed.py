@@ -225,7 +225,7 @@ def _test_of_object(value: Any) -> tuple[str, tuple[Any, ...]]:
     hooks = [name for name in _HOOKS if name in vars(value)]
     if any(vars(value)[name] for name in hooks):
         raise _OpenError
-    return size[0] + "".join(f" and not {{0}}.__dict__[{name!r}]" for name in hooks), size[1]
+    return size[0] + "".join(f" and not {{0}}.{name}" for name in hooks), size[1]
 
 
 def _members(kind: type) -> Iterator[tuple[str, Any]]:

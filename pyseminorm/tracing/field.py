@@ -203,7 +203,7 @@ def _kept(field: EagerVectorField, traces: Traces, form: _Form) -> tuple[Trace, 
 def _traces_of(func: Callable[..., Any]) -> Traces:
     kind = kind_of(func)
     try:
-        return _TRACES.setdefault(kind, Traces())
+        return _TRACES.get(kind) or _TRACES.setdefault(kind, Traces())
     except TypeError:  # an object without weak references, or without a hash
         return _TRACES.setdefault(type(kind), Traces())
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import keyword
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,8 +69,11 @@ class Lookups:
         if path not in self._names:
             (kind, key), holder = path[-1], self.name(path[:-1])
             name = self._names[path] = f"x{len(self._names)}"
-            step = repr(key) if type(key) in (int, str) else self._constant(key)
-            self._lines.append(f"{name} = {_STEPS[kind].format(holder, step)}")
+            if kind == "attr" and key.isidentifier() and not keyword.iskeyword(key):
+                step = f"{holder}.{key}"
+            else:
+                step = _STEPS[kind].format(holder, repr(key) if type(key) in (int, str) else self._constant(key))
+            self._lines.append(f"{name} = {step}")
         return self._names[path]
 
     def require(self, path: Path, expression: str, values: Sequence[Any]) -> None:

@@ -104,6 +104,11 @@ class SolverCallbacks:
         return [0, *self.field, self._norm_address, self._jacobian_address, self._report_address]
 
     @property
+    def measuring(self) -> tuple[int, int]:
+        """Addresses of the norm and of the report; 0: none."""
+        return self._norm_address, self._report_address
+
+    @property
     def _norm_address(self) -> int:
         return self._address("norm", _NORM, self._norm if self._user_norm else None)
 

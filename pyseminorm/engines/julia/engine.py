@@ -96,7 +96,7 @@ class JuliaEngine:
         known: list[Tensor] = []
         if isinstance(field, JuliaVectorField):
             report = problem.options.report if records_in_julia(problem) else problem.report
-            callbacks: SolverCallbacks = NativeCallbacks(field, norm, report=report).forward(problem)
+            callbacks: Callbacks = NativeCallbacks(field, norm, report).forward(problem)
             known += [] if problem.first.value is None else [problem.first.value]
         else:
             known.append(problem.first())
@@ -149,19 +149,17 @@ class JuliaEngine:
             norm = CallableNorm(problem.adjoint.norm, problem.unflatten)
         gauss, jacobian = isinstance(problem.adjoint, GaussAdjoint), _jacobian(problem)
         interpolated: Tensor  # y, which Julia writes where it is not in z
-        more: dict[str, Any] = {
-            "jacobian": (lambda t, z: jacobian.of_adjoint(t, interpolated.clone(), z)) if jacobian else None,
-            "report": problem.options.report,
-        }
+        report = problem.options.report
         nodes: _Nodes | NativeNodes | None = None
         if isinstance(field, JuliaVectorField):
             nodes, interpolated = NativeNodes(problem, field) if gauss else None, field.native.u
-            callbacks: SolverCallbacks = NativeCallbacks(field, norm, **more).backward(problem, apart)
+            callbacks: Callbacks = NativeCallbacks(field, norm, report).backward(problem, apart)
         else:
             backward, nodes = _BackwardField(problem), _Nodes(problem) if gauss else None
             interpolated = backward.interpolated
             evaluate = nodes.evaluate if nodes else None
-            callbacks = SolverCallbacks(ys, backward, norm, evaluate_nodes=evaluate, **more)
+            by_state = (lambda t, z: jacobian.of_adjoint(t, interpolated.clone(), z)) if jacobian else None
+            callbacks = SolverCallbacks(ys, backward, norm, evaluate_nodes=evaluate, jacobian=by_state, report=report)
         start = problem.times[problem.last]
         times = (start, *(problem.times[i] for i in problem.stops))
         cotangents, anchors = problem.cotangents.contiguous(), ys.contiguous()
@@ -272,7 +270,7 @@ class _Nodes:
         self._y = problem.ys.new_empty(len(self._times), size)
         self._adjoint = torch.empty_like(self._y)
 
-    def words(self, callbacks: SolverCallbacks) -> list[int]:
+    def words(self, callbacks: Callbacks) -> list[int]:
         """What Julia's entry reads of them."""
         self._rule = [np.array(x) for x in gauss_legendre(self._order)]
         rule = (x.ctypes.data for x in self._rule)
@@ -291,11 +289,14 @@ class _Nodes:
         return self._sums.total
 
 
+Callbacks = SolverCallbacks | NativeCallbacks
+
+
 class _Solve:
     """One call into Julia: its result, its exceptions, and the last good state on whatever leaves it."""
 
     def __init__(
-        self, julia: Runtime, callbacks: SolverCallbacks, unflatten: Callable[[Tensor], Any], state: Tensor, t: float
+        self, julia: Runtime, callbacks: Callbacks, unflatten: Callable[[Tensor], Any], state: Tensor, t: float
     ) -> None:
         self._julia, self._callbacks, self._unflatten = julia, callbacks, unflatten
         self.state, self.t = state, float(t)
@@ -329,9 +330,10 @@ class _Solve:
         self.stats.times = [first, *(accepted or ())]
         if entry == "forward" and passed.steps and passed.retcode in ("CallbackFailure", "Interrupted"):
             self._julia.entries.let_go(passed.steps)  # no sweep follows
-        raised = self._callbacks.raised if passed.retcode == "CallbackFailure" else None
-        if raised is not None:
-            raise raised
+        if passed.retcode == "CallbackFailure":
+            raised = passed.raised or self._callbacks.raised
+            if raised is not None:
+                raise raised
         if passed.retcode == "Interrupted":
             raise KeyboardInterrupt
         try:
@@ -354,23 +356,19 @@ class _Solve:
 
 def _settings(options: PassOptions, pieces: Pieces) -> Kept:
     """PySeminorm's Settings; those of the last passes are kept, since training uses the same again and again."""
-    given = (
-        _method(options.method),
-        options.rtol,
-        options.atol,
-        abs(options.dt or 0.0),
-        options.max_steps,
-        options.controller.given if isinstance(options.controller, PIController) else options.controller,
-        pieces.breaks,
-        tuple(t for piece in pieces.bounds for t in piece),
-    )
-    plain = isinstance(given[0], str) and (options.controller is None or isinstance(options.controller, PIController))
-    return _kept_settings(given) if plain else _new_settings(given)
+    method, controller, dt = options.method, options.controller, abs(options.dt or 0.0)
+    plain = isinstance(method, str) and (controller is None or isinstance(controller, PIController))
+    make = _kept_settings if plain else _new_settings
+    return make(method, options.rtol, options.atol, dt, options.max_steps, controller, pieces)
 
 
-def _new_settings(given: tuple[Any, ...]) -> Kept:
+def _new_settings(
+    method: Any, rtol: float, atol: float, dt: float, max_steps: int, controller: Any, pieces: Pieces
+) -> Kept:
     module = runtime().module
-    return Kept(module, module.Settings(given))
+    given = controller.given if isinstance(controller, PIController) else controller
+    bounds = tuple(t for piece in pieces.bounds for t in piece)
+    return Kept(module, module.Settings((_method(method), rtol, atol, dt, max_steps, given, pieces.breaks, bounds)))
 
 
 _kept_settings = functools.lru_cache(maxsize=64)(_new_settings)

@@ -14,11 +14,20 @@ from typing import Any
 
 import numpy as np
 
+from .callbacks import address_of
 from .clock import Place, timed
 
 _MOST_WORDS = 64
 _TIMES_AT, _TIMES = 16, 4096  # where the times of accepted steps begin, and how many fit: TIMES_OF_STEPS in Julia
 _KIND = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+
+# What Julia calls while it solves without Python, see Poll in julia/src/native.jl. What the handler of a signal raises
+# arrives where the entry returns: ctypes looks for it there.
+_API = [
+    getattr(ctypes.pythonapi, f"Py{name}") for name in ("Err_CheckSignals", "Eval_SaveThread", "Eval_RestoreThread")
+]
+_ADDRESSES = (ctypes.c_void_p * len(_API))(*map(address_of, _API))
+POLL = ctypes.addressof(_ADDRESSES)
 
 # Julia's RETCODES, from 1; any other is 0.
 RETCODES = ("", "Success", "MaxIters", "DtNaN", "DtLessThanMin", "Unstable", "CallbackFailure", "Interrupted")
@@ -35,6 +44,7 @@ class Passed:
         finite: whether all rows that it wrote are known to be finite.
         accepted: times of the accepted steps; None where there are too many (`held` has them).
         held: the number under which Julia holds the outcome, or 0.
+        raised: what the handler of a signal raised, which ended the pass.
     """
 
     retcode: str
@@ -48,10 +58,15 @@ class Passed:
     finite: bool
     accepted: list[float] | None
     held: int
+    raised: BaseException | None
 
 
 class Entries:
-    """The C functions, and the memory for their arguments and results; `module` is PySeminorm."""
+    """The C functions, and the memory for their arguments and results; `module` is PySeminorm.
+
+    Attributes:
+        raised: what the handler of a signal raised during the last call, which ended the pass.
+    """
 
     def __init__(self, module: Any) -> None:
         self._module = module
@@ -62,9 +77,12 @@ class Entries:
         self._numbers = (ctypes.c_double * (_TIMES_AT + _TIMES))()
         self._at = ctypes.addressof(self._words), ctypes.addressof(self._numbers)
         self._released: deque[int] = deque()
+        self.raised: BaseException | None = None
 
     def call(self, name: str, words: list[Any]) -> Any:
         """Call an entry; its results, valid until the next call.
+
+        A handler that raises while Julia looks for signals makes it end the pass, and say so in the results.
 
         Raises:
             juliacall.JuliaError: what it raised.
@@ -72,7 +90,14 @@ class Entries:
         if self._released:
             self._release()
         _packing(len(words)).pack_into(self._words, 0, *words)
-        if not timed(Place.JULIA, self._functions[name])(*self._at):
+        self._numbers[0], self.raised = 0, None
+        try:
+            done = timed(Place.JULIA, self._functions[name])(*self._at)
+        except BaseException as error:
+            if RETCODES[int(self._numbers[0])] != "CallbackFailure":
+                raise
+            self.raised, done = error, 1
+        if not done:
             self._module.raise_again()
         return self._numbers
 
@@ -83,7 +108,9 @@ class Entries:
         naccept, nreject, calls, done, steps, jacobians, finite, count, held = map(int, counts)
         accepted = results[_TIMES_AT : _TIMES_AT + count] if count <= _TIMES else None
         name = RETCODES[int(retcode)]
-        return Passed(name, t, naccept, nreject, calls, done, steps, jacobians, bool(finite), accepted, held)
+        return Passed(
+            name, t, naccept, nreject, calls, done, steps, jacobians, bool(finite), accepted, held, self.raised
+        )
 
     def let_go(self, number: int) -> None:
         """Something held is not needed any more; safe on any thread."""

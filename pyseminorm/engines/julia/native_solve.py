@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +19,13 @@ from ...state import StateSpec
 from ...vector_field import EagerVectorField, Pullback
 from ..quadrature import gauss_legendre, nodes_per_call
 from ..torch.tableaus import TABLEAUS
-from .callbacks import SolverCallbacks, address_of
-from .entries import Held, Kept, integers
+from .callbacks import SolverCallbacks
+from .entries import POLL, Held, Kept, integers
 from .native import NativeField
 from .runtime import runtime
 
 if TYPE_CHECKING:
     from ..interface import AdjointProblem, ForwardProblem
-
-_POLL = ctypes.PYFUNCTYPE(ctypes.c_int)
 
 
 class JuliaVectorField(EagerVectorField):
@@ -135,16 +134,19 @@ def _starts(tensors: Sequence[Tensor]) -> list[int]:
     return list(itertools.accumulate((x.numel() for x in tensors), initial=0))[:-1]
 
 
-class NativeCallbacks(SolverCallbacks):
-    """What a native solve calls: a side in Julia, a user's norm if there is one, and a look at signals.
+class NativeCallbacks:
+    """What a native solve calls: a side in Julia, and functions of Python where there are any: a norm, a report."""
 
-    Signals are handled by Python, which a native solve does not run; so Julia calls `_look` at most every 50 ms, and
-    an exception of a signal handler (KeyboardInterrupt) stops the solve like that of a function.
-    """
+    nodes = 0  # a native solve evaluates them itself
 
-    def __init__(self, field: JuliaVectorField, norm: Callable[[Tensor], float] | None, **more: Any) -> None:
-        super().__init__(field.native.u, _never, norm, **more)
+    def __init__(
+        self,
+        field: JuliaVectorField,
+        norm: Callable[[Tensor], float] | None = None,
+        report: Callable[[bool, float, Tensor, float], None] | None = None,
+    ) -> None:
         self._field = field
+        self._python = SolverCallbacks(field.native.u, _never, norm, report=report) if norm or report else None
         self._side: tuple[int, ...] = ()
         self._scatter: Scatter | None = None
 
@@ -184,40 +186,24 @@ class NativeCallbacks(SolverCallbacks):
 
     @property
     def words(self) -> list[int]:
-        return [1, self._field.native.address, self.poll, self._norm_address, self._report_address, *self._side]
+        """What Julia's entries read of them, as `SolverCallbacks.words`: 1 for functions of Julia, then a side."""
+        norm, report = self._python.measuring if self._python else (0, 0)
+        return [1, self._field.native.address, POLL, norm, report, *self._side]
 
     @property
     def raised(self) -> BaseException | None:
-        return self._error or self._field.native.failure()
+        return (self._python and self._python.raised) or self._field.native.failure()
 
-    @property
-    def poll(self) -> int:
-        """The address of what looks at signals."""
-        return _LOOK_ADDRESS
+    def running(self) -> AbstractContextManager[Any]:
+        """The context of the call into Julia."""
+        return self._python.running() if self._python else _NOTHING
 
-    def running(self) -> NativeCallbacks:
-        return self
+    def close(self) -> None:
+        if self._python:
+            self._python.close()
 
-    def __enter__(self) -> None:
-        _running.append(self)
-        self.signals.__enter__()
 
-    def __exit__(self, *raised: object) -> None:
-        try:
-            self.signals.__exit__(*raised)
-        finally:
-            _running.pop()
-
-    @staticmethod
-    def _look() -> int:
-        """Let signals interrupt the solve that runs; 0 stops it."""
-        solve = _running[-1]
-        try:
-            solve.signals.check()
-        except BaseException as error:
-            solve._error = error
-            return 0
-        return 1
+_NOTHING = contextlib.nullcontext()
 
 
 @dataclass(frozen=True)
@@ -226,11 +212,6 @@ class HeldSteps:
 
     held: Held
     settings: Kept
-
-
-_running: list[NativeCallbacks] = []  # a user's norm can solve inside a solve
-_LOOK = _POLL(NativeCallbacks._look)
-_LOOK_ADDRESS = address_of(_LOOK)
 
 
 def records_in_julia(problem: ForwardProblem) -> bool:
@@ -266,7 +247,7 @@ class NativeNodes:
         self._scatter = Scatter(field)
         self.evaluated = 0  # Julia counts them
 
-    def words(self, callbacks: SolverCallbacks) -> list[int]:
+    def words(self, callbacks: object) -> list[int]:
         """What Julia's entry reads of them."""
         self._rule = [np.array(x) for x in gauss_legendre(self._order)]
         rule = (x.ctypes.data for x in self._rule)

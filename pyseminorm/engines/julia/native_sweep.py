@@ -11,8 +11,8 @@ from ...errors import BackendUnavailableError, LastGoodState
 from ...retcode import ReturnCode
 from ...stats import PassStats
 from ..interface import AdjointResult, DiscreteProblem
-from .entries import RETCODES, doubles
-from .native_solve import HeldSteps, JuliaVectorField, NativeCallbacks, Scatter, tableau, unflatten
+from .entries import POLL, RETCODES, doubles
+from .native_solve import HeldSteps, JuliaVectorField, Scatter, tableau, unflatten
 from .runtime import Runtime, first_line
 
 
@@ -26,12 +26,12 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
     adjoint, *params = unflatten(sums, [cotangents[0], *field.targets])
     rates = torch.zeros_like(cotangents) if problem.want_rates else None
     inside = (ctypes.c_bool * len(active))()
-    scatter, stats, callbacks = Scatter(field), PassStats(), NativeCallbacks(field, None)
+    scatter, stats = Scatter(field), PassStats()
     field.load_for_pass()
     field.native.prepare_products(problem.times[0])
     words = [
         field.native.address,
-        callbacks.poll,
+        POLL,
         tableau(problem.method).address,
         steps.held.number,
         *times.words,
@@ -45,11 +45,10 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
         ctypes.addressof(inside),
     ]
     try:
-        with callbacks.running():
-            retcode, last, stats.naccept, stats.nvjp, finite = map(int, julia.entries.call("sweep", words)[:5])
+        retcode, last, stats.naccept, stats.nvjp, finite = map(int, julia.entries.call("sweep", words)[:5])
         stats.times = list(problem.ends[last - stats.naccept : last + 1])[::-1]
         if RETCODES[retcode] != "Success":
-            raise callbacks.raised or KeyboardInterrupt()
+            raise julia.entries.raised or field.native.failure() or KeyboardInterrupt()
     except BaseException as error:
         at = stats.times[-1] if stats.times else problem.times[-1]
         state = LastGoodState(at, problem.spec.unflatten(adjoint.clone()), stats)
@@ -57,8 +56,6 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
         if type(error).__name__ == "JuliaError":
             raise BackendUnavailableError(f"Julia raised: {first_line(error)}.") from error
         raise
-    finally:
-        callbacks.close()
     stats.seconds = time.perf_counter() - started
     slopes = {} if rates is None else {i: rates[i] for i, found in enumerate(inside) if found}
     success, at = ReturnCode.Success, problem.times[0]
