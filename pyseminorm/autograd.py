@@ -92,8 +92,10 @@ class Run:
     ) -> tuple[Tensor | None, list[Tensor], Tensor | None]:
         """(dL/dy0 or None, [dL/dtarget], dL/dt or None), of the outputs ``ys`` with the cotangents ``grad``.
 
-        Both are (len(times), size); dL/dy0 is whole.
+        Both are whole states (len(times), *form), and so is dL/dy0.
         """
+        flat = (len(self.times), self.spec.size)
+        grad = grad.detach().reshape(flat)
         active = self._check_cotangents(grad)
         self.stats.backward = PassStats()
         if not any(active):
@@ -108,12 +110,13 @@ class Run:
             if self.steps is not None:
                 result = self._sweep(grad, active, want_rates=want_times)
             else:
-                result = self._solve_adjoint(ys, grad / scale, active, scale)
+                # func may differentiate by a view of ys
+                result = self._solve_adjoint(ys.detach().view(flat), grad / scale, active, scale)
             at_start, params, rates = result.adjoint, result.params, result.rates
             if scale != 1.0:
                 at_start = at_start * scale
                 params = [p.mul_(scale) for p in params]
-        times = self._time_gradient(ys, grad, active, at_start, rates) if want_times else None
+        times = self._time_gradient(ys.detach().view(flat), grad, active, at_start, rates) if want_times else None
         return (at_start + grad[0]).view(self.spec.form) if want_start else None, params, times
 
     def _sweep(self, grad: Tensor, active: Sequence[bool], *, want_rates: bool) -> AdjointResult:
@@ -183,9 +186,13 @@ class Run:
 
     def _check_cotangents(self, grad: Tensor) -> list[bool]:
         """Which outputs have a nonzero cotangent."""
-        sizes = torch.linalg.vector_norm(grad, 1, dim=1).tolist()
-        active = [size != 0.0 for size in sizes]
-        if not all(map(math.isfinite, sizes)) and not bool(torch.isfinite(grad).all()):
+        if grad.numel() <= _SHORT and not grad.is_cuda:
+            rows = grad.tolist()
+            active, total = list(map(any, rows)), sum(map(sum, rows))
+        else:
+            sizes = torch.linalg.vector_norm(grad, 1, dim=1).tolist()
+            active, total = [size != 0.0 for size in sizes], sum(sizes)
+        if not math.isfinite(total) and not bool(torch.isfinite(grad).all()):
             index = torch.isfinite(grad).all(dim=1).tolist().index(False)
             raise SolveError(
                 f"the gradient of the loss with respect to output {index} (t = {self.times[index]}) is not finite: "
@@ -223,6 +230,10 @@ class Run:
         return gradient
 
 
+_NOTHING = contextlib.nullcontext()
+_SHORT = 64  # elements that are read faster by Python than by a call of PyTorch
+
+
 class SolveFunction(torch.autograd.Function):
     """Whole states (len(times), *form), differentiable by a whole y0, by t (or None) and by the field's inputs."""
 
@@ -238,14 +249,10 @@ class SolveFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         run: Run = ctx.run
-        rows = (len(run.times), run.spec.size)
-        ys = ctx.saved_tensors[0].detach().view(rows)  # func may differentiate by a view of it
-        _, want_start, want_times, *_ = ctx.needs_input_grad
+        ys, (_, want_start, want_times, *_) = ctx.saved_tensors[0], ctx.needs_input_grad
         again = torch.is_grad_enabled()  # create_graph=True: allowed, as long as nothing differentiates again
-        with torch.no_grad() if again else contextlib.nullcontext():
-            y0, targets, times = run.backward(
-                ys, grad.detach().reshape(rows), want_start=want_start, want_times=want_times
-            )
+        with torch.no_grad() if again else _NOTHING:
+            y0, targets, times = run.backward(ys, grad, want_start=want_start, want_times=want_times)
         if times is not None:
             dtype, device = ctx.t_like
             times = times.to(dtype=dtype, device=device)

@@ -42,7 +42,7 @@ def compiled(
     if compile is None or type(field) is not EagerVectorField:
         first()
         return field
-    for make in _makers(compile, engine):
+    for make in _makers(compile, engine.name):
         try:
             made: EagerVectorField | None = captured(field, t, y, first, make)
         except Exception as error:
@@ -63,12 +63,13 @@ def compiled_before(
     func: Callable[..., Any], spec: StateSpec, params: Sequence[Tensor] | None, compile: str, engine: Engine
 ) -> EagerVectorField | None:
     """The field of a closed function without arguments, in the form that it had before; None: it must be made."""
-    return recalled(func, spec, params, _makers(compile, engine))
+    return recalled(func, spec, params, _makers(compile, engine.name))
 
 
-def _makers(compile: str, engine: Engine) -> tuple[Maker[Any], ...]:
+@functools.cache
+def _makers(compile: str, backend: str) -> tuple[Maker[Any], ...]:
     """What makes the form asked for, and what is next to it."""
-    if compile in ("julia", "auto") and engine.name == "julia":
+    if compile in ("julia", "auto") and backend == "julia":
         from .engines.julia.lowered import lowered
 
         return lowered, TracedVectorField

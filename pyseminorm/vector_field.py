@@ -32,24 +32,36 @@ class EagerVectorField:
         sizes: their numbers of elements.
     """
 
+    _LASTING: tuple[str, ...] = ("spec", "explicit_params", "shapes", "sizes", "_differentiates_inside")
+
     def __init__(
         self, func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None
     ) -> None:
         self.func, self.spec = func, spec
         self.explicit_params = params is not None
         self.params = _parameters(func) if params is None else _checked_params(params)
-        leaves, tree = pytree.tree_flatten(args) if args else ([], None)
-        self.arg_leaves = [leaf for leaf in leaves if _differentiable(leaf)]
-        # The function gets detached twins, so that a product stops at its own arguments.
-        twins = {id(leaf): leaf.detach().requires_grad_() for leaf in self.arg_leaves}
-        self._arg_twins = [twins[id(leaf)] for leaf in self.arg_leaves]
-        self.args = () if tree is None else pytree.tree_unflatten([twins.get(id(leaf), leaf) for leaf in leaves], tree)
-        self.inputs = [*self.params, *self.arg_leaves]
-        self.targets = [*self.params, *self._arg_twins]
+        self.args: Any = ()
+        self.inputs = self.targets = self.params
+        if args:
+            leaves, tree = pytree.tree_flatten(args)
+            given = [leaf for leaf in leaves if _differentiable(leaf)]
+            # The function gets detached twins, so that a product stops at its own arguments.
+            twins = {id(leaf): leaf.detach().requires_grad_() for leaf in given}
+            self.args = pytree.tree_unflatten([twins.get(id(leaf), leaf) for leaf in leaves], tree)
+            self.inputs = [*self.params, *given]
+            self.targets = [*self.params, *(twins[id(leaf)] for leaf in given)]
         self.shapes = [x.shape for x in self.targets]
         self.sizes = tuple(x.numel() for x in self.targets)
         self._differentiates_inside = False
-        self._wanted = tuple(self.targets)
+
+    def lasting(self) -> dict[str, Any]:
+        """What is the same for the next solve of a function without arguments; it holds no tensor."""
+        return {name: getattr(self, name) for name in self._LASTING}
+
+    def renew(self, func: Callable[..., Any], params: list[Tensor], sources: list[Tensor]) -> None:
+        """Take what is not the same; ``sources`` are what a captured graph reads."""
+        self.func, self.args = func, ()
+        self.params = self.inputs = self.targets = params
 
     def f(self, t: float, y: Tensor) -> Tensor:
         """dy/dt at (t, y): a new vector of shape (size,), without gradient."""
@@ -100,7 +112,7 @@ class EagerVectorField:
             if time:
                 when.requires_grad_()
             value = self.func(when, y, *self.args)
-        wanted = (y, *self._wanted) if params else (y,)
+        wanted = (y, *self.targets) if params else (y,)
         if time:
             wanted += (when,)
         if not value.requires_grad:
@@ -274,9 +286,10 @@ class FirstValue:
             InvalidInputError: y0 or the value is not finite, or what func returns does not look like y0.
         """
         if self.value is None:
-            if not all_finite(self._y0):
+            flat = self._y0.reshape(-1)
+            if not all_finite(flat):
                 raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
-            self.value = self.field.check(self._t, self._y0, recording=self._recording)
+            self.value = self.field.check(self._t, flat, recording=self._recording)
         return self.value
 
 

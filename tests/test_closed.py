@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import pyseminorm
+from pyseminorm import BacksolveAdjoint, InterpolatingAdjoint
 from pyseminorm.tracing.closed import plain, proof
 from pyseminorm.vector_field import EagerVectorField
 
@@ -277,17 +278,19 @@ def test_a_closed_function_is_called_once(engine, calls):
     assert first.stats.forward.nf - again.stats.forward.nf == (engine == "julia")  # the checking call, not used there
 
 
-def test_new_values_of_parameters_reach_a_closed_function(engine, calls):
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint(), InterpolatingAdjoint()])
+def test_new_values_of_parameters_reach_a_closed_function(engine, adjoint, calls):
+    """With InterpolatingAdjoint the last evaluation of one solve is the first of the next, but for the parameters."""
     net, y0 = Net().double(), torch.randn(3, 2, dtype=torch.float64)
-    gradients(net, y0, engine, rtol=1e-8)
+    gradients(net, y0, engine, rtol=1e-8, adjoint=adjoint)
     seen = len(calls)
     with torch.no_grad():
         for p in net.parameters():
             p.mul_(1.5)
-    _, found = gradients(net, y0, engine, rtol=1e-8)
+    _, found = gradients(net, y0, engine, rtol=1e-8, adjoint=adjoint)
     assert len(calls) == seen
     net.zero_grad()
-    pyseminorm.solve(net, y0, T, backend=engine, rtol=1e-8).ys.pow(2).mean().backward()
+    pyseminorm.solve(net, y0, T, backend=engine, rtol=1e-8, adjoint=adjoint).ys.pow(2).mean().backward()
     torch.testing.assert_close(found, [p.grad for p in net.parameters()], rtol=1e-6, atol=1e-8)
 
 

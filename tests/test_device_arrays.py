@@ -43,7 +43,7 @@ def _stand_in():
 def device(monkeypatch):
     monkeypatch.setattr(JuliaEngine, "on", classmethod(lambda cls, device: cls("jl")))
     solving = importlib.import_module("pyseminorm.solve")
-    monkeypatch.setattr(solving, "_settled_before", solving._settle)  # which engine is not remembered
+    monkeypatch.setattr(solving, "_settled", solving._settle)  # which engine is not remembered
 
 
 def _solved(dtype=torch.float64, **settings):

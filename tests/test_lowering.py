@@ -146,12 +146,12 @@ def test_every_operation_of_the_table_has_a_test_and_is_met_there():
     assert listed == set(OPERATIONS)
     for operation in listed:
         _, graph, _ = capture(field_of(operation)(D), state())
-        plain = simplified(graph.trace.graph, graph.sources, merge=False)
+        plain = simplified(graph.graph, graph.sources, merge=False)
         assert operation in {node.target for node in plain.module.graph.nodes}, operation
 
 
 def test_code_is_the_same_for_the_same_graph():
-    codes = [lower(graph.trace.graph, graph.sources).source for _, graph, _ in (capture(MLP(), batch(3)) for _ in "ab")]
+    codes = [lower(graph.graph, graph.sources).source for _, graph, _ in (capture(MLP(), batch(3)) for _ in "ab")]
     assert codes[0] == codes[1]
 
 

@@ -1,7 +1,7 @@
 # The C functions that Python calls for every pass. Both passes of a small model take a tenth of a millisecond, and a call by
 # way of PythonCall takes as long for its arguments alone; so they are 64-bit words here: numbers, addresses of Python's memory
-# and addresses of mutable Julia objects that Python keeps alive (0: none). Python mirrors the order in
-# pyseminorm/engines/julia/entries.py.
+# and addresses of mutable Julia objects that Python keeps alive (0: none). First come how many things Python lets go of, and
+# their numbers. Python mirrors the order in pyseminorm/engines/julia/entries.py.
 
 "Reads words, one after the other."
 mutable struct Words
@@ -41,7 +41,9 @@ const RAISED = Ref{Any}(nothing)
 
 function guarded(entry, words, results)
     try
-        entry(Words(words), results)
+        given = Words(words)
+        release!(given, word!(given))
+        entry(given, results)
     catch error
         RAISED[] = error
         return Cint(0)
@@ -64,10 +66,11 @@ function give!(results, outcome::Outcome, numbers...; hold)
     retcode = something(findfirst(==(outcome.retcode), RETCODES), 0)
     many = length(outcome.accepted) > TIMES_OF_STEPS
     held = hold || many || outcome.retcode !== :Success ? hold!(outcome) : 0
-    values = (
-        retcode, outcome.t, outcome.naccept, outcome.nreject, outcome.calls, numbers..., length(outcome.accepted), held,
+    values = map(
+        Float64,
+        (retcode, outcome.t, outcome.naccept, outcome.nreject, outcome.calls, numbers..., length(outcome.accepted), held),
     )
-    foreach((i, x) -> unsafe_store!(results, Float64(x), i), eachindex(values), values)
+    foreach(i -> unsafe_store!(results, values[i], i), eachindex(values))
     many || GC.@preserve outcome unsafe_copyto!(results + 16 * sizeof(Float64), pointer(outcome.accepted), length(outcome.accepted))
     return nothing
 end
@@ -80,8 +83,9 @@ address_of(object) = UInt(pointer_from_objref(object))
 
 # ---- the passes
 
-function forward_entry(words::Words, results)
-    V = object!(words)::Type
+forward_entry(words::Words, results) = forward_entry(object!(words)::Type, words, results)
+
+function forward_entry(::Type{V}, words, results) where {V}
     functions, steps = forward_functions!(words)
     norm = Seminorm(words!(words, Val(3)), functions.norm)
     times = copy(wrap(Vector{Float64}, word!(words), word!(words)))
@@ -116,8 +120,9 @@ foreign_functions!(words::Words) = Functions(words!(words, Val(5)))
 made_jacobians(side::NativeSide) = jacobians(side)
 made_jacobians(call) = 0
 
-function adjoint_entry(words::Words, results)
-    V = object!(words)::Type
+adjoint_entry(words::Words, results) = adjoint_entry(object!(words)::Type, words, results)
+
+function adjoint_entry(::Type{V}, words, results) where {V}
     functions = backward_functions!(words)
     norm = Seminorm(words!(words, Val(3)), functions.norm)
     z, n = words!(words, Val(2)), word!(words)
@@ -190,9 +195,7 @@ function load_entry(words::Words, results)
     return nothing
 end
 
-release_entry(words::Words, results) = release!(words, word!(words))
-
-for name in (:forward, :adjoint, :sweep, :agrees, :load, :release)
+for name in (:forward, :adjoint, :sweep, :agrees, :load)
     @eval $(Symbol(name, :_call))(words::Ptr{Int64}, results::Ptr{Float64})::Cint =
         guarded($(Symbol(name, :_entry)), words, results)
 end
@@ -204,5 +207,4 @@ entries() = (;
     sweep = UInt(@cfunction(sweep_call, Cint, (Ptr{Int64}, Ptr{Float64}))),
     agrees = UInt(@cfunction(agrees_call, Cint, (Ptr{Int64}, Ptr{Float64}))),
     load = UInt(@cfunction(load_call, Cint, (Ptr{Int64}, Ptr{Float64}))),
-    release = UInt(@cfunction(release_call, Cint, (Ptr{Int64}, Ptr{Float64}))),
 )

@@ -20,9 +20,9 @@ module Toy
 
 end
 
-"Call an entry as Python does."
+"Call an entry as Python does, which lets go of nothing."
 function enter(entry, words...)
-    given, results = Int64[w isa UInt ? reinterpret(Int64, w) : w for w in words], zeros(16 + TIMES_OF_STEPS)
+    given, results = Int64[0; [w isa UInt ? reinterpret(Int64, w) : w for w in words]], zeros(16 + TIMES_OF_STEPS)
     ok = GC.@preserve given results ccall(Ptr{Cvoid}(entry), Cint, (Ptr{Int64}, Ptr{Float64}), given, results)
     ok == 1 || raise_again()
     return results

@@ -79,7 +79,7 @@ function toy_native_solves(field::NativeField{T}) where {T}
                 entries().sweep, at, 0, address_of(heun), steps, sized(times)..., address(active), address(cotangents), us,
                 scatter..., address(total), address(λ), out, address(inside),
             )
-            enter(entries().release, 1, steps)
+            take_held!(steps)
         end
         for (anchored, quadrature, apart) in
             ((true, false, false), (true, false, true), (false, false, false), (false, true, false))

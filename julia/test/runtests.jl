@@ -139,23 +139,23 @@ end
     for stops in ([0.6, 1.0], Float64[])        # with none, a last stage counts as the next step's first
         total = zeros(2)
         integral = Integral{Float64}(tableau([0.0, 0.5, 1.0], [0.25, 0.75, 0.0], true), total, () -> Rates{Float64}(2, 1), postponed!)
-        function evaluate!(t)
+        function made!(t)
             rates = next!(integral, t)
             weighs(integral, t) ? zero_rates!(rates) .+= t : PySeminorm.postpone!(rates, [t], [t])
             return rates.made
         end
-        @test evaluate!(0.0) && !evaluate!(0.01)        # and the probe for a first step
+        @test made!(0.0) && !made!(0.01)        # and the probe for a first step
         begin!(integral, stops)
-        @test evaluate!(0.3) && evaluate!(0.6) == isempty(stops)
+        @test made!(0.3) && made!(0.6) == isempty(stops)
         accept!(integral, unclamped(0.0, 0.6))
         @test total ≈ fill(0.6 * 0.75 * 0.3, 2) && isempty(late)
-        @test evaluate!(0.7) && evaluate!(0.8)
+        @test made!(0.7) && made!(0.8)
         accept!(integral, unclamped(0.6, 0.2))
         @test total ≈ fill(0.6 * 0.75 * 0.3 + 0.2 * (0.25 * 0.6 + 0.75 * 0.7), 2)
         @test late == (isempty(stops) ? [] : [0.6])     # nothing had changed the state there
         empty!(late)
         change!(integral)
-        @test evaluate!(0.8) && evaluate!(0.9) && evaluate!(1.0) == isempty(stops)
+        @test made!(0.8) && made!(0.9) && made!(1.0) == isempty(stops)
     end
     x = [rand(Float32, 1000) for _ in 1:7]
     for n in 1:7

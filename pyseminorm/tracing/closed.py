@@ -93,7 +93,7 @@ class Proof:
 
 def proof(*roots: Any) -> Proof | None:
     """Of a closed function and its arguments; None of an open one."""
-    if not hasattr(torch, "get_autocast_dtype"):  # PyTorch before 2.4 does not tell all of its state
+    if not hasattr(torch._C, "_is_any_autocast_enabled"):  # PyTorch before 2.4 does not tell all of its state
         return None
     try:
         return Proof(list(_parts(roots)))
@@ -128,12 +128,11 @@ _READERS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.def
 
 def state_of_torch() -> tuple[Any, ...]:
     """What PyTorch's own functions depend on besides their arguments."""
-    cpu, cuda = torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
-    return (
-        torch.get_default_dtype(),
-        torch.get_autocast_dtype("cpu") if cpu else None,
-        torch.get_autocast_dtype("cuda") if cuda else None,
-    )
+    default = torch.get_default_dtype()
+    if not torch._C._is_any_autocast_enabled():
+        return (default,)
+    cpu, cuda = (torch.get_autocast_dtype(x) if torch.is_autocast_enabled(x) else None for x in ("cpu", "cuda"))
+    return default, cpu, cuda
 
 
 def watched() -> bool:

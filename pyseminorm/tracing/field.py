@@ -36,7 +36,7 @@ class Trace:
         graph: f and its product.
         parts: the graph's parts.
         kept: what an engine has made of it, by name.
-        proven: what was made of it and gave func's value.
+        proven: what was made of it and gave func's value, by what made it: of that field all that is not of one solve.
         refused: what cannot be made of it.
     """
 
@@ -59,7 +59,7 @@ class Trace:
         self._lookup = SourceTensors(self.graph.sources, list(self._guards))
         self.parts = Parts(self.graph)
         self.kept: dict[str, Any] = {}
-        self.proven: set[Any] = set()
+        self.proven: dict[Any, tuple[type[Any], dict[str, Any]]] = {}
         self.refused: set[Any] = set()
         self._functions: dict[Any, Functions] = {}
 
@@ -232,9 +232,11 @@ class TracedVectorField(EagerVectorField):
     """An eager field whose values and products come from its captured graph.
 
     Attributes:
-        trace: the captured graph.
+        graph: what was captured.
         sources: the tensors that it reads, as they are in this solve.
     """
+
+    _LASTING = (*EagerVectorField._LASTING, "graph", "_functions")
 
     def __init__(
         self,
@@ -244,10 +246,17 @@ class TracedVectorField(EagerVectorField):
         compiler: Callable[[Any], Any] | None = None,
     ) -> None:
         self.__dict__.update(eager.__dict__)
-        self.trace, self.sources = found, [x.detach() for x in sources]
-        self._functions = found.functions(compiler)
+        self.graph, self._functions = found.graph, found.functions(compiler)
+        self._read(sources)
+
+    def _read(self, sources: list[Tensor]) -> None:
+        self.sources = [x.detach() for x in sources]
         with torch.no_grad():
             self._constants = self._functions.constants(*self.sources)
+
+    def renew(self, func: Callable[..., Any], params: list[Tensor], sources: list[Tensor]) -> None:
+        super().renew(func, params, sources)
+        self._read(sources)
 
     def f(self, t: float, y: Tensor) -> Tensor:
         with torch.no_grad():
@@ -301,6 +310,10 @@ class Checked(Protocol):
 
     def agrees(self, t: float, y: Tensor, f0: Tensor) -> bool: ...
 
+    def lasting(self) -> dict[str, Any]: ...
+
+    def renew(self, func: Callable[..., Any], params: list[Tensor], sources: list[Tensor]) -> None: ...
+
 
 Made = TypeVar("Made", bound=Checked)
 Maker = Callable[[EagerVectorField, Trace, list[Tensor]], Made | None]
@@ -333,7 +346,7 @@ def captured(
             found[0].refused.add(make)
             return None
         if made.agrees(t, y, f0):
-            found[0].proven.add(make)
+            found[0].proven[make] = type(made), made.lasting()
             return made
     traces.refused.add(form)
     logger.info("func stays eager: its graph gives other values than a call of it (is it random?)")
@@ -343,16 +356,21 @@ def captured(
 def recalled(
     func: Callable[..., Any], spec: StateSpec, params: Sequence[Tensor] | None, makers: Sequence[Maker[Made]]
 ) -> Made | None:
-    """What the first possible of ``makers`` makes of a closed function without arguments, neither called nor captured.
+    """What the first of ``makers``, or the last where that cannot, makes of a closed function without arguments.
 
-    None where it is not known that nothing has changed since what was made of it was seen to give its values.
+    The function is neither called nor captured. None where it is not known that nothing has changed since what was made
+    of it was seen to give its values.
     """
     for found in _traces_of(func).closed.get(_kind(func, spec), ()):
-        make = next((make for make in makers if make not in found.refused), None)
+        make = makers[0] if makers[0] not in found.refused else makers[-1]
         if make in found.proven:
             tensors = found.recalled(func, params)
-            if make is not None and tensors is not None:
-                return make(EagerVectorField(func, (), spec, tensors[0]), found, tensors[1])
+            if tensors is not None:
+                kind, lasting = found.proven[make]
+                made: Made = object.__new__(kind)
+                made.__dict__.update(lasting)
+                made.renew(func, *tensors)
+                return made
     return None
 
 

@@ -90,7 +90,8 @@ class JuliaEngine:
     def integrate(self, problem: ForwardProblem) -> ForwardResult:
         julia, started = runtime(), time.perf_counter()
         field, y0 = problem.field, problem.y0
-        ys = torch.empty((len(problem.times), y0.numel()), dtype=y0.dtype, device=y0.device)
+        rows, size = len(problem.times), problem.spec.size
+        ys = y0.new_empty((rows, size))
         norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
         jacobian = _jacobian(problem)
         known: list[Tensor] = []
@@ -105,29 +106,29 @@ class JuliaEngine:
                 y0, _ForwardField(problem, known), norm, report=problem.report, jacobian=by_state
             )
         with _Solve(julia, callbacks, problem.spec.unflatten, y0, problem.times[0]) as solve:
-            offsets = _offsets(((0, y0.numel()),))
+            offsets = integers((0, size))
             settings = _settings(problem.options, problem.pieces)
             words = [
                 self._vector(y0),
                 *callbacks.words,
-                *(offsets.address, 1, y0.numel()),
+                *(offsets.address, 1, size),
                 *doubles(tuple(problem.times)).words,
                 y0.data_ptr(),
                 ys.data_ptr(),
-                y0.numel(),
+                size,
                 settings.address,
                 problem.keep_dense,
             ]
             solve.run("forward", words)
         if isinstance(callbacks, NativeCallbacks):
             callbacks.take_steps(problem, solve.passed.steps, settings)
-        if solve.reached < len(ys):
+        if solve.reached < rows:
             unreached(ys, solve.reached)
         solve.stats.nf = solve.calls + len(known)  # the checking call, where no callback used it
         solve.stats.njac = jacobian.calls if jacobian else solve.passed.jacobians
         solve.stats.seconds = time.perf_counter() - started
         dense = JuliaDense(julia, solve.outcome, y0) if problem.keep_dense and solve.outcome else None
-        finite = solve.passed.finite and solve.reached == len(ys)
+        finite = solve.passed.finite and solve.reached == rows
         return ForwardResult(ys, solve.retcode, solve.stats, solve.t, solve.state, dense, solve.detail, finite)
 
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult:

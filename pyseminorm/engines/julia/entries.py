@@ -17,7 +17,8 @@ import numpy as np
 from .callbacks import address_of
 from .clock import Place, timed
 
-_MOST_WORDS = 64
+_MOST_WORDS, _MOST_RELEASED = 96, 32
+_NOTHING: list[int] = []
 _TIMES_AT, _TIMES = 16, 4096  # where the times of accepted steps begin, and how many fit: TIMES_OF_STEPS in Julia
 _KIND = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 
@@ -71,7 +72,7 @@ class Entries:
     def __init__(self, module: Any) -> None:
         self._module = module
         addresses = module.entries()
-        names = ("forward", "adjoint", "sweep", "agrees", "load", "release")
+        names = ("forward", "adjoint", "sweep", "agrees", "load")
         self._functions = {name: _KIND(int(getattr(addresses, name))) for name in names}
         self._words = (ctypes.c_int64 * _MOST_WORDS)()
         self._numbers = (ctypes.c_double * (_TIMES_AT + _TIMES))()
@@ -87,8 +88,8 @@ class Entries:
         Raises:
             juliacall.JuliaError: what it raised.
         """
-        if self._released:
-            self._release()
+        released = self._take_released() if self._released else _NOTHING
+        words = [len(released), *released, *words]
         _packing(len(words)).pack_into(self._words, 0, *words)
         self._numbers[0], self.raised = 0, None
         try:
@@ -116,10 +117,9 @@ class Entries:
         """Something held is not needed any more; safe on any thread."""
         self._released.append(number)
 
-    def _release(self) -> None:
-        numbers = [self._released.popleft() for _ in range(min(len(self._released), _MOST_WORDS - 1))]
-        self._words[: 1 + len(numbers)] = [len(numbers), *numbers]
-        self._functions["release"](*self._at)
+    def _take_released(self) -> list[int]:
+        """What the next call lets go of."""
+        return [self._released.popleft() for _ in range(min(len(self._released), _MOST_RELEASED))]
 
 
 class Memory:

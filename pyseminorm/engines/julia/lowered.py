@@ -7,11 +7,10 @@ import functools
 import logging
 import struct
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,8 +63,8 @@ class LoweredNative(NativeField):
         self.handle = self.module.lowered_field(ELTYPES[dtype], code.source, *sizes)
         self._take_memory(dtype, 0)
         self._dtype = dtype
-        table = (ctypes.c_size_t * count).from_address(int(self.module.lowered_sources(self.handle)))
-        self._addresses = np.ctypeslib.as_array(table) if count else np.empty(0, dtype=np.uintp)
+        table = int(self.module.lowered_sources(self.handle))
+        self._addresses = (ctypes.c_size_t * count).from_address(table) if count else (ctypes.c_size_t * 0)()
         self._loaded: Any = None  # what the pointers and what was made of the tensors stand for
 
     def load(self, tensors: Sequence[Tensor]) -> None:
@@ -116,10 +115,20 @@ class LoweredNative(NativeField):
 class LoweredVectorField(JuliaVectorField):
     """A captured field as Julia code; ``tensors`` are the sources of its graph, laid out as the code reads them."""
 
+    _LASTING = (*EagerVectorField._LASTING, "native", "_as_are")
+
     def __init__(self, field: EagerVectorField, sources: list[Tensor], native: LoweredNative) -> None:
         self.__dict__.update(field.__dict__)
         self.native: LoweredNative = native
-        self.tensors = [x if _as_is(x, field.spec.dtype) else x.to(field.spec.dtype).contiguous() for x in sources]
+        self._as_are = all(x.dtype == self.spec.dtype and x.is_contiguous() for x in sources)
+        self._read(sources)
+
+    def _read(self, sources: list[Tensor]) -> None:
+        self.tensors = sources if self._as_are else [x.to(self.spec.dtype).contiguous() for x in sources]
+
+    def renew(self, func: Callable[..., Any], params: list[Tensor], sources: list[Tensor]) -> None:
+        super().renew(func, params, sources)
+        self._read(sources)
 
     def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
         return EagerVectorField.check(self, t, y, recording=recording)
@@ -141,10 +150,6 @@ def _bits(x: float) -> int:
     """A number as the word that holds it."""
     word: int = struct.unpack("<q", struct.pack("<d", x))[0]
     return word
-
-
-def _as_is(x: Tensor, dtype: torch.dtype) -> bool:
-    return x.dtype == dtype and x.is_contiguous()
 
 
 @functools.cache

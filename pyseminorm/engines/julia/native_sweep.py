@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import time
 
 import torch
+from torch import Tensor
 
 from ...errors import BackendUnavailableError, LastGoodState
 from ...retcode import ReturnCode
@@ -22,10 +24,10 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
     assert isinstance(field, JuliaVectorField) and isinstance(steps, HeldSteps)
     times, active = doubles(tuple(problem.times)), (ctypes.c_bool * len(problem.active))(*problem.active)
     cotangents = problem.cotangents.contiguous()
-    sums = cotangents.new_empty(problem.spec.size + sum(field.sizes))  # lambda, then the parameters
-    adjoint, *params = unflatten(sums, [cotangents[0], *field.targets])
+    sums = torch.empty(problem.spec.size + sum(field.sizes), dtype=cotangents.dtype)  # lambda, then the parameters
+    adjoint, *params = unflatten(sums, _forms(problem.spec.size, tuple(field.shapes)))
     rates = torch.zeros_like(cotangents) if problem.want_rates else None
-    inside = (ctypes.c_bool * len(active))()
+    inside = (ctypes.c_bool * len(active))() if problem.want_rates else None
     scatter, stats = Scatter(field), PassStats()
     field.load_for_pass()
     field.native.prepare_products(problem.times[0])
@@ -42,7 +44,7 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
         sums.data_ptr() + problem.spec.size * sums.itemsize,
         sums.data_ptr(),
         0 if rates is None else rates.data_ptr(),
-        ctypes.addressof(inside),
+        0 if inside is None else ctypes.addressof(inside),
     ]
     try:
         retcode, last, stats.naccept, stats.nvjp, finite = map(int, julia.entries.call("sweep", words)[:5])
@@ -57,6 +59,12 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
             raise BackendUnavailableError(f"Julia raised: {first_line(error)}.") from error
         raise
     stats.seconds = time.perf_counter() - started
-    slopes = {} if rates is None else {i: rates[i] for i, found in enumerate(inside) if found}
+    slopes = {} if rates is None else {i: rates[i] for i, found in enumerate(inside or ()) if found}
     success, at = ReturnCode.Success, problem.times[0]
     return AdjointResult(adjoint, params, success, stats, at, rates=slopes, finite=bool(finite))
+
+
+@functools.lru_cache(maxsize=64)
+def _forms(size: int, shapes: tuple[torch.Size, ...]) -> list[Tensor]:
+    """Tensors without memory of their own in the shapes of lambda and of the gradients."""
+    return [torch.empty(()).expand(shape) for shape in ((size,), *shapes)]
