@@ -95,7 +95,7 @@ class Run:
         Both are whole states (len(times), *form), and so is dL/dy0.
         """
         flat = (len(self.times), self.spec.size)
-        grad = grad.detach().reshape(flat)
+        grad = grad.reshape(flat)
         active = self._check_cotangents(grad)
         self.stats.backward = PassStats()
         if not any(active):

@@ -40,7 +40,12 @@ class Runtime:
     def __init__(self, module: Any, versions: dict[str, str], options: StartOptions) -> None:
         self.module, self.versions, self.options = _Remembering(module), versions, options
         self.entries = Entries(module)
-        self._thread, self._process = threading.get_ident(), os.getpid()
+        self._thread, self._forked = threading.get_ident(), False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._fork)
+
+    def _fork(self) -> None:
+        self._forked = True
 
     def load(self, package: str) -> bool:
         """Load a package of the Julia project, and what PySeminorm has for it; False where the project lacks it."""
@@ -68,7 +73,7 @@ class Runtime:
         Raises:
             WrongThreadError: elsewhere, with the cure.
         """
-        if os.getpid() != self._process:
+        if self._forked:
             raise WrongThreadError(
                 "Julia was started in the parent of this forked process and cannot be used here: start workers with "
                 'the "spawn" method (multiprocessing.set_start_method("spawn")), or use backend="torch" in them.'
