@@ -194,6 +194,9 @@ def run_bench(
     threads: Annotated[Literal["one", "all"], typer.Option(help="One core for everything, or all there are.")] = "one",
     repeats: Annotated[int | None, typer.Option(min=1, help="Timed turns.", show_default="7, quick 3")] = None,
     limit: Annotated[float, typer.Option(min=0.1, help="Seconds that one step may take.")] = 30.0,
+    curves: Annotated[
+        bool, typer.Option(help="Time further tolerances for work-precision curves, which is most of a run.")
+    ] = True,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("pyseminorm-bench"),
 ) -> None:
     """Measure training steps of every engine, mode and installed peer at equal gradient error; print and save tables.
@@ -214,6 +217,7 @@ def run_bench(
         all_cores=threads == "all",
         repeats=repeats,
         limit=limit,
+        curves=curves,
     )
     try:
         run(options)

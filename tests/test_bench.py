@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -383,6 +383,16 @@ def test_the_command_measures_a_tiny_case(tmp_path, monkeypatch, no_julia):
     assert all(r["ratio"] > 0.5 for r in found["sections"]["overhead"])
     assert found["versions"]["torch"] == torch.__version__ and found["machine"]["processor"]
     assert "### tiny: 2-4-4-2, batch 3, 3 outputs" in done.output and "| torch Discrete tsit5 |" in done.output
+
+
+@pytest.mark.skipif(not HAS_TORCHDIFFEQ, reason="torchdiffeq is not installed")
+@pytest.mark.parametrize(("flag", "tolerances"), [("--curves", 5), ("--no-curves", 1)])
+def test_curves_can_be_left_out(tmp_path, monkeypatch, no_julia, flag, tolerances):
+    monkeypatch.setattr(command, "CASES", (replace(TINY, curve=True),))
+    chosen = ["--case", "tiny", "--section", "cases", "--contender", peers.SEMINORM, "--repeats", "1"]
+    done = bench(tmp_path, flag, *chosen)
+    assert done.exit_code == 0, done.output
+    assert len(load(tmp_path / "one-thread.json").cases[0].rows) == tolerances
 
 
 def test_what_was_measured_survives_an_interrupt(tmp_path, monkeypatch, no_julia):

@@ -41,6 +41,7 @@ class Options:
         all_cores: give every library all cores, instead of one.
         repeats: timed turns of every contender; None takes 7, or 3 when ``quick``.
         limit: seconds that one step may take.
+        curves: time all rungs and peers at more tolerances, for work-precision curves; never when ``quick``.
     """
 
     out: Path
@@ -51,11 +52,12 @@ class Options:
     all_cores: bool = False
     repeats: int | None = None
     limit: float = 30.0
+    curves: bool = True
 
     @property
     def plan(self) -> Plan:
         """What `measure` needs of it."""
-        return Plan(self.repeats or (3 if self.quick else 7), self.limit, curves=not self.quick)
+        return Plan(self.repeats or (3 if self.quick else 7), self.limit, curves=self.curves and not self.quick)
 
 
 def run(options: Options) -> Record:
