@@ -69,6 +69,7 @@ def _draw(axes: Any, lines: dict[str, list[Row]], work: Callable[[Row], float | 
             )  # fmt: skip
     axes.set(xlabel="relative error of dL/dθ")
     axes.invert_xaxis()
+    axes.tick_params(axis="x", which="minor", labelrotation=45, labelsize="x-small")  # they are there on short axes
     axes.grid(alpha=0.3)
 
 
