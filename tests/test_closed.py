@@ -304,6 +304,23 @@ def test_a_changed_function_is_captured_again(engine):
     torch.testing.assert_close(found, [p.grad for p in net.parameters()], rtol=1e-6, atol=1e-8)
 
 
+class Cumulated(Net):
+    """An operation that has no Julia code."""
+
+    def forward(self, t, y):
+        return torch.cumsum(self.net(y), -1)
+
+
+@pytest.mark.julia
+def test_a_closed_function_that_is_not_lowered_is_called_once(calls):
+    net, y0 = Cumulated(), torch.randn(3, 2)
+    _, expected = gradients(net, y0, "julia")
+    seen = len(calls)
+    _, found = gradients(net, y0, "julia")
+    assert len(calls) == seen
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+
+
 def other_shared(net):
     net.net[1] = nn.Tanh()
 
