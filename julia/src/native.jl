@@ -1,4 +1,5 @@
-# Vector fields written in Julia. While they are solved no Python is called, except for its handlers of signals that wait. Arrays keep torch's memory, so that their dimensions are torch's reversed.
+# Vector fields written in Julia. While they are solved no Python is called, except for its handlers of signals that wait.
+# Arrays keep torch's memory, so that their dimensions are torch's reversed.
 
 const LOOK_EVERY = UInt64(50_000_000)   # ns
 

@@ -36,7 +36,8 @@ end
 The right-hand side of every solve, forward or backward: one concrete type per vector type, so that a second model
 compiles nothing. Times are clamped to the interval (`t + dt` can round one ulp past its end); `calls` counts. The call at the
 `start` is known: OrdinaryDiffEq evaluates f(t0, u0) to choose the first step and again to make it (methods that are not
-first-same-as-last once more). Once `closed`, at the end of the solve, it calls nothing any more: its functions belong to the solve.
+first-same-as-last once more). Once `closed`, at the end of the solve, it calls nothing any more: its functions belong to the
+solve.
 """
 struct VectorField{V}
     f!::RightHandSide{V}

@@ -149,7 +149,7 @@ class Traces:
 
     def __init__(self) -> None:
         self.kept: dict[Any, list[Trace]] = {}
-        self.closed: dict[Any, list[Trace]] = {}
+        self.of_kind: dict[Any, list[Trace]] = {}  # the same, where the targets are not known yet
         self.captures: dict[Any, int] = {}
         self.refused: set[Any] = set()
 
@@ -168,7 +168,7 @@ class Traces:
         return changed
 
     def keep(self, form: _Form, new: Trace) -> None:
-        for kept in (self.kept.setdefault(form, []), self.closed.setdefault(form.kind, [])):
+        for kept in (self.kept.setdefault(form, []), self.of_kind.setdefault(form.kind, [])):
             kept.insert(0, new)
             del kept[_MOST_KEPT:]
 
@@ -361,7 +361,7 @@ def recalled(
     The function is neither called nor captured. None where it is not known that nothing has changed since what was made
     of it was seen to give its values.
     """
-    for found in _traces_of(func).closed.get(_kind(func, spec), ()):
+    for found in _traces_of(func).of_kind.get(_kind(func, spec), ()):
         make = makers[0] if makers[0] not in found.refused else makers[-1]
         if make in found.proven:
             tensors = found.recalled(func, params)
