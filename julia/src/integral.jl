@@ -4,18 +4,18 @@
 """
     Rates{T}
 
-The derivative of μ in one evaluation of the backward right-hand side at time `t`, which is made of `u` and `λ`; as long as it
-is not `made`, only they are there.
+The derivative of μ in one evaluation of the backward right-hand side, at time `t`; as long as it is not `made`, only what it
+is made of is there, `u` and `λ`.
 """
 mutable struct Rates{T}
     t::Float64
     made::Bool
     const θ::Vector{T}
-    const u::Vector{T}
-    const λ::Vector{T}
+    u::Vector{T}
+    λ::Vector{T}
 end
 
-Rates{T}(m::Int, n::Int) where {T} = Rates{T}(NaN, true, Vector{T}(undef, m), Vector{T}(undef, n), Vector{T}(undef, n))
+Rates{T}(m::Int) where {T} = Rates{T}(NaN, true, Vector{T}(undef, m), T[], T[])
 
 """
     Integral{T}(tableau, total, make, make_late!)
@@ -54,9 +54,11 @@ Base.showerror(io::IO, error::MissingStage) = print(
 )
 
 "What an evaluation at time `t` leaves its rates in."
-function next!(integral::Integral, t)
+function next!(integral::Integral{T}, t) where {T}
     integral.stage += 1
-    return next!(integral.attempts, t)
+    rates = next!(integral.attempts, t)
+    isempty(rates.u) || (rates.u = rates.λ = T[])     # few evaluations are postponed, and states can be large
+    return rates
 end
 
 "Whether the rates of the evaluation that is about to be made at time `t` are likely to weigh something."
@@ -75,9 +77,7 @@ function zero_rates!(rates::Rates{T}) where {T}
 end
 
 function postpone!(rates::Rates, u, λ)
-    rates.made = false
-    copyto!(rates.u, u)
-    copyto!(rates.λ, λ)
+    rates.made, rates.u, rates.λ = false, copy(u), copy(λ)
     return nothing
 end
 

@@ -292,7 +292,7 @@ native_integral(field::NativeField{T}, tableau::Tableau, μ, scatter::Scatter) w
 
 function new_rates(field::NativeField{T}, m) where {T}
     filter!(rates -> length(rates.θ) == m, field.rates)      # gradients can be wanted for other parameters than before
-    return isempty(field.rates) ? Rates{T}(m, length(field.work.u)) : pop!(field.rates)
+    return isempty(field.rates) ? Rates{T}(m) : pop!(field.rates)
 end
 
 integral(side::NativeBackward) = side.integral

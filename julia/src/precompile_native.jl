@@ -56,7 +56,9 @@ end
 
 function toy_native_solves(field::NativeField{T}) where {T}
     n, times, back = 2, [0.0, 1.0], [1.0, 0.0]
-    make_late!(new_rates(field, n), field, Scatter([(0, 0, n)], n))
+    late = new_rates(field, n)
+    postpone!(late, field.work.u, field.work.λ)
+    make_late!(late, field, Scatter([(0, 0, n)], n))
     native_value!(field, 0.0)
     native_product!(field, 0.0, true, true, true)
     native_memory(field), native_failure(field)

@@ -109,7 +109,7 @@ end
     for fsal in (true, false)
         total, made = zeros(2), Ref(0)
         b = fsal ? [0.25, 0.75, 0.0] : [0.25, 0.5, 0.25]
-        make() = (made[] += 1; Rates{Float64}(2, 1))
+        make() = (made[] += 1; Rates{Float64}(2))
         integral = Integral{Float64}(tableau([0.0, 0.5, 1.0], b, fsal), total, make, identity)
         for (t, value) in ((0.0, 1.0), (0.01, 99.0), (0.5, 98.0), (1.0, 97.0))   # a first stage, a probe, a bad attempt
             evaluate!(integral, t, value)
@@ -138,7 +138,7 @@ end
     postponed!(rates) = (push!(late, rates.t); zero_rates!(rates) .+= rates.u[1])
     for stops in ([0.6, 1.0], Float64[])        # with none, a last stage counts as the next step's first
         total = zeros(2)
-        integral = Integral{Float64}(tableau([0.0, 0.5, 1.0], [0.25, 0.75, 0.0], true), total, () -> Rates{Float64}(2, 1), postponed!)
+        integral = Integral{Float64}(tableau([0.0, 0.5, 1.0], [0.25, 0.75, 0.0], true), total, () -> Rates{Float64}(2), postponed!)
         function made!(t)
             rates = next!(integral, t)
             weighs(integral, t) ? zero_rates!(rates) .+= t : PySeminorm.postpone!(rates, [t], [t])
