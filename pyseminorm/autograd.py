@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -24,7 +23,6 @@ from .engines.interface import (
     ForwardResult,
     PassOptions,
 )
-from .engines.pieces import Pieces
 from .engines.steps import RecordedSteps, StepReport
 from .errors import InvalidInputError, LastGoodState, SolveError, UnsupportedError
 from .norms import AdjointState
@@ -51,7 +49,7 @@ class Run:
     first: FirstValue
     keep_dense: bool
     throw: bool
-    stats: Stats = dataclasses.field(default_factory=Stats)
+    stats: Stats = dataclasses.field(init=False)
     retcode: ReturnCode = ReturnCode.Success
     dense: DenseOutput | None = None
     rows: int = 0  # reached rows of ys
@@ -71,73 +69,75 @@ class Run:
                 self.field, self.spec, y0, self.first, self.times, options, self.norm, keep_dense, self.steps
             )
         )
-        _check_finite(result, self.times)
-        self.stats.forward, self.retcode, self.dense = result.stats, result.retcode, result.dense
-        self.rows = self._reached(result)
-        if not result.retcode.success:
-            self.first()  # bad input is told by name, where it has not been looked for yet
-        if self.throw and not result.retcode.success:
-            state = LastGoodState(result.t, self.spec.unflatten(result.y.clone()), result.stats)
-            raise SolveError(_failure("the solve", result, self.times[-1]), result.retcode, state)
+        if not result.finite:
+            _check_finite(result, self.times)
+        self.stats, self.retcode, self.dense = Stats(result.stats), result.retcode, result.dense
+        self.rows = len(self.times)
+        if result.retcode is not ReturnCode.Success:
+            self._failed(result)
         return result.ys.view(len(self.times), *self.spec.form)
 
-    def _reached(self, result: ForwardResult) -> int:
-        if result.retcode.success:
-            return len(self.times)
+    def _failed(self, result: ForwardResult) -> None:
+        self.first()  # bad input is told by name, where it has not been looked for yet
         forwards = self.times[-1] > self.times[0]
-        return sum((t <= result.t) if forwards else (t >= result.t) for t in self.times)
+        self.rows = sum((t <= result.t) if forwards else (t >= result.t) for t in self.times)
+        if self.throw:
+            state = LastGoodState(result.t, self.spec.unflatten(result.y.clone()), result.stats)
+            raise SolveError(_failure("the solve", result, self.times[-1]), result.retcode, state)
 
     def backward(
-        self, ys: Tensor, grad: Tensor, *, want_start: bool, want_times: bool
+        self, ys: Tensor | None, grad: Tensor, *, want_start: bool, want_times: bool
     ) -> tuple[Tensor | None, list[Tensor], Tensor | None]:
         """(dL/dy0 or None, [dL/dtarget], dL/dt or None), of the outputs ``ys`` with the cotangents ``grad``.
 
-        Both are whole states (len(times), *form), and so is dL/dy0.
+        Both are whole states (len(times), *form), and so is dL/dy0. Where `reads_ys` is not, ``ys`` can be None.
         """
-        flat = (len(self.times), self.spec.size)
-        grad = grad.reshape(flat)
-        active = self._check_cotangents(grad)
-        self.stats.backward = PassStats()
-        if not any(active):
-            zero_times = grad.new_zeros(len(self.times)) if want_times else None
-            none = torch.zeros_like(grad[0]).view(self.spec.form)
-            return none, [torch.zeros_like(x) for x in self.field.targets], zero_times
-        scale = _largest_rms(grad) if self.adjoint.scale_invariant else 1.0
-        rates: dict[int, Tensor] = {}
-        if max(i for i, a in enumerate(active) if a) == 0:
-            at_start, params = torch.zeros_like(grad[0]), [torch.zeros_like(x) for x in self.field.targets]
+        grad = grad.reshape(len(self.times), self.spec.size)
+        ys = None if ys is None else ys.detach().view_as(grad)  # func may differentiate by a view of ys
+        times: Tensor | None = None
+        if self.steps is not None and self.steps.foreign is not None and not want_times:
+            result = self._sweep(grad, lambda: self._check_cotangents(grad), want_rates=False)
+            at_start, params = result.adjoint, result.params
         else:
-            if self.steps is not None:
-                result = self._sweep(grad, active, want_rates=want_times)
-            else:
-                # func may differentiate by a view of ys
-                result = self._solve_adjoint(ys.detach().view(flat), grad / scale, active, scale)
-            at_start, params, rates = result.adjoint, result.params, result.rates
-            if scale != 1.0:
-                at_start = at_start * scale
-                params = [p.mul_(scale) for p in params]
-        times = self._time_gradient(ys.detach().view(flat), grad, active, at_start, rates) if want_times else None
+            active = self._check_cotangents(grad)
+            at_start, params, rates = self._adjoint(ys, grad, active, want_rates=want_times)
+            if want_times:
+                assert ys is not None
+                times = self._time_gradient(ys, grad, active, at_start, rates)
         return (at_start + grad[0]).view(self.spec.form) if want_start else None, params, times
 
-    def _sweep(self, grad: Tensor, active: Sequence[bool], *, want_rates: bool) -> AdjointResult:
+    def reads_ys(self, *, want_times: bool) -> bool:
+        """Whether the backward pass needs the outputs: a sweep has steps, which end elsewhere."""
+        return want_times or self.steps is None
+
+    def _adjoint(
+        self, ys: Tensor | None, grad: Tensor, active: list[bool], *, want_rates: bool
+    ) -> tuple[Tensor, list[Tensor], dict[int, Tensor]]:
+        """Lambda(t0+), mu(t0) and the rates of `AdjointResult`, in the loss's own scale."""
+        if not any(active[1:]):
+            self.stats.backward = PassStats()
+            return torch.zeros_like(grad[0]), [torch.zeros_like(x) for x in self.field.targets], {}
+        if self.steps is not None:
+            result = self._sweep(grad, lambda: active, want_rates=want_rates)
+            return result.adjoint, result.params, result.rates
+        assert ys is not None
+        scale = _largest_rms(grad) if self.adjoint.scale_invariant else 1.0
+        result = self._solve_adjoint(ys, grad / scale, active, scale)
+        if scale == 1.0:
+            return result.adjoint, result.params, result.rates
+        return result.adjoint * scale, [p.mul_(scale) for p in result.params], result.rates
+
+    def _sweep(self, grad: Tensor, look: Callable[[], list[bool]], *, want_rates: bool) -> AdjointResult:
         """The adjoint of the recorded steps."""
         assert self.steps is not None
-        watch = self.callbacks
+        tell, ends = self.callbacks.accept_step_adjoint, self.stats.forward.times
+        report = _reporter(tell, None, lambda z: self._adjoint_state(z, 1.0)) if tell else None
         result = self.engine.sweep(
             DiscreteProblem(
-                self.field,
-                self.spec,
-                self.options.method,
-                self.steps,
-                self.stats.forward.times,
-                self.times,
-                grad,
-                active,
-                Pieces.of(self.times[0], self.times[-1], self.options.discontinuities, self.spec.real_dtype),
-                want_rates,
-                _reporter(watch.accept_step_adjoint, None, lambda z: self._adjoint_state(z, 1.0)),
+                self.field, self.spec, self.options, self.steps, ends, self.times, self.rows, grad, look, want_rates,
+                report,
             )
-        )
+        )  # fmt: skip
         return self._checked(result, 1.0)
 
     def _solve_adjoint(self, ys: Tensor, scaled: Tensor, active: Sequence[bool], scale: float) -> AdjointResult:
@@ -171,9 +171,9 @@ class Run:
     def _checked(self, result: AdjointResult, scale: float) -> AdjointResult:
         """The result of a backward pass that reached its end with finite gradients."""
         self.stats.backward = result.stats
-        if result.retcode.success and not (result.finite or all_finite(result.adjoint)):
+        if not result.finite and result.retcode.success and not all_finite(result.adjoint):
             result.retcode = ReturnCode.Unstable
-        if not result.retcode.success:
+        if result.retcode is not ReturnCode.Success:
             state = LastGoodState(result.t, self.spec.unflatten(result.adjoint * scale), result.stats)
             raise SolveError(_failure("the backward solve", result, self.times[0]), result.retcode, state)
         return result
@@ -230,7 +230,6 @@ class Run:
         return gradient
 
 
-_NOTHING = contextlib.nullcontext()
 _SHORT = 64  # elements that are read faster by Python than by a call of PyTorch
 
 
@@ -242,26 +241,35 @@ class SolveFunction(torch.autograd.Function):
         ys = run.forward(y0.detach().reshape(-1), recording=True)
         ctx.run = run
         ctx.t_like = None if t is None else (t.dtype, t.device)
+        ctx.saves_ys = not inputs or run.reads_ys(want_times=t is not None)
         # Saved so that an in-place change before backward() gives torch's own version error.
-        ctx.save_for_backward(ys, *inputs)
+        ctx.save_for_backward(*((ys, *inputs) if ctx.saves_ys else inputs))
         return ys
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        run: Run = ctx.run
-        ys, (_, want_start, want_times, *_) = ctx.saved_tensors[0], ctx.needs_input_grad
+        ys, inputs = None, ctx.saved_tensors
+        if ctx.saves_ys:
+            ys, *inputs = inputs
         again = torch.is_grad_enabled()  # create_graph=True: allowed, as long as nothing differentiates again
-        with torch.no_grad() if again else _NOTHING:
-            y0, targets, times = run.backward(ys, grad, want_start=want_start, want_times=want_times)
-        if times is not None:
-            dtype, device = ctx.t_like
-            times = times.to(dtype=dtype, device=device)
-        gradients = (y0, times, *targets)
         if again:
+            with torch.no_grad():
+                gradients = _gradients(ctx, ys, grad)
             present = [g for g in gradients if g is not None]
-            guarded = iter(_refuse_again(len(present), *present, grad, *ctx.saved_tensors[1:]))
+            guarded = iter(_refuse_again(len(present), *present, grad, *inputs))
             gradients = tuple(g if g is None else next(guarded) for g in gradients)
+        else:
+            gradients = _gradients(ctx, ys, grad)
         return (None, *gradients)
+
+
+def _gradients(ctx: Any, ys: Tensor | None, grad: Tensor) -> tuple[Any, ...]:
+    _, want_start, want_times, *_ = ctx.needs_input_grad
+    y0, targets, times = ctx.run.backward(ys, grad, want_start=want_start, want_times=want_times)
+    if times is not None:
+        dtype, device = ctx.t_like
+        times = times.to(dtype=dtype, device=device)
+    return (y0, times, *targets)
 
 
 class _NoDoubleBackward(torch.autograd.Function):
@@ -322,7 +330,7 @@ def _largest_rms(grad: Tensor) -> float:
 
 def _check_finite(result: ForwardResult, times: Sequence[float]) -> None:
     """A blow-up that no error estimate saw (fixed steps have none): the solve ends at its last finite output."""
-    if result.retcode.success and (result.finite or all_finite(result.ys)):
+    if result.retcode.success and all_finite(result.ys):
         return
     finite = torch.isfinite(result.ys).all(dim=1).tolist()
     good = finite.index(False) if False in finite else len(times)

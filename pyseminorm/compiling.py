@@ -60,9 +60,11 @@ def compiled(
 
 
 def compiled_before(
-    func: Callable[..., Any], spec: StateSpec, params: Sequence[Tensor] | None, compile: str, engine: Engine
+    func: Callable[..., Any], args: Sequence[Any], spec: StateSpec, params: Any, compile: str | None, engine: Engine
 ) -> EagerVectorField | None:
     """The field of a closed function without arguments, in the form that it had before; None: it must be made."""
+    if compile is None or args or not (params is None or isinstance(params, (list, tuple))):
+        return None
     return recalled(func, spec, params, _makers(compile, engine.name))
 
 

@@ -40,7 +40,7 @@ from .vector_field import EagerVectorField, FirstValue
 DEFAULT_MAX_STEPS = 100_000
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Solution:
     r"""What `solve` returns.
 
@@ -194,15 +194,12 @@ def solve(
     engine, options, back = _settled(
         spec, method, rtol, atol, norm, adjoint, backend, dt, max_steps, discontinuities, controller, jacobian, compile
     )
-    known = _known_field(func, args, spec, params, compile, engine)
+    known = compiled_before(func, args, spec, params, compile, engine)
     field = known or _vector_field(func, tuple(args), spec, params)
-    if adjoint == "auto":
+    if isinstance(adjoint, str):
         adjoint = choose_adjoint(spec.size, sum(field.sizes), needs_jacobian=options.traits.needs_jacobian)
-    if getattr(adjoint, "batched_time", False) and not spec.is_tensor:
-        raise InvalidInputError("GaussAdjoint(batched_time=True) is for a single-tensor state: y0 is nested.")
-
-    given = [ts, *((y0,) if spec.is_tensor else pytree.tree_leaves(y0))]
-    refuse_transforms([*given, *field.inputs])
+    given = [ts, *((y0,) if spec.is_tensor else pytree.tree_leaves(y0)), *field.inputs]
+    refuse_transforms(given)
     recording = torch.is_grad_enabled() and (bool(field.inputs) or any(x.requires_grad for x in given))
     if recording and back.needs_jacobian and (adjoint.integrates_y or not adjoint.quadrature):
         raise InvalidInputError(
@@ -303,6 +300,8 @@ def _settle(
     for given in (controller, backwards[1]):
         if not (given is None or isinstance(given, PIController) or is_julia_object(given)):
             raise InvalidInputError(f"controller is a {type(given).__name__}: expected a pyseminorm.PIController.")
+    if getattr(adjoint, "batched_time", False) and not spec.is_tensor:
+        raise InvalidInputError("GaussAdjoint(batched_time=True) is for a single-tensor state: y0 is nested.")
     methods = (method,) if backwards[0] is None else (method, backwards[0])
     engine = select_engine(backend, spec, methods, (controller, backwards[1]))
     check_compile(compile, engine)
@@ -312,22 +311,6 @@ def _settle(
 
 
 _settled_before = functools.lru_cache(maxsize=64, typed=True)(_settle)
-
-
-def _known_field(
-    func: Callable[..., Any],
-    args: Sequence[Any],
-    spec: StateSpec,
-    params: Iterable[Tensor] | None,
-    compile: str | None,
-    engine: Engine,
-) -> EagerVectorField | None:
-    """The field that an earlier solve has made, where nothing has changed; see `compiled_before`."""
-    if compile is None or args or isinstance(func, JuliaFunction):
-        return None
-    if not (params is None or isinstance(params, (list, tuple))):
-        return None
-    return compiled_before(func, spec, params, compile, engine)
 
 
 def _vector_field(

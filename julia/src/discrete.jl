@@ -95,19 +95,22 @@ mutable struct Sweep{T}
 end
 
 """
-    native_sweep!(field, poll, tableau, steps, times, active, cotangents, breaks, bounds, scatter, total, λ, rates, inside)
+    native_sweep!(field, poll, tableau, steps, times, reached, cotangents, breaks, bounds, scatter, total, λ, rates, inside)
         -> (retcode, last step, steps done, products, whether λ is finite)
 
 Python's entry: `times` and vectors of floats as they are, else addresses of Python's memory: `total`, λ and the rates (0: not
-wanted) are written there, and which outputs lie inside steps to `inside`.
+wanted) are written there, and which outputs lie inside steps to `inside`. The retcode is `:Refused` where no sweep is made,
+for what [`active_outputs`](@ref) has found.
 """
 function native_sweep!(
-        field::NativeField{T}, poll, tableau, steps, times, active, cotangents, breaks, bounds, scatter, total, λ, rates, inside,
+        field::NativeField{T}, poll, tableau, steps, times, reached, cotangents, breaks, bounds, scatter, total, λ, rates, inside,
     ) where {T}
     n = length(field.work.u)
     g = reshape(wrap(Vector{T}, cotangents, n * length(times)), n, :)
+    active = active_outputs(g, reached)
+    active === nothing && return :Refused, 0, 0, 0, false
     ends = steps.ends
-    at_end, inner, last_step, θ = placed(ends, times, wrap(Vector{Bool}, active, length(times)), steps)
+    at_end, inner, last_step, θ = placed(ends, times, active, steps)
     direction = sign(last(ends) - first(ends))
     own = [new_stage(field) for _ in tableau.c]
     scatter = Scatter(scatter...)
@@ -133,12 +136,24 @@ function native_sweep!(
     return :Success, last_step, sweep.done, sweep.products, all(isfinite, sweep.λ)
 end
 
+"Which outputs have cotangents; nothing where one is not finite, or is of an output that was not `reached`."
+function active_outputs(g, reached)
+    active = fill(false, size(g, 2))
+    for (i, column) in enumerate(eachcol(g))
+        total = sum(abs, column)
+        isfinite(total) || all(isfinite, column) || return nothing
+        active[i] = !iszero(total)
+        active[i] && i > reached && return nothing
+    end
+    return active
+end
+
 "Where outputs with cotangents lie: at the end of a step, or inside it at θ."
 function placed(ends, times, active, steps)
     direction = sign(last(ends) - first(ends))
     directed = direction .* ends
     at_end, inner = [Int[] for _ in steps.sizes], [Int[] for _ in steps.sizes]
-    θ, last_step = zeros(length(times)), 1
+    θ, last_step = zeros(length(times)), 0
     for i in 2:length(times)
         active[i] || continue
         n = searchsortedfirst(view(directed, 2:length(directed)), direction * times[i])

@@ -1,7 +1,7 @@
 # The C functions that Python calls for every pass. Both passes of a small model take a tenth of a millisecond, and a call by
 # way of PythonCall takes as long for its arguments alone; so they are 64-bit words here: numbers, addresses of Python's memory
-# and addresses of mutable Julia objects that Python keeps alive (0: none). First come how many things Python lets go of, and
-# their numbers. Python mirrors the order in pyseminorm/engines/julia/entries.py.
+# and addresses of mutable Julia objects that Python keeps alive (0: none). Python mirrors the order in
+# pyseminorm/engines/julia. Beside them goes what Python lets go of: how many things, and their numbers.
 
 "Reads words, one after the other."
 mutable struct Words
@@ -34,16 +34,22 @@ end
 "What is held by a number, from now on held by nobody here."
 take_held!(number) = pop!(HELD, number)
 
-release!(numbers::Words, count) = foreach(_ -> delete!(HELD, word!(numbers)), 1:count)
+"Let go of what Python lets go of, and tell it that this is done."
+function release!(released::Ptr{Int64})
+    for i in 1:unsafe_load(released)
+        delete!(HELD, unsafe_load(released, 1 + i))
+    end
+    unsafe_store!(released, 0)
+    return nothing
+end
 
 # What an entry raised, for `raise_again`.
 const RAISED = Ref{Any}(nothing)
 
-function guarded(entry, words, results)
+function guarded(entry, words, results, released)
     try
-        given = Words(words)
-        release!(given, word!(given))
-        entry(given, results)
+        release!(released)
+        entry(Words(words), results)
     catch error
         RAISED[] = error
         return Cint(0)
@@ -169,14 +175,14 @@ made_nodes(nodes) = nodes !== nothing && last(nodes) isa NativeNodes ? evaluated
 
 function sweep_entry(words::Words, results)
     field, poll, tableau, steps = object!(words)::NativeField, word!(words), object!(words)::Tableau, HELD[word!(words)]
-    times, active = copy(wrap(Vector{Float64}, word!(words), word!(words))), word!(words)
+    times, reached = copy(wrap(Vector{Float64}, word!(words), word!(words))), word!(words)
     cotangents, settings = word!(words), object!(words)::Settings
     scatter, total, λ = words!(words, Val(3)), word!(words), word!(words)
     rates, inside = word!(words), word!(words)
     found = native_sweep!(
-        field, poll, tableau, steps, times, active, cotangents, settings.breaks, settings.bounds, scatter, total, λ, rates, inside,
+        field, poll, tableau, steps, times, reached, cotangents, settings.breaks, settings.bounds, scatter, total, λ, rates, inside,
     )
-    values = (something(findfirst(==(first(found)), RETCODES)), Base.tail(found)...)
+    values = (something(findfirst(==(first(found)), RETCODES), 0), Base.tail(found)...)
     foreach((i, x) -> unsafe_store!(results, Float64(x), i), eachindex(values), values)
     return nothing
 end
@@ -196,15 +202,15 @@ function load_entry(words::Words, results)
 end
 
 for name in (:forward, :adjoint, :sweep, :agrees, :load)
-    @eval $(Symbol(name, :_call))(words::Ptr{Int64}, results::Ptr{Float64})::Cint =
-        guarded($(Symbol(name, :_entry)), words, results)
+    @eval $(Symbol(name, :_call))(words::Ptr{Int64}, results::Ptr{Float64}, released::Ptr{Int64})::Cint =
+        guarded($(Symbol(name, :_entry)), words, results, released)
 end
 
 "Addresses of the C functions, by name."
 entries() = (;
-    forward = UInt(@cfunction(forward_call, Cint, (Ptr{Int64}, Ptr{Float64}))),
-    adjoint = UInt(@cfunction(adjoint_call, Cint, (Ptr{Int64}, Ptr{Float64}))),
-    sweep = UInt(@cfunction(sweep_call, Cint, (Ptr{Int64}, Ptr{Float64}))),
-    agrees = UInt(@cfunction(agrees_call, Cint, (Ptr{Int64}, Ptr{Float64}))),
-    load = UInt(@cfunction(load_call, Cint, (Ptr{Int64}, Ptr{Float64}))),
+    forward = UInt(@cfunction(forward_call, Cint, (Ptr{Int64}, Ptr{Float64}, Ptr{Int64}))),
+    adjoint = UInt(@cfunction(adjoint_call, Cint, (Ptr{Int64}, Ptr{Float64}, Ptr{Int64}))),
+    sweep = UInt(@cfunction(sweep_call, Cint, (Ptr{Int64}, Ptr{Float64}, Ptr{Int64}))),
+    agrees = UInt(@cfunction(agrees_call, Cint, (Ptr{Int64}, Ptr{Float64}, Ptr{Int64}))),
+    load = UInt(@cfunction(load_call, Cint, (Ptr{Int64}, Ptr{Float64}, Ptr{Int64}))),
 )

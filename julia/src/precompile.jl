@@ -22,8 +22,11 @@ end
 
 "Call an entry as Python does, which lets go of nothing."
 function enter(entry, words...)
-    given, results = Int64[0; [w isa UInt ? reinterpret(Int64, w) : w for w in words]], zeros(16 + TIMES_OF_STEPS)
-    ok = GC.@preserve given results ccall(Ptr{Cvoid}(entry), Cint, (Ptr{Int64}, Ptr{Float64}), given, results)
+    given, results = Int64[w isa UInt ? reinterpret(Int64, w) : w for w in words], zeros(16 + TIMES_OF_STEPS)
+    released = Int64[0]
+    ok = GC.@preserve given results released ccall(
+        Ptr{Cvoid}(entry), Cint, (Ptr{Int64}, Ptr{Float64}, Ptr{Int64}), given, results, released,
+    )
     ok == 1 || raise_again()
     return results
 end

@@ -43,7 +43,7 @@ class Outputs:
     """
 
     def __init__(self, problem: DiscreteProblem, tableau: Tableau) -> None:
-        ends, times, active = np.array(problem.ends), np.array(problem.times), np.array(problem.active)
+        ends, times, active = np.array(problem.ends), np.array(problem.times), np.array(problem.look())
         direction = 1.0 if ends[-1] > ends[0] else -1.0
         active[0] = False  # the initial state
         steps = np.searchsorted(direction * ends[1:-1], direction * times)
@@ -83,7 +83,7 @@ class Sweep:
     """Goes through the steps backwards, once."""
 
     def __init__(self, problem: DiscreteProblem) -> None:
-        self._problem, self._tableau = problem, TABLEAUS[problem.method]
+        self._problem, self._tableau = problem, TABLEAUS[problem.options.method]
         like = problem.cotangents
         self._direction = 1.0 if problem.ends[-1] > problem.ends[0] else -1.0
         self._breaks = [self._direction * t for t in problem.pieces.breaks]

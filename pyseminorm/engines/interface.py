@@ -82,7 +82,7 @@ class ForwardProblem:
         """The field's f, as the solver must call it: the record may keep more of a call than its value."""
         return self.field.f if self.record is None else self.record.evaluating(self.field, self.options.method)
 
-    @functools.cached_property
+    @property
     def pieces(self) -> Pieces:
         """The smooth pieces of the interval."""
         return Pieces.of(self.times[0], self.times[-1], self.options.discontinuities, self.spec.real_dtype)
@@ -209,28 +209,34 @@ class DiscreteProblem:
     """The backward sweep from the step of the last output with a nonzero cotangent to the first step.
 
     Attributes:
-        method: of the forward solve, one of `METHODS`.
+        options: of the forward solve, whose method is one of `METHODS`.
         steps: as recorded there.
         ends: start of the solve and the end of every step.
         times: of the outputs, the first is that of y0.
+        reached: how many of them the forward solve has reached.
         cotangents: dL/dys (len(times), size).
-        active: whether the cotangent of an output is nonzero.
-        pieces: the smooth pieces of the forward solve.
+        look: whether the cotangent of every output is nonzero; raises where one is not finite, or of an output that was
+            not reached. An engine that sees that by itself need not ask.
         want_rates: whether derivatives of the dense output are asked for.
         report: told of every step, backwards: (True, t, lambda, -h).
     """
 
     field: EagerVectorField
     spec: StateSpec
-    method: str
+    options: PassOptions
     steps: RecordedSteps
     ends: Sequence[float]
     times: Sequence[float]
+    reached: int
     cotangents: Tensor
-    active: Sequence[bool]
-    pieces: Pieces
+    look: Callable[[], Sequence[bool]]
     want_rates: bool
     report: StepReport | None
+
+    @property
+    def pieces(self) -> Pieces:
+        """The smooth pieces of the forward solve."""
+        return Pieces.of(self.times[0], self.times[-1], self.options.discontinuities, self.spec.real_dtype)
 
 
 class Engine(Protocol):

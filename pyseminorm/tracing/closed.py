@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as torch_module
+from torch.nn.modules import module as nn_module
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .surroundings import LEAVES, At, Lookups, Path, children, same
@@ -60,7 +60,12 @@ class _OpenError(Exception):
     """The function is open."""
 
 
-Finder = Callable[[Any], list[Any] | None]
+Finder = Callable[[Any], tuple[list[Any], ...] | None]
+
+# Nobody sees all calls of PyTorch: no function mode, no dispatch mode, no hooks of all modules.
+_UNWATCHED = " and ".join(
+    ["not {1}()", "not {2}()", *(f"not {{3}}._global_{kind}_hooks" for kind in ("forward", "forward_pre", "backward"))]
+)
 
 
 class Proof:
@@ -69,26 +74,26 @@ class Proof:
     def __init__(self, parts: list[_Part]) -> None:
         self._parts, self._state = parts, state_of_torch()
 
-    def finder(self, guards: Mapping[Path, Any] | None = None, wanted: Sequence[Path] = ()) -> Finder:
-        """What gives the objects at the paths ``wanted``, given roots again.
+    def finder(self, guards: Mapping[Path, Any] | None = None, *wanted: Sequence[Path | Tensor]) -> Finder:
+        """What gives, for every one of ``wanted``, a list of what lies at its paths, or of tensors in their places.
 
-        None where the function is not made of the same parts any more, or where what lies at a path of ``guards`` does
-        not have its value.
+        None where the roots that it is given are not made of the same parts, or where what lies at a path of ``guards``
+        does not have its value.
         """
-        write, state = Lookups(), self._state
+        write, torch_c = Lookups(), torch._C
+        stacks: Any = torch_c._len_torch_function_stack, torch_c._len_torch_dispatch_stack
+        write.require((), _UNWATCHED, (*stacks, nn_module))
+        if len(self._state) == 1:  # without autocast, and without a call of Python, since this runs in every solve
+            state = torch.get_default_dtype, *self._state, torch_c._is_any_autocast_enabled
+            write.require((), "{1}() is {2} and not {3}()", state)
+        else:
+            write.require((), "{1}() == {2}", (state_of_torch, self._state))
         for path, expression, values in self._parts:
             write.require(path, expression, values)
         for path, value in (guards or {}).items():
             write.require(path, "{0} is {1} or {2}({0}, {1})", (value, same))
-        find = write.function(f"[{', '.join([write.name(path) for path in wanted])}]")
-
-        def found(roots: Any) -> list[Any] | None:
-            try:
-                return None if watched() or state_of_torch() != state else find(roots)
-            except (LookupError, AttributeError, TypeError, ValueError):
-                return None
-
-        return found
+        lists = ([write.name(x) if isinstance(x, tuple) else write.constant(x) for x in each] for each in wanted)
+        return write.function("(" + "".join([f"[{', '.join(names)}], " for names in lists]) + ")", raising=False)
 
 
 def proof(*roots: Any) -> Proof | None:
@@ -133,18 +138,6 @@ def state_of_torch() -> tuple[Any, ...]:
         return (default,)
     cpu, cuda = (torch.get_autocast_dtype(x) if torch.is_autocast_enabled(x) else None for x in ("cpu", "cuda"))
     return default, cpu, cuda
-
-
-def watched() -> bool:
-    """Whether somebody sees all calls of PyTorch now: a function mode, a dispatch mode, or hooks of all modules."""
-    c: Any = torch._C
-    return bool(
-        c._len_torch_function_stack()
-        or c._len_torch_dispatch_stack()
-        or torch_module._global_forward_hooks
-        or torch_module._global_forward_pre_hooks
-        or torch_module._global_backward_hooks
-    )
 
 
 # A part: where it is, and an expression that is true of it as it is now, with what the expression's {1}, {2} ... are.

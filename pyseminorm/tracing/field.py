@@ -38,6 +38,7 @@ class Trace:
         kept: what an engine has made of it, by name.
         proven: what was made of it and gave func's value, by what made it: of that field all that is not of one solve.
         refused: what cannot be made of it.
+        recall: finds what a field is made of, where that needs no look at the function; or None.
     """
 
     def __init__(self, field: EagerVectorField, t: float, y: Tensor) -> None:
@@ -50,12 +51,12 @@ class Trace:
         self._guards = {path: value for path, value in after.items() if same(before.get(path), value)}
         self._values = list(self._guards.values())
         self._intact: Finder | None = None
-        self._recall: Recall | None = None
+        self.recall: Recall | None = None
         if made_of and len(before) == len(self._guards) and plain(lambda: field.f(t, y)):
             intact = made_of.finder()
             if intact(_roots(field)) is not None:
                 self._intact = intact
-                self._recall = Recall.of(field, self.graph, made_of, self._guards)
+                self.recall = Recall.of(field, self.graph, made_of, self._guards)
         self._lookup = SourceTensors(self.graph.sources, list(self._guards))
         self.parts = Parts(self.graph)
         self.kept: dict[str, Any] = {}
@@ -66,10 +67,6 @@ class Trace:
     def closed(self, field: EagerVectorField) -> bool:
         """Whether a field with the guarded values is known to be the captured one, without a call of its function."""
         return self._intact is not None and self._intact(_roots(field)) is not None
-
-    def recalled(self, func: Callable[..., Any], params: Sequence[Tensor] | None) -> tuple[list[Tensor], ...] | None:
-        """The parameters of a function known to be the captured one, and the tensors that the graph reads."""
-        return None if self._recall is None else self._recall(func, params)
 
     def functions(self, compiler: Callable[[Any], Any] | None) -> Functions:
         """The graph as Python functions, each passed through ``compiler``."""
@@ -97,8 +94,8 @@ class Trace:
 class Recall:
     """Finds the parameters and the sources of a closed function without arguments, if it is still the captured one."""
 
-    def __init__(self, find: Finder, params: int, literals: list[tuple[int, Tensor]], *, explicit: bool) -> None:
-        self._find, self._params, self._literals, self._explicit = find, params, literals, explicit
+    def __init__(self, find: Finder, *, explicit: bool) -> None:
+        self._find, self._explicit = find, explicit
 
     @classmethod
     def of(cls, field: EagerVectorField, graph: Graph, made_of: Proof, guards: Mapping[Path, Any]) -> Recall | None:
@@ -106,32 +103,28 @@ class Recall:
         reachable: dict[int, Path] = {}
         for path, leaf in find(field.func, field.args):
             reachable.setdefault(id(leaf), path)
-        paths = [reachable.get(id(p)) for p in field.params]
-        literals = []
-        for i, source in enumerate(graph.sources):
-            if source.literal is not None:
-                literals.append((i, source.literal))
-            else:
-                paths.append(source.path or (None if source.target is None else paths[source.target]))
-        wanted = [path for path in paths if path is not None]
-        if field.args or len(wanted) < len(paths):
+        params: list[Any] = [reachable.get(id(p)) for p in field.params]
+        sources: list[Any] = [
+            source.literal if source.literal is not None
+            else source.path or (None if source.target is None else params[source.target])
+            for source in graph.sources
+        ]  # fmt: skip
+        if field.args or None in params or any(x is None for x in sources):
             return None
-        return cls(made_of.finder(guards, wanted), len(field.params), literals, explicit=field.explicit_params)
+        return cls(made_of.finder(guards, params, sources), explicit=field.explicit_params)
 
     def __call__(
         self, func: Callable[..., Any], params: Sequence[Tensor] | None
     ) -> tuple[list[Tensor], list[Tensor]] | None:
         """(parameters, sources); None: func must be looked at more closely."""
         found = self._find((func, ()))
-        if found is None or self._explicit is not (params is not None):
+        if found is None or self._explicit is (params is None):
             return None
-        known, sources = found[: self._params], found[self._params :]
-        if len({id(p) for p in known}) < len(known):  # tied since then
+        known, sources = found
+        if len(set(map(id, known))) < len(known):  # tied since then
             return None
         if params is not None and not (len(params) == len(known) and all(map(operator.is_, params, known))):
             return None
-        for i, literal in self._literals:
-            sources.insert(i, literal)
         return known, sources
 
 
@@ -363,8 +356,8 @@ def recalled(
     """
     for found in _traces_of(func).of_kind.get(_kind(func, spec), ()):
         make = makers[0] if makers[0] not in found.refused else makers[-1]
-        if make in found.proven:
-            tensors = found.recalled(func, params)
+        if make in found.proven and found.recall is not None:
+            tensors = found.recall(func, params)
             if tensors is not None:
                 kind, lasting = found.proven[make]
                 made: Made = object.__new__(kind)

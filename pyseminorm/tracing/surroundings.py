@@ -55,8 +55,8 @@ class At:
 class Lookups:
     """Writes a function that finds the objects at some paths again, given the roots; it is made since it runs often.
 
-    The objects that it finds may be others; it raises LookupError, AttributeError, TypeError or ValueError where there
-    is none any more.
+    The objects that it finds may be others. Where there is none any more it raises LookupError, AttributeError,
+    TypeError or ValueError, or returns None.
     """
 
     def __init__(self) -> None:
@@ -72,27 +72,33 @@ class Lookups:
             if kind == "attr" and key.isidentifier() and not keyword.iskeyword(key):
                 step = f"{holder}.{key}"
             else:
-                step = _STEPS[kind].format(holder, repr(key) if type(key) in (int, str) else self._constant(key))
+                step = _STEPS[kind].format(holder, repr(key) if type(key) in (int, str) else self.constant(key))
             self._lines.append(f"{name} = {step}")
         return self._names[path]
 
     def require(self, path: Path, expression: str, values: Sequence[Any]) -> None:
         """Return None where an expression is not true; {0} in it is what lies at the path, the others are values."""
-        names = [self.name(path), *(self.name(v.path) if isinstance(v, At) else self._constant(v) for v in values)]
+        names = [self.name(path), *(self.name(v.path) if isinstance(v, At) else self.constant(v) for v in values)]
         self._lines.append(f"if not ({expression.format(*names)}): return None")
 
-    def function(self, result: str) -> Callable[[Sequence[Any]], Any]:
+    def function(self, result: str, *, raising: bool = True) -> Callable[[Sequence[Any]], Any]:
         """The function, which returns an expression."""
-        space = dict(self._constants)
-        lines = "".join(f"    {line}\n" for line in [*self._lines, f"return {result}"])
-        exec(f"def find(roots):\n{lines}", space)
+        lines = [*self._lines, f"return {result}"]
+        if not raising:
+            lines = ["try:", *(f"    {line}" for line in lines), f"except {self.constant(_LOST)}:", "    return None"]
+        space, code = dict(self._constants), "".join(f"    {line}\n" for line in lines)
+        exec(f"def find(roots):\n{code}", space)
         found: Callable[[Sequence[Any]], Any] = space["find"]
         return found
 
-    def _constant(self, value: Any) -> str:
+    def constant(self, value: Any) -> str:
+        """The variable that holds a value."""
         name = f"k{len(self._constants)}"
         self._constants[name] = value
         return name
+
+
+_LOST = (LookupError, AttributeError, TypeError, ValueError)
 
 
 def resolver(paths: Sequence[Path]) -> Callable[[Sequence[Any]], list[Any]]:

@@ -56,7 +56,7 @@ class Clock:
         self.edges.append(self._position())
 
 
-_active: Clock | None = None
+active: Clock | None = None
 
 
 @contextmanager
@@ -66,19 +66,19 @@ def active_clock(position: Callable[[], int]) -> Iterator[Clock]:
     Raises:
         UnsupportedError: one is running already.
     """
-    global _active
-    if _active is not None:
+    global active
+    if active is not None:
         raise UnsupportedError("a profile is active already, and profiles do not nest: end that one first.")
-    clock = _active = Clock(position)
+    clock = active = Clock(position)
     try:
         yield clock
     finally:
-        _active = None
+        active = None
 
 
 def timed(place: Place, function: F) -> F:
     """``function``, its time counted as spent at ``place``; the function itself where no profile is active."""
-    clock = _active
+    clock = active
     if clock is None or function is None:
         return function
 

@@ -6,7 +6,7 @@ import functools
 import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,32 +14,26 @@ import torch
 from torch import Tensor
 
 from ...adjoints import GaussAdjoint
-from ...errors import BackendUnavailableError, InvalidInputError, LastGoodState
+from ...errors import BackendUnavailableError, InvalidInputError
 from ...jacobian import Jacobian
 from ...norms import CallableNorm, Segment
-from ...retcode import ReturnCode
 from ...stats import PassStats
-from ...stepping import Algorithm, MethodTraits, PIController
+from ...stepping import Algorithm, MethodTraits
 from ..discrete import Sweep
-from ..interface import (
-    AdjointProblem,
-    AdjointResult,
-    DiscreteProblem,
-    ForwardProblem,
-    ForwardResult,
-    PassOptions,
-    unreached,
-)
-from ..pieces import Pieces
+from ..interface import AdjointProblem, AdjointResult, DiscreteProblem, ForwardProblem, ForwardResult
 from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from ..rates import AdjointRates
 from ..torch.tableaus import TABLEAUS
 from .callbacks import SolverCallbacks
-from .entries import Kept, Memory, Passed, doubles, integers
+from .dense import JuliaDense
+from .entries import Kept, Memory, doubles, integers
 from .native import ELTYPES
-from .native_solve import JuliaVectorField, NativeCallbacks, NativeNodes, records_in_julia
+from .native_forward import native_forward
+from .native_solve import JuliaVectorField, NativeNodes, backward_words, never_called
 from .native_sweep import native_sweep
-from .runtime import Runtime, first_line, runtime
+from .passes import Pass, readable
+from .runtime import runtime
+from .settings import named, settings_of
 
 logger = logging.getLogger("pyseminorm")
 
@@ -80,56 +74,37 @@ class JuliaEngine:
                     f"{julia.adding(package)}."
                 )
         try:
-            return MethodTraits(*julia.module.traits(_method(method)))
+            return MethodTraits(*julia.module.traits(named(method)))
         except Exception as error:
             raise readable(error) from error
 
-    def _vector(self, y0: Tensor) -> int:
-        return _vector_type(self._memory, y0.dtype, y0.device.index or 0).address
-
     def integrate(self, problem: ForwardProblem) -> ForwardResult:
-        julia, started = runtime(), time.perf_counter()
-        field, y0 = problem.field, problem.y0
+        julia, started, y0 = runtime(), time.perf_counter(), problem.y0
+        vector = _vector_type(self._memory, y0.dtype, y0.device)
+        if isinstance(problem.field, JuliaVectorField):
+            return native_forward(julia, problem, vector)
         rows, size = len(problem.times), problem.spec.size
         ys = y0.new_empty((rows, size))
         norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
         jacobian = _jacobian(problem)
-        known: list[Tensor] = []
-        if isinstance(field, JuliaVectorField):
-            report = problem.options.report if records_in_julia(problem) else problem.report
-            callbacks: Callbacks = NativeCallbacks(field, norm, report).forward(problem)
-            known += [] if problem.first.value is None else [problem.first.value]
-        else:
-            known.append(problem.first())
-            by_state = jacobian.of_field if jacobian else None
-            callbacks = SolverCallbacks(
-                y0, _ForwardField(problem, known), norm, report=problem.report, jacobian=by_state
-            )
-        with _Solve(julia, callbacks, problem.spec.unflatten, y0, problem.times[0]) as solve:
-            offsets = integers((0, size))
-            settings = _settings(problem.options, problem.pieces)
-            words = [
-                self._vector(y0),
-                *callbacks.words,
-                *(offsets.address, 1, size),
-                *doubles(tuple(problem.times)).words,
-                y0.data_ptr(),
-                ys.data_ptr(),
-                size,
-                settings.address,
-                problem.keep_dense,
-            ]
-            solve.run("forward", words)
-        if isinstance(callbacks, NativeCallbacks):
-            callbacks.take_steps(problem, solve.passed.steps, settings)
-        if solve.reached < rows:
-            unreached(ys, solve.reached)
-        solve.stats.nf = solve.calls + len(known)  # the checking call, where no callback used it
-        solve.stats.njac = jacobian.calls if jacobian else solve.passed.jacobians
-        solve.stats.seconds = time.perf_counter() - started
-        dense = JuliaDense(julia, solve.outcome, y0) if problem.keep_dense and solve.outcome else None
-        finite = solve.passed.finite and solve.reached == rows
-        return ForwardResult(ys, solve.retcode, solve.stats, solve.t, solve.state, dense, solve.detail, finite)
+        by_state = jacobian.of_field if jacobian else None
+        field = _ForwardField(problem)
+        python = SolverCallbacks(y0, field, norm, report=problem.report, jacobian=by_state)
+        solve = Pass(julia, problem.spec.unflatten, y0, problem.times[0], python=python)
+        offsets, settings = integers((0, size)), settings_of(problem.options, problem.pieces)
+        words = [
+            vector.address,
+            *python.words,
+            *(offsets.address, 1, size),
+            *doubles(tuple(problem.times)).words,
+            y0.data_ptr(),
+            ys.data_ptr(),
+            size,
+            settings.address,
+            problem.keep_dense,
+        ]
+        solve.run("forward", julia.entries.written(words))
+        return solve.forward_result(problem, ys, started, len(field.known), jacobian.calls if jacobian else 0)
 
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult:
         julia, started = runtime(), time.perf_counter()
@@ -148,52 +123,59 @@ class JuliaEngine:
         if problem.segments is None:
             assert callable(problem.adjoint.norm)
             norm = CallableNorm(problem.adjoint.norm, problem.unflatten)
-        gauss, jacobian = isinstance(problem.adjoint, GaussAdjoint), _jacobian(problem)
+        gauss, jacobian, native = isinstance(problem.adjoint, GaussAdjoint), _jacobian(problem), None
         interpolated: Tensor  # y, which Julia writes where it is not in z
         report = problem.options.report
         nodes: _Nodes | NativeNodes | None = None
+        python: SolverCallbacks | None = None
         if isinstance(field, JuliaVectorField):
-            nodes, interpolated = NativeNodes(problem, field) if gauss else None, field.native.u
-            callbacks: Callbacks = NativeCallbacks(field, norm, report).backward(problem, apart)
+            native = field.native
+            nodes, interpolated = NativeNodes(problem, field) if gauss else None, native.u
+            if norm is not None or report is not None:
+                python = SolverCallbacks(native.u, never_called, norm, report=report)
+            side = backward_words(field, problem, apart, python)
         else:
             backward, nodes = _BackwardField(problem), _Nodes(problem) if gauss else None
             interpolated = backward.interpolated
             evaluate = nodes.evaluate if nodes else None
             by_state = (lambda t, z: jacobian.of_adjoint(t, interpolated.clone(), z)) if jacobian else None
-            callbacks = SolverCallbacks(ys, backward, norm, evaluate_nodes=evaluate, jacobian=by_state, report=report)
+            python = SolverCallbacks(ys, backward, norm, evaluate_nodes=evaluate, jacobian=by_state, report=report)
+            if nodes:
+                nodes.address = python.nodes
+            side = python.words
         start = problem.times[problem.last]
         times = (start, *(problem.times[i] for i in problem.stops))
         cotangents, anchors = problem.cotangents.contiguous(), ys.contiguous()
-        with _Solve(julia, callbacks, problem.unflatten_adjoint, z, start) as solve:
-            offsets = _offsets(segments)
-            settings = _settings(problem.options, problem.pieces)
-            words = [
-                self._vector(ys),
-                *callbacks.words,
-                *(offsets.address, len(segments), len(z)),
-                *(z.data_ptr(), len(z), layout.state),
-                *doubles(times).words,
-                *integers(tuple(problem.stops)).words,
-                anchors.data_ptr(),
-                cotangents.data_ptr(),
-                layout.has_y,
-                settings.address,
-                outcome.address if outcome else 0,
-                interpolated.data_ptr(),
-                *(nodes.words(callbacks) if nodes else (0,)),
-            ]
-            solve.run("adjoint", words)
+        solve = Pass(julia, problem.unflatten_adjoint, z, start, python=python, native=native)
+        offsets, settings = _offsets(segments), settings_of(problem.options, problem.pieces)
+        words = [
+            _vector_type(self._memory, ys.dtype, ys.device).address,
+            *side,
+            *(offsets.address, len(segments), len(z)),
+            *(z.data_ptr(), len(z), layout.state),
+            *doubles(times).words,
+            *integers(tuple(problem.stops)).words,
+            anchors.data_ptr(),
+            cotangents.data_ptr(),
+            layout.has_y,
+            settings.address,
+            outcome.address if outcome else 0,
+            interpolated.data_ptr(),
+            *(nodes.words if nodes else (0,)),
+        ]
+        solve.run("adjoint", julia.entries.written(words))
+        stats = solve.stats
         if nodes:
-            solve.stats.nvjp_state, solve.stats.nvjp_param = solve.calls, nodes.evaluated or solve.passed.steps
+            stats.nvjp_state, stats.nvjp_param = solve.calls, nodes.evaluated or solve.steps
         else:
-            solve.stats.nvjp = solve.calls
-        solve.stats.njac = jacobian.calls if jacobian else solve.passed.jacobians
-        solve.stats.seconds = time.perf_counter() - started
+            stats.nvjp = solve.calls
+        stats.njac = jacobian.calls if jacobian else solve.jacobians
+        stats.seconds = time.perf_counter() - started
         if isinstance(field, JuliaVectorField) and apart is not None:
             params = field.split(apart)
         else:
             params = nodes.total if nodes else layout.split_params(z, field.shapes)
-        return AdjointResult(z[layout.adjoint_slice], params, solve.retcode, solve.stats, solve.t, solve.detail)
+        return AdjointResult(z[layout.adjoint_slice], params, solve.retcode, stats, solve.t, solve.detail)
 
     def sweep(self, problem: DiscreteProblem) -> AdjointResult:
         if problem.steps.foreign is not None:
@@ -202,14 +184,15 @@ class JuliaEngine:
 
 
 class _ForwardField:
-    """dy/dt, from and into the solver's buffers; the ``known`` value, of the checking call, is the first."""
+    """dy/dt, from and into the solver's buffers; the first is a ``known`` value, of the checking call."""
 
-    def __init__(self, problem: ForwardProblem, known: list[Tensor]) -> None:
-        self._problem, self._known = problem, known
+    def __init__(self, problem: ForwardProblem) -> None:
+        self.known = [problem.first()]
+        self._problem = problem
 
     def __call__(self, t: float, y: Tensor, dy: Tensor) -> None:
         # The copy is for the user: the solver reuses its buffers, and frees them after the solve.
-        dy.copy_(self._known.pop() if self._known else self._problem.f(t, y.clone()))
+        dy.copy_(self.known.pop() if self.known else self._problem.f(t, y.clone()))
 
 
 def _params_apart(problem: AdjointProblem) -> Tensor | None:
@@ -244,20 +227,6 @@ class _BackwardField:
         self._rates.write(t, parts[0], parts[1].clone(), dz, params=self._carries_params)
 
 
-class JuliaDense:
-    """A kept forward trajectory: OrdinaryDiffEq's dense solution, alive as long as this object."""
-
-    def __init__(self, julia: Runtime, outcome: Kept, like: Tensor) -> None:
-        self.outcome = outcome
-        self._julia, self._like = julia, like
-
-    def __call__(self, t: float) -> Tensor:
-        self._julia.check_caller()
-        value = torch.empty_like(self._like)
-        self._julia.module.evaluate_b(self.outcome.object, t, value.data_ptr())
-        return value
-
-
 class _Nodes:
     """Memory for Gauss nodes that Julia fills, and their evaluation."""
 
@@ -270,13 +239,15 @@ class _Nodes:
         self._times = np.empty(nodes_per_call(size), dtype=np.float64)
         self._y = problem.ys.new_empty(len(self._times), size)
         self._adjoint = torch.empty_like(self._y)
+        self.address = 0  # of the function that evaluates them
 
-    def words(self, callbacks: Callbacks) -> list[int]:
+    @property
+    def words(self) -> list[int]:
         """What Julia's entry reads of them."""
         self._rule = [np.array(x) for x in gauss_legendre(self._order)]
         rule = (x.ctypes.data for x in self._rule)
         memory = (self._times.ctypes.data, self._y.data_ptr(), self._adjoint.data_ptr())
-        return [1, *rule, len(self._rule[0]), len(self._times), *memory, callbacks.nodes]
+        return [1, *rule, len(self._rule[0]), len(self._times), *memory, self.address]
 
     def evaluate(self, count: int) -> None:
         self._sums.add(self._times[:count].tolist(), self._y[:count].clone(), self._adjoint[:count].clone())
@@ -290,100 +261,10 @@ class _Nodes:
         return self._sums.total
 
 
-Callbacks = SolverCallbacks | NativeCallbacks
-
-
-class _Solve:
-    """One call into Julia: its result, its exceptions, and the last good state on whatever leaves it."""
-
-    def __init__(
-        self, julia: Runtime, callbacks: Callbacks, unflatten: Callable[[Tensor], Any], state: Tensor, t: float
-    ) -> None:
-        self._julia, self._callbacks, self._unflatten = julia, callbacks, unflatten
-        self.state, self.t = state, float(t)
-        self.stats = PassStats()
-        self.retcode, self.detail, self.calls, self.reached = ReturnCode.Success, "", 0, 1
-        self.outcome: Kept | None = None
-        self.passed: Passed
-
-    def __enter__(self) -> _Solve:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._callbacks.close()
-        if error is not None:
-            state = LastGoodState(self.t, self._unflatten(self.state.clone()), self.stats)
-            error.last_good_state = state  # type: ignore[attr-defined]
-
-    def run(self, entry: str, words: list[Any]) -> None:
-        first = self.t
-        try:
-            with self._callbacks.running():
-                passed = self.passed = self._julia.entries.solve(entry, words)
-        except Exception as error:
-            raised = self._callbacks.raised
-            if raised is not None:
-                raise raised from None
-            raise readable(error) from error
-        self.t, self.calls, self.reached = passed.t, passed.calls, passed.done
-        self.stats.naccept, self.stats.nreject = passed.naccept, passed.nreject
-        accepted = self._take(passed) if passed.held else passed.accepted
-        self.stats.times = [first, *(accepted or ())]
-        if entry == "forward" and passed.steps and passed.retcode in ("CallbackFailure", "Interrupted"):
-            self._julia.entries.let_go(passed.steps)  # no sweep follows
-        if passed.retcode == "CallbackFailure":
-            raised = passed.raised or self._callbacks.raised
-            if raised is not None:
-                raise raised
-        if passed.retcode == "Interrupted":
-            raise KeyboardInterrupt
-        try:
-            self.retcode = ReturnCode[passed.retcode]
-        except KeyError:
-            self.retcode, self.detail = ReturnCode.Failure, f"OrdinaryDiffEq's return code: {passed.retcode}."
-
-    def _take(self, passed: Passed) -> list[float]:
-        """Fetch the outcome and the state that it ended with; the times of all accepted steps."""
-        module = self._julia.module
-        outcome = module.take_held_b(passed.held)
-        self.outcome = Kept(module, outcome)
-        accepted = np.empty(module.steps_taken(outcome), dtype=np.float64)
-        self.state = torch.empty_like(self.state, memory_format=torch.contiguous_format)
-        module.copy_results_b(outcome, accepted.ctypes.data, self.state.data_ptr())
-        passed.retcode = passed.retcode or str(module.retcode(outcome))
-        times: list[float] = accepted.tolist()
-        return times
-
-
-def _settings(options: PassOptions, pieces: Pieces) -> Kept:
-    """PySeminorm's Settings; those of the last passes are kept, since training uses the same again and again."""
-    method, controller, dt = options.method, options.controller, abs(options.dt or 0.0)
-    plain = isinstance(method, str) and (controller is None or isinstance(controller, PIController))
-    make = _kept_settings if plain else _new_settings
-    return make(method, options.rtol, options.atol, dt, options.max_steps, controller, pieces)
-
-
-def _new_settings(
-    method: Any, rtol: float, atol: float, dt: float, max_steps: int, controller: Any, pieces: Pieces
-) -> Kept:
-    module = runtime().module
-    given = controller.given if isinstance(controller, PIController) else controller
-    bounds = tuple(t for piece in pieces.bounds for t in piece)
-    return Kept(module, module.Settings((_method(method), rtol, atol, dt, max_steps, given, pieces.breaks, bounds)))
-
-
-_kept_settings = functools.lru_cache(maxsize=64)(_new_settings)
-
-
 @functools.cache
-def _vector_type(memory: str, dtype: torch.dtype, device: int) -> Kept:
+def _vector_type(memory: str, dtype: torch.dtype, device: torch.device) -> Kept:
     module = runtime().module
-    return Kept(module, module.vector_type((memory, ELTYPES[dtype], device)))
-
-
-def _method(method: Any) -> Any:
-    """What PySeminorm.algorithm takes."""
-    return (method.name, method.options) if isinstance(method, Algorithm) else method
+    return Kept(module, module.vector_type((memory, ELTYPES[dtype], device.index or 0)))
 
 
 def _offsets(segments: Sequence[Segment]) -> Memory:
@@ -397,16 +278,3 @@ def _jacobian(problem: ForwardProblem | AdjointProblem) -> Jacobian | None:
     if not options.traits.needs_jacobian or isinstance(problem.field, JuliaVectorField):
         return None
     return Jacobian(problem.field, options.jacobian, problem.pieces.bounds)
-
-
-_INPUT_ERRORS = ("has an algorithm", "is not an OrdinaryDiffEq", "makes its dense output by further calls")
-
-
-def readable(error: Exception) -> BaseException:
-    """A Julia exception as one of ours, with the first line of its message; an interrupt as Python's own."""
-    line = first_line(error)
-    if line.startswith("InterruptException"):
-        return KeyboardInterrupt()
-    if any(sign in line for sign in _INPUT_ERRORS):
-        return InvalidInputError(line)
-    return BackendUnavailableError(f"Julia raised: {line}. The full Julia error is the cause of this one.")

@@ -9,18 +9,16 @@ import ctypes
 import functools
 import struct
 from collections import deque
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from . import clock
 from .callbacks import address_of
-from .clock import Place, timed
 
 _MOST_WORDS, _MOST_RELEASED = 96, 32
-_NOTHING: list[int] = []
 _TIMES_AT, _TIMES = 16, 4096  # where the times of accepted steps begin, and how many fit: TIMES_OF_STEPS in Julia
-_KIND = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+_KIND = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 
 # What Julia calls while it solves without Python, see Poll in julia/src/native.jl. What the handler of a signal raises
 # arrives where the entry returns: ctypes looks for it there.
@@ -34,32 +32,7 @@ POLL = ctypes.addressof(_ADDRESSES)
 RETCODES = ("", "Success", "MaxIters", "DtNaN", "DtLessThanMin", "Unstable", "CallbackFailure", "Interrupted")
 
 
-@dataclass(slots=True)
-class Passed:
-    """What a pass came to.
-
-    Attributes:
-        retcode: its name, "" where Julia must be asked.
-        done: rows that a forward solve reached, or jumps that a backward solve made.
-        steps: the number of the record of steps that Julia holds, of quadrature nodes that it evaluated; 0: none.
-        finite: whether all rows that it wrote are known to be finite.
-        accepted: times of the accepted steps; None where there are too many (`held` has them).
-        held: the number under which Julia holds the outcome, or 0.
-        raised: what the handler of a signal raised, which ended the pass.
-    """
-
-    retcode: str
-    t: float
-    naccept: int
-    nreject: int
-    calls: int
-    done: int
-    steps: int
-    jacobians: int
-    finite: bool
-    accepted: list[float] | None
-    held: int
-    raised: BaseException | None
+SUCCESS = RETCODES.index("Success")
 
 
 class Entries:
@@ -76,50 +49,61 @@ class Entries:
         self._functions = {name: _KIND(int(getattr(addresses, name))) for name in names}
         self._words = (ctypes.c_int64 * _MOST_WORDS)()
         self._numbers = (ctypes.c_double * (_TIMES_AT + _TIMES))()
-        self._at = ctypes.addressof(self._words), ctypes.addressof(self._numbers)
-        self._released: deque[int] = deque()
+        self._released = (ctypes.c_int64 * (1 + _MOST_RELEASED))()
+        self._at = ctypes.addressof(self._numbers), ctypes.addressof(self._released)
+        self._let_go: deque[int] = deque()
         self.raised: BaseException | None = None
 
     def call(self, name: str, words: list[Any]) -> Any:
-        """Call an entry; its results, valid until the next call.
+        """Call an entry with words, as `call_at`."""
+        return self.call_at(name, self.written(words))
+
+    def written(self, words: list[Any]) -> int:
+        """Where words are for the next call."""
+        _packing(len(words)).pack_into(self._words, 0, *words)
+        return ctypes.addressof(self._words)
+
+    def call_at(self, name: str, address: int) -> Any:
+        """Call an entry with the words at an address; its results, valid until the next call.
 
         A handler that raises while Julia looks for signals makes it end the pass, and say so in the results.
 
         Raises:
             juliacall.JuliaError: what it raised.
         """
-        released = self._take_released() if self._released else _NOTHING
-        words = [len(released), *released, *words]
-        _packing(len(words)).pack_into(self._words, 0, *words)
-        self._numbers[0], self.raised = 0, None
+        if self._let_go:
+            self._pass_on()
+        numbers, function = self._numbers, self._functions[name]
+        numbers[0], self.raised = 0.0, None
         try:
-            done = timed(Place.JULIA, self._functions[name])(*self._at)
+            if clock.active is None:
+                done = function(address, *self._at)
+            else:
+                done = clock.timed(clock.Place.JULIA, function)(address, *self._at)
         except BaseException as error:
-            if RETCODES[int(self._numbers[0])] != "CallbackFailure":
+            if RETCODES[int(numbers[0])] != "CallbackFailure":
                 raise
             self.raised, done = error, 1
         if not done:
             self._module.raise_again()
-        return self._numbers
-
-    def solve(self, name: str, words: list[Any]) -> Passed:
-        """One pass, "forward" or "adjoint"."""
-        results = self.call(name, words)
-        retcode, t, *counts = results[:11]
-        naccept, nreject, calls, done, steps, jacobians, finite, count, held = map(int, counts)
-        accepted = results[_TIMES_AT : _TIMES_AT + count] if count <= _TIMES else None
-        name = RETCODES[int(retcode)]
-        return Passed(
-            name, t, naccept, nreject, calls, done, steps, jacobians, bool(finite), accepted, held, self.raised
-        )
+        return numbers
 
     def let_go(self, number: int) -> None:
         """Something held is not needed any more; safe on any thread."""
-        self._released.append(number)
+        self._let_go.append(number)
 
-    def _take_released(self) -> list[int]:
-        """What the next call lets go of."""
-        return [self._released.popleft() for _ in range(min(len(self._released), _MOST_RELEASED))]
+    def _pass_on(self) -> None:
+        """What the next call lets go of; Julia sets the count back."""
+        count = min(len(self._let_go), _MOST_RELEASED)
+        for i in range(1, 1 + count):
+            self._released[i] = self._let_go.popleft()
+        self._released[0] = count
+
+
+def accepted_times(numbers: Any, count: int) -> list[float] | None:
+    """The times of the accepted steps of a pass; None where there are too many."""
+    times: list[float] | None = numbers[_TIMES_AT : _TIMES_AT + count] if count <= _TIMES else None
+    return times
 
 
 class Memory:
@@ -154,7 +138,7 @@ def _packing(count: int) -> struct.Struct:
 
 
 class Held:
-    """Something that Julia holds by a number as long as this object lives."""
+    """Something that Julia holds by a number as long as this object lives, such as the steps of a forward solve."""
 
     __slots__ = ("_entries", "number")
 

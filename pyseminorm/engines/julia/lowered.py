@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
+import operator
 import struct
 import weakref
 from collections.abc import Callable, Sequence
@@ -20,10 +21,12 @@ from ...tracing.capture import Graph
 from ...tracing.field import TOLERANCES, Trace
 from ...vector_field import EagerVectorField
 from .native import ELTYPES, NativeField
-from .native_solve import JuliaVectorField
+from .native_solve import JuliaVectorField, Scatter
 from .runtime import runtime
 
 logger = logging.getLogger("pyseminorm")
+
+_version = operator.attrgetter("_version")
 
 
 def lowered(field: EagerVectorField, trace: Trace, sources: list[Tensor]) -> LoweredVectorField | None:
@@ -77,7 +80,7 @@ class LoweredNative(NativeField):
 
         With ``by_pass`` the pass that follows is to make what stays the same, if it must be made: True.
         """
-        versions = [x._version for x in tensors]
+        versions = list(map(_version, tensors))
         if self._loaded is not None and self._loaded[0]() is owner and self._loaded[1] == versions:
             return False
         if by_pass:
@@ -94,13 +97,13 @@ class LoweredNative(NativeField):
         bits = map(_bits, (t, TOLERANCES[self._dtype]))
         words = [self.address, next(bits), y.data_ptr(), f0.data_ptr(), next(bits)]
         agree = self.entries.call("agrees", words)[0]
-        self._loaded = (weakref.ref(owner), [x._version for x in tensors])
+        self._loaded = (weakref.ref(owner), list(map(_version, tensors)))
         return bool(agree)
 
     def _point_at(self, tensors: Sequence[Tensor]) -> None:
         self._julia.check_caller()
         self._loaded = None
-        self._addresses[:] = [x.data_ptr() for x in tensors]
+        self._addresses[:] = list(map(Tensor.data_ptr, tensors))
 
     def prepare_products(self, t: float) -> None:
         """Products are part of the code."""
@@ -115,11 +118,12 @@ class LoweredNative(NativeField):
 class LoweredVectorField(JuliaVectorField):
     """A captured field as Julia code; ``tensors`` are the sources of its graph, laid out as the code reads them."""
 
-    _LASTING = (*EagerVectorField._LASTING, "native", "_as_are")
+    _LASTING = (*EagerVectorField._LASTING, "native", "scatter", "_as_are")
 
     def __init__(self, field: EagerVectorField, sources: list[Tensor], native: LoweredNative) -> None:
         self.__dict__.update(field.__dict__)
         self.native: LoweredNative = native
+        self.scatter = Scatter(self.moves, sum(self.sizes))
         self._as_are = all(x.dtype == self.spec.dtype and x.is_contiguous() for x in sources)
         self._read(sources)
 

@@ -112,6 +112,7 @@ class NativeField:
     def _take_memory(self, dtype: torch.dtype, params_size: int) -> None:
         """Views of Julia's vectors: the parameters (``params_size`` of them), and those of a workspace."""
         self.entries, self.address = self._julia.entries, int(self.module.address_of(self.handle))
+        self.prepared: dict[str, Any] = {}
         n, m, memory = self.size, self.params_size, SolverMemory(torch.empty(0, dtype=dtype))
         views = [
             memory.at(int(address), length) if length else torch.empty(0, dtype=dtype)

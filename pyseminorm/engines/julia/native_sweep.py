@@ -1,56 +1,49 @@
-"""DiscreteAdjoint's sweep in Julia, for functions that need no Python."""
+"""DiscreteAdjoint's sweep in Julia, for functions that are native there."""
 
 from __future__ import annotations
 
 import ctypes
-import functools
 import time
 
 import torch
-from torch import Tensor
 
 from ...errors import BackendUnavailableError, LastGoodState
 from ...retcode import ReturnCode
 from ...stats import PassStats
 from ..interface import AdjointResult, DiscreteProblem
-from .entries import POLL, RETCODES, doubles
-from .native_solve import HeldSteps, JuliaVectorField, Scatter, tableau, unflatten
+from .entries import POLL, SUCCESS, doubles
+from .native_forward import HeldSteps
+from .native_solve import JuliaVectorField, unflatten
 from .runtime import Runtime, first_line
+from .settings import tableau
 
 
 def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
     """The adjoint of the steps that Julia recorded."""
     started, field, steps = time.perf_counter(), problem.field, problem.steps.foreign
     assert isinstance(field, JuliaVectorField) and isinstance(steps, HeldSteps)
-    times, active = doubles(tuple(problem.times)), (ctypes.c_bool * len(problem.active))(*problem.active)
-    cotangents = problem.cotangents.contiguous()
-    sums = torch.empty(problem.spec.size + sum(field.sizes), dtype=cotangents.dtype)  # lambda, then the parameters
-    adjoint, *params = unflatten(sums, _forms(problem.spec.size, tuple(field.shapes)))
-    rates = torch.zeros_like(cotangents) if problem.want_rates else None
-    inside = (ctypes.c_bool * len(active))() if problem.want_rates else None
-    scatter, stats = Scatter(field), PassStats()
+    native, cotangents, size = field.native, problem.cotangents.contiguous(), problem.spec.size
+    call: _Call | None = native.prepared.get("sweep")
+    if call is None or call.of != (steps.settings, field.scatter, problem.times):
+        call = native.prepared["sweep"] = _Call(problem, steps, field)
+    sums = torch.empty(size + field.scatter.size, dtype=cotangents.dtype)  # lambda, then the parameters
+    adjoint, *params = unflatten(sums, [native.u, *field.targets])
+    rates = inside = None
+    if problem.want_rates:
+        rates, inside = torch.zeros_like(cotangents), (ctypes.c_bool * len(problem.times))()
     field.load_for_pass()
-    field.native.prepare_products(problem.times[0])
-    words = [
-        field.native.address,
-        POLL,
-        tableau(problem.method).address,
-        steps.held.number,
-        *times.words,
-        ctypes.addressof(active),
-        cotangents.data_ptr(),
-        steps.settings.address,
-        *scatter.words,
-        sums.data_ptr() + problem.spec.size * sums.itemsize,
-        sums.data_ptr(),
-        0 if rates is None else rates.data_ptr(),
-        0 if inside is None else ctypes.addressof(inside),
-    ]
+    native.prepare_products(problem.times[0])
+    words, stats = call.words, PassStats()
+    words.steps, words.reached, words.cotangents = steps.number, problem.reached, cotangents.data_ptr()
+    words.adjoint = sums.data_ptr()
+    words.params = words.adjoint + size * sums.itemsize
+    words.rates = 0 if rates is None else rates.data_ptr()
+    words.inside = 0 if inside is None else ctypes.addressof(inside)
     try:
-        retcode, last, stats.naccept, stats.nvjp, finite = map(int, julia.entries.call("sweep", words)[:5])
+        code, last, stats.naccept, stats.nvjp, finite = map(int, julia.entries.call_at("sweep", call.address)[:5])
         stats.times = list(problem.ends[last - stats.naccept : last + 1])[::-1]
-        if RETCODES[retcode] != "Success":
-            raise julia.entries.raised or field.native.failure() or KeyboardInterrupt()
+        if code not in (0, SUCCESS):
+            raise julia.entries.raised or native.failure() or KeyboardInterrupt()
     except BaseException as error:
         at = stats.times[-1] if stats.times else problem.times[-1]
         state = LastGoodState(at, problem.spec.unflatten(adjoint.clone()), stats)
@@ -58,13 +51,37 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
         if type(error).__name__ == "JuliaError":
             raise BackendUnavailableError(f"Julia raised: {first_line(error)}.") from error
         raise
+    if code == 0:
+        problem.look()  # raises what Julia has seen
+        raise AssertionError("Julia refused cotangents that are right")
     stats.seconds = time.perf_counter() - started
     slopes = {} if rates is None else {i: rates[i] for i, found in enumerate(inside or ()) if found}
     success, at = ReturnCode.Success, problem.times[0]
-    return AdjointResult(adjoint, params, success, stats, at, rates=slopes, finite=bool(finite))
+    return AdjointResult(adjoint, params, success, stats, at, "", slopes, finite=finite != 0)
 
 
-@functools.lru_cache(maxsize=64)
-def _forms(size: int, shapes: tuple[torch.Size, ...]) -> list[Tensor]:
-    """Tensors without memory of their own in the shapes of lambda and of the gradients."""
-    return [torch.empty(()).expand(shape) for shape in ((size,), *shapes)]
+class _Words(ctypes.Structure):
+    """What Julia's entry reads of a sweep."""
+
+    # fmt: off
+    _fields_ = [(name, ctypes.c_int64) for name in (
+        "field", "poll", "tableau", "steps", "times", "count", "reached", "cotangents", "settings", "moves",
+        "moves_count", "params_size", "params", "adjoint", "rates", "inside",
+    )]
+    # fmt: on
+
+
+class _Call:
+    """A sweep as Julia reads it. Training makes the same again and again: only addresses of tensors change."""
+
+    def __init__(self, problem: DiscreteProblem, steps: HeldSteps, field: JuliaVectorField) -> None:
+        self.of = (steps.settings, field.scatter, problem.times)
+        times, weights = doubles(tuple(problem.times)), tableau(problem.options.method)
+        self._kept = times, weights
+        moves, moves_count, params_size = field.scatter.words
+        self.words = _Words(
+            field=field.native.address, poll=POLL, tableau=weights.address, times=times.address,
+            count=len(problem.times), settings=steps.settings.address, moves=moves, moves_count=moves_count,
+            params_size=params_size,
+        )  # fmt: skip
+        self.address = ctypes.addressof(self.words)

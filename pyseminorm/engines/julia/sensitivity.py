@@ -15,8 +15,8 @@ from ...vector_field import EagerVectorField
 from ..interface import PassOptions
 from .callbacks import SolverCallbacks
 from .clock import Place, timed
-from .engine import readable
 from .native import ELTYPES
+from .passes import readable
 from .runtime import Runtime
 
 PACKAGE = "SciMLSensitivity"
