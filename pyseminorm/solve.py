@@ -40,7 +40,7 @@ from .vector_field import EagerVectorField, FirstValue
 DEFAULT_MAX_STEPS = 100_000
 
 
-@dataclass(slots=True)
+@dataclass(eq=False)
 class Solution:
     r"""What `solve` returns.
 
