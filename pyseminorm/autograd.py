@@ -75,7 +75,7 @@ class Run:
         self.rows = len(self.times)
         if result.retcode is not ReturnCode.Success:
             self._failed(result)
-        return result.ys.view(len(self.times), *self.spec.form)
+        return result.ys
 
     def _failed(self, result: ForwardResult) -> None:
         self.first()  # bad input is told by name, where it has not been looked for yet
@@ -332,12 +332,12 @@ def _check_finite(result: ForwardResult, times: Sequence[float]) -> None:
     """A blow-up that no error estimate saw (fixed steps have none): the solve ends at its last finite output."""
     if result.retcode.success and all_finite(result.ys):
         return
-    finite = torch.isfinite(result.ys).all(dim=1).tolist()
+    finite = torch.isfinite(result.ys).flatten(1).all(dim=1).tolist()
     good = finite.index(False) if False in finite else len(times)
     if good == len(times) or (not result.retcode.success and bool(torch.isfinite(result.y).all())):
         return
     result.retcode = ReturnCode.Unstable if result.retcode.success else result.retcode
-    result.t, result.y = times[good - 1], result.ys[good - 1].clone()
+    result.t, result.y = times[good - 1], result.ys[good - 1].flatten().clone()
     result.ys[good:] = torch.nan
 
 

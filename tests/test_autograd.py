@@ -8,7 +8,7 @@ import torch
 from problems import MLP, batch
 
 import pyseminorm
-from pyseminorm import BacksolveAdjoint, InterpolatingAdjoint, UnsupportedError
+from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, InterpolatingAdjoint, UnsupportedError
 
 T = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
 
@@ -128,6 +128,19 @@ def test_a_parameter_changed_before_backward_gives_torchs_version_error(engine):
         field.net[0].weight.add_(1.0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         ys.sum().backward()
+
+
+@pytest.mark.parametrize("compile", [None, "auto"])
+def test_outputs_can_be_changed_in_place_where_the_backward_pass_reads_none(engine, compile):
+    field, found = MLP(width=8), []
+    for in_place in (False, True):
+        ys = pyseminorm.solve(field, batch(2), T, backend=engine, compile=compile, adjoint=DiscreteAdjoint()).ys
+        ys = ys.mul_(ys.detach().sin()) if in_place else ys * ys.detach().sin()
+        found.append(torch.autograd.grad(ys.sum(), list(field.parameters())))
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+    ys = pyseminorm.solve(field, batch(2), T, backend=engine, compile=compile).ys  # BacksolveAdjoint begins there
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        ys.mul_(2).sum().backward()
 
 
 def test_no_grad_keeps_nothing(engine):

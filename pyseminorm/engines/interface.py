@@ -96,7 +96,7 @@ class DenseOutput(Protocol):
 
 @dataclass
 class ForwardResult:
-    """``ys`` (len(times), size), NaN in rows that were not reached; ``t``, ``y``: the end of the last good step.
+    """``ys``: whole states (len(times), *form), NaN in rows not reached; ``t``, ``y`` (size,): the last good ones.
 
     A successful solve need not tell ``y``, which is the last row. ``finite``: all of ``ys`` is known to be finite.
     """

@@ -84,7 +84,7 @@ class JuliaEngine:
         if isinstance(problem.field, JuliaVectorField):
             return native_forward(julia, problem, vector)
         rows, size = len(problem.times), problem.spec.size
-        ys = y0.new_empty((rows, size))
+        ys = y0.new_empty((rows, *problem.spec.form))
         norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
         jacobian = _jacobian(problem)
         by_state = jacobian.of_field if jacobian else None

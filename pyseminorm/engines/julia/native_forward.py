@@ -24,7 +24,7 @@ def native_forward(julia: Runtime, problem: ForwardProblem, vector: Kept) -> For
     if record is not None and not record.for_python and options.report is None:
         keep = 2 if record.stages else 1
     call: _Call | None = native.prepared.get("forward")
-    if call is None or call.options is not options or call.rest != (times, keep, problem.keep_dense):
+    if call is None or call.options is not options or call.rest != (times, keep, problem.keep_dense, problem.spec.form):
         call = _Call(problem, native.address, vector, keep)
         if is_plain(options) and options.report is None:
             native.prepared["forward"] = call
@@ -71,12 +71,13 @@ class _Call:
     """A forward pass as Julia reads it. Training makes the same again and again: only addresses of tensors change."""
 
     def __init__(self, problem: ForwardProblem, native: int, vector: Kept, keep: int) -> None:
-        self.options, self.rest = problem.options, (problem.times, keep, problem.keep_dense)
+        self.options = problem.options
+        self.rest = (problem.times, keep, problem.keep_dense, problem.spec.form)
         self.settings, size = settings_of(problem.options, problem.pieces), problem.spec.size
         offsets, times = integers((0, size)), doubles(tuple(problem.times))
         weights = tableau(problem.options.method) if keep == 2 else None
         self._kept = vector, offsets, times, weights
-        self.form = (len(problem.times), size)
+        self.form = (len(problem.times), *problem.spec.form)
         self.words = _Words(
             vector=vector.address, native=1, field=native, poll=POLL, keep=keep, offsets=offsets.address, segments=1,
             length=size, times=times.address, count=len(problem.times), size=size, settings=self.settings.address,

@@ -50,7 +50,8 @@ class TorchEngine:
             out.copy_(f(t, y))
             return ()
 
-        ys = y0.new_empty(len(times), y0.numel())
+        whole = y0.new_empty((len(times), *problem.spec.form))
+        ys = whole.view(len(times), -1)
         ys[0] = y0
         reached = 1
 
@@ -89,7 +90,7 @@ class TorchEngine:
         if reached < len(times):
             unreached(ys, reached)
         stats.seconds = time.perf_counter() - started
-        return ForwardResult(ys, retcode, stats, integrator.t, integrator.state, trajectory)
+        return ForwardResult(whole, retcode, stats, integrator.t, integrator.state, trajectory)
 
     def sweep(self, problem: DiscreteProblem) -> AdjointResult:
         return Sweep(problem).run()
