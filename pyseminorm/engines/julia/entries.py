@@ -30,8 +30,6 @@ POLL = ctypes.addressof(_ADDRESSES)
 
 # Julia's RETCODES, from 1; any other is 0.
 RETCODES = ("", "Success", "MaxIters", "DtNaN", "DtLessThanMin", "Unstable", "CallbackFailure", "Interrupted")
-
-
 SUCCESS = RETCODES.index("Success")
 
 
