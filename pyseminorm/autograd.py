@@ -33,7 +33,7 @@ from .stepping import MethodTraits, StepCallback, StepCallbacks
 from .vector_field import EagerVectorField, FirstValue
 
 
-@dataclass
+@dataclass(slots=True)
 class Run:
     """One solve: the problem, the engine, and what came out. It holds no tensor that autograd made (no cycles)."""
 
@@ -230,15 +230,24 @@ class Run:
         return gradient
 
 
+_unwrap_if_dead: Any = torch._C._functorch.unwrap_if_dead  # a tensor that has left a transform
 _SHORT = 64  # elements that are read faster by Python than by a call of PyTorch
 
 
 class SolveFunction(torch.autograd.Function):
     """Whole states (len(times), *form), differentiable by a whole y0, by t (or None) and by the field's inputs."""
 
+    @classmethod
+    def apply(cls, run: Run, y0: Tensor, t: Tensor | None, *inputs: Tensor) -> Tensor:
+        """As torch's own where no transform of torch.func is active, which `refuse_transforms` has seen to."""
+        plain: Any = super(torch.autograd.Function, cls)
+        tensors = map(_unwrap_if_dead, (y0, *inputs))
+        ys: Tensor = plain.apply(run, next(tensors), t, *tensors)
+        return ys
+
     @staticmethod
     def forward(ctx: Any, run: Run, y0: Tensor, t: Tensor | None, *inputs: Tensor) -> Tensor:
-        ys = run.forward(y0.detach().reshape(-1), recording=True)
+        ys = run.forward(y0.reshape(-1), recording=True)
         ctx.run = run
         ctx.t_like = None if t is None else (t.dtype, t.device)
         ctx.saves_ys = not inputs or run.reads_ys(want_times=t is not None)

@@ -211,14 +211,14 @@ def solve(
     at = min(max(times[0], start[0]), start[1])
     state = spec.whole(y0)
     # A captured function was looked at when it was captured.
-    first = FirstValue(field, at, state.detach(), recording=torch.is_grad_enabled() and compile is None)
+    first = FirstValue(field, at, state, recording=torch.is_grad_enabled() and compile is None)
     if known is None:
         field = first.field = compiled(field, compile, engine, at, state.detach().reshape(-1), first)
     watch = callbacks or _NO_CALLBACKS
     run = Run(engine, field, spec, times, options, norm, adjoint, back, watch, first, dense, throw)
     if recording:
         moments = ts if ts.requires_grad else None
-        ys = SolveFunction.apply(run, state, moments, *field.inputs)  # type: ignore[no-untyped-call]
+        ys = SolveFunction.apply(run, state, moments, *field.inputs)
     else:
         ys = run.forward(state.detach().reshape(-1), recording=False)
     kept = run.dense if dense else None
@@ -337,17 +337,20 @@ def _checked_times(t: Tensor | Sequence[float]) -> tuple[Tensor, tuple[float, ..
         ts = t if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
         raise InvalidInputError(f"t is a {type(t).__name__}: expected a vector of times.") from None
-    if ts.dim() != 1 or ts.numel() < 2:
-        raise InvalidInputError(f"t has shape {tuple(ts.shape)}: expected a vector of at least 2 times.")
-    if ts.is_complex() or ts.dtype == torch.bool:
-        raise InvalidInputError(f"t has dtype {ts.dtype}: expected real times.")
-    times = tuple(ts.tolist()) if ts.is_floating_point() else tuple(map(float, ts.tolist()))
-    _check_order(times)
-    return ts, times
+    try:
+        return ts, _times_of(tuple(ts.tolist()), ts.dtype)
+    except TypeError:  # a number, or rows of numbers
+        raise InvalidInputError(f"t has shape {tuple(ts.shape)}: expected a vector of at least 2 times.") from None
 
 
 @functools.lru_cache(maxsize=64)
-def _check_order(times: tuple[float, ...]) -> None:
+def _times_of(values: tuple[Any, ...], dtype: torch.dtype) -> tuple[float, ...]:
+    """The values of a vector of a dtype as times in order; a training loop gives the same again and again."""
+    if len(values) < 2:
+        raise InvalidInputError(f"t has shape ({len(values)},): expected a vector of at least 2 times.")
+    if dtype.is_complex or dtype == torch.bool:
+        raise InvalidInputError(f"t has dtype {dtype}: expected real times.")
+    times = tuple(map(float, values))
     if not all(math.isfinite(x) for x in times):
         raise InvalidInputError("t contains NaN or infinite values.")
     steps = [b - a for a, b in itertools.pairwise(times)]
@@ -355,3 +358,4 @@ def _check_order(times: tuple[float, ...]) -> None:
         if any(s == 0 for s in steps):
             raise InvalidInputError(f"t repeats a time ({times[steps.index(0.0)]}): give every time once.")
         raise InvalidInputError("t is not sorted: expected strictly increasing or strictly decreasing times.")
+    return times

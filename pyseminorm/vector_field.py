@@ -286,7 +286,7 @@ class FirstValue:
             InvalidInputError: y0 or the value is not finite, or what func returns does not look like y0.
         """
         if self.value is None:
-            flat = self._y0.reshape(-1)
+            flat = self._y0.detach().reshape(-1)
             if not all_finite(flat):
                 raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
             self.value = self.field.check(self._t, flat, recording=self._recording)

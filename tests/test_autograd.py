@@ -143,6 +143,15 @@ def test_outputs_can_be_changed_in_place_where_the_backward_pass_reads_none(engi
         ys.mul_(2).sum().backward()
 
 
+def test_a_tensor_that_has_left_a_transform_is_what_it_was(engine):
+    field, kept = MLP(width=8), []
+    torch.func.grad(lambda y: kept.append(y) or y.sum())(batch(2))
+    y0 = kept[0]
+    ys = [pyseminorm.solve(field, y, T, backend=engine).ys for y in (y0, batch(2))]
+    torch.testing.assert_close(*ys, rtol=0, atol=0)
+    torch.testing.assert_close(*[torch.autograd.grad(y.sum(), list(field.parameters())) for y in ys], rtol=0, atol=0)
+
+
 def test_no_grad_keeps_nothing(engine):
     field = MLP(width=8)
     with torch.no_grad():

@@ -68,6 +68,24 @@ def test_a_step_with_gradients_by_other_parameters():
         torch.testing.assert_close(found([w[i] for i in chosen]), tuple(all_of_them[i] for i in chosen))
 
 
+class Strided(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.linspace(-1, 1, 4, dtype=torch.float64).reshape(2, 2).T)
+
+    def forward(self, t, y):
+        return torch.tanh(y @ self.weight)
+
+
+@pytest.mark.parametrize("field", [MLP(width=8), MLP(width=128), Strided()], ids=["few", "many", "strided"])
+def test_gradients_lie_where_torch_expects_them(field):
+    y0 = batch(3).requires_grad_()
+    expected = gradients(field, y0, solved(field, y0, "torch", TIMES["many"], rtol=1e-8, atol=1e-8))
+    found = gradients(field, y0, solved(field, y0, "julia", TIMES["many"], rtol=1e-8, atol=1e-8))
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+    assert all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(found, (y0, *field.parameters()), strict=True))
+
+
 def test_cotangents_that_julia_refuses_are_told_by_name():
     field, y0 = MLP(width=8), batch(3).requires_grad_()
     s = solved(field, y0, "julia", TIMES["many"])

@@ -98,8 +98,8 @@ end
     native_sweep!(field, poll, tableau, steps, times, reached, cotangents, breaks, bounds, scatter, total, λ, rates, inside)
         -> (retcode, last step, steps done, products, whether λ is finite)
 
-Python's entry: `times` and vectors of floats as they are, else addresses of Python's memory: `total`, λ and the rates (0: not
-wanted) are written there, and which outputs lie inside steps to `inside`. The retcode is `:Refused` where no sweep is made,
+Python's entry: `times` and vectors of floats as they are, else addresses of Python's memory: `total` (or a `Vector`), λ and the
+rates (0: not wanted) are written there, and which outputs lie inside steps to `inside`. The retcode is `:Refused` where no sweep is made,
 for what [`active_outputs`](@ref) has found.
 """
 function native_sweep!(
@@ -116,7 +116,7 @@ function native_sweep!(
     scatter = Scatter(scatter...)
     sweep = Sweep{T}(
         field, Poll(poll), copy(own), own, tableau, steps, ends, times, g, at_end, inner, last_step, θ,
-        direction .* breaks, bounds, scatter, wrap(Vector{T}, total, scatter.size),
+        direction .* breaks, bounds, scatter, total isa Vector{T} ? total : wrap(Vector{T}, total, scatter.size),
         rates == 0 ? nothing : reshape(wrap(Vector{T}, rates, n * length(times)), n, :),
         [zeros(T, n) for _ in own], zeros(T, n), wrap(Vector{T}, λ, n), zeros(T, n), 0, 0,
     )

@@ -173,17 +173,32 @@ nodes_of(side::NativeSide, times, y, λ, scatter, total) = native_nodes(side, ti
 
 made_nodes(nodes) = nodes !== nothing && last(nodes) isa NativeNodes ? evaluated(last(nodes)) : 0
 
-function sweep_entry(words::Words, results)
-    field, poll, tableau, steps = object!(words)::NativeField, word!(words), object!(words)::Tableau, HELD[word!(words)]
+sweep_entry(words::Words, results) = sweep_entry(object!(words)::NativeField, words, results)
+
+function sweep_entry(field::NativeField{T}, words, results) where {T}
+    poll, tableau, steps = word!(words), object!(words)::Tableau, HELD[word!(words)]
     times, reached = copy(wrap(Vector{Float64}, word!(words), word!(words))), word!(words)
     cotangents, settings = word!(words), object!(words)::Settings
-    scatter, total, λ = words!(words, Val(3)), word!(words), word!(words)
+    scatter, given, parts, λ = words!(words, Val(3)), word!(words), words!(words, Val(3)), word!(words)
     rates, inside = word!(words), word!(words)
+    total = given == 0 ? Vector{T}(undef, last(scatter)) : given
     found = native_sweep!(
         field, poll, tableau, steps, times, reached, cotangents, settings.breaks, settings.bounds, scatter, total, λ, rates, inside,
     )
+    given == 0 && write_parts!(total, parts...)
     values = (something(findfirst(==(first(found)), RETCODES), 0), Base.tail(found)...)
     foreach((i, x) -> unsafe_store!(results, Float64(x), i), eachindex(values), values)
+    return nothing
+end
+
+"Write a vector in pieces: `addresses` and `lengths` are where their addresses and lengths are."
+function write_parts!(total::Vector{T}, addresses, lengths, count) where {T}
+    first = 1
+    for i in 1:count
+        address, length = unsafe_load(Ptr{Int64}(addresses), i), unsafe_load(Ptr{Int64}(lengths), i)
+        GC.@preserve total unsafe_copyto!(Ptr{T}(address), pointer(total, first), length)
+        first += length
+    end
     return nothing
 end
 

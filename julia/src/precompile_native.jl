@@ -64,7 +64,7 @@ function toy_native_solves(field::NativeField{T}) where {T}
     native_memory(field), native_failure(field)
     ys, cotangents, total, λ, rates, inside = ones(T, n, 2), ones(T, n, 2), zeros(T, n), zeros(T, n), zeros(T, n, 2), zeros(Bool, 2)
     nodes, point, weight = (zeros(4), zeros(T, n, 4), zeros(T, n, 4)), [0.5], [1.0]
-    offsets, moves = Int64[0, n], Int64[0, 0, n]
+    offsets, moves, parts, lengths = Int64[0, n], Int64[0, 0, n], Int64[address(total)], Int64[n]
     V, heun, tsit5 = vector_type(("cpu", string(T), 0)), heun_tableau(), tsit5_weights()
     settings = Settings(("tsit5", 1.0e-3, 1.0e-6, 0.0, 1000, nothing, (), (0.0, 1.0)))
     scatter, at, us = (address(moves), 1, n), address_of(field), address_of(settings)
@@ -73,13 +73,13 @@ function toy_native_solves(field::NativeField{T}) where {T}
         entries().forward, address_of(V), 1, at, 0, 0, 0, keep, keep == 2 ? address_of(heun) : 0, 0, norm(n)...,
         sized(times)..., address(ys), address(ys), n, us, keep == 0,
     )
-    GC.@preserve field settings heun tsit5 ys cotangents total λ rates inside nodes point weight offsets moves times back begin
+    GC.@preserve field settings heun tsit5 ys cotangents total λ rates inside nodes point weight offsets moves parts lengths times back begin
         outcome = take_held!(Int(solved(0)[11]))
-        for keep in (1, 2), out in (0, address(rates))
+        for (keep, out, whole) in ((1, 0, address(total)), (2, address(rates), 0))
             steps = Int(solved(keep)[7])
             enter(
                 entries().sweep, at, 0, address_of(heun), steps, sized(times)..., 2, address(cotangents), us,
-                scatter..., address(total), address(λ), out, address(inside),
+                scatter..., whole, address(parts), address(lengths), 1, address(λ), out, address(inside),
             )
             take_held!(steps)
         end

@@ -94,7 +94,7 @@ class DenseOutput(Protocol):
     def __call__(self, t: float, /) -> Tensor: ...
 
 
-@dataclass
+@dataclass(slots=True)
 class ForwardResult:
     """``ys``: whole states (len(times), *form), NaN in rows not reached; ``t``, ``y`` (size,): the last good ones.
 
@@ -186,7 +186,7 @@ class AdjointProblem:
         return self.spec.unflatten(z[self.layout.adjoint_slice])
 
 
-@dataclass
+@dataclass(slots=True)
 class AdjointResult:
     """``adjoint`` = lambda(t0+) (size,), before the cotangent of the first output is added; ``params`` = mu(t0).
 
@@ -204,7 +204,7 @@ class AdjointResult:
     finite: bool = False
 
 
-@dataclass
+@dataclass(slots=True)
 class DiscreteProblem:
     """The backward sweep from the step of the last output with a nonzero cotangent to the first step.
 

@@ -21,7 +21,7 @@ from ...tracing.capture import Graph
 from ...tracing.field import TOLERANCES, Trace
 from ...vector_field import EagerVectorField
 from .native import ELTYPES, NativeField
-from .native_solve import JuliaVectorField, Scatter
+from .native_solve import JuliaVectorField
 from .runtime import runtime
 
 logger = logging.getLogger("pyseminorm")
@@ -118,12 +118,12 @@ class LoweredNative(NativeField):
 class LoweredVectorField(JuliaVectorField):
     """A captured field as Julia code; ``tensors`` are the sources of its graph, laid out as the code reads them."""
 
-    _LASTING = (*EagerVectorField._LASTING, "native", "scatter", "_as_are")
+    _LASTING = (*EagerVectorField._LASTING, "native", "scatter", "small", "_as_are")
 
     def __init__(self, field: EagerVectorField, sources: list[Tensor], native: LoweredNative) -> None:
         self.__dict__.update(field.__dict__)
         self.native: LoweredNative = native
-        self.scatter = Scatter(self.moves, sum(self.sizes))
+        self._plan_gradients()
         self._as_are = all(x.dtype == self.spec.dtype and x.is_contiguous() for x in sources)
         self._read(sources)
 

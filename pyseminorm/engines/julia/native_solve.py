@@ -30,7 +30,11 @@ class JuliaVectorField(EagerVectorField):
         native: the function, ready for this state.
         tensors: all its parameters, in its own order; ``targets`` are those that gradients are wanted for.
         scatter: how the gradient by all parameters is spread on the targets.
+        small: whether the gradients are few numbers, of the state's dtype and without gaps in memory.
     """
+
+    scatter: Scatter
+    small: bool
 
     def __init__(
         self,
@@ -48,7 +52,12 @@ class JuliaVectorField(EagerVectorField):
                 "give tensors among its own params (or leave params out)."
             )
         self.native, self.tensors = native, list(tensors)
+        self._plan_gradients()
+
+    def _plan_gradients(self) -> None:
         self.scatter = Scatter(self.moves, sum(self.sizes))
+        dense = all(x.dtype == self.spec.dtype and x.is_contiguous() for x in self.targets)
+        self.small = dense and self.scatter.size <= _SMALL
 
     def load_for_pass(self, *, by_pass: bool = False) -> bool:
         """Let Julia read the parameters as they are at the start of a pass.
@@ -123,6 +132,8 @@ class JuliaVectorField(EagerVectorField):
         """Gradients laid end to end as tensors in the shapes of the targets."""
         return list(unflatten(flat, self.targets)) if self.sizes else []
 
+
+_SMALL = 16_384  # numbers that are copied once more in no time
 
 unflatten: Any = torch._C._nn.unflatten_dense_tensors  # views, all in one call
 

@@ -6,12 +6,13 @@ import ctypes
 import time
 
 import torch
+from torch import Tensor
 
 from ...errors import BackendUnavailableError, LastGoodState
 from ...retcode import ReturnCode
 from ...stats import PassStats
 from ..interface import AdjointResult, DiscreteProblem
-from .entries import POLL, SUCCESS, doubles
+from .entries import POLL, SUCCESS, doubles, integers
 from .native_forward import HeldSteps
 from .native_solve import JuliaVectorField, unflatten
 from .runtime import Runtime, first_line
@@ -26,17 +27,22 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
     call: _Call | None = native.prepared.get("sweep")
     if call is None or call.of != (steps.settings, field.scatter, problem.times):
         call = native.prepared["sweep"] = _Call(problem, steps, field)
-    sums = torch.empty(size + field.scatter.size, dtype=cotangents.dtype)  # lambda, then the parameters
-    adjoint, *params = unflatten(sums, [native.u, *field.targets])
+    words, stats = call.words, PassStats()
+    if field.small:  # gradients that share no memory take less time than views
+        adjoint, params = torch.empty_like(native.u), list(map(torch.empty_like, field.targets))
+        call.parts[:] = list(map(Tensor.data_ptr, params))
+        words.adjoint, words.params = adjoint.data_ptr(), 0
+    else:
+        sums = torch.empty(size + field.scatter.size, dtype=cotangents.dtype)  # lambda, then the parameters
+        adjoint, *params = unflatten(sums, [native.u, *field.targets])
+        words.adjoint = sums.data_ptr()
+        words.params = words.adjoint + size * sums.itemsize
     rates = inside = None
     if problem.want_rates:
         rates, inside = torch.zeros_like(cotangents), (ctypes.c_bool * len(problem.times))()
     field.load_for_pass()
     native.prepare_products(problem.times[0])
-    words, stats = call.words, PassStats()
     words.steps, words.reached, words.cotangents = steps.number, problem.reached, cotangents.data_ptr()
-    words.adjoint = sums.data_ptr()
-    words.params = words.adjoint + size * sums.itemsize
     words.rates = 0 if rates is None else rates.data_ptr()
     words.inside = 0 if inside is None else ctypes.addressof(inside)
     try:
@@ -66,7 +72,7 @@ class _Words(ctypes.Structure):
     # fmt: off
     _fields_ = [(name, ctypes.c_int64) for name in (
         "field", "poll", "tableau", "steps", "times", "count", "reached", "cotangents", "settings", "moves",
-        "moves_count", "params_size", "params", "adjoint", "rates", "inside",
+        "moves_count", "params_size", "params", "parts", "lengths", "parts_count", "adjoint", "rates", "inside",
     )]
     # fmt: on
 
@@ -77,11 +83,13 @@ class _Call:
     def __init__(self, problem: DiscreteProblem, steps: HeldSteps, field: JuliaVectorField) -> None:
         self.of = (steps.settings, field.scatter, problem.times)
         times, weights = doubles(tuple(problem.times)), tableau(problem.options.method)
-        self._kept = times, weights
+        lengths, self.parts = integers(field.sizes), (ctypes.c_int64 * len(field.sizes))()
+        self._kept = times, weights, lengths
         moves, moves_count, params_size = field.scatter.words
         self.words = _Words(
             field=field.native.address, poll=POLL, tableau=weights.address, times=times.address,
             count=len(problem.times), settings=steps.settings.address, moves=moves, moves_count=moves_count,
-            params_size=params_size,
+            params_size=params_size, parts=ctypes.addressof(self.parts), lengths=lengths.address,
+            parts_count=len(field.sizes),
         )  # fmt: skip
         self.address = ctypes.addressof(self.words)
