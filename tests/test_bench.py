@@ -72,8 +72,8 @@ def stub(name, error, log, *, ours=False, refuse=None, **kwargs):
     return Contender(name, "pyseminorm" if ours else name, make, {"adjoint": "A"} if ours else {})
 
 
-def measured(contenders, **plan):
-    problem, record = Problem(TINY), CaseRecord(asdict(TINY))
+def measured(contenders, case=TINY, **plan):
+    problem, record = Problem(case), CaseRecord(asdict(case))
     exact = Reference(1.0, torch.tensor([1.0, 0.0], dtype=torch.float64))
     measure.measure(problem, exact, contenders, Plan(**{"repeats": 2, "limit": 5.0, **plan}), record, lambda _: None)
     return record
@@ -124,6 +124,19 @@ def test_contenders_take_turns_and_see_the_same_changing_parameters():
     assert seen["a"] == seen["b"] and len(seen["a"]) == 3 * 2
     assert max(Counter(seen["a"]).values()) == 1
     assert log[0][1] == log[1][1] == float(Problem(TINY).params[0].detach().flatten()[0])
+
+
+def test_what_is_compared_takes_its_turns_before_what_is_only_drawn():
+    log = []
+    both = [stub("peer", lambda _: 1.1e-2, log), stub("mode", lambda t: t, log, ours=True)]
+    compared = measured(both, repeats=4).rows
+    made = len(log)  # the same steps come first where curves are drawn, but for the first ones of the rows of the curve
+    drawn = measured(both, case=replace(TINY, curve=True), repeats=4).rows
+    first = [name for name, _ in log[made + len(drawn) :]]
+    assert first[: made - len(compared)] == [name for name, _ in log[len(compared) : made]]
+    assert [len(r.seconds) for r in compared if r.seconds] == [4 * measure.LONGEST_TURN] * 2
+    few = [r for r in drawn if r.tolerance not in (1e-5, 1e-2)]
+    assert {len(r.seconds) for r in few} == {measure.CURVE_REPEATS * measure.LONGEST_TURN} and len(few) == 6
 
 
 def test_a_slow_contender_gets_few_repeats_and_no_step_to_warm_up(monkeypatch):

@@ -62,13 +62,12 @@ def limited(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-@dataclass
+@dataclass(eq=False)
 class Entry:
-    """A row on its way: the solver that makes its steps, and how often they are timed."""
+    """A row on its way: the solver that makes its steps."""
 
     row: Row
     solver: Solver
-    repeats: int = 0
     usual: float = field(default=0.0)  # seconds of a step, as far as known
 
 
@@ -79,18 +78,21 @@ def measure(
     record.loss = exact.loss
     trials = Trials(problem, exact, plan, record)
     peers = [(c, trials.entry(c, COMPARED)) for c in _told(contenders, tell, "error") if not c.ours]
-    targets = [entry.row.error for _, entry in peers if entry is not None]
-    timed = [entry for _, entry in peers if entry is not None]
-    for entry in timed:
-        entry.repeats = plan.repeats
+    compared = [entry for _, entry in peers if entry is not None]
+    targets = [entry.row.error for entry in compared]
+    drawn: list[Entry] = []  # for the curves only
     curves = plan.curves and problem.case.curve
     if curves:
-        drawn = [contender for contender, entry in peers if entry is not None and contender.curve]
-        timed += [_for_curve(e) for c in _told(drawn, tell, "curve") for t in CURVE if (e := trials.entry(c, t))]
+        chosen = [contender for contender, entry in peers if entry is not None and contender.curve]
+        drawn += [e for c in _told(chosen, tell, "curve") for t in CURVE if (e := trials.entry(c, t))]
     for mode in _told([c for c in contenders if c.ours], tell, "ladder"):
         visited = descend(lambda t, mode=mode: trials.entry(mode, t), _error, min(targets, default=0.0))  # type: ignore[misc]
-        timed += _selected(visited, targets, plan.repeats, curves=curves)
-    take_turns(problem, timed, plan, record, tell)
+        first = _first_rungs(visited, targets)
+        compared += first
+        drawn += [entry for entry in visited if entry not in first] if curves else []
+    # A machine can be half as fast for half a minute: what is compared takes its turns within seconds.
+    take_turns(problem, compared, plan.repeats, plan.limit, record, tell)
+    take_turns(problem, drawn, min(CURVE_REPEATS, plan.repeats), plan.limit, record, tell)
 
 
 def _told(contenders: Sequence[Contender], tell: Tell, doing: str) -> Iterator[Contender]:
@@ -103,20 +105,10 @@ def _error(entry: Entry) -> float:
     return entry.row.error
 
 
-def _for_curve(entry: Entry) -> Entry:
-    entry.repeats = CURVE_REPEATS
-    return entry
-
-
-def _selected(visited: Sequence[Entry], targets: Sequence[float], repeats: int, *, curves: bool) -> list[Entry]:
-    """The rungs to time: the first that meets each target; for curves the others too, less often."""
+def _first_rungs(visited: Sequence[Entry], targets: Sequence[float]) -> list[Entry]:
+    """The rungs to time: the first that meets each target."""
     rungs = [first_rung((entry.row for entry in visited), target) for target in targets]
-    for entry in visited:
-        if any(entry.row is rung for rung in rungs):
-            entry.repeats = repeats
-        elif curves:
-            _for_curve(entry)
-    return [entry for entry in visited if entry.repeats]
+    return [entry for entry in visited if any(entry.row is rung for rung in rungs)]
 
 
 class Trials:
@@ -166,19 +158,20 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:300] if lines else 'no message'}"
 
 
-def take_turns(problem: Problem, entries: Sequence[Entry], plan: Plan, record: CaseRecord, tell: Tell) -> None:
-    """Time every entry ``entry.repeats`` times, one turn of each after the other, so that noise hits all alike."""
+def take_turns(
+    problem: Problem, entries: Sequence[Entry], repeats: int, limit: float, record: CaseRecord, tell: Tell
+) -> None:
+    """Time every entry ``repeats`` times, one turn of each after the other, so that noise hits all alike."""
     dropped: set[int] = set()
-    for repeat in range(plan.repeats):
-        tell(f"repeat {repeat + 1} of {plan.repeats}: {len(entries) - len(dropped)} timed")
+    for repeat in range(repeats if entries else 0):
+        tell(f"repeat {repeat + 1} of {repeats}: {len(entries) - len(dropped)} timed")
         gc.collect()
-        start = repeat % max(1, len(entries))
+        start = repeat % len(entries)
         for entry in (*entries[start:], *entries[:start]):
-            few = FEW_REPEATS if entry.usual > VERY_SLOW else plan.repeats
-            if id(entry) in dropped or repeat >= min(entry.repeats, few):
+            if id(entry) in dropped or (entry.usual > VERY_SLOW and repeat >= FEW_REPEATS):
                 continue
             try:
-                _turn(problem, entry, 1 + repeat * (LONGEST_TURN + 1), plan.limit)
+                _turn(problem, entry, 1 + repeat * (LONGEST_TURN + 1), limit)
             except Exception as error:  # as in a trial
                 dropped.add(id(entry))
                 record.leave_out(f"{entry.row.contender} at {entry.row.tolerance:.0e}", _reason(error))
