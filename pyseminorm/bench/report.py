@@ -17,10 +17,10 @@ Every step is a forward solve, the mean square over all outputs as the loss, and
 rtol = atol = {COMPARED:g}; its relative error of dL/dθ from a float64 reference is the target, and each of our modes
 goes down a fixed ladder of tolerances (half decades from 1e-1 to 1e-9): the first rung with an error no larger is the
 one that is compared. Weights, loss and times are the same for all. Parameters change a little, in place, before every
-timed step; contenders take turns, a turn being a few steps of which the first is not counted unless it is slow, and what
-is compared takes them apart from the rows that are only drawn; times are medians, with the distance of the quartiles as a
-share of them ("apart"). Compilation is in the seconds of the first step, not in the times. On one thread the process is
-bound to one core."""
+timed step; contenders take turns, a turn being a few steps of which the first is not counted unless it is slow, and
+what is compared takes them apart from the rows that are only drawn; times are medians, with the distance of the
+quartiles as a share of them ("apart"). Compilation is in the seconds of the first step, not in the times. On one
+thread the process is bound to one core."""
 
 
 def write(folder: Path, file: Path) -> Path:
