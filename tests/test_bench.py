@@ -126,7 +126,9 @@ def test_contenders_take_turns_and_see_the_same_changing_parameters():
     assert log[0][1] == log[1][1] == float(Problem(TINY).params[0].detach().flatten()[0])
 
 
-def test_what_is_compared_takes_its_turns_before_what_is_only_drawn():
+def test_what_is_compared_takes_its_turns_before_what_is_only_drawn(monkeypatch):
+    monkeypatch.setattr(measure, "TURN", 1e9)  # turns of the same length however slow the machine is
+    monkeypatch.setattr(measure, "SLOW", 1e9)
     log = []
     both = [stub("peer", lambda _: 1.1e-2, log), stub("mode", lambda t: t, log, ours=True)]
     compared = measured(both, repeats=4).rows
