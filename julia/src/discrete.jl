@@ -99,8 +99,8 @@ end
         -> (retcode, last step, steps done, products, whether λ is finite)
 
 Python's entry: `times` and vectors of floats as they are, else addresses of Python's memory: `total` (or a `Vector`), λ and the
-rates (0: not wanted) are written there, and which outputs lie inside steps to `inside`. The retcode is `:Refused` where no sweep is made,
-for what [`active_outputs`](@ref) has found.
+rates (0: not wanted) are written there, and which outputs lie inside steps to `inside`. The retcode is `:Refused` where no
+sweep is made, for what [`active_outputs`](@ref) has found.
 """
 function native_sweep!(
         field::NativeField{T}, poll, tableau, steps, times, reached, cotangents, breaks, bounds, scatter, total, λ, rates, inside,

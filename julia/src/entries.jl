@@ -185,7 +185,7 @@ function sweep_entry(field::NativeField{T}, words, results) where {T}
     found = native_sweep!(
         field, poll, tableau, steps, times, reached, cotangents, settings.breaks, settings.bounds, scatter, total, λ, rates, inside,
     )
-    given == 0 && write_parts!(total, parts...)
+    given == 0 && first(found) === :Success && write_parts!(total, parts...)
     values = (something(findfirst(==(first(found)), RETCODES), 0), Base.tail(found)...)
     foreach((i, x) -> unsafe_store!(results, Float64(x), i), eachindex(values), values)
     return nothing

@@ -90,7 +90,7 @@ def measure(
         first = _first_rungs(visited, targets)
         compared += first
         drawn += [entry for entry in visited if entry not in first] if curves else []
-    # A machine can be half as fast for half a minute: what is compared takes its turns within seconds.
+    # A shared machine can be slower for half a minute: what is compared takes its turns within seconds.
     take_turns(problem, compared, plan.repeats, plan.limit, record, tell)
     take_turns(problem, drawn, min(CURVE_REPEATS, plan.repeats), plan.limit, record, tell)
 
