@@ -23,7 +23,7 @@ def mark(name, started):
 s = time.perf_counter(); import torch; mark("import torch", s)
 s = time.perf_counter(); import pyseminorm; mark("import pyseminorm, after torch", s)
 if backend == "julia":
-    from pyseminorm.engines.julia.runtime import runtime
+    from pyseminorm.engines.julia.session.runtime import runtime
     s = time.perf_counter(); runtime(); mark("start of Julia with PySeminorm", s)
 def train(width):
     field = torch.nn.Sequential(torch.nn.Linear(2, width), torch.nn.Tanh(), torch.nn.Linear(width, 2))

@@ -1,7 +1,8 @@
 """Neural differential equations in PyTorch, with adjoints whose step-size control measures only what matters."""
 
 from .adjoints import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint
-from .crosscheck import CrossCheck, crosscheck
+from .crosschecking import CrossCheck, crosscheck
+from .engines.julia.session.start import start_julia
 from .errors import (
     BackendUnavailableError,
     HiddenParametersWarning,
@@ -14,16 +15,14 @@ from .errors import (
     WrongThreadError,
 )
 from .julia_function import JuliaFunction
-from .lifecycle import start_julia
 from .norms import AdjointState
 from .odeint import odeint_adjoint
 from .profiling import Profile, profile
 from .retcode import ReturnCode
-from .solve import Solution, solve
+from .solving import Solution, solve
 from .stats import PassStats, Stats
 from .stepping import Algorithm, PIController, StepCallbacks
-
-__version__ = "0.1.0"
+from .version import __version__ as __version__
 
 __all__ = [
     "AdjointState",

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from . import __version__
 from .errors import PySeminormError
+from .version import __version__
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Neural differential equations in PyTorch with seminorm adjoints."
@@ -48,7 +48,7 @@ def setup(
     With --julia and --project nothing is downloaded: the project is checked, PySeminorm is developed into it, and both
     paths are written to the configuration file, where every later process finds them.
     """
-    from .engines.julia import setup as julia_setup
+    from .engines.julia.session import install as julia_setup
 
     try:
         if julia is None and project is None:
@@ -162,7 +162,7 @@ def crosscheck(
 
     Exits with status 1 when an error is beyond the tolerance.
     """
-    from .crosscheck import crosscheck as check
+    from .crosschecking import crosscheck as check
 
     arguments = _made(problem)
     given = {"method": method, "rtol": rtol, "atol": atol, "backend": backend}

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .engines.julia.native import ELTYPES, Code, NativeField
-from .engines.julia.native_solve import JuliaVectorField
+from .engines.julia.native.compiled_function import ELTYPES, Code, NativeField
+from .engines.julia.native.vector_field import JuliaVectorField
 from .errors import InvalidInputError
-from .state import StateSpec
+from .problem.state import StateSpec
 
 _MOST_SHAPES = 8  # of the state, that a function stays ready for
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from .adjoints import BacksolveAdjoint
-from .engines.interface import METHODS
 from .errors import InvalidInputError
+from .methods.tableaus import METHODS
 from .norms import AdjointState
-from .solve import DEFAULT_MAX_STEPS, solve
+from .solving import DEFAULT_MAX_STEPS, solve
 from .stepping import PIController, StepCallback, StepCallbacks
 
 # torchdiffeq's factors of a step, and what they are called in a PIController

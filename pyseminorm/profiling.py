@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .engines.julia.clock import Clock, Place, active_clock
-from .engines.julia.runtime import Runtime, runtime
-from .engines.julia.startup import StartOptions
+from .engines.julia.session.profiling_clock import Clock, Place, active_clock
+from .engines.julia.session.runtime import Runtime, runtime
+from .engines.julia.session.startup import StartOptions
 from .errors import InvalidInputError
 
 

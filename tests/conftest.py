@@ -39,7 +39,7 @@ def pytest_terminal_summary(terminalreporter):
     if JULIA is None:
         terminalreporter.write_line(f"JULIA: {outcomes['skipped']} Julia tests skipped, 0 ran: {NO_JULIA}")
         return
-    from pyseminorm.engines.julia import runtime
+    from pyseminorm.engines.julia.session import runtime
 
     versions = runtime.runtime().versions if runtime.running() else {}
     named = ", ".join(f"{k} {v}" for k, v in versions.items())

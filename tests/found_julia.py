@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pyseminorm.engines.julia import detect
+from pyseminorm.engines.julia.session import detect
 
 _found = detect.find_julia()
 JULIA = _found if isinstance(_found, detect.Julia) else None

@@ -19,7 +19,7 @@ FILE = Path(__file__).parent / "data" / "julia_reference.json"
 
 
 def main() -> None:
-    from pyseminorm.engines.julia.runtime import runtime
+    from pyseminorm.engines.julia.session.runtime import runtime
 
     recorded = {name: run(settings, "julia") for name, settings in cases().items()}
     versions = {**runtime().versions, "torch": torch.__version__, "python": platform.python_version()}

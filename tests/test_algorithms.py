@@ -5,13 +5,7 @@ import torch
 from problems import MLP, Hamiltonian, batch, cotangents, relative
 
 import pyseminorm
-from pyseminorm import (
-    Algorithm,
-    BacksolveAdjoint,
-    GaussAdjoint,
-    InterpolatingAdjoint,
-    InvalidInputError,
-)
+from pyseminorm import Algorithm, BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint, InvalidInputError
 
 pytestmark = pytest.mark.julia
 T = torch.linspace(0, 1, 4, dtype=torch.float64)
@@ -22,7 +16,7 @@ IMPLICIT = ["Rodas5P", "TRBDF2", "FBDF"]  # one of a family: each takes Julia a 
 
 def _loaded(method):
     """Skips where the Julia project has not the sub-package."""
-    from pyseminorm.engines.julia import runtime
+    from pyseminorm.engines.julia.session import runtime
 
     julia = runtime.runtime()
     package = julia.module.package_to_load(method)

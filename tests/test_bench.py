@@ -26,7 +26,7 @@ from pyseminorm.bench.records import CaseRecord, Record, Row, load
 from pyseminorm.bench.reference import Reference, disagreement, reference
 from pyseminorm.bench.work_precision import COMPARED, LADDER, descend, first_rung
 from pyseminorm.cli import app
-from pyseminorm.engines.julia import detect
+from pyseminorm.engines.julia.session import detect
 
 TINY = Case("tiny", 2, 4, 3, 3, bar=1)
 OSCILLATING = Case("tiny-oscillating", 2, 4, 3, 4, oscillating=True)

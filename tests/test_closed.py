@@ -13,8 +13,8 @@ from torch import nn
 
 import pyseminorm
 from pyseminorm import BacksolveAdjoint, InterpolatingAdjoint
-from pyseminorm.tracing.closed import plain, proof
-from pyseminorm.vector_field import EagerVectorField
+from pyseminorm.graphs.closed import plain, proof
+from pyseminorm.problem.vector_field import EagerVectorField
 
 T = [0.0, 0.5, 1.0]
 LIST = [1.0, 2.0]

@@ -13,7 +13,7 @@ from problems import MLP, Linear, Pendulum, batch, cotangents
 
 import pyseminorm
 from pyseminorm import BackendUnavailableError, CrossCheck, InvalidInputError
-from pyseminorm.engines.julia import detect
+from pyseminorm.engines.julia.session import detect
 
 T = torch.linspace(0, 2, 4, dtype=torch.float64)
 SCIML = ("BacksolveAdjoint", "InterpolatingAdjoint", "GaussAdjoint", "QuadratureAdjoint")
@@ -79,7 +79,7 @@ def test_the_rows_are_what_solve_gives():
 def test_an_adjoint_that_is_off_is_found(monkeypatch):
     from pyseminorm import BacksolveAdjoint
 
-    module = sys.modules["pyseminorm.crosscheck"]
+    module = sys.modules["pyseminorm.crosschecking"]
     monkeypatch.setitem(module.ADJOINTS, "loose", BacksolveAdjoint(rtol=10.0, atol=10.0))
     found = pyseminorm.crosscheck(Pendulum(), batch(2), T, rtol=1e-6, atol=1e-9, backend="torch")
     off = found.rows[-1]
@@ -175,7 +175,7 @@ def test_both_engines_take_the_same_steps():
 
 @pytest.mark.julia
 def test_without_sciml_sensitivity_a_line_says_how_to_add_it(monkeypatch):
-    from pyseminorm.engines.julia.runtime import Runtime
+    from pyseminorm.engines.julia.session.runtime import Runtime
 
     monkeypatch.setattr(Runtime, "load", lambda self, package: False)
     found = pyseminorm.crosscheck(Linear(), batch(4), T)
@@ -210,12 +210,12 @@ def test_sciml_sensitivitys_gauss_adjoint_is_ours(sciml):
 @pytest.mark.julia
 @pytest.mark.slow
 def test_errors_of_func_pass_through_sciml_sensitivity(sciml):
-    from pyseminorm.engines.interface import PassOptions
-    from pyseminorm.engines.julia.runtime import runtime
-    from pyseminorm.engines.julia.sensitivity import Sensitivity
-    from pyseminorm.engines.torch.tableaus import TABLEAUS
-    from pyseminorm.state import StateSpec
-    from pyseminorm.vector_field import EagerVectorField
+    from pyseminorm.engines.julia.sciml_sensitivity import Sensitivity
+    from pyseminorm.engines.julia.session.runtime import runtime
+    from pyseminorm.methods.tableaus import TABLEAUS
+    from pyseminorm.passes.problems import PassOptions
+    from pyseminorm.problem.state import StateSpec
+    from pyseminorm.problem.vector_field import EagerVectorField
 
     def func(t, y):
         if t > 0.5:

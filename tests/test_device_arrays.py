@@ -29,7 +29,7 @@ PySeminorm.measured(norm::PySeminorm.Seminorm, u::StandIn) = PySeminorm.measured
 
 @pytest.fixture(scope="module", autouse=True)
 def _stand_in():
-    from pyseminorm.engines.julia import runtime
+    from pyseminorm.engines.julia.session import runtime
 
     julia = runtime.runtime()
     if not julia.load("JLArrays"):
@@ -42,7 +42,7 @@ def _stand_in():
 @pytest.fixture
 def device(monkeypatch):
     monkeypatch.setattr(JuliaEngine, "on", classmethod(lambda cls, device: cls("jl")))
-    solving = importlib.import_module("pyseminorm.solve")
+    solving = importlib.import_module("pyseminorm.solving")
     monkeypatch.setattr(solving, "_settled", solving._settle)  # which engine is not remembered
 
 

@@ -11,8 +11,8 @@ from thresholds import GRADCHECK, INNER_AUTOGRAD
 
 import pyseminorm
 from pyseminorm import AdjointState, DiscreteAdjoint, InvalidInputError, ReturnCode, SolveError, StepCallbacks
-from pyseminorm.engines.steps import RecordedSteps
-from pyseminorm.engines.torch.tableaus import TABLEAUS
+from pyseminorm.methods.tableaus import TABLEAUS
+from pyseminorm.passes.recorded_steps import RecordedSteps
 
 ROUNDING = 1e-12
 ADAPTIVE = ("tsit5", "dopri5", "bosh3", "vern7")

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import pyseminorm
-from pyseminorm import BackendUnavailableError, InvalidInputError, config
+from pyseminorm import BackendUnavailableError, InvalidInputError
 from pyseminorm.engines import select
-from pyseminorm.engines.julia import detect
-from pyseminorm.engines.julia import setup as julia_setup
+from pyseminorm.engines.julia.session import config, detect
+from pyseminorm.engines.julia.session import install as julia_setup
 
 Y0, T = torch.ones(2), [0.0, 1.0]
 
@@ -90,7 +90,7 @@ def test_the_file_configures_every_later_process(fake_julia):
     file = config.write_julia(config.JuliaConfig(str(exe), str(project)))
     assert json.loads(file.read_text())["julia"]["exe"] == str(exe)
     assert isinstance(detect.find_julia(), detect.Julia)
-    code = "from pyseminorm.engines.julia.detect import find_julia; print(type(find_julia()).__name__)"
+    code = "from pyseminorm.engines.julia.session.detect import find_julia; print(type(find_julia()).__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "Julia"
 

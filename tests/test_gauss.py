@@ -50,7 +50,7 @@ def test_nodes_are_evaluated_in_few_calls_of_func(engine):
 
 
 def test_chunks_bound_the_memory(engine, monkeypatch):
-    from pyseminorm.engines import quadrature
+    from pyseminorm.passes import gauss_quadrature as quadrature
 
     _, whole = _solve(MLP(), engine, GaussAdjoint(), **TIGHT)
     monkeypatch.setattr(quadrature, "ELEMENTS_PER_CALL", 40)  # 5 nodes of 8 elements
@@ -88,7 +88,7 @@ class WithBatchNorm(torch.nn.Module):
 
 @pytest.mark.parametrize("make", [WithBatchNorm, lambda: Hamiltonian(True)], ids=["BatchNorm", "Hamiltonian"])
 def test_what_vmap_cannot_batch_is_looped_with_one_log_line(engine, make, caplog):
-    from pyseminorm import vector_field
+    from pyseminorm.problem import vector_field
 
     vector_field._NOT_BATCHABLE.clear()
     field = make()

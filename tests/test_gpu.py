@@ -33,7 +33,7 @@ def test_mixed_devices_are_named():
 @pytest.fixture
 def cuda_jl():
     """Skips where the Julia project has no CUDA.jl, after a look at what users are told there."""
-    from pyseminorm.engines.julia import runtime
+    from pyseminorm.engines.julia.session import runtime
 
     if not runtime.runtime().load("CUDA"):
         with pytest.raises(BackendUnavailableError, match=r"Pkg\.add"):

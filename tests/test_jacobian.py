@@ -4,9 +4,9 @@ import pytest
 import torch
 from problems import ContinuousFlow, Hamiltonian, Oscillating, batch, relative
 
-from pyseminorm.jacobian import JACOBIANS, Jacobian
-from pyseminorm.state import StateSpec
-from pyseminorm.vector_field import EagerVectorField
+from pyseminorm.problem.jacobian import JACOBIANS, Jacobian
+from pyseminorm.problem.state import StateSpec
+from pyseminorm.problem.vector_field import EagerVectorField
 
 TOLERANCE = {"reverse": 1e-13, "forward": 1e-13, "finite": 1e-5}
 

@@ -87,7 +87,7 @@ def test_an_algorithm_that_only_julia_has_says_why_julia_cannot():
 
 
 def test_a_second_model_compiles_nothing():
-    from pyseminorm.engines.julia.runtime import runtime
+    from pyseminorm.engines.julia.session.runtime import runtime
 
     def train(field, rows):
         ys = pyseminorm.solve(field, batch(rows), T, backend="julia").ys

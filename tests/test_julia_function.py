@@ -29,7 +29,7 @@ from pyseminorm import (
     UnsupportedError,
 )
 from pyseminorm.engines.julia.engine import JuliaEngine
-from pyseminorm.engines.julia.runtime import Runtime, runtime
+from pyseminorm.engines.julia.session.runtime import Runtime, runtime
 
 julia = pytest.mark.julia
 sciml = pytest.mark.skipif(not HAS_SENSITIVITY, reason="the configured Julia project lacks SciMLSensitivity")
@@ -127,8 +127,8 @@ def test_bad_arguments_are_refused_by_name(arguments, message):
 
 
 def test_without_julia_it_says_so(tmp_path, monkeypatch):
-    from pyseminorm.engines.julia import detect
-    from pyseminorm.engines.julia import runtime as started
+    from pyseminorm.engines.julia.session import detect
+    from pyseminorm.engines.julia.session import runtime as started
 
     monkeypatch.setattr(started, "_runtime", None)
     monkeypatch.setattr(detect, "find_julia", lambda: detect.NoJulia("no Julia is configured or resolved"))

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import pyseminorm
-from pyseminorm import InvalidInputError, config
-from pyseminorm.engines.julia.startup import StartOptions
+from pyseminorm import InvalidInputError
+from pyseminorm.engines.julia.session import config
+from pyseminorm.engines.julia.session.startup import StartOptions
 
 THREADS, SIGNALS = "PYTHON_JULIACALL_THREADS", "PYTHON_JULIACALL_HANDLE_SIGNALS"
 OPTIONS = (THREADS, SIGNALS, "JULIA_NUM_THREADS", config.THREADS_VARIABLE)

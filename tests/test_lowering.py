@@ -15,22 +15,15 @@ from problems import MLP, Oscillating, batch, relative
 from torch import nn
 
 import pyseminorm
-from pyseminorm import (
-    Algorithm,
-    BacksolveAdjoint,
-    DiscreteAdjoint,
-    GaussAdjoint,
-    InterpolatingAdjoint,
-    StepCallbacks,
-)
-from pyseminorm.engines.torch.tableaus import TABLEAUS
-from pyseminorm.lowering import ops
-from pyseminorm.lowering.lower import lower, simplified
-from pyseminorm.lowering.memory import Buffer, View
-from pyseminorm.lowering.plan import shared
-from pyseminorm.state import StateSpec
-from pyseminorm.tracing.field import TracedVectorField, captured, trace
-from pyseminorm.vector_field import EagerVectorField
+from pyseminorm import Algorithm, BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint, StepCallbacks
+from pyseminorm.graphs.field import TracedVectorField, captured, trace
+from pyseminorm.graphs.lowering import ops
+from pyseminorm.graphs.lowering.lower import lower, simplified
+from pyseminorm.graphs.lowering.memory import Buffer, View
+from pyseminorm.graphs.lowering.plan import shared
+from pyseminorm.methods.tableaus import TABLEAUS
+from pyseminorm.problem.state import StateSpec
+from pyseminorm.problem.vector_field import EagerVectorField
 
 D = torch.float64
 T = [0.0, 0.4, 1.0]
@@ -159,7 +152,7 @@ def test_code_is_the_same_for_the_same_graph():
 
 
 def check_products(func, y0, args=(), *, rtol, atol):
-    from pyseminorm.engines.julia.lowered import lowered
+    from pyseminorm.engines.julia.native.lowered import lowered
 
     field, _, flat = capture(func, y0, args)
     code = lowered(field, *trace(field, 0.3, flat))
@@ -217,7 +210,7 @@ def test_not_a_number_where_torch_has_none():
         return torch.where(y > 0.5, y, torch.log(y - 0.5) + torch.sqrt(y - 0.6) + (y - 0.7) ** 1.5)
 
     spec_state = torch.tensor([0.2, 0.55, 0.9], dtype=D)
-    from pyseminorm.engines.julia.lowered import lowered
+    from pyseminorm.engines.julia.native.lowered import lowered
 
     field, _, flat = capture(func, torch.tensor([0.8, 0.8, 0.9], dtype=D))
     code = lowered(field, *trace(field, 0.3, flat))
@@ -231,7 +224,7 @@ def test_not_a_number_where_torch_has_none():
 @pytest.mark.parametrize("function", [torch.tanh, torch.exp, torch.sigmoid, torch.expm1, torch.nn.functional.softplus])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 def test_elementary_functions_far_out(values, function, dtype):
-    from pyseminorm.engines.julia.lowered import lowered
+    from pyseminorm.engines.julia.native.lowered import lowered
 
     start = torch.linspace(-1, 1, len(values), dtype=dtype)
     field, _, flat = capture(lambda t, y: function(y), start)

@@ -63,7 +63,8 @@ def test_an_installed_wheel_carries_the_julia_package(installed):
     inside = {p.relative_to(folder) for p in folder.rglob("*.jl")}
     assert inside == {p.relative_to(ROOT / "julia") for p in (ROOT / "julia").rglob("*.jl")}
     code = (
-        "import pyseminorm, pyseminorm.engines.julia.setup as s; print(pyseminorm.__file__); print(s.julia_package())"
+        "import pyseminorm; print(pyseminorm.__file__); "
+        "from pyseminorm.engines.julia.session import install; print(install.julia_package())"
     )
     out = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, cwd=site).stdout.split()
     assert Path(out[0]).parent == site / "pyseminorm" and Path(out[1]) == folder

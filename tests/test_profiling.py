@@ -12,8 +12,8 @@ import pytest
 
 import pyseminorm
 from pyseminorm import InvalidInputError, Profile, UnsupportedError
-from pyseminorm.engines.julia import clock
-from pyseminorm.engines.julia.clock import Place, active_clock, timed
+from pyseminorm.engines.julia.session import profiling_clock as clock
+from pyseminorm.engines.julia.session.profiling_clock import Place, active_clock, timed
 
 THREADED = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}  # threads that are older than Julia
 

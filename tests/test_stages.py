@@ -8,8 +8,8 @@ from problems import ContinuousFlow, Hamiltonian, Oscillating, batch, cotangents
 
 import pyseminorm
 from pyseminorm import DiscreteAdjoint, PIController, ReturnCode, SolveError, StepCallbacks
-from pyseminorm.engines.stages import StageCollector
-from pyseminorm.engines.torch.tableaus import BOSH3, TABLEAUS
+from pyseminorm.methods.tableaus import BOSH3, TABLEAUS
+from pyseminorm.passes.stages import StageCollector
 
 ROUNDING = 1e-12
 FIXED = ("euler", "midpoint", "rk4")

@@ -200,7 +200,7 @@ end
 
 @testset "what a sample is" begin
     marks = PySeminorm.Marks(nothing)
-    file = joinpath(pkgdir(PySeminorm), "src", "integrate.jl")
+    file = joinpath(pkgdir(PySeminorm), "src", "solver", "integrate.jl")
     c(name) = Base.StackTraces.StackFrame(Symbol(name), Symbol(""), -1, nothing, true, false, 0)
     julia(name, file) = Base.StackTraces.StackFrame(Symbol(name), Symbol(file), 1, nothing, false, false, 0)
     solver, base = julia("integrate", file), julia("sum", "./reduce.jl")

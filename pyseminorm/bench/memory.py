@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..solve import solve
+from ..solving import solve
 from .measure import Tell
 from .modes import ADJOINTS, julia_missing
 

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from ..adjoints import Adjoint, BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint
-from ..engines.julia import detect
-from ..solve import solve
+from ..engines.julia.session import detect
+from ..solving import solve
 from .cases import Problem, gradient
 from .contender import OURS, Contender, Outcome, Solver, TorchSolver
 

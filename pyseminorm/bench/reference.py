@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..adjoints import DiscreteAdjoint
-from ..solve import solve
+from ..solving import solve
 from .cases import Problem, gradient, relative_error
 
 TOLERANCE = 1e-11

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..engines.interface import PassOptions
-from ..engines.torch.tableaus import TABLEAUS
 from ..errors import PySeminormError
-from ..solve import DEFAULT_MAX_STEPS
-from ..state import StateSpec
+from ..methods.tableaus import TABLEAUS
+from ..passes.problems import PassOptions
+from ..problem.state import StateSpec
+from ..problem.vector_field import EagerVectorField
+from ..solving import DEFAULT_MAX_STEPS
 from ..stats import PassStats
-from ..vector_field import EagerVectorField
 from .cases import Problem
 from .contender import Contender, Outcome, Solver
 from .modes import julia_missing
@@ -27,8 +27,8 @@ def peers() -> tuple[list[Contender], list[str], dict[str, str]]:
     absent = julia_missing()
     if absent:
         return [], [f"SciMLSensitivity takes no part: {absent}"], {}
-    from ..engines.julia import sensitivity
-    from ..engines.julia.runtime import runtime
+    from ..engines.julia import sciml_sensitivity as sensitivity
+    from ..engines.julia.session.runtime import runtime
 
     name = sensitivity.PACKAGE
     try:
@@ -66,7 +66,7 @@ class _Sensitivity:
         """Nothing to do: its products call torch, which sees the parameters themselves."""
 
     def step(self) -> None:
-        from ..engines.julia.sensitivity import Sensitivity
+        from ..engines.julia.sciml_sensitivity import Sensitivity
 
         y0 = self._spec.flatten(self._problem.y0)
         solved = Sensitivity(self._julia, self._field, y0, self._problem.t.double().tolist(), self._options)

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from ..errors import BackendUnavailableError, InvalidInputError
-from ..state import StateSpec
+from ..methods.tableaus import METHODS
+from ..passes.engine import Engine
+from ..problem.state import StateSpec
 from ..stepping import Algorithm, PIController, is_julia_object
-from .interface import METHODS, Engine
 from .torch.engine import TorchEngine
 
 logger = logging.getLogger("pyseminorm")
@@ -44,7 +45,7 @@ def select_engine(backend: str, spec: StateSpec, methods: tuple[Any, ...], contr
                 f'method={method!r} is not known: give one of {", ".join(METHODS)}, or, on the engine "julia", the '
                 "name of an OrdinaryDiffEq algorithm such as 'Vern9', an Algorithm, or an algorithm object of Julia."
             )
-    from .julia import detect  # juliacall itself is imported only when the engine starts
+    from .julia.session import detect  # juliacall itself is imported only when the engine starts
 
     refusal = _cannot_alias(spec, backend)
     found = detect.find_julia() if refusal is None else None

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import __version__
 from ..demo.solver import Field
+from ..version import __version__
 from .contenders import FAILURES, Contender, CountingSolver
 from .cost import Cost
 from .gradients import gradient_errors

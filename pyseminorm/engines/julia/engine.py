@@ -15,25 +15,25 @@ from torch import Tensor
 
 from ...adjoints import GaussAdjoint
 from ...errors import BackendUnavailableError, InvalidInputError
-from ...jacobian import Jacobian
+from ...methods.tableaus import TABLEAUS
 from ...norms import CallableNorm, Segment
+from ...passes.discrete_sweep import Sweep
+from ...passes.gauss_quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
+from ...passes.problems import AdjointProblem, AdjointResult, DiscreteProblem, ForwardProblem, ForwardResult
+from ...passes.right_hand_side import AdjointRates
+from ...problem.jacobian import Jacobian
 from ...stats import PassStats
 from ...stepping import Algorithm, MethodTraits
-from ..discrete import Sweep
-from ..interface import AdjointProblem, AdjointResult, DiscreteProblem, ForwardProblem, ForwardResult
-from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
-from ..rates import AdjointRates
-from ..torch.tableaus import TABLEAUS
-from .callbacks import SolverCallbacks
-from .dense import JuliaDense
-from .entries import Kept, Memory, doubles, integers
-from .native import ELTYPES
-from .native_forward import native_forward
-from .native_solve import JuliaVectorField, NativeNodes, backward_words, never_called
-from .native_sweep import native_sweep
-from .passes import Pass, readable
-from .runtime import runtime
-from .settings import named, settings_of
+from .calls.callbacks import SolverCallbacks
+from .calls.dense_output import JuliaDense
+from .calls.results import Pass, readable
+from .calls.settings import named, settings_of
+from .native.compiled_function import ELTYPES
+from .native.forward import native_forward
+from .native.sweep import native_sweep
+from .native.vector_field import JuliaVectorField, NativeNodes, backward_words, never_called
+from .session.c_functions import Kept, Memory, doubles, integers
+from .session.runtime import runtime
 
 logger = logging.getLogger("pyseminorm")
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from ...methods.tableaus import Tableau
 from ...stepping import PIController
-from .tableaus import Tableau
 
 # OrdinaryDiffEq's defaults of every explicit method.
 QMIN, QMAX, GAMMA = 1 / 5, 10.0, 9 / 10

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ...adjoints import GaussAdjoint
 from ...errors import LastGoodState
+from ...methods.tableaus import TABLEAUS
 from ...norms import CallableNorm, FlatNorm, Seminorm
-from ...stats import PassStats
-from ...stepping import MethodTraits
-from ..discrete import Sweep
-from ..interface import (
+from ...passes.discrete_sweep import Sweep
+from ...passes.gauss_quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
+from ...passes.problems import (
     AdjointProblem,
     AdjointResult,
     DiscreteProblem,
@@ -24,12 +24,12 @@ from ..interface import (
     PassOptions,
     unreached,
 )
-from ..quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
-from ..rates import AdjointRates
+from ...passes.right_hand_side import AdjointRates
+from ...stats import PassStats
+from ...stepping import MethodTraits
 from .integrator import Hooks, Integrator, StepControl
 from .interpolant import StepPolynomial, Trajectory
 from .system import Integrals, Rates
-from .tableaus import TABLEAUS
 
 
 class TorchEngine:

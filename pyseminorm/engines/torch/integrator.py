@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ...methods.tableaus import Tableau
+from ...methods.weights import weights
 from ...norms import FlatNorm
+from ...problem.discontinuities import Pieces
 from ...retcode import ReturnCode
 from ...stats import PassStats
 from ...stepping import PIController
-from ..pieces import Pieces
 from .controller import PIControl
 from .initial_step import initial_step
 from .interpolant import StepPolynomial
 from .system import Derivative, Integrals, Rates, System
-from .tableaus import Tableau
-from .weights import weights
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,221 @@
+"""The C functions that the Julia solver calls: torch code reading and writing the solver's own buffers.
+
+Exceptions cannot pass through C: a callback that raises keeps its exception and tells Julia to stop; the engine raises
+it again as itself once Julia has returned.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import CodeType, FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..session.c_functions import address_of
+from ..session.profiling_clock import Place, timed
+from ..session.signals import HeldSignals
+
+_RHS = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_double)
+_REGISTER = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_int64)
+_NODES = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int)
+_NORM = ctypes.PYFUNCTYPE(ctypes.c_double, ctypes.c_size_t, ctypes.c_int64)
+_JACOBIAN = ctypes.PYFUNCTYPE(
+    ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int64, ctypes.c_double
+)
+_REPORT = ctypes.PYFUNCTYPE(
+    ctypes.c_int, ctypes.c_int, ctypes.c_double, ctypes.c_double, ctypes.c_size_t, ctypes.c_int64
+)
+
+
+class SolverMemory:
+    """Tensors over memory that Julia owns, valid as long as Julia keeps it, on one device and of one dtype."""
+
+    def __init__(self, like: Tensor) -> None:
+        self._dtype, self._device, self._on_cuda = like.dtype, like.device, like.is_cuda
+
+    def at(self, address: int, length: int) -> Tensor:
+        """A vector of ``length`` elements at ``address``."""
+        if self._on_cuda:
+            return torch.as_tensor(_CudaMemory(address, length, self._dtype), device=self._device)
+        raw = (ctypes.c_char * (length * self._dtype.itemsize)).from_address(address)
+        return torch.frombuffer(raw, dtype=self._dtype)
+
+    def finish(self) -> None:
+        """Wait for torch's work on a device, which Julia is going to read."""
+        if self._on_cuda:
+            torch.cuda.current_stream(self._device).synchronize()
+
+
+class _CudaMemory:
+    """Device memory for torch to wrap, by the CUDA array interface (version 3)."""
+
+    def __init__(self, address: int, length: int, dtype: torch.dtype) -> None:
+        self.__cuda_array_interface__ = {
+            "shape": (length,),
+            "typestr": f"<f{dtype.itemsize}",
+            "data": (address, False),
+            "version": 3,
+        }
+
+
+class SolverCallbacks:
+    """Callbacks for one solve.
+
+    Args:
+        like: a tensor of the state's dtype on its device.
+        right_hand_side: ``(t, z, dz)`` gets the solver's buffers as tensors: it must fill ``dz`` and keep neither.
+        norm: a user's norm of a residual, given a copy.
+        evaluate_nodes: told how many quadrature nodes there are.
+        jacobian: ``(t, z)`` gets a copy; returns derivatives by state and by time of the right-hand side.
+        report: ``(accepted, t, z, dt)`` for every attempted step, given a copy.
+    """
+
+    def __init__(
+        self,
+        like: Tensor,
+        right_hand_side: Callable[[float, Tensor, Tensor], None],
+        norm: Callable[[Tensor], float] | None = None,
+        *,
+        evaluate_nodes: Callable[[int], None] | None = None,
+        jacobian: Callable[[float, Tensor], tuple[Tensor, Tensor]] | None = None,
+        report: Callable[[bool, float, Tensor, float], None] | None = None,
+    ) -> None:
+        self._memory = SolverMemory(like)
+        self._right_hand_side = timed(Place.CALLBACK, right_hand_side)
+        self._user_norm, self._evaluate_nodes = timed(Place.CALLBACK, norm), timed(Place.CALLBACK, evaluate_nodes)
+        self._derivatives, self._user_report = timed(Place.CALLBACK, jacobian), timed(Place.CALLBACK, report)
+        self._buffers: list[Tensor] = []
+        self._error: BaseException | None = None
+        self.signals = HeldSignals(self._entries())
+        self._c: dict[str, ctypes._FuncPointer] = {}
+
+    @property
+    def field(self) -> tuple[int, int]:
+        """Addresses of the two functions of PySeminorm's ForeignField."""
+        return self._address("call", _RHS, self._call), self._address("register", _REGISTER, self._register)
+
+    @property
+    def words(self) -> list[int]:
+        """What Julia's entries read of them: 0 for functions of Python, then their addresses; 0: none."""
+        return [0, *self.field, self._norm_address, self._jacobian_address, self._report_address]
+
+    @property
+    def measuring(self) -> tuple[int, int]:
+        """Addresses of the norm and of the report; 0: none."""
+        return self._norm_address, self._report_address
+
+    @property
+    def _norm_address(self) -> int:
+        return self._address("norm", _NORM, self._norm if self._user_norm else None)
+
+    @property
+    def _jacobian_address(self) -> int:
+        return self._address("jacobian", _JACOBIAN, self._jacobian if self._derivatives else None)
+
+    @property
+    def _report_address(self) -> int:
+        return self._address("report", _REPORT, self._report if self._user_report else None)
+
+    def _address(self, name: str, kind: Any, function: Callable[..., Any] | None) -> int:
+        """Where C finds a method; it stays there until `close`."""
+        if function is None:
+            return 0
+        if name not in self._c:
+            self._c[name] = kind(function)
+        return address_of(self._c[name])
+
+    @property
+    def nodes(self) -> int:
+        """The address of what evaluates quadrature nodes."""
+        return self._address("nodes", _NODES, self._nodes if self._evaluate_nodes else None)
+
+    @property
+    def raised(self) -> BaseException | None:
+        """The exception that a callback raised during the solve, if any."""
+        return self._error
+
+    @classmethod
+    @functools.cache
+    def _entries(cls) -> frozenset[CodeType]:
+        """The code of all functions of the class, which C enters."""
+        members = (member for kind in cls.__mro__ for member in vars(kind).values())
+        functions = (m.__func__ if isinstance(m, staticmethod) else m for m in members)
+        return frozenset(f.__code__ for f in functions if isinstance(f, FunctionType))
+
+    def running(self) -> AbstractContextManager[Any]:
+        """The context of the call into Julia."""
+        return self.signals
+
+    def close(self) -> None:
+        """Drop the views of solver memory and the cycle through the C functions."""
+        self._buffers.clear()
+        self._c.clear()
+
+    def _call(self, slot_dz: int, slot_z: int, t: float) -> int:
+        try:
+            self.signals.check()
+            self._right_hand_side(t, self._buffers[slot_z], self._buffers[slot_dz])
+            self._memory.finish()
+        except BaseException as error:
+            self._error = error
+            return 0
+        return 1
+
+    def _register(self, slot: int, address: int, length: int) -> int:
+        try:
+            self.signals.check()
+            assert slot == len(self._buffers)
+            self._buffers.append(self._memory.at(address, length))
+        except BaseException as error:
+            self._error = error
+            return 0
+        return 1
+
+    def _nodes(self, count: int) -> int:
+        assert self._evaluate_nodes is not None
+        try:
+            self.signals.check()
+            self._evaluate_nodes(count)
+        except BaseException as error:
+            self._error = error
+            return 0
+        return 1
+
+    def _norm(self, address: int, length: int) -> float:
+        assert self._user_norm is not None
+        try:
+            self.signals.check()
+            return self._user_norm(self._memory.at(address, length).clone())
+        except BaseException as error:
+            self._error = error
+            return -1.0
+
+    def _jacobian(self, what: int, out: int, address: int, length: int, t: float) -> int:
+        assert self._derivatives is not None
+        try:
+            self.signals.check()
+            by_state, by_time = self._derivatives(t, self._memory.at(address, length).clone())
+            if what == 0:  # Julia's matrices are column major
+                self._memory.at(out, length * length).view(length, length).copy_(by_state.T)
+            else:
+                self._memory.at(out, length).copy_(by_time)
+            self._memory.finish()
+        except BaseException as error:
+            self._error = error
+            return 0
+        return 1
+
+    def _report(self, accepted: int, t: float, dt: float, address: int, length: int) -> int:
+        assert self._user_report is not None
+        try:
+            self.signals.check()
+            self._user_report(bool(accepted), t, self._memory.at(address, length).clone(), dt)
+        except BaseException as error:
+            self._error = error
+            return 0
+        return 1

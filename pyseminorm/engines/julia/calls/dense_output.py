@@ -1,0 +1,23 @@
+"""Kept trajectories of the engine "julia"."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..session.c_functions import Kept
+from ..session.runtime import Runtime
+
+
+class JuliaDense:
+    """A kept forward trajectory: OrdinaryDiffEq's dense solution, alive as long as this object."""
+
+    def __init__(self, julia: Runtime, outcome: Kept, like: Tensor) -> None:
+        self.outcome = outcome
+        self._julia, self._like = julia, like
+
+    def __call__(self, t: float) -> Tensor:
+        self._julia.check_caller()
+        value = torch.empty_like(self._like)
+        self._julia.module.evaluate_b(self.outcome.object, t, value.data_ptr())
+        return value

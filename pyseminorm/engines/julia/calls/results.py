@@ -1,0 +1,154 @@
+"""One call of Julia for a pass: what came of it, its exceptions, and the last good state on whatever leaves it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ....errors import BackendUnavailableError, InvalidInputError, LastGoodState
+from ....passes.problems import ForwardProblem, ForwardResult, unreached
+from ....retcode import ReturnCode
+from ....stats import PassStats
+from ..session.c_functions import RETCODES, Kept, accepted_times
+from ..session.runtime import Runtime, first_line
+from .callbacks import SolverCallbacks
+from .dense_output import JuliaDense
+
+
+class CompiledCode(Protocol):
+    """A vector field that runs in Julia."""
+
+    def failure(self) -> BaseException | None:
+        """What it raised in the pass, if anything."""
+
+
+class Pass:
+    """One forward or backward solve by Julia, and its result.
+
+    Attributes:
+        state, t: the last good ones; of a successful solve the state need not be told.
+        calls: of the right-hand side.
+        reached: rows that a forward solve reached, or jumps that a backward solve made.
+        steps: the number of the record of steps that Julia holds, or of quadrature nodes that it evaluated; 0: none.
+        jacobians: that a native field made.
+        finite: whether all rows that it wrote are known to be finite.
+        outcome: what Julia keeps of it, where it does.
+    """
+
+    def __init__(
+        self,
+        julia: Runtime,
+        unflatten: Callable[[Tensor], Any],
+        state: Tensor,
+        t: float,
+        *,
+        python: SolverCallbacks | None = None,
+        native: CompiledCode | None = None,
+    ) -> None:
+        self._julia, self._unflatten, self._python, self._native = julia, unflatten, python, native
+        self.state, self.t, self.stats = state, t, PassStats()
+        self.retcode, self.detail = ReturnCode.Success, ""
+        self.calls, self.reached, self.steps, self.jacobians, self.finite = 0, 1, 0, 0, False
+        self.outcome: Kept | None = None
+
+    def run(self, entry: str, address: int) -> None:
+        """Call an entry, "forward" or "adjoint", with the words at an address; once."""
+        try:
+            self._take(entry, self._called(entry, address))
+        except BaseException as error:
+            state = LastGoodState(self.t, self._unflatten(self.state.clone()), self.stats)
+            error.last_good_state = state  # type: ignore[attr-defined]
+            raise
+        finally:
+            if self._python is not None:
+                self._python.close()
+
+    def forward_result(
+        self, problem: ForwardProblem, ys: Tensor, started: float, checks: int, jacobians: int
+    ) -> ForwardResult:
+        """Of a forward solve that wrote ``ys``; ``checks``: checking calls of func that no callback used."""
+        stats, rows = self.stats, len(problem.times)
+        if self.reached < rows:
+            unreached(ys, self.reached)
+        stats.nf, stats.njac = self.calls + checks, jacobians
+        dense = JuliaDense(self._julia, self.outcome, self.state) if problem.keep_dense and self.outcome else None
+        stats.seconds = time.perf_counter() - started
+        finite = self.finite and self.reached == rows
+        return ForwardResult(ys, self.retcode, stats, self.t, self.state, dense, self.detail, finite)
+
+    def _called(self, entry: str, address: int) -> Any:
+        try:
+            if self._python is None:
+                return self._julia.entries.call_at(entry, address)
+            with self._python.running():
+                return self._julia.entries.call_at(entry, address)
+        except Exception as error:
+            raised = self._raised
+            if raised is not None:
+                raise raised from None
+            raise readable(error) from error
+
+    def _take(self, entry: str, numbers: Any) -> None:
+        first, (retcode, self.t, *counts) = self.t, numbers[:11]
+        naccept, nreject, self.calls, self.reached, self.steps, self.jacobians, finite, count, held = map(int, counts)
+        self.finite = finite != 0
+        name, accepted, stats = RETCODES[int(retcode)], accepted_times(numbers, count), self.stats
+        stats.naccept, stats.nreject = naccept, nreject
+        if held:
+            outcome = self._fetch(held)
+            name, accepted = name or str(self._julia.module.retcode(outcome)), self._copied(outcome)
+        stats.times = [first, *(accepted or ())]
+        if name != "Success":
+            self._stopped(entry, name)
+
+    def _fetch(self, held: int) -> Any:
+        """What Julia keeps of a pass that has failed, or whose trajectory is wanted."""
+        module = self._julia.module
+        outcome = module.take_held_b(held)
+        self.outcome = Kept(module, outcome)
+        return outcome
+
+    def _copied(self, outcome: Any) -> list[float]:
+        """The times of all accepted steps; copies the state that the pass ended with, too."""
+        module = self._julia.module
+        accepted = np.empty(module.steps_taken(outcome), dtype=np.float64)
+        self.state = torch.empty_like(self.state, memory_format=torch.contiguous_format)
+        module.copy_results_b(outcome, accepted.ctypes.data, self.state.data_ptr())
+        times: list[float] = accepted.tolist()
+        return times
+
+    def _stopped(self, entry: str, name: str) -> None:
+        """Raise what ended the pass, or keep its return code."""
+        if name in ("CallbackFailure", "Interrupted"):
+            if entry == "forward" and self.steps:
+                self._julia.entries.let_go(self.steps)  # no sweep follows
+            raised = KeyboardInterrupt() if name == "Interrupted" else self._julia.entries.raised or self._raised
+            if raised is not None:
+                raise raised
+        try:
+            self.retcode = ReturnCode[name]
+        except KeyError:
+            self.retcode, self.detail = ReturnCode.Failure, f"OrdinaryDiffEq's return code: {name}."
+
+    @property
+    def _raised(self) -> BaseException | None:
+        raised = None if self._python is None else self._python.raised
+        return raised if raised is not None or self._native is None else self._native.failure()
+
+
+_INPUT_ERRORS = ("has an algorithm", "is not an OrdinaryDiffEq", "makes its dense output by further calls")
+
+
+def readable(error: Exception) -> BaseException:
+    """A Julia exception as one of ours, with the first line of its message; an interrupt as Python's own."""
+    line = first_line(error)
+    if line.startswith("InterruptException"):
+        return KeyboardInterrupt()
+    if any(sign in line for sign in _INPUT_ERRORS):
+        return InvalidInputError(line)
+    return BackendUnavailableError(f"Julia raised: {line}. The full Julia error is the cause of this one.")

@@ -1,0 +1,59 @@
+"""What Julia is told of a solve besides its tensors, as objects that both sides keep: training uses the same again."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from ....methods.tableaus import TABLEAUS
+from ....passes.problems import PassOptions
+from ....problem.discontinuities import Pieces
+from ....stepping import Algorithm, PIController
+from ..session.c_functions import Kept
+from ..session.runtime import runtime
+
+
+def settings_of(options: PassOptions, pieces: Pieces) -> Kept:
+    """PySeminorm's Settings."""
+    controller, dt = options.controller, abs(options.dt or 0.0)
+    make = _kept_settings if is_plain(options) else _new_settings
+    return make(options.method, options.rtol, options.atol, dt, options.max_steps, controller, pieces)
+
+
+def is_plain(options: PassOptions) -> bool:
+    """Whether options hold no object of Julia, and nothing of the user's that must not be kept."""
+    controller = options.controller
+    return isinstance(options.method, str) and (controller is None or isinstance(controller, PIController))
+
+
+def _new_settings(
+    method: Any, rtol: float, atol: float, dt: float, max_steps: int, controller: Any, pieces: Pieces
+) -> Kept:
+    module = runtime().module
+    given = controller.given if isinstance(controller, PIController) else controller
+    bounds = tuple(t for piece in pieces.bounds for t in piece)
+    return Kept(module, module.Settings((named(method), rtol, atol, dt, max_steps, given, pieces.breaks, bounds)))
+
+
+_kept_settings = functools.lru_cache(maxsize=64)(_new_settings)
+
+
+def named(method: Any) -> Any:
+    """What PySeminorm.algorithm takes."""
+    return (method.name, method.options) if isinstance(method, Algorithm) else method
+
+
+@functools.cache
+def tableau(method: str) -> Kept:
+    """PySeminorm's Tableau of a method."""
+    known = TABLEAUS[method]
+    rows = known.a + known.extra_a
+    stages, degree = len(rows), len(known.dense[0])
+    a = np.array([[*row, *(0.0,) * (stages - len(row))] for row in rows])
+    b = np.array([*known.b, *(0.0,) * len(known.extra_c)])
+    c, dense = np.array(known.c + known.extra_c), np.array(known.dense)
+    memory = (x.ctypes.data for x in (c, a, b, dense))
+    module = runtime().module
+    return Kept(module, module.tableau(stages, degree, *memory, known.stages, known.fsal))

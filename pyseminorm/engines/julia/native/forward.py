@@ -1,0 +1,86 @@
+"""Forward solves in Julia of functions that are native there."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+
+from ....norms import CallableNorm
+from ....passes.problems import ForwardProblem, ForwardResult
+from ..calls.callbacks import SolverCallbacks
+from ..calls.results import Pass
+from ..calls.settings import is_plain, settings_of, tableau
+from ..session.c_functions import POLL, Entries, Held, Kept, doubles, integers
+from ..session.runtime import Runtime
+from .vector_field import JuliaVectorField, never_called
+
+
+def native_forward(julia: Runtime, problem: ForwardProblem, vector: Kept) -> ForwardResult:
+    """A solve on vectors of a type. It calls no function of Python but a norm and a report, where there are any."""
+    started, field, y0, record = time.perf_counter(), problem.field, problem.y0, problem.record
+    assert isinstance(field, JuliaVectorField)
+    native, options, times = field.native, problem.options, problem.times
+    keep = 0
+    if record is not None and not record.for_python and options.report is None:
+        keep = 2 if record.stages else 1
+    call: _Call | None = native.prepared.get("forward")
+    if call is None or call.options is not options or call.rest != (times, keep, problem.keep_dense, problem.spec.form):
+        call = _Call(problem, native.address, vector, keep)
+        if is_plain(options) and options.report is None:
+            native.prepared["forward"] = call
+    ys, words, python = y0.new_empty(call.form), call.words, None
+    report = None if keep else problem.report
+    if report is not None or callable(problem.norm):
+        norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
+        python = SolverCallbacks(native.u, never_called, norm, report=report)
+    words.norm, words.report = (0, 0) if python is None else python.measuring
+    words.load = field.load_for_pass(by_pass=not options.traits.needs_jacobian)
+    if options.traits.needs_jacobian:  # its rows are products
+        native.prepare(times[0], y0)
+    words.y0, words.ys = y0.data_ptr(), ys.data_ptr()
+    solve = Pass(julia, problem.spec.unflatten, y0, times[0], python=python, native=native)
+    solve.run("forward", call.address)
+    if record is not None and solve.steps:
+        record.foreign = HeldSteps(julia.entries, solve.steps, call.settings)
+    checks = 0 if problem.first.value is None else 1
+    return solve.forward_result(problem, ys, started, checks, solve.jacobians)
+
+
+class HeldSteps(Held):
+    """The steps of a forward solve as Julia recorded them, for the sweep, and the settings of that solve."""
+
+    __slots__ = ("settings",)
+
+    def __init__(self, entries: Entries, number: int, settings: Kept) -> None:
+        super().__init__(entries, number)
+        self.settings = settings
+
+
+class _Words(ctypes.Structure):
+    """What Julia's entry reads of a forward pass of a native field."""
+
+    # fmt: off
+    _fields_ = [(name, ctypes.c_int64) for name in (
+        "vector", "native", "field", "poll", "norm", "report", "keep", "tableau", "load", "offsets", "segments",
+        "length", "times", "count", "y0", "ys", "size", "settings", "dense",
+    )]
+    # fmt: on
+
+
+class _Call:
+    """A forward pass as Julia reads it. Training makes the same again and again: only addresses of tensors change."""
+
+    def __init__(self, problem: ForwardProblem, native: int, vector: Kept, keep: int) -> None:
+        self.options = problem.options
+        self.rest = (problem.times, keep, problem.keep_dense, problem.spec.form)
+        self.settings, size = settings_of(problem.options, problem.pieces), problem.spec.size
+        offsets, times = integers((0, size)), doubles(tuple(problem.times))
+        weights = tableau(problem.options.method) if keep == 2 else None
+        self._kept = vector, offsets, times, weights
+        self.form = (len(problem.times), *problem.spec.form)
+        self.words = _Words(
+            vector=vector.address, native=1, field=native, poll=POLL, keep=keep, offsets=offsets.address, segments=1,
+            length=size, times=times.address, count=len(problem.times), size=size, settings=self.settings.address,
+            dense=problem.keep_dense, tableau=0 if weights is None else weights.address,
+        )  # fmt: skip
+        self.address = ctypes.addressof(self.words)

@@ -1,0 +1,179 @@
+"""Captured graphs as native Julia functions: lowered once, solved without a call of Python."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import operator
+import struct
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....graphs.capture import Graph
+from ....graphs.field import TOLERANCES, Trace
+from ....graphs.lowering.lower import lower
+from ....graphs.lowering.writer import LoweringError
+from ....problem.vector_field import EagerVectorField
+from ..session.runtime import runtime
+from .compiled_function import ELTYPES, NativeField
+from .vector_field import JuliaVectorField
+
+logger = logging.getLogger("pyseminorm")
+
+_version = operator.attrgetter("_version")
+
+
+def lowered(field: EagerVectorField, trace: Trace, sources: list[Tensor]) -> LoweredVectorField | None:
+    """A captured field as Julia code; None, and one log line, where the code cannot be made."""
+    if "julia" not in trace.kept:
+        trace.kept["julia"] = _made(field, trace, sources)
+    native = trace.kept["julia"]
+    return None if native is None else LoweredVectorField(field, sources, native)
+
+
+def _made(field: EagerVectorField, trace: Trace, sources: list[Tensor]) -> LoweredNative | None:
+    spec = field.spec
+    reason = ""
+    if spec.device.type != "cpu" or spec.dtype not in ELTYPES:
+        reason = f"the state is {spec.dtype} on {spec.device}: code is made for float32 and float64 on the CPU"
+    try:
+        return None if reason else LoweredNative(trace.graph, spec.size, sum(field.sizes), sources)
+    except LoweringError as error:
+        reason = f"{error} has no Julia code"
+    finally:
+        if reason:
+            logger.info(f"func is not lowered to Julia: {reason}; its graph is called back from Julia")
+    return None
+
+
+class LoweredNative(NativeField):
+    """A lowered graph in Julia, with the memory that it works in."""
+
+    def __init__(self, graph: Graph, size: int, params_size: int, sources: list[Tensor]) -> None:
+        self._julia = runtime()
+        self.module = self._julia.module
+        use_blas_of_torch(self.module)
+        dtype, count = graph.examples[0].dtype, len(sources)
+        code = lower(graph, sources)
+        self.size, self.params_size = size, params_size
+        sizes = (size, params_size, count, code.constants_size, code.work_size, code.scratch_size)
+        self.handle = self.module.lowered_field(ELTYPES[dtype], code.source, *sizes)
+        self._take_memory(dtype, 0)
+        self._dtype = dtype
+        table = int(self.module.lowered_sources(self.handle))
+        self._addresses = (ctypes.c_size_t * count).from_address(table) if count else (ctypes.c_size_t * 0)()
+        self._loaded: Any = None  # what the pointers and what was made of the tensors stand for
+
+    def load(self, tensors: Sequence[Tensor]) -> None:
+        """Point at the tensors, which the caller keeps alive, and make what stays the same in a solve."""
+        self._point_at(tensors)
+        self.entries.call("load", [self.address])
+
+    def load_once(self, owner: Any, tensors: Sequence[Tensor], *, by_pass: bool = False) -> bool:
+        """The same, but for an owner whose tensors were the last to be loaded, and have not changed since.
+
+        With ``by_pass`` the pass that follows is to make what stays the same, if it must be made: True.
+        """
+        versions = list(map(_version, tensors))
+        if self._loaded is not None and self._loaded[0]() is owner and self._loaded[1] == versions:
+            return False
+        if by_pass:
+            self._point_at(tensors)
+        else:
+            self.load(tensors)
+        self._loaded = (weakref.ref(owner), versions)
+        return by_pass
+
+    def gives(self, owner: Any, tensors: Sequence[Tensor], t: float, y: Tensor, f0: Tensor) -> bool:
+        """Load the tensors, and compare the value at (t, y) with ``f0``."""
+        self._point_at(tensors)
+        y, f0 = y.contiguous(), f0.contiguous()
+        bits = map(_bits, (t, TOLERANCES[self._dtype]))
+        words = [self.address, next(bits), y.data_ptr(), f0.data_ptr(), next(bits)]
+        agree = self.entries.call("agrees", words)[0]
+        self._loaded = (weakref.ref(owner), list(map(_version, tensors)))
+        return bool(agree)
+
+    def _point_at(self, tensors: Sequence[Tensor]) -> None:
+        self._julia.check_caller()
+        self._loaded = None
+        self._addresses[:] = list(map(Tensor.data_ptr, tensors))
+
+    def prepare_products(self, t: float) -> None:
+        """Products are part of the code."""
+
+    def check_time(self) -> None:
+        """Products by time are part of the code."""
+
+    def _arguments(self) -> str:
+        return "(It was made from a captured graph.)"
+
+
+class LoweredVectorField(JuliaVectorField):
+    """A captured field as Julia code; ``tensors`` are the sources of its graph, laid out as the code reads them."""
+
+    _LASTING = (*EagerVectorField._LASTING, "native", "scatter", "small", "_as_are")
+
+    def __init__(self, field: EagerVectorField, sources: list[Tensor], native: LoweredNative) -> None:
+        self.__dict__.update(field.__dict__)
+        self.native: LoweredNative = native
+        self._plan_gradients()
+        self._as_are = all(x.dtype == self.spec.dtype and x.is_contiguous() for x in sources)
+        self._read(sources)
+
+    def _read(self, sources: list[Tensor]) -> None:
+        self.tensors = sources if self._as_are else [x.to(self.spec.dtype).contiguous() for x in sources]
+
+    def renew(self, func: Callable[..., Any], params: list[Tensor], sources: list[Tensor]) -> None:
+        super().renew(func, params, sources)
+        self._read(sources)
+
+    def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
+        return EagerVectorField.check(self, t, y, recording=recording)
+
+    def load_for_pass(self, *, by_pass: bool = False) -> bool:
+        return self.native.load_once(self, self.tensors, by_pass=by_pass)
+
+    def agrees(self, t: float, y: Tensor, f0: Tensor) -> bool:
+        """Whether the code gives f0 at (t, y); the solve that follows need not read the tensors again."""
+        return self.native.gives(self, self.tensors, t, y, f0)
+
+    @property
+    def moves(self) -> list[tuple[int, int, int]]:
+        """Gradients come out by target, in order."""
+        return [(0, 0, sum(self.sizes))] if self.sizes else []
+
+
+def _bits(x: float) -> int:
+    """A number as the word that holds it."""
+    word: int = struct.unpack("<q", struct.pack("<d", x))[0]
+    return word
+
+
+@functools.cache
+def _blas_of_torch() -> tuple[int, int]:
+    """Addresses of sgemm and dgemm (with 32-bit integers) in PyTorch's own library, or zeros.
+
+    It is the faster BLAS where Julia has a plain OpenBLAS, and it keeps one pool of threads in the process.
+    """
+    folder = Path(torch.__file__).parent / "lib"
+    for path in sorted(folder.glob("libtorch_cpu.*")):
+        try:
+            library = ctypes.CDLL(str(path))
+            found = [ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in ("sgemm_", "dgemm_")]
+        except (OSError, AttributeError):
+            continue
+        if all(found):
+            return int(found[0] or 0), int(found[1] or 0)
+    return 0, 0
+
+
+def use_blas_of_torch(module: Any) -> None:
+    """Let lowered code call PyTorch's BLAS."""
+    module.Kernels.use_blas_b(*_blas_of_torch())

@@ -1,0 +1,95 @@
+"""DiscreteAdjoint's sweep in Julia, for functions that are native there."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+
+import torch
+from torch import Tensor
+
+from ....errors import BackendUnavailableError, LastGoodState
+from ....passes.problems import AdjointResult, DiscreteProblem
+from ....retcode import ReturnCode
+from ....stats import PassStats
+from ..calls.settings import tableau
+from ..session.c_functions import POLL, SUCCESS, doubles, integers
+from ..session.runtime import Runtime, first_line
+from .forward import HeldSteps
+from .vector_field import JuliaVectorField, unflatten
+
+
+def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
+    """The adjoint of the steps that Julia recorded."""
+    started, field, steps = time.perf_counter(), problem.field, problem.steps.foreign
+    assert isinstance(field, JuliaVectorField) and isinstance(steps, HeldSteps)
+    native, cotangents, size = field.native, problem.cotangents.contiguous(), problem.spec.size
+    call: _Call | None = native.prepared.get("sweep")
+    if call is None or call.of != (steps.settings, field.scatter, problem.times):
+        call = native.prepared["sweep"] = _Call(problem, steps, field)
+    words, stats = call.words, PassStats()
+    if field.small:  # gradients that share no memory take less time than views
+        adjoint, params = torch.empty_like(native.u), list(map(torch.empty_like, field.targets))
+        call.parts[:] = list(map(Tensor.data_ptr, params))
+        words.adjoint, words.params = adjoint.data_ptr(), 0
+    else:
+        sums = torch.empty(size + field.scatter.size, dtype=cotangents.dtype)  # lambda, then the parameters
+        adjoint, *params = unflatten(sums, [native.u, *field.targets])
+        words.adjoint = sums.data_ptr()
+        words.params = words.adjoint + size * sums.itemsize
+    rates = inside = None
+    if problem.want_rates:
+        rates, inside = torch.zeros_like(cotangents), (ctypes.c_bool * len(problem.times))()
+    field.load_for_pass()
+    native.prepare_products(problem.times[0])
+    words.steps, words.reached, words.cotangents = steps.number, problem.reached, cotangents.data_ptr()
+    words.rates = 0 if rates is None else rates.data_ptr()
+    words.inside = 0 if inside is None else ctypes.addressof(inside)
+    try:
+        code, last, stats.naccept, stats.nvjp, finite = map(int, julia.entries.call_at("sweep", call.address)[:5])
+        stats.times = list(problem.ends[last - stats.naccept : last + 1])[::-1]
+        if code not in (0, SUCCESS):
+            raise julia.entries.raised or native.failure() or KeyboardInterrupt()
+    except BaseException as error:
+        at = stats.times[-1] if stats.times else problem.times[-1]
+        state = LastGoodState(at, problem.spec.unflatten(adjoint.clone()), stats)
+        error.last_good_state = state  # type: ignore[attr-defined]
+        if type(error).__name__ == "JuliaError":
+            raise BackendUnavailableError(f"Julia raised: {first_line(error)}.") from error
+        raise
+    if code == 0:
+        problem.look()  # raises what Julia has seen
+        raise AssertionError("Julia refused cotangents that are right")
+    stats.seconds = time.perf_counter() - started
+    slopes = {} if rates is None else {i: rates[i] for i, found in enumerate(inside or ()) if found}
+    success, at = ReturnCode.Success, problem.times[0]
+    return AdjointResult(adjoint, params, success, stats, at, "", slopes, finite=finite != 0)
+
+
+class _Words(ctypes.Structure):
+    """What Julia's entry reads of a sweep."""
+
+    # fmt: off
+    _fields_ = [(name, ctypes.c_int64) for name in (
+        "field", "poll", "tableau", "steps", "times", "count", "reached", "cotangents", "settings", "moves",
+        "moves_count", "params_size", "params", "parts", "lengths", "parts_count", "adjoint", "rates", "inside",
+    )]
+    # fmt: on
+
+
+class _Call:
+    """A sweep as Julia reads it. Training makes the same again and again: only addresses of tensors change."""
+
+    def __init__(self, problem: DiscreteProblem, steps: HeldSteps, field: JuliaVectorField) -> None:
+        self.of = (steps.settings, field.scatter, problem.times)
+        times, weights = doubles(tuple(problem.times)), tableau(problem.options.method)
+        lengths, self.parts = integers(field.sizes), (ctypes.c_int64 * len(field.sizes))()
+        self._kept = times, weights, lengths
+        moves, moves_count, params_size = field.scatter.words
+        self.words = _Words(
+            field=field.native.address, poll=POLL, tableau=weights.address, times=times.address,
+            count=len(problem.times), settings=steps.settings.address, moves=moves, moves_count=moves_count,
+            params_size=params_size, parts=ctypes.addressof(self.parts), lengths=lengths.address,
+            parts_count=len(field.sizes),
+        )  # fmt: skip
+        self.address = ctypes.addressof(self.words)

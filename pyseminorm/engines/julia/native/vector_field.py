@@ -1,0 +1,205 @@
+"""Vector fields that are native in Julia, and what Julia is told of them in place of callbacks into Python."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ....errors import InvalidInputError
+from ....passes.gauss_quadrature import gauss_legendre, nodes_per_call
+from ....problem.state import StateSpec
+from ....problem.vector_field import EagerVectorField, Pullback
+from ..calls.callbacks import SolverCallbacks
+from ..calls.settings import tableau
+from ..session.c_functions import POLL, integers
+from .compiled_function import NativeField
+
+if TYPE_CHECKING:
+    from ....passes.problems import AdjointProblem
+
+
+class JuliaVectorField(EagerVectorField):
+    """A `JuliaFunction` on flat vectors. The Julia engine solves it natively; any other calls its methods.
+
+    Attributes:
+        native: the function, ready for this state.
+        tensors: all its parameters, in its own order; ``targets`` are those that gradients are wanted for.
+        scatter: how the gradient by all parameters is spread on the targets.
+        small: whether the gradients are few numbers, of the state's dtype and without gaps in memory.
+    """
+
+    scatter: Scatter
+    small: bool
+
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        native: NativeField,
+        tensors: Sequence[Tensor],
+        spec: StateSpec,
+        params: Iterable[Tensor] | None,
+    ) -> None:
+        super().__init__(func, (), spec, tensors if params is None else params)
+        strangers = [p for p in self.targets if not any(p is x for x in tensors)]
+        if strangers:
+            raise InvalidInputError(
+                f"params contains a tensor of shape {tuple(strangers[0].shape)} that this JuliaFunction does not use: "
+                "give tensors among its own params (or leave params out)."
+            )
+        self.native, self.tensors = native, list(tensors)
+        self._plan_gradients()
+
+    def _plan_gradients(self) -> None:
+        self.scatter = Scatter(self.moves, sum(self.sizes))
+        dense = all(x.dtype == self.spec.dtype and x.is_contiguous() for x in self.targets)
+        self.small = dense and self.scatter.size <= _SMALL
+
+    def load_for_pass(self, *, by_pass: bool = False) -> bool:
+        """Let Julia read the parameters as they are at the start of a pass.
+
+        Whether the pass itself must do the rest of it, which is possible for a forward one (``by_pass``).
+        """
+        self.native.load(self.tensors)
+        return False
+
+    def f(self, t: float, y: Tensor) -> Tensor:
+        self.native.load(self.tensors)
+        return self.native.value(t, y.detach())
+
+    def vjp(
+        self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
+        self.native.load(self.tensors)
+        value, state, theta, at = self.native.product(t, y, adjoint, value=True, params=params, time=time)
+        gradients = self._gradients(theta) if params else []
+        return value, state, gradients, torch.full_like(state[:1], at).squeeze() if time else None
+
+    def products(
+        self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
+        form, flat = self.spec.form, (y.reshape(-1), adjoint.reshape(-1))
+        value, state, gradients, at = self.vjp(t, *flat, params=params, time=time)
+        return value.view(form), state.view(form), gradients, at
+
+    def pullback(self, t: float, y: Tensor, *, params: bool = True, time: bool = False) -> tuple[Tensor, Pullback]:
+        def pull(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
+            return self.vjp(t, y, adjoint, params=params, time=time)[1:]
+
+        return self.f(t, y), pull
+
+    def param_vjp(
+        self, times: Sequence[float], y: Tensor, adjoint: Tensor, *, batched_time: bool = False
+    ) -> list[Tensor | None]:
+        """The sum over rows, one by one in Julia; ``batched_time`` is about calls of Python and means nothing here."""
+        self.native.load(self.tensors)
+        total = torch.zeros(self.native.params_size, dtype=self.spec.dtype)
+        for t, row, weight in zip(times, y, adjoint, strict=True):
+            total += self.native.product(t, row, weight, value=False, params=True, time=False)[2]
+        return self._gradients(total)
+
+    def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
+        flat = self.f(t, y)
+        if not bool(torch.isfinite(flat).all()):
+            raise InvalidInputError(
+                f"the Julia function gave non-finite values at the first time, t = {t}: check it and y0. (It must "
+                "write every element of du; what it returns is not read.)"
+            )
+        return flat
+
+    @property
+    def moves(self) -> list[tuple[int, int, int]]:
+        """(from, to, length): what of the gradient by all parameters adds to which of the targets, laid end to end."""
+        starts = _starts(self.tensors)
+        return [
+            (starts[i], to, x.numel())
+            for target, to in zip(self.targets, _starts(self.targets), strict=True)
+            for i, x in enumerate(self.tensors)
+            if x is target
+        ]
+
+    def _gradients(self, theta: Tensor) -> list[Tensor | None]:
+        flat = theta.new_zeros(sum(self.sizes))
+        for start, to, length in self.moves:
+            flat[to : to + length] += theta[start : start + length]
+        return self.split(flat)
+
+    def split(self, flat: Tensor) -> list[Any]:
+        """Gradients laid end to end as tensors in the shapes of the targets."""
+        return list(unflatten(flat, self.targets)) if self.sizes else []
+
+
+_SMALL = 16_384  # numbers that are copied once more in no time
+
+unflatten: Any = torch._C._nn.unflatten_dense_tensors  # views, all in one call
+
+
+def _starts(tensors: Sequence[Tensor]) -> list[int]:
+    return list(itertools.accumulate((x.numel() for x in tensors), initial=0))[:-1]
+
+
+def backward_words(
+    field: JuliaVectorField, problem: AdjointProblem, apart: Tensor | None, python: SolverCallbacks | None
+) -> list[int]:
+    """What Julia's entry reads of a field for a backward solve; ``apart`` is mu where it is not a part of the state.
+
+    ``python`` calls the norm and the report that are functions of Python.
+    """
+    native, layout = field.native, problem.layout
+    field.load_for_pass()
+    native.prepare(problem.times[problem.last], problem.ys[problem.last])
+    if layout.has_time:
+        native.check_time()
+    moves, count, size = field.scatter.words
+    size = -1 if problem.adjoint.quadrature else size
+    integral = (0, 0) if apart is None else (tableau(problem.options.method).address, apart.data_ptr())
+    measuring = (0, 0) if python is None else python.measuring
+    return [1, native.address, POLL, *measuring, layout.has_y, layout.has_time, moves, count, size, *integral]
+
+
+class NativeNodes:
+    """Gauss nodes that Julia fills and evaluates."""
+
+    def __init__(self, problem: AdjointProblem, field: JuliaVectorField) -> None:
+        size = problem.layout.state
+        self._field, self._order = field, problem.options.traits.order
+        self._times = np.empty(nodes_per_call(size), dtype=np.float64)
+        self._y = problem.ys.new_empty(len(self._times), size)
+        self._adjoint = torch.empty_like(self._y)
+        self._sum = problem.ys.new_zeros(sum(field.sizes))
+        self.evaluated = 0  # Julia counts them
+
+    @property
+    def words(self) -> list[int]:
+        """What Julia's entry reads of them."""
+        self._rule = [np.array(x) for x in gauss_legendre(self._order)]
+        rule = (x.ctypes.data for x in self._rule)
+        memory = (self._times.ctypes.data, self._y.data_ptr(), self._adjoint.data_ptr())
+        counts = (len(self._rule[0]), len(self._times))
+        return [1, *rule, *counts, *memory, *self._field.scatter.words, self._sum.data_ptr()]
+
+    @property
+    def total(self) -> list[Tensor]:
+        return self._field.split(self._sum)
+
+
+class Scatter:
+    """`JuliaVectorField.moves`, in memory that Julia reads as long as this object lives.
+
+    Attributes:
+        size: the number of elements that the moves lead to.
+        words: the address of the moves, their number, and ``size``.
+    """
+
+    def __init__(self, moves: Sequence[tuple[int, int, int]], size: int) -> None:
+        self._rows, self.size = integers(tuple(itertools.chain.from_iterable(moves))), size
+        self.words = (self._rows.address, len(moves), size)
+
+
+def never_called(t: float, z: Tensor, dz: Tensor) -> None:
+    """The right-hand side of a native solve, as far as Python sees it."""
+    raise AssertionError("a native solve calls no Python function")

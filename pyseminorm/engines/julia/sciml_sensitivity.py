@@ -1,0 +1,153 @@
+"""SciMLSensitivity's adjoints of a problem whose function and products are torch's, to compare with our own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...passes.problems import PassOptions
+from ...problem.vector_field import EagerVectorField
+from ...stats import PassStats
+from .calls.callbacks import SolverCallbacks
+from .calls.results import readable
+from .native.compiled_function import ELTYPES
+from .session.profiling_clock import Place, timed
+from .session.runtime import Runtime
+
+PACKAGE = "SciMLSensitivity"
+ADJOINTS = ("BacksolveAdjoint", "InterpolatingAdjoint", "GaussAdjoint", "QuadratureAdjoint")
+_FUSED = ("BacksolveAdjoint", "InterpolatingAdjoint")  # they ask for f and both products at the same points
+
+
+class Sensitivity:
+    """One problem in SciMLSensitivity: solved forward once, differentiated by any of its `ADJOINTS`.
+
+    ``field`` is called by SciMLSensitivity through `ODEFunction`'s ``vjp`` and ``vjp_p``.
+
+    Attributes:
+        forward_calls: calls of f that the forward solve made.
+    """
+
+    def __init__(
+        self, julia: Runtime, field: EagerVectorField, y0: Tensor, times: Sequence[float], options: PassOptions
+    ) -> None:
+        self._julia, self._products, self._options, self._like = julia, _Products(field), options, y0
+        self._times = np.array(times[1:], dtype=np.float64)
+        plugs = (self._products.f, self._products.state, self._products.params)
+        self._callbacks = [SolverCallbacks(y0, plug) for plug in plugs]
+        self._forward = self._call(
+            julia.module.sensitivity_solve,
+            ELTYPES[y0.dtype],
+            *(c.field for c in self._callbacks),
+            y0.data_ptr(),
+            y0.numel(),
+            self._products.size,
+            times[0],
+            times[-1],
+            options.method,
+            options.rtol,
+            options.atol,
+            options.max_steps,
+        )
+        self.forward_calls = self._products.stats.nf
+
+    def values(self) -> Tensor:
+        """The forward solution at all times, (times, size), without gradient."""
+        ys = self._like.new_empty(1 + len(self._times), self._like.numel())
+        ys[0] = self._like
+        later = ys[1:].numpy()
+        for i, t in enumerate(self._times.tolist()):
+            later[i] = self._call(self._forward.solution, t)
+        return ys
+
+    def gradients(self, adjoint: str, cotangents: Tensor) -> tuple[Tensor, Tensor, PassStats]:
+        """(dL/dy0 (size,), dL/dtheta (all targets in one vector), what the backward pass cost).
+
+        ``cotangents`` is dL/dys (times, size); that of the first time is added here.
+        """
+        self._products.start(fused=adjoint in _FUSED)
+        later = cotangents[1:].contiguous()
+        dy0, dparams = torch.empty_like(self._like), self._like.new_empty(self._products.size)
+        started, options = time.perf_counter(), self._options
+        stats = self._products.stats
+        stats.naccept = self._call(
+            self._julia.module.sensitivity_gradients,
+            self._forward,
+            adjoint,
+            (self._times.ctypes.data, len(self._times)),
+            later.data_ptr(),
+            options.rtol,
+            options.atol,
+            options.max_steps,
+            dy0.data_ptr(),
+            dparams.data_ptr(),
+        )
+        stats.seconds = time.perf_counter() - started
+        return dy0 + cotangents[0], dparams[: sum(self._products.field.sizes)], stats
+
+    def close(self) -> None:
+        """Drop the views of Julia's memory."""
+        for callbacks in self._callbacks:
+            callbacks.close()
+        self._forward = None
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return timed(Place.JULIA, function)(*arguments)
+        except Exception as error:
+            for callbacks in self._callbacks:
+                if callbacks.raised is not None:
+                    raise callbacks.raised from None
+            raise readable(error) from error
+
+
+class _Products:
+    """The callbacks: f and its products, each counted once where SciMLSensitivity asks for several at one point."""
+
+    def __init__(self, field: EagerVectorField) -> None:
+        self.field = field
+        self.size = max(1, sum(field.sizes))  # SciMLSensitivity wants a parameter vector that is not empty
+        self.start(fused=False)
+
+    def start(self, *, fused: bool) -> None:
+        """Count from zero. ``fused``: a state product also makes f and the parameter product."""
+        self.stats, self._fused = PassStats(), fused
+        self._known: tuple[float, Tensor, Tensor, Tensor] | None = None  # t, [lambda; y], f, parameter product
+
+    def f(self, t: float, y: Tensor, dy: Tensor) -> None:
+        known = self._known
+        if known is not None and known[0] == t and torch.equal(known[1][len(y) :], y):
+            dy.copy_(known[2])
+            return
+        self.stats.nf += 1
+        dy.copy_(self.field.f(t, y.clone()))
+
+    def state(self, t: float, z: Tensor, product: Tensor) -> None:
+        adjoint, y = z.clone().chunk(2)
+        value, state, params, _ = self.field.vjp(t, y, adjoint, params=self._fused)
+        product.copy_(state)
+        if self._fused:
+            self.stats.nvjp += 1
+            self._known = (t, z.clone(), value, self._flat(params, z))
+        else:
+            self.stats.nvjp_state += 1
+
+    def params(self, t: float, z: Tensor, product: Tensor) -> None:
+        known = self._known
+        if known is not None and known[0] == t and torch.equal(known[1], z):
+            product.copy_(known[3])
+            return
+        adjoint, y = z.clone().chunk(2)
+        self.stats.nvjp_param += 1
+        product.copy_(self._flat(self.field.vjp(t, y, adjoint)[2], z))
+
+    def _flat(self, params: Sequence[Tensor | None], like: Tensor) -> Tensor:
+        parts = [
+            like.new_zeros(n) if p is None else p.reshape(-1) for p, n in zip(params, self.field.sizes, strict=True)
+        ]
+        return torch.cat(parts) if parts else like.new_zeros(1)

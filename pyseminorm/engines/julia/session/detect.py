@@ -1,0 +1,96 @@
+"""Finding a Julia that is ready to use, cheaply: no import of juliacall, no lock file, never a download."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .config import JuliaConfig, configured_julia
+
+HOW_TO_SET_UP = (
+    "Run `pyseminorm setup` (online: it installs Julia and the packages), or, offline or on a cluster, "
+    "`pyseminorm setup --julia EXE --project DIR` with a Julia and a project of your own."
+)
+
+
+@dataclass(frozen=True)
+class Julia:
+    """A Julia that can be started without a download. ``config`` is None where juliapkg resolved it."""
+
+    source: str
+    config: JuliaConfig | None
+
+
+@dataclass(frozen=True)
+class NoJulia:
+    """Why there is none."""
+
+    reason: str
+
+
+def find_julia() -> Julia | NoJulia:
+    """The Julia that the engine would start: a running one, a configured one, or one that juliapkg has resolved."""
+    if "juliacall" in sys.modules:
+        return _loaded(sys.modules["juliacall"])
+    configured = configured_julia()
+    if configured is not None:
+        config, where = configured
+        return _checked(config, f"Julia {config.exe} from {where}")
+    exe, project = os.environ.get("PYTHON_JULIACALL_EXE"), os.environ.get("PYTHON_JULIACALL_PROJECT")
+    if exe and project:
+        return _checked(JuliaConfig(exe, project), f"Julia {exe} from PYTHON_JULIACALL_EXE and _PROJECT")
+    return _resolved_by_juliapkg()
+
+
+def remember_start() -> None:
+    """Say that this process runs a Julia with PySeminorm, which `find_julia` need not ask."""
+    global _started
+    _started = True
+
+
+_started = False
+
+
+def _loaded(juliacall: Any) -> Julia | NoJulia:
+    """A Julia that is running already, started by us or by the user's own import of juliacall."""
+    if not _started and juliacall.Main.seval('Base.find_package("PySeminorm") === nothing'):
+        return NoJulia("juliacall is loaded already, with a Julia project that does not have PySeminorm")
+    return Julia("juliacall is loaded already", None)
+
+
+def _checked(config: JuliaConfig, source: str) -> Julia | NoJulia:
+    if not os.access(config.exe, os.X_OK) or not Path(config.exe).is_file():
+        return NoJulia(f"{source}: that executable does not exist")
+    if not any((Path(config.project) / name).is_file() for name in ("Project.toml", "JuliaProject.toml")):
+        return NoJulia(f"{source}: its project {config.project} has no Project.toml")
+    return Julia(source, config)
+
+
+def _resolved_by_juliapkg() -> Julia | NoJulia:
+    """What an earlier `pyseminorm setup` resolved. It is started as a plain EXE + PROJECT, which never downloads."""
+    if importlib.util.find_spec("juliapkg") is None:
+        return NoJulia("juliacall is not installed")
+    try:
+        meta, project = _juliapkg_record()
+    except Exception as error:  # semi-private: a change there must not take the embedded engine away
+        return NoJulia(f"juliapkg's record of installed Julias cannot be read ({error})")
+    if meta is None:
+        return NoJulia("no Julia is configured or resolved")
+    exe, lib = meta["executable"], meta["libjulia"]
+    if not Path(exe).is_file() or not Path(lib).exists():
+        return NoJulia(f"the Julia that juliapkg resolved ({exe}) is gone")
+    if "PySeminorm" not in {package["name"] for package in meta["pkgs"]}:
+        return NoJulia("the Julia project that juliapkg resolved does not have PySeminorm yet")
+    return _checked(JuliaConfig(exe, project), f"Julia {exe}, resolved by juliapkg")
+
+
+def _juliapkg_record() -> tuple[dict[str, Any] | None, str]:
+    """Juliapkg's metadata (None: never resolved) and its project folder. Takes no lock."""
+    import juliapkg.deps
+    import juliapkg.state
+
+    return juliapkg.deps.load_meta(), str(juliapkg.state.STATE["project"])

@@ -1,0 +1,136 @@
+"""`pyseminorm setup`: make a Julia ready, check it in a process of its own, and write down where it is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from ....errors import BackendUnavailableError
+from .config import JuliaConfig, checked_threads, write_julia
+from .detect import HOW_TO_SET_UP
+
+Say = Callable[[str], object]
+
+_PACKAGE_JSON = Path(__file__).parents[3] / "juliapkg.json"
+
+# Printed lines that start with a mark are ours; everything else is Julia's own output and shown as it comes.
+_MARK = "pyseminorm:"
+
+_CHECK = f"""
+import Pkg
+needed, folder = split(ARGS[1], ','), ARGS[2]
+missing_packages = [name for name in needed if Base.find_package(String(name)) === nothing]
+if !isempty(missing_packages)
+    println("{_MARK}missing ", join(missing_packages, ", "))
+    exit(3)
+end
+Pkg.offline(true)
+Pkg.develop(Pkg.PackageSpec(path = folder); io = devnull)
+Pkg.resolve(; io = devnull) # a newer PySeminorm may have other dependencies than the one that the Manifest knows
+"""
+
+_LOAD = f"""
+import PySeminorm, PythonCall
+println("{_MARK}versions julia ", VERSION, " PythonCall ", pkgversion(PythonCall), " ",
+    join([name * " " * version for (name, version) in PySeminorm.solver_versions()], " "))
+"""
+
+
+def julia_package() -> Path:
+    """The folder of the Julia package PySeminorm: inside an installed wheel, or beside the Python one in a checkout."""
+    described = json.loads(_PACKAGE_JSON.read_text())
+    path: str = described["packages"]["PySeminorm"]["path"]
+    return (_PACKAGE_JSON.parent / path).resolve()
+
+
+def _needed() -> list[str]:
+    described = json.loads(_PACKAGE_JSON.read_text())
+    return ["PythonCall", *(name for name in described["packages"] if name != "PySeminorm")]
+
+
+def configure(exe: Path, project: Path, say: Say, threads: str | None = None) -> None:
+    """Check a Julia and a project of the user's own, develop PySeminorm into the project, and write the configuration.
+
+    Raises:
+        BackendUnavailableError: what is wrong or missing, by name.
+        InvalidInputError: ``threads`` is neither a positive whole number nor "auto".
+    """
+    threads = None if threads is None else checked_threads(threads, "--threads")
+    exe, project = _absolute(exe), project.resolve()
+    if not exe.is_file() or not os.access(exe, os.X_OK):
+        raise BackendUnavailableError(f"--julia {exe}: there is no such executable.")
+    if not any((project / name).is_file() for name in ("Project.toml", "JuliaProject.toml")):
+        raise BackendUnavailableError(f"--project {project}: there is no Project.toml in it.")
+    config = JuliaConfig(str(exe), str(project), threads)
+    _check(config, say)
+    say(f"Written to {write_julia(config)}; every later process finds it.")
+
+
+def install(say: Say) -> None:
+    """Download and install Julia and its packages with juliapkg, into this Python environment.
+
+    Raises:
+        BackendUnavailableError: no network, or an installation that failed.
+    """
+    import juliapkg
+
+    say("Installing Julia and its packages; the first time this takes some minutes.")
+    try:
+        juliapkg.resolve()
+        found = JuliaConfig(juliapkg.executable(), juliapkg.project())
+    except Exception as error:  # juliapkg raises whatever its download raised
+        raise BackendUnavailableError(
+            f"Julia could not be installed: {type(error).__name__}: {error}. {HOW_TO_SET_UP}"
+        ) from error
+    _check(found, say)
+    say("Julia is ready: juliapkg keeps it for this Python environment.")
+
+
+def _check(config: JuliaConfig, say: Say) -> None:
+    """Load everything in a Julia of its own; compiling PySeminorm happens here, not in the first solve."""
+    say(f"Checking {config.exe} with the project {config.project} ...")
+    missing = _run(config, _CHECK, say, ",".join(_needed()), str(julia_package())).get("missing")
+    if missing:
+        raise BackendUnavailableError(
+            f"the project {config.project} lacks {missing}: add them with `julia --project={config.project} -e "
+            f"'using Pkg; Pkg.add({json.dumps(missing.split(', '))})'`, then run this again."
+        )
+    say("Loading PySeminorm; the first time it is compiled, which takes a minute or two.")
+    versions = _run(config, _LOAD, say).get("versions", "").split()
+    named = dict(zip(versions[::2], versions[1::2], strict=True))
+    ours = importlib.metadata.version("juliacall")
+    if named.get("PythonCall") != ours:
+        raise BackendUnavailableError(
+            f"juliacall {ours} (Python) and PythonCall {named.get('PythonCall')} (Julia project) must have the same "
+            f"version: `pip install juliacall=={named.get('PythonCall')}`, or add PythonCall {ours} to the project."
+        )
+    say("Loaded: " + ", ".join(f"{k} {v}" for k, v in named.items()))
+
+
+def _run(config: JuliaConfig, code: str, say: Say, *arguments: str) -> dict[str, str]:
+    """Run Julia code; gives the marked lines, shows the others, and raises with them where Julia failed."""
+    command = [config.exe, "--startup-file=no", f"--project={config.project}", "-e", code, *arguments]
+    marked, shown = {}, []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(_MARK):
+                key, _, value = line[len(_MARK) :].strip().partition(" ")
+                marked[key] = value
+            elif line.strip():
+                shown.append(line.rstrip())
+                say("  " + line.rstrip())
+    if process.returncode not in (0, 3):
+        raise BackendUnavailableError(
+            f"{config.exe} failed with exit code {process.returncode}: {shown[0] if shown else 'no output'}"
+        )
+    return marked
+
+
+def _absolute(exe: Path) -> Path:
+    """Absolute without following links: juliaup's `julia` is a link whose name matters."""
+    return Path(os.path.abspath(exe))  # noqa: PTH100

@@ -1,0 +1,171 @@
+"""The one file that touches juliacall: starts Julia, once and lazily, and guards where it may be called from."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import warnings
+from typing import Any
+
+from ....errors import BackendUnavailableError, WrongThreadError
+from . import detect
+from .c_functions import Entries
+from .config import environment_threads
+from .startup import StartOptions, signals_left_to_python
+
+
+class _Remembering:
+    """A Julia module whose members are looked up once."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._module, name)
+        setattr(self, name, value)
+        return value
+
+
+class Runtime:
+    """A running Julia with PySeminorm loaded.
+
+    Attributes:
+        module: the Julia module PySeminorm.
+        entries: its C functions.
+        versions: of Julia, juliacall, PythonCall and the solver packages.
+        options: what Julia was started with.
+    """
+
+    def __init__(self, module: Any, versions: dict[str, str], options: StartOptions) -> None:
+        self.module, self.versions, self.options = _Remembering(module), versions, options
+        self.entries = Entries(module)
+        self._thread, self._forked = threading.get_ident(), False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._fork)
+
+    def _fork(self) -> None:
+        self._forked = True
+
+    def load(self, package: str) -> bool:
+        """Load a package of the Julia project, and what PySeminorm has for it; False where the project lacks it."""
+        self.check_caller()
+        main = sys.modules["juliacall"].Main
+        if main.seval(f'Base.find_package("{package}") === nothing'):
+            return False
+        try:
+            main.seval(f"import {package}")
+        except Exception as error:  # whatever its compilation or its own start raised
+            raise BackendUnavailableError(f"{package} could not be loaded: {first_line(error)}.") from error
+        self.versions[package] = str(main.seval(f"string(pkgversion({package}))"))
+        return True
+
+    def adding(self, package: str) -> str:
+        """The command that adds a package to the Julia project."""
+        main = sys.modules["juliacall"].Main
+        exe = main.seval("joinpath(Sys.BINDIR, Base.julia_exename())")
+        project = main.seval("dirname(Base.active_project())")
+        return f"`{exe} --project={project} -e 'using Pkg; Pkg.add(\"{package}\")'`"
+
+    def check_caller(self) -> None:
+        """Julia may be called only from the thread and the process that started it.
+
+        Raises:
+            WrongThreadError: elsewhere, with the cure.
+        """
+        if self._forked:
+            raise WrongThreadError(
+                "Julia was started in the parent of this forked process and cannot be used here: start workers with "
+                'the "spawn" method (multiprocessing.set_start_method("spawn")), or use backend="torch" in them.'
+            )
+        if threading.get_ident() != self._thread:
+            raise WrongThreadError(
+                "Julia was started on another thread and can be called only from there. For a backward pass that "
+                "torch runs on a thread of its own: torch.autograd.set_multithreading_enabled(False). For threads of "
+                'your own: make the first solve on the thread that will make all, or use backend="torch".'
+            )
+
+
+_runtime: Runtime | None = None
+
+
+_ANY = StartOptions()
+
+
+def runtime(options: StartOptions = _ANY) -> Runtime:
+    """The running Julia; started by the first call, with ``options``, which later calls compare.
+
+    Raises:
+        BackendUnavailableError: Julia cannot be started, or its project lacks something that the message names.
+        WrongThreadError: called from another thread or process than the first time.
+        InvalidInputError: Julia runs with other options.
+    """
+    global _runtime
+    if _runtime is None:
+        _runtime = _start(options)
+        detect.remember_start()
+    _runtime.check_caller()
+    if options is not _ANY:
+        options.check(_runtime.options)
+    return _runtime
+
+
+def running() -> bool:
+    """Whether Julia has been started by us."""
+    return _runtime is not None
+
+
+def _start(options: StartOptions) -> Runtime:
+    found = detect.find_julia()
+    if isinstance(found, detect.NoJulia):
+        raise BackendUnavailableError(f"Julia cannot be started: {found.reason}. {detect.HOW_TO_SET_UP}")
+    if found.config is not None:
+        # EXE + PROJECT make juliacall skip juliapkg: no network, no lock file.
+        os.environ["PYTHON_JULIACALL_EXE"] = found.config.exe
+        os.environ["PYTHON_JULIACALL_PROJECT"] = found.config.project
+    configured = environment_threads() or (found.config.threads if found.config else None)
+    StartOptions(options.threads or configured, options.handle_signals).to_environment()
+    try:
+        with warnings.catch_warnings(), signals_left_to_python():
+            # PyTorch is always imported first here; juliacall warns of crashes seen on macOS with old versions.
+            warnings.filterwarnings("ignore", message="torch was imported before juliacall")
+            import juliacall
+    except Exception as error:
+        sys.modules.pop("juliacall", None)
+        raise BackendUnavailableError(
+            f"Julia did not start ({found.source}): {type(error).__name__}: {error}. {detect.HOW_TO_SET_UP}"
+        ) from error
+    main = juliacall.Main
+    bridge = str(main.seval(_PYTHONCALL_VERSION))
+    if bridge != juliacall.__version__:
+        raise BackendUnavailableError(
+            f"juliacall {juliacall.__version__} (Python) and PythonCall {bridge} (Julia) must have the same version: "
+            f"`pip install juliacall=={bridge}`, or add PythonCall {juliacall.__version__} to the project."
+        )
+    try:
+        main.seval("import PySeminorm")
+    except juliacall.JuliaError as error:
+        raise BackendUnavailableError(
+            f"Julia started ({found.source}) but could not load PySeminorm: {first_line(error)}. {detect.HOW_TO_SET_UP}"
+        ) from error
+    module = main.PySeminorm
+    versions = {"julia": str(main.VERSION), "juliacall": juliacall.__version__, "PythonCall": bridge}
+    versions.update({str(k): str(v) for k, v in module.solver_versions()})
+    main.seval("Base.exit_on_sigint(false)")  # where Julia handles interrupts, one is an exception, not the end
+    threads, handle_signals = main.seval(_OPTIONS)
+    return Runtime(module, versions, StartOptions(str(threads), bool(handle_signals)))
+
+
+# 0 threads: not said, which is one; -1: auto.
+_OPTIONS = """
+let options = Base.JLOptions(), n = Int(options.nthreads)
+    (n == -1 ? "auto" : string(max(n, 1)), options.handle_signals == 1)
+end
+"""
+
+_PYTHONCALL_VERSION = "string(pkgversion(only(m for m in values(Base.loaded_modules) if nameof(m) === :PythonCall)))"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a Julia error, which says what happened; the stack below it is Julia's."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

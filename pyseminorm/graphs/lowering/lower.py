@@ -1,0 +1,66 @@
+"""From a captured graph to Julia source."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from ..capture import Graph
+from ..split import Parts
+from .ops import DECOMPOSITIONS
+from .writer import Writer
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """Julia code of f and its products.
+
+    Attributes:
+        source: functions ``hoist!``, ``primal!`` and those named in `PRODUCTS`.
+        constants_size, work_size, scratch_size: elements of memory that they need.
+    """
+
+    source: str
+    constants_size: int
+    work_size: int
+    scratch_size: int
+
+
+def lower(graph: Graph, sources: list[Tensor]) -> Lowered:
+    """Julia code for a graph that reads ``sources``.
+
+    Raises:
+        LoweringError: an operation or a dtype that the table of operations lacks, by name.
+    """
+    simple = simplified(graph, sources)
+    writer = Writer(Parts(simple), graph.examples[0].dtype)
+    return Lowered(writer.source, writer.constants_size, writer.work_size, writer.scratch_size)
+
+
+def simplified(graph: Graph, sources: list[Tensor], *, merge: bool = True) -> Graph:
+    """The same graph, made of the operations that the table has; ``merge``: what is computed twice, once."""
+    examples = [*graph.examples, *(x.detach() for x in sources)]
+    with torch.no_grad():
+        module: fx.GraphModule = make_fx(graph.module, decomposition_table=DECOMPOSITIONS)(*examples)
+    if merge:
+        _merge_equal(module.graph)
+    module.graph.eliminate_dead_code()
+    return dataclasses.replace(graph, module=module)
+
+
+def _merge_equal(graph: fx.Graph) -> None:
+    """One node for all that compute the same."""
+    known: dict[Any, fx.Node] = {}
+    for node in list(graph.nodes):
+        if node.op != "call_function" or "nondeterministic_seeded" in str(getattr(node.target, "tags", "")):
+            continue
+        key = (node.target, repr(node.args), repr(node.kwargs))
+        same = known.setdefault(key, node)
+        if same is not node:
+            node.replace_all_uses_with(same)
+            graph.erase_node(node)

@@ -1,0 +1,474 @@
+"""`Writer`: goes through the parts of a captured graph and writes Julia code for them."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import torch
+from torch import fx
+
+from ..split import Parts, Wanted
+from .loops import Lazy, Nest, Value, number, reduce
+from .memory import Buffer, Shape, View, contiguous
+from .ops import COMPARISONS, ELEMENTWISE, FILLED, FORMED, OTHERS, PIECES, REDUCTIONS, SAME, VIEWS
+from .plan import names_in, shared, side_by_side
+
+# Below this many multiplications a product is a loop in Julia: calling a BLAS costs more.
+SMALL_PRODUCT = 1 << 15
+
+
+class LoweringError(Exception):
+    """Which operation has no entry in the table of operations."""
+
+
+class Section:
+    """One function that is being written.
+
+    Attributes:
+        lines: its code.
+        sizes: of its own buffers, by name.
+        given: what the pointers of those are that lie in memory of the caller.
+        products: the lines of matrix products by a BLAS, by the buffers that they make.
+        places: what the pointers of the others are, once that is known.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self.lines: list[str] = []
+        self.sizes: dict[str, int] = {}
+        self.given: dict[str, str] = {}
+        self.products: dict[str, int] = {}
+        self.places: dict[str, str] = {}
+
+    def buffer(self, size: int) -> Buffer:
+        made = Buffer(f"{self._prefix}{len(self.sizes)}", size)
+        self.sizes[made.name] = size
+        return made
+
+    def place(self, saved: Collection[str] | None, storage: str) -> tuple[int, int]:
+        """Lay buffers out: those that others read in ``storage``, the rest where scratch is; the sizes of both.
+
+        ``saved``: None for all.
+        """
+        own = {name: size for name, size in self.sizes.items() if name not in self.given}
+        kept = own if saved is None else {name: size for name, size in own.items() if name in saved}
+        (places, size), (passing, scratch) = (
+            side_by_side(kept),
+            shared({name: size for name, size in own.items() if name not in kept}, self.lines),
+        )
+        self.places = {
+            **self.given,
+            **{name: f"at({storage}, {offset})" for name, offset in places.items()},
+            **{name: f"at(q, {offset})" for name, offset in passing.items()},
+        }
+        return size, scratch
+
+    def adds_to(self, name: str, place: str) -> bool:
+        """Let the matrix product that makes a buffer add to a place of the caller's instead; whether that can be."""
+        line = self.products.get(name)
+        others = [other for i, other in enumerate(self.lines) if i != line]
+        if line is None or name in self.given or name in names_in(others):
+            return False
+        self.lines[line] = f"{self.lines[line][:-1]}, one(T))"
+        self.given[name] = place
+        return True
+
+
+class Writer:
+    """Lowers one graph for states of ``dtype``.
+
+    Attributes:
+        constants_size, work_size, scratch_size: elements of memory that the code needs for what stays the same in a
+            solve, for what products read of one evaluation of f, and for what nobody reads after a call.
+    """
+
+    def __init__(self, parts: Parts, dtype: torch.dtype) -> None:
+        self._parts, self._dtype = parts, dtype
+        self._values: dict[fx.Node, Any] = {}
+        self._inputs: dict[str, str] = {}
+        self._hoisted = Section("k")
+        self._section = self._hoisted
+        self._copies: dict[View, View] = {}  # of constants, in another order
+        self._bind_inputs()
+        self._stored: dict[int, tuple[Lazy, View]] = {}
+        self._run(self._hoisted, parts.constant, {*parts.primal, *parts.adjoint, *parts.constant})
+        for node in parts.constant:  # what others read is in memory
+            if isinstance(self._values.get(node), Lazy) and not self._values[node].is_number:
+                self._values[node] = self.view(self._values[node])
+        self._functions = {"hoist!": ("s::Ptr{Ptr{T}}, k::Ptr{T}", self._hoisted)}
+        self._write_primal()
+        for name, wanted in PRODUCTS.items():
+            self._write_adjoint(name, wanted)
+        self.constants_size, _ = self._hoisted.place(None, "k")
+        primal, products = self._functions["primal!"][1], [self._functions[name][1] for name in PRODUCTS]
+        self.work_size, *scratch = primal.place(names_in([line for p in products for line in p.lines]), "w")
+        self.scratch_size = max(*scratch, *(p.place((), "w")[1] for p in products))
+
+    @property
+    def source(self) -> str:
+        """The code: functions hoist!, primal! and one for each of `PRODUCTS`."""
+        return "\n\n".join(self._function(name, *what) for name, what in self._functions.items()) + "\n"
+
+    # -- parts ---------------------------------------------------------------------------------------------------------
+
+    def _bind_inputs(self) -> None:
+        graph = self._parts.graph
+        t, *leaves = self._parts.arguments
+        self._values[t] = Lazy("t", [], ())
+        for name, nodes in (("u", leaves[: graph.leaves]), ("a", leaves[graph.leaves :])):
+            for node, view in zip(nodes, _laid_out(name, [_shape(n) for n in nodes]), strict=True):
+                self._values[node] = view
+        for i, node in enumerate(self._parts.sources):
+            self._check(node)
+            shape = _shape(node)
+            self._inputs[f"s{i}"] = f"unsafe_load(s, {i + 1})"
+            boolean = node.meta["val"].dtype == torch.bool
+            self._values[node] = View.whole(Buffer(f"s{i}", math.prod(shape)), shape, boolean=boolean)
+
+    def _write_primal(self) -> None:
+        section, parts = Section("w"), self._parts
+        saved = set(parts.saved())
+        self._run(section, parts.primal, {*parts.primal, *parts.adjoint}, keep=saved)
+        outputs = parts.graph.outputs.value
+        read_later = {self._values[n].buffer for n in saved if isinstance(self._values[n], View)}
+        self._give_out(section, "du", outputs, [_shape(n) for n in outputs], busy=read_later)
+        self._functions["primal!"] = (f"{_STATE}, du::Ptr{{T}}, u::Ptr{{T}}, t::T", section)
+
+    def _write_adjoint(self, name: str, wanted: Wanted) -> None:
+        parts, graph = self._parts, self._parts.graph
+        nodes = parts.adjoint_for(wanted)
+        before = dict(self._values)
+        section = Section(f"{name[0]}{len(self._functions)}_")
+        self._run(section, nodes, set(nodes))
+        outputs, leaves = graph.outputs, [_shape(n) for n in parts.arguments[1 : 1 + graph.leaves]]
+        if wanted.state:
+            self._give_out(section, "da", outputs.state, leaves)
+        if wanted.params:
+            self._add_out(section, "dp", outputs.params, graph.param_shapes)
+        if wanted.time:
+            self._give_out(section, "dt", [outputs.time], [()])
+        signature = f"{_STATE}, da::Ptr{{T}}, dp::Ptr{{T}}, dt::Ptr{{T}}, a::Ptr{{T}}, u::Ptr{{T}}, t::T"
+        self._functions[name] = (signature, section)
+        self._values = before
+
+    def _run(
+        self, section: Section, nodes: Sequence[fx.Node], readers: Collection[fx.Node], keep: Collection[fx.Node] = ()
+    ) -> None:
+        self._section = section
+        results = set(Wanted(time=True).nodes(self._parts.graph)) | set(self._parts.graph.outputs.value)
+        for node in nodes:
+            value = self._lowered(node)
+            uses = sum(user in readers for user in node.users) + (node in results)
+            if isinstance(value, Lazy) and not value.is_number and (uses > 1 or node in keep):
+                value = self.view(value)
+            self._values[node] = value
+
+    def _give_out(
+        self,
+        section: Section,
+        name: str,
+        nodes: Sequence[fx.Node | None],
+        shapes: Sequence[Shape],
+        busy: Collection[Buffer] = (),
+    ) -> None:
+        """Bring results to memory of the caller: made there in the first place, or copied."""
+        self._section = section
+        given: set[str] = set()
+        for node, to in zip(nodes, _laid_out(name, shapes), strict=True):
+            x: Value = Lazy("zero(T)", [], ()) if node is None else self._values[node]
+            own = isinstance(x, View) and x.is_whole and x.buffer.name in section.sizes and not x.boolean
+            if own and x.buffer not in busy and x.buffer.name not in given:  # type: ignore[union-attr]
+                section.given[x.buffer.name] = f"at({name}, {to.offset})"  # type: ignore[union-attr]
+                given.add(x.buffer.name)  # type: ignore[union-attr]
+            else:
+                section.lines += Nest(to.shape).store(to, x)
+
+    def _add_out(self, section: Section, name: str, nodes: Sequence[fx.Node | None], shapes: Sequence[Shape]) -> None:
+        """Add results to memory of the caller."""
+        self._section = section
+        places = [(self._values[n], to) for n, to in zip(nodes, _laid_out(name, shapes), strict=True) if n is not None]
+        buffers = [x.buffer for x, _ in places if isinstance(x, View)]
+        for x, to in places:
+            alone = isinstance(x, View) and x.is_whole and not x.boolean and buffers.count(x.buffer) == 1
+            if not (alone and section.adds_to(x.buffer.name, f"at({name}, {to.offset})")):
+                section.lines += Nest(to.shape).add(to, x, "add!")
+
+    def _function(self, name: str, signature: str, section: Section) -> str:
+        places = {**self._inputs, **self._hoisted.places, **self._functions["primal!"][1].places, **section.places}
+        used = names_in(section.lines)
+        head = [f"{buffer} = {place}" for buffer, place in places.items() if buffer in used]
+        body = "".join(f"    {line}\n" for line in [*head, *section.lines])
+        return f"function {name}({signature}) where {{T}}\n{body}    return nothing\nend"
+
+    # -- one node ------------------------------------------------------------------------------------------------------
+
+    def _lowered(self, node: fx.Node) -> Any:
+        target: Any = node.target
+        if target is operator.getitem:
+            return self._values[node.args[0]][node.args[1]]  # type: ignore[index]
+        self._check(node)
+        args, kwargs = self._arguments(node)
+        if target in SAME:
+            return args[0]
+        if target in FILLED:
+            return Lazy(number(FILLED[target](*args, **kwargs)), [], _shape(node))
+        if target in ELEMENTWISE or target in COMPARISONS:
+            template = ELEMENTWISE.get(target) or COMPARISONS[target]
+            return self.elementwise(template, args, boolean=target in COMPARISONS)
+        if target in FORMED:
+            return self.checked(FORMED[target](*args, **kwargs))
+        if target in VIEWS:
+            return self._viewed(node, args, kwargs)
+        if target in PIECES:
+            return PIECES[target](self.view(args[0]), *args[1:], **kwargs)
+        if target in REDUCTIONS:
+            return self._reduced(node, *args, **{k: v for k, v in kwargs.items() if k != "dtype"})
+        if target in OTHERS:
+            return OTHERS[target](self, *args, **kwargs)
+        raise LoweringError(str(target))
+
+    def _check(self, node: fx.Node) -> None:
+        """Refuse numbers of other kinds than the state's, and booleans."""
+        value = node.meta.get("val")
+        for x in value if isinstance(value, (list, tuple)) else (value,):
+            counts = node.target in REDUCTIONS and node.args[0].meta["val"].dtype == torch.bool  # type: ignore[union-attr]
+            if isinstance(x, torch.Tensor) and x.dtype not in (self._dtype, torch.bool) and not counts:
+                raise LoweringError(f"{node.target} of {x.dtype} (the state is {self._dtype})")
+
+    def _arguments(self, node: fx.Node) -> tuple[list[Any], dict[str, Any]]:
+        def look(x: Any) -> Any:
+            if isinstance(x, fx.Node):
+                return self._values[x]
+            return [look(i) for i in x] if isinstance(x, (list, tuple)) else x
+
+        return [look(x) for x in node.args], {k: look(x) for k, x in node.kwargs.items()}
+
+    def _viewed(self, node: fx.Node, args: list[Any], kwargs: dict[str, Any]) -> Value:
+        x = args[0]
+        if isinstance(x, Lazy) and x.is_number:
+            return Lazy(x.template, [], _shape(node), x.boolean)
+        make: Callable[..., View | None] = VIEWS[node.target]
+        result = make(self.view(x), *args[1:], **kwargs)
+        if result is None:
+            result = make(self.copied(x), *args[1:], **kwargs)
+        assert result is not None
+        return result
+
+    def _reduced(self, node: fx.Node, x: Value, dims: Any = None, keepdim: bool = False) -> View:
+        start, function = REDUCTIONS[node.target]
+        rank = len(x.shape)
+        dims = range(rank) if not dims and dims != 0 else [dims] if isinstance(dims, int) else dims
+        axes = sorted(d % rank for d in dims) if rank else []
+        if x.boolean:
+            x = Lazy.of("T({0})", x)
+        to = self._new(tuple(1 if d in axes else n for d, n in enumerate(x.shape)))
+        self._section.lines += reduce(to, x, axes, start, function)
+        return to if keepdim else to.squeezed(axes)
+
+    # -- what operations use -------------------------------------------------------------------------------------------
+
+    def elementwise(self, template: str, operands: Sequence[Any], *, boolean: bool = False) -> Lazy:
+        return self.checked(Lazy.of(template, *operands, boolean=boolean))
+
+    def checked(self, x: Lazy) -> Lazy:
+        """The expression, with operands in memory that would be evaluated again for every element of a larger one."""
+        size = math.prod(x.shape)
+        for i, operand in enumerate(x.operands):
+            if isinstance(operand, Lazy) and not operand.is_number:
+                if math.prod(operand.shape) < size:
+                    x.operands[i] = self.view(operand)
+                elif operand.template != "{0}" and len(operand.operands) > 0:
+                    self.checked(operand)
+        return x
+
+    def view(self, x: Value) -> View:
+        """A value in memory."""
+        if isinstance(x, View):
+            return x
+        if id(x) not in self._stored or self._stored[id(x)][1].buffer.name not in self._reachable():
+            to = self._new(x.shape, boolean=x.boolean)
+            self._section.lines += Nest(x.shape).store(to, x)
+            self._stored[id(x)] = (x, to)
+        return self._stored[id(x)][1]
+
+    def _reachable(self) -> set[str]:
+        """Buffers that the present section may read."""
+        known = {*self._hoisted.sizes, *self._section.sizes}
+        primal = self._functions.get("primal!") if hasattr(self, "_functions") else None
+        return known | set(primal[1].sizes) if primal else known
+
+    def copied(self, x: Value) -> View:
+        """The value in row-major memory of its own."""
+        to = self._new(x.shape, boolean=x.boolean)
+        self._section.lines += Nest(x.shape).store(to, x)
+        return to
+
+    def _new(self, shape: Shape, *, boolean: bool = False) -> View:
+        return View.whole(self._section.buffer(math.prod(shape)), tuple(shape), boolean=boolean)
+
+    def converted(self, x: Value) -> Value:
+        return Lazy.of("T({0})", x) if x.boolean else x
+
+    def added(self, x: View, c: Value, alpha: float, beta: float) -> Lazy:
+        scaled = x if alpha == 1 else Lazy.of(f"({number(alpha)} * {{0}})", x)
+        return self.checked(Lazy.of("({0} + {1})" if beta == 1 else f"({{0}} + {number(beta)} * {{1}})", scaled, c))
+
+    def broadcast_to(self, x: Value, shape: Shape) -> Value:
+        return x.expanded(shape) if isinstance(x, View) else self.checked(Lazy("{0}", [x], shape, x.boolean))
+
+    def sum_of_products(self, a: Value, b: Value) -> View:
+        to = self._new((1,))
+        self._section.lines += reduce(to, Lazy.of("({0} * {1})", self.view(a), self.view(b)), [0], "zero(T)", "add!")
+        return to.squeezed()
+
+    def matrix_times_vector(self, a: Value, x: Value) -> View:
+        return self.product(a, self.view(x).unsqueezed(1)).selected(1, 0)
+
+    def product(self, a: Value, b: Value) -> View:
+        """Matrix products (..., m, k) by (..., k, n), of one leading dimension at most."""
+        left, right = self.view(a), self.view(b)
+        *lead, m, k = left.shape
+        n = right.shape[-1]
+        small = m * n * k <= SMALL_PRODUCT
+        if small:
+            right = self._rows(right)
+        else:
+            left, right = self._stored_for_blas(left), self._stored_for_blas(right)
+        to = self._new((*lead, m, n))
+        if lead:
+            self._section.lines.append(f"for j in 0:{lead[0] - 1}")
+        pointers = [self._pointer(x, bool(lead)) for x in (to, left, right)]
+        if small:
+            (a0, a1), b0 = left.strides[-2:], right.strides[-2]
+            call = f"gemm_small!({', '.join(pointers)}, {a0}, {a1}, {b0}, Val({m}), Val({n}), Val({k}))"
+        else:
+            # Row-major C = A B is column-major C' = B' A'.
+            (how_b, ld_b), (how_a, ld_a) = _blas_form(right), _blas_form(left)
+            shape = f"'{how_b}', '{how_a}', {n}, {m}, {k}"
+            call = f"gemm!({shape}, {pointers[2]}, {ld_b}, {pointers[1]}, {ld_a}, {pointers[0]}, {n})"
+        if not (lead or small):
+            self._section.products[to.buffer.name] = len(self._section.lines)
+        self._section.lines.append(f"    {call}" if lead else call)
+        if lead:
+            self._section.lines.append("end")
+        return to
+
+    def _pointer(self, x: View, batched: bool) -> str:
+        if batched and x.strides[0]:
+            return f"at({x.buffer.name}, {x.offset} + {x.strides[0]}j)"
+        return f"at({x.buffer.name}, {x.offset})" if x.offset else x.buffer.name
+
+    def _rows(self, x: View) -> View:
+        """With rows that lie together; a parameter's copy is made once a solve."""
+        if x.strides[-1] == 1 or x.shape[-1] == 1:
+            return x
+        return self._copied_once(x)
+
+    def _stored_for_blas(self, x: View) -> View:
+        rows, columns = x.shape[-2:]
+        s0, s1 = x.strides[-2:]
+        row_major = (s1 == 1 or columns == 1) and (s0 >= columns or rows == 1)
+        column_major = (s0 == 1 or rows == 1) and (s1 >= rows or columns == 1)
+        return x if row_major or column_major else self._copied_once(x)
+
+    def _copied_once(self, x: View) -> View:
+        constant = x.buffer.name in self._inputs or x.buffer.name in self._hoisted.sizes
+        section = self._section
+        if constant and x in self._copies:
+            return self._copies[x]
+        if constant:
+            self._section = self._hoisted
+        copy = self.copied(x)
+        self._section = section
+        if constant:
+            self._copies[x] = copy
+        return copy
+
+    def joined(self, parts: Sequence[Value], dim: int) -> View:
+        parts = [p for p in parts if p.shape != (0,)]
+        dim %= len(parts[0].shape)
+        shape = list(parts[0].shape)
+        shape[dim] = sum(p.shape[dim] for p in parts)
+        to, start = self._new(tuple(shape)), 0
+        for part in parts:
+            end = start + part.shape[dim]
+            self._section.lines += Nest(part.shape).store(to.sliced(dim, start, end), part)
+            start = end
+        return to
+
+    def scattered(self, x: Value, part: Value, view: Any, *how: Any, **more: Any) -> View:
+        """A copy of ``x`` with ``part`` where a view of it is."""
+        to = self.copied(x)
+        region = VIEWS[view](to, *how, **more)
+        assert region is not None
+        self._section.lines += Nest(region.shape).store(region, self.broadcast_to(part, region.shape))
+        return to
+
+    def placed(self, part: Value, shape: Sequence[int], view: Any, *how: Any) -> View:
+        """Zeros with ``part`` where a view is."""
+        return self.scattered(Lazy("zero(T)", [], tuple(shape)), part, view, *how)
+
+    def repeated(self, x: Value, times: Sequence[int]) -> View:
+        lead = len(times) - len(x.shape)
+        inner = [1] * lead + list(x.shape)
+        to = self._new(tuple(n * r for n, r in zip(inner, times, strict=True)))
+        tiles = to.viewed([m for n, r in zip(inner, times, strict=True) for m in (r, n)])
+        part = self.view(x).viewed([m for n in inner for m in (1, n)])
+        assert tiles is not None and part is not None
+        self._section.lines += Nest(tiles.shape).store(tiles, part)
+        return to
+
+    def padded(self, x: Value, pad: Sequence[int], value: float) -> View:
+        """With ``value`` around it; negative padding cuts off."""
+        inner, shape = self.view(x), list(x.shape)
+        starts: list[tuple[int, int]] = []
+        for i in range(0, len(pad), 2):
+            d, before, after = len(shape) - 1 - i // 2, pad[i], pad[i + 1]
+            inner = inner.sliced(d, max(-before, 0), inner.shape[d] + min(after, 0))
+            shape[d] += before + after
+            starts.append((d, max(before, 0)))
+        to = self.copied(Lazy(number(value), [], tuple(shape)))
+        region = to
+        for d, start in starts:
+            region = region.sliced(d, start, start + inner.shape[d])
+        self._section.lines += Nest(region.shape).store(region, inner)
+        return to
+
+
+_STATE = "s::Ptr{Ptr{T}}, k::Ptr{T}, w::Ptr{T}, q::Ptr{T}"
+
+# The functions for products with the Jacobian, by what they give; products by the parameters are added to `dp`.
+PRODUCTS = {
+    "pull_state!": Wanted(state=True, params=False),
+    "pull_params!": Wanted(state=False, params=True),
+    "pull_both!": Wanted(state=True, params=True),
+    "pull_time!": Wanted(state=False, params=False, time=True),
+}
+
+
+def _shape(node: fx.Node | None) -> Shape:
+    assert node is not None
+    return tuple(node.meta["val"].shape)
+
+
+def _laid_out(name: str, shapes: Sequence[Shape]) -> list[View]:
+    """Arrays one after the other in the memory of a pointer."""
+    views, start = [], 0
+    total = sum(math.prod(shape) for shape in shapes)
+    buffer = Buffer(name, total)
+    for shape in shapes:
+        views.append(View(buffer, tuple(shape), contiguous(shape), start))
+        start += math.prod(shape)
+    return views
+
+
+def _blas_form(x: View) -> tuple[str, int]:
+    """How a column-major BLAS reads the transpose of a row-major matrix: 'N' or 'T', and its leading dimension."""
+    rows, columns = x.shape[-2:]
+    s0, s1 = x.strides[-2:]
+    if (s1 == 1 or columns == 1) and (s0 >= columns or rows == 1):
+        return "N", max(s0, columns, 1)
+    return "T", max(s1, rows, 1)

@@ -1,0 +1,371 @@
+"""The bridge to torch autograd: one Function whose forward and backward passes are solves."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from ..adjoints import Adjoint, DiscreteAdjoint
+from ..errors import InvalidInputError, LastGoodState, SolveError, UnsupportedError
+from ..norms import AdjointState
+from ..problem.state import StateSpec, all_finite
+from ..problem.vector_field import EagerVectorField, FirstValue
+from ..retcode import ReturnCode
+from ..stats import PassStats, Stats
+from ..stepping import MethodTraits, StepCallback, StepCallbacks
+from .engine import Engine
+from .problems import (
+    AdjointProblem,
+    AdjointResult,
+    DenseOutput,
+    DiscreteProblem,
+    ForwardProblem,
+    ForwardResult,
+    PassOptions,
+)
+from .recorded_steps import RecordedSteps, StepReport
+
+
+@dataclass(slots=True)
+class Run:
+    """One solve: the problem, the engine, and what came out. It holds no tensor that autograd made (no cycles)."""
+
+    engine: Engine
+    field: EagerVectorField
+    spec: StateSpec
+    times: Sequence[float]
+    options: PassOptions
+    norm: Any
+    adjoint: Adjoint
+    backward_traits: MethodTraits
+    callbacks: StepCallbacks
+    first: FirstValue
+    keep_dense: bool
+    throw: bool
+    stats: Stats = dataclasses.field(init=False)
+    retcode: ReturnCode = ReturnCode.Success
+    dense: DenseOutput | None = None
+    rows: int = 0  # reached rows of ys
+    steps: RecordedSteps | None = None  # for DiscreteAdjoint
+
+    def forward(self, y0: Tensor, *, recording: bool) -> Tensor:
+        """The whole states (len(times), *form) from ``y0`` (size,)."""
+        keep_dense, watch = self.keep_dense, self.callbacks
+        report = _reporter(watch.accept_step, watch.reject_step, self.spec.unflatten)
+        if recording and isinstance(self.adjoint, DiscreteAdjoint):
+            self.steps = RecordedSteps(self.adjoint.keep, watched=watch.accept_step_adjoint is not None)
+        elif recording:
+            keep_dense = keep_dense or not self.adjoint.integrates_y
+        options = self.options if report is None else dataclasses.replace(self.options, report=report)
+        result = self.engine.integrate(
+            ForwardProblem(
+                self.field, self.spec, y0, self.first, self.times, options, self.norm, keep_dense, self.steps
+            )
+        )
+        if not result.finite:
+            _check_finite(result, self.times)
+        self.stats, self.retcode, self.dense = Stats(result.stats), result.retcode, result.dense
+        self.rows = len(self.times)
+        if result.retcode is not ReturnCode.Success:
+            self._failed(result)
+        return result.ys
+
+    def _failed(self, result: ForwardResult) -> None:
+        self.first()  # bad input is told by name, where it has not been looked for yet
+        forwards = self.times[-1] > self.times[0]
+        self.rows = sum((t <= result.t) if forwards else (t >= result.t) for t in self.times)
+        if self.throw:
+            state = LastGoodState(result.t, self.spec.unflatten(result.y.clone()), result.stats)
+            raise SolveError(_failure("the solve", result, self.times[-1]), result.retcode, state)
+
+    def backward(
+        self, ys: Tensor | None, grad: Tensor, *, want_start: bool, want_times: bool
+    ) -> tuple[Tensor | None, list[Tensor], Tensor | None]:
+        """(dL/dy0 or None, [dL/dtarget], dL/dt or None), of the outputs ``ys`` with the cotangents ``grad``.
+
+        Both are whole states (len(times), *form), and so is dL/dy0. Where `reads_ys` is not, ``ys`` can be None.
+        """
+        grad = grad.reshape(len(self.times), self.spec.size)
+        ys = None if ys is None else ys.detach().view_as(grad)  # func may differentiate by a view of ys
+        times: Tensor | None = None
+        if self.steps is not None and self.steps.foreign is not None and not want_times:
+            result = self._sweep(grad, lambda: self._check_cotangents(grad), want_rates=False)
+            at_start, params = result.adjoint, result.params
+        else:
+            active = self._check_cotangents(grad)
+            at_start, params, rates = self._adjoint(ys, grad, active, want_rates=want_times)
+            if want_times:
+                assert ys is not None
+                times = self._time_gradient(ys, grad, active, at_start, rates)
+        return (at_start + grad[0]).view(self.spec.form) if want_start else None, params, times
+
+    def reads_ys(self, *, want_times: bool) -> bool:
+        """Whether the backward pass needs the outputs: a sweep has steps, which end elsewhere."""
+        return want_times or self.steps is None
+
+    def _adjoint(
+        self, ys: Tensor | None, grad: Tensor, active: list[bool], *, want_rates: bool
+    ) -> tuple[Tensor, list[Tensor], dict[int, Tensor]]:
+        """Lambda(t0+), mu(t0) and the rates of `AdjointResult`, in the loss's own scale."""
+        if not any(active[1:]):
+            self.stats.backward = PassStats()
+            return torch.zeros_like(grad[0]), [torch.zeros_like(x) for x in self.field.targets], {}
+        if self.steps is not None:
+            result = self._sweep(grad, lambda: active, want_rates=want_rates)
+            return result.adjoint, result.params, result.rates
+        assert ys is not None
+        scale = _largest_rms(grad) if self.adjoint.scale_invariant else 1.0
+        result = self._solve_adjoint(ys, grad / scale, active, scale)
+        if scale == 1.0:
+            return result.adjoint, result.params, result.rates
+        return result.adjoint * scale, [p.mul_(scale) for p in result.params], result.rates
+
+    def _sweep(self, grad: Tensor, look: Callable[[], list[bool]], *, want_rates: bool) -> AdjointResult:
+        """The adjoint of the recorded steps."""
+        assert self.steps is not None
+        tell, ends = self.callbacks.accept_step_adjoint, self.stats.forward.times
+        report = _reporter(tell, None, lambda z: self._adjoint_state(z, 1.0)) if tell else None
+        result = self.engine.sweep(
+            DiscreteProblem(
+                self.field, self.spec, self.options, self.steps, ends, self.times, self.rows, grad, look, want_rates,
+                report,
+            )
+        )  # fmt: skip
+        return self._checked(result, 1.0)
+
+    def _solve_adjoint(self, ys: Tensor, scaled: Tensor, active: Sequence[bool], scale: float) -> AdjointResult:
+        adjoint, forward, watch = self.adjoint, self.options, self.callbacks
+        assert not isinstance(adjoint, DiscreteAdjoint)
+        same_method = adjoint.method is None or (isinstance(adjoint.method, str) and adjoint.method == forward.method)
+        options = dataclasses.replace(
+            forward,
+            method=forward.method if adjoint.method is None else adjoint.method,
+            traits=self.backward_traits,
+            rtol=adjoint.rtol or forward.rtol,
+            atol=adjoint.atol or forward.atol,
+            dt=forward.dt if same_method and not forward.traits.adaptive else None,  # else it was only a first step
+            max_steps=adjoint.max_steps or forward.max_steps,
+            controller=forward.controller if adjoint.controller is None else adjoint.controller,
+            report=_reporter(
+                watch.accept_step_adjoint, watch.reject_step_adjoint, lambda z: self._adjoint_state(z, scale)
+            ),
+        )
+        problem = AdjointProblem(self.field, self.spec, self.times, ys, scaled, active, adjoint, options, self.dense)
+        try:
+            result = self.engine.solve_adjoint(problem)
+        except BaseException as error:  # the user's own, or an interrupt: what it carries gets the loss's scale back
+            good = getattr(error, "last_good_state", None)
+            if isinstance(good, LastGoodState):
+                unscaled = pytree.tree_map(lambda x: x * scale, good.y)
+                error.last_good_state = dataclasses.replace(good, y=unscaled)  # type: ignore[attr-defined]
+            raise
+        return self._checked(result, scale)
+
+    def _checked(self, result: AdjointResult, scale: float) -> AdjointResult:
+        """The result of a backward pass that reached its end with finite gradients."""
+        self.stats.backward = result.stats
+        if not result.finite and result.retcode.success and not all_finite(result.adjoint):
+            result.retcode = ReturnCode.Unstable
+        if result.retcode is not ReturnCode.Success:
+            state = LastGoodState(result.t, self.spec.unflatten(result.adjoint * scale), result.stats)
+            raise SolveError(_failure("the backward solve", result, self.times[0]), result.retcode, state)
+        return result
+
+    def _adjoint_state(self, z: Tensor, scale: float) -> AdjointState:
+        """Lambda and y (None where the adjoint does not integrate it) of a flat backward state."""
+        n, unflatten = self.spec.size, self.spec.unflatten
+        y = unflatten(z[n : 2 * n]) if self.adjoint.integrates_y else None
+        return AdjointState(unflatten(z[:n] * scale), y, ())
+
+    def _check_cotangents(self, grad: Tensor) -> list[bool]:
+        """Which outputs have a nonzero cotangent."""
+        if grad.numel() <= _SHORT and not grad.is_cuda:
+            rows = grad.tolist()
+            active, total = list(map(any, rows)), sum(map(sum, rows))
+        else:
+            sizes = torch.linalg.vector_norm(grad, 1, dim=1).tolist()
+            active, total = [size != 0.0 for size in sizes], sum(sizes)
+        if not math.isfinite(total) and not bool(torch.isfinite(grad).all()):
+            index = torch.isfinite(grad).all(dim=1).tolist().index(False)
+            raise SolveError(
+                f"the gradient of the loss with respect to output {index} (t = {self.times[index]}) is not finite: "
+                "check the loss.",
+                ReturnCode.Failure,
+                LastGoodState(self.times[-1], None, PassStats()),
+            )
+        if any(active[self.rows :]):
+            index = active.index(True, self.rows)
+            raise SolveError(
+                f"the loss depends on output {index} (t = {self.times[index]}), which the solve did not reach "
+                f"({self.retcode.name}): leave the rows after {self.rows - 1} out of the loss.",
+                self.retcode,
+                LastGoodState(self.times[self.rows - 1], None, self.stats.forward),
+            )
+        return active
+
+    def _time_gradient(
+        self, ys: Tensor, grad: Tensor, active: Sequence[bool], at_start: Tensor, rates: dict[int, Tensor]
+    ) -> Tensor:
+        """dL/dt_i = g_i . f(t_i, y_i), and dL/dt_0 = -lambda(t_0+) . f(t_0, y_0); ``rates`` go before f."""
+        assert self.stats.backward is not None
+        gradient = grad.new_zeros(len(self.times))
+        f0 = self.first.value
+        if f0 is None:
+            self.stats.backward.nf += 1
+            f0 = self.field.f(self.times[0], ys[0])
+        gradient[0] = -torch.dot(at_start, f0)
+        for i in range(1, len(self.times)):
+            if i in rates:
+                gradient[i] = torch.dot(grad[i], rates[i])
+            elif active[i]:
+                self.stats.backward.nf += 1
+                gradient[i] = torch.dot(grad[i], self.field.f(self.times[i], ys[i]))
+        return gradient
+
+
+_unwrap_if_dead: Any = torch._C._functorch.unwrap_if_dead  # a tensor that has left a transform
+_SHORT = 64  # elements that are read faster by Python than by a call of PyTorch
+
+
+class SolveFunction(torch.autograd.Function):
+    """Whole states (len(times), *form), differentiable by a whole y0, by t (or None) and by the field's inputs."""
+
+    @classmethod
+    def apply(cls, run: Run, y0: Tensor, t: Tensor | None, *inputs: Tensor) -> Tensor:
+        """As torch's own where no transform of torch.func is active, which `refuse_transforms` has seen to."""
+        plain: Any = super(torch.autograd.Function, cls)
+        tensors = map(_unwrap_if_dead, (y0, *inputs))
+        ys: Tensor = plain.apply(run, next(tensors), t, *tensors)
+        return ys
+
+    @staticmethod
+    def forward(ctx: Any, run: Run, y0: Tensor, t: Tensor | None, *inputs: Tensor) -> Tensor:
+        ys = run.forward(y0.reshape(-1), recording=True)
+        ctx.run = run
+        ctx.t_like = None if t is None else (t.dtype, t.device)
+        ctx.saves_ys = not inputs or run.reads_ys(want_times=t is not None)
+        # Saved so that an in-place change before backward() gives torch's own version error.
+        ctx.save_for_backward(*((ys, *inputs) if ctx.saves_ys else inputs))
+        return ys
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        ys, inputs = None, ctx.saved_tensors
+        if ctx.saves_ys:
+            ys, *inputs = inputs
+        again = torch.is_grad_enabled()  # create_graph=True: allowed, as long as nothing differentiates again
+        if again:
+            with torch.no_grad():
+                gradients = _gradients(ctx, ys, grad)
+            present = [g for g in gradients if g is not None]
+            guarded = iter(_refuse_again(len(present), *present, grad, *inputs))
+            gradients = tuple(g if g is None else next(guarded) for g in gradients)
+        else:
+            gradients = _gradients(ctx, ys, grad)
+        return (None, *gradients)
+
+
+def _gradients(ctx: Any, ys: Tensor | None, grad: Tensor) -> tuple[Any, ...]:
+    _, want_start, want_times, *_ = ctx.needs_input_grad
+    y0, targets, times = ctx.run.backward(ys, grad, want_start=want_start, want_times=want_times)
+    if times is not None:
+        dtype, device = ctx.t_like
+        times = times.to(dtype=dtype, device=device)
+    return (y0, times, *targets)
+
+
+class _NoDoubleBackward(torch.autograd.Function):
+    """Identity on the first ``count`` tensors; differentiating through it is refused by name."""
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(x.clone() for x in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise UnsupportedError(
+            "double backward through pyseminorm.solve is not supported: the gradient of a gradient would need the "
+            "adjoint of the adjoint solve. Put the derivative that you need into func and the state, or use "
+            "torchdiffeq.odeint (not the adjoint) for this term."
+        )
+
+
+_refuse_again: Any = _NoDoubleBackward.apply
+
+
+def refuse_transforms(tensors: Sequence[Tensor]) -> None:
+    """Raise by name under torch.func transforms and forward-mode AD, which `SolveFunction` does not define."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise UnsupportedError(
+            "pyseminorm.solve inside a torch.func transform (grad, vmap, jvp, jacrev ...) is not supported: call "
+            "solve outside it and use .backward() or torch.autograd.grad; for a batch, give solve a batched y0."
+        )
+    unpack_dual: Any = torch.autograd.forward_ad.unpack_dual
+    for x in tensors if torch.autograd.forward_ad._current_level >= 0 else ():
+        if unpack_dual(x).tangent is not None:
+            raise UnsupportedError(
+                "forward-mode AD through pyseminorm.solve is not supported: use .backward() or torch.autograd.grad, "
+                "or solve the forward sensitivity equations with func extended by its jvp."
+            )
+
+
+def _reporter(
+    accept: StepCallback | None, reject: StepCallback | None, unflatten: Callable[[Tensor], Any]
+) -> StepReport | None:
+    """What tells the user's callbacks of steps; None where there are none."""
+    if accept is None and reject is None:
+        return None
+
+    def report(accepted: bool, t: float, z: Tensor, dt: float) -> None:
+        callback = accept if accepted else reject
+        if callback is not None:
+            callback(t, unflatten(z), dt)
+
+    return report
+
+
+def _largest_rms(grad: Tensor) -> float:
+    """The largest root mean square of an output's cotangent; the backward solve sees the cotangents divided by it."""
+    sizes = torch.linalg.vector_norm(grad, dim=1, dtype=torch.float64) / grad.shape[1] ** 0.5
+    return float(sizes.max())
+
+
+def _check_finite(result: ForwardResult, times: Sequence[float]) -> None:
+    """A blow-up that no error estimate saw (fixed steps have none): the solve ends at its last finite output."""
+    if result.retcode.success and all_finite(result.ys):
+        return
+    finite = torch.isfinite(result.ys).flatten(1).all(dim=1).tolist()
+    good = finite.index(False) if False in finite else len(times)
+    if good == len(times) or (not result.retcode.success and bool(torch.isfinite(result.y).all())):
+        return
+    result.retcode = ReturnCode.Unstable if result.retcode.success else result.retcode
+    result.t, result.y = times[good - 1], result.ys[good - 1].flatten().clone()
+    result.ys[good:] = torch.nan
+
+
+def _failure(what: str, result: ForwardResult | AdjointResult, end: float) -> str:
+    stats = result.stats
+    detail = f" {result.detail}" if result.detail else ""
+    return (
+        f"{what} stopped at t = {result.t} before {end}: {result.retcode.value} ({result.retcode.name} after "
+        f"{stats.naccept} accepted and {stats.nreject} rejected steps).{detail} The last good state is in "
+        ".last_good_state."
+    )
+
+
+def check_scalar(name: str, value: Any, *, positive: bool = True) -> float:
+    """A finite positive number, or an error that names the argument."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise InvalidInputError(f"{name}={value!r}: expected a number.") from None
+    if not math.isfinite(number) or (positive and number <= 0):
+        raise InvalidInputError(f"{name}={value!r}: expected a positive finite number.")
+    return number

@@ -1,0 +1,253 @@
+"""The adjoint of the Runge-Kutta steps that a forward solve took (DiscreteAdjoint), the same code for both engines.
+
+A step is y1 = y + h sum_i b_i k_i with stages k_i = f(t + c_i h, Y_i), Y_i = y + h sum_j a_ij k_j, and an output inside
+it is y + h sum_i b_i(theta) k_i. With lambda = dL/dy1 and cotangents g of such outputs, backwards through the stages,
+
+    kbar_i = h (b_i lambda + sum_g b_i(theta) g + sum_(j > i) a_ji Ybar_j),    Ybar_i = kbar_i^T df/dy (Y_i),
+    dL/dy = lambda + sum_g g + sum_i Ybar_i,    dL/dtheta gains sum_i kbar_i^T df/dtheta (Y_i),
+
+with the step sizes held constant. Source: W. W. Hager, Runge-Kutta methods in optimal control and the transformed
+adjoint system, Numerische Mathematik 87 (2000).
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import LastGoodState
+from ..methods.tableaus import TABLEAUS, Tableau
+from ..methods.weights import weights
+from ..problem.vector_field import Pullback
+from ..retcode import ReturnCode
+from ..stats import PassStats
+from .problems import AdjointResult, DiscreteProblem
+from .stages import Stage, needed_stages
+
+
+class Outputs:
+    """Where the outputs with nonzero cotangents lie: at the end of a step, or inside it on its dense output.
+
+    Attributes:
+        at_end: step -> outputs at its end (more than one where times differ by less than theta resolves).
+        inner: step -> outputs inside it, and those without a cotangent between them, which weigh nothing.
+        last_step: the last step that an output lies in.
+    """
+
+    def __init__(self, problem: DiscreteProblem, tableau: Tableau) -> None:
+        ends, times, active = np.array(problem.ends), np.array(problem.times), np.array(problem.look())
+        direction = 1.0 if ends[-1] > ends[0] else -1.0
+        active[0] = False  # the initial state
+        steps = np.searchsorted(direction * ends[1:-1], direction * times)
+        thetas = (times - ends[steps]) / np.array(problem.steps.sizes)[steps]
+        ended = (times == ends[steps + 1]) | (thetas == 1.0)
+        self.at_end = _grouped(steps, active & ended)
+        self.inner = _grouped(steps, active & ~ended)
+        self.last_step = int(steps[active].max())
+        thetas[~active] = 0.0
+        dense = np.array(tableau.dense)
+        powers = np.arange(1, dense.shape[1] + 1)
+        like = problem.cotangents
+        self._weights = torch.from_numpy(thetas[:, None] ** powers @ dense.T).to(like)
+        self._slopes = torch.from_numpy(powers * thetas[:, None] ** (powers - 1) @ dense.T).to(like)
+
+    def weights(self, step: int) -> Tensor:
+        """b_i(theta) of the outputs inside a step, (outputs, stages)."""
+        return self._weights[self.inner[step]]
+
+    def slopes(self, step: int) -> Tensor:
+        """The derivatives of the weights by theta, so that the dense output's is sum_i slope_i k_i."""
+        return self._slopes[self.inner[step]]
+
+
+def _grouped(steps: np.ndarray[Any, Any], chosen: np.ndarray[Any, Any]) -> dict[int, slice]:
+    """The rows, from the first to the last, of the chosen outputs in every step that has some."""
+    rows = np.flatnonzero(chosen)
+    kinds, first = np.unique(steps[rows], return_index=True)
+    ranges = itertools.pairwise([*first, len(rows)])
+    return {int(n): slice(int(rows[a]), int(rows[b - 1]) + 1) for n, (a, b) in zip(kinds, ranges, strict=True)}
+
+
+SAME_TIME = 1e-12  # relative difference within which a stage that was kept is at the time of the one wanted
+
+
+class Sweep:
+    """Goes through the steps backwards, once."""
+
+    def __init__(self, problem: DiscreteProblem) -> None:
+        self._problem, self._tableau = problem, TABLEAUS[problem.options.method]
+        like = problem.cotangents
+        self._direction = 1.0 if problem.ends[-1] > problem.ends[0] else -1.0
+        self._breaks = [self._direction * t for t in problem.pieces.breaks]
+        self._outputs = Outputs(problem, self._tableau)
+        self._weights = weights(self._tableau, like)
+        self._k, self._ybar = like.new_zeros(2, self._weights.stages, like.shape[1])
+        # Views that steps need: many small calls are what a step costs.
+        self._k_rows, self._ybar_rows = self._k.unbind(0), self._ybar.unbind(0)
+        self._k_before = [self._k[:i].T for i in range(self._weights.stages + 1)]
+        self._views: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._bounds = problem.pieces.bounds[0]  # of the step that the sweep is at
+        self._kept = problem.steps.take_stages()
+        self._params = [torch.zeros_like(x) for x in problem.field.targets]
+        self._following: Tensor | None = None  # the first stage of the step after the present one
+        self._rates: dict[int, Tensor] = {}
+        self._stats = PassStats()
+
+    def run(self) -> AdjointResult:
+        started = time.perf_counter()
+        problem, stats, last = self._problem, self._stats, self._outputs.last_step
+        adjoint = torch.zeros_like(problem.cotangents[0])
+        at = problem.ends[last + 1]
+        stats.times.append(at)
+        try:
+            for n, y in problem.steps.backwards(last, self.advance):
+                if n in self._outputs.at_end:
+                    adjoint = adjoint + problem.cotangents[self._outputs.at_end[n]].sum(dim=0)
+                if problem.report is not None:
+                    problem.report(True, at, adjoint.clone(), -problem.steps.sizes[n])
+                adjoint = self._back(n, y, adjoint)
+                at = problem.ends[n]
+                stats.naccept += 1
+                stats.times.append(at)
+        except BaseException as error:
+            state = LastGoodState(at, problem.spec.unflatten(adjoint.clone()), stats)
+            error.last_good_state = state  # type: ignore[attr-defined]
+            raise
+        stats.seconds = time.perf_counter() - started
+        return AdjointResult(adjoint, self._params, ReturnCode.Success, stats, at, rates=self._rates)
+
+    def advance(self, n: int, y: Tensor) -> Tensor:
+        """The state after step ``n`` from ``y``, made again."""
+        stages = needed_stages(self._tableau, inner=False)
+        self._enter(n)
+        for i in stages:
+            self._stats.nf += 1
+            self._k_rows[i].copy_(self._problem.field.f(self._time(n, i), self._stage_input(n, i, y)))
+        used = stages[-1] + 1
+        b, h = self._weights.b[:used], self._problem.steps.sizes[n]
+        return torch.addmv(y, self._k_before[used], b, alpha=h)
+
+    def _back(self, n: int, y: Tensor, adjoint: Tensor) -> Tensor:
+        """dL/dy at the start of step ``n``, from dL/dy1 at its end; adds to the parameter gradient."""
+        stages = needed_stages(self._tableau, inner=n in self._outputs.inner)
+        if self._shares_last(n):
+            stages = tuple(i for i in stages if i != self._tableau.stages - 1)
+        self._enter(n)
+        pullbacks = self._pullbacks(n, stages, y)
+        direct = self._direct(n, adjoint).unbind(0)
+        h, used = self._problem.steps.sizes[n], stages[-1] + 1
+        for i, pullback in zip(reversed(stages), reversed(pullbacks), strict=True):
+            cotangent = direct[i]
+            if i + 1 < used:
+                after, columns = self._after(i, used)
+                cotangent = torch.addmv(cotangent, after, columns, alpha=h)
+            self._stats.nvjp += 1
+            ybar, gradients, _ = pullback(cotangent)
+            self._ybar_rows[i].copy_(ybar)
+            self._add(gradients)
+            del gradients  # as long as the parameters: gone before the next ones are made
+        if n in self._outputs.inner:
+            adjoint = adjoint + self._inner_cotangents(n).sum(dim=0)
+            self._keep_rates(n)
+        if self._problem.want_rates:
+            self._following = self._k_rows[0].clone()
+        start: Tensor = adjoint + self._ybar[:used].sum(dim=0)
+        return start
+
+    def _after(self, i: int, used: int) -> tuple[Tensor, Tensor]:
+        """Ybar of the stages from the one after ``i`` to ``used``, in columns, and what they weigh in stage ``i``."""
+        if (i, used) not in self._views:
+            self._views[i, used] = self._ybar[i + 1 : used].T, self._weights.columns[i][: used - i - 1]
+        return self._views[i, used]
+
+    def _direct(self, n: int, adjoint: Tensor) -> Tensor:
+        """What every stage's kbar gets from the new state and from the outputs inside, (stages, size).
+
+        The first stage stands for the last one of the step before too, where the two are one evaluation.
+        """
+        sizes, inner = self._problem.steps.sizes, self._outputs.inner
+        direct = torch.outer(self._weights.b, adjoint * sizes[n])
+        if n in inner:
+            direct.addmm_(self._outputs.weights(n).T, self._inner_cotangents(n), alpha=sizes[n])
+        if n - 1 in inner and self._shares_last(n - 1):
+            weights = self._outputs.weights(n - 1)[:, self._tableau.stages - 1]
+            direct[0].addmv_(self._inner_cotangents(n - 1).T, weights, alpha=sizes[n - 1])
+        return direct
+
+    def _pullbacks(self, n: int, stages: Sequence[int], y: Tensor) -> list[Pullback]:
+        """What makes the products of stages: kept ones, and the others evaluated."""
+        kept = [self._take(n, i, y) for i in stages]
+        known = [stage.pullback for stage in kept if stage is not None]
+        if len(known) == len(stages) and not self._problem.want_rates:
+            return known  # nobody reads the stages' values
+        return [self._stage(n, i, y, stage) for i, stage in zip(stages, kept, strict=True)]
+
+    def _take(self, n: int, i: int, y: Tensor) -> Stage | None:
+        """A stage that the forward solve kept; its graph is freed by the product."""
+        if not self._kept:
+            return None
+        shared = i == 0 and n > 0 and self._shares_last(n - 1)
+        stage = self._kept.pop((n - 1, self._tableau.stages - 1) if shared else (n, i), None)
+        if stage is None or not math.isclose(stage.t, self._time(n, i), rel_tol=SAME_TIME, abs_tol=SAME_TIME):
+            return None
+        return stage if i > 0 or shared or torch.equal(stage.y, y) else None
+
+    def _stage(self, n: int, i: int, y: Tensor, kept: Stage | None = None) -> Pullback:
+        if kept is not None:
+            value, pullback = kept.value, kept.pullback
+        else:
+            value, pullback = self._problem.field.pullback(self._time(n, i), self._stage_input(n, i, y))
+        self._k_rows[i].copy_(value)
+        return pullback
+
+    def _stage_input(self, n: int, i: int, y: Tensor) -> Tensor:
+        if i == 0:
+            return y
+        h, row = self._problem.steps.sizes[n], self._weights.rows[i]
+        return torch.addmv(y, self._k_before[i], row, alpha=h)
+
+    def _enter(self, n: int) -> None:
+        """Keep to the times of the piece that step ``n`` is in."""
+        self._bounds = self._problem.pieces.bounds[self._piece(self._problem.ends[n])]
+
+    def _time(self, n: int, i: int) -> float:
+        """The time t + c_i h, kept within the piece that the step is in."""
+        low, high = self._bounds
+        return min(max(self._problem.ends[n] + self._weights.c[i] * self._problem.steps.sizes[n], low), high)
+
+    def _piece(self, t: float) -> int:
+        """The piece that a step from ``t`` is in."""
+        return bisect.bisect_right(self._breaks, self._direction * t)
+
+    def _shares_last(self, n: int) -> bool:
+        """Whether the last stage of step ``n`` is the first of the next one, which the sweep has been through."""
+        ends = self._problem.ends
+        return self._tableau.fsal and n < self._outputs.last_step and self._piece(ends[n]) == self._piece(ends[n + 1])
+
+    def _inner_cotangents(self, n: int) -> Tensor:
+        return self._problem.cotangents[self._outputs.inner[n]]
+
+    def _keep_rates(self, n: int) -> None:
+        """The derivative of the dense output at the outputs inside step ``n``."""
+        if not self._problem.want_rates:
+            return
+        if self._shares_last(n):
+            assert self._following is not None
+            self._k_rows[self._tableau.stages - 1].copy_(self._following)
+        rows = self._outputs.inner[n]
+        self._rates.update(zip(range(rows.start, rows.stop), self._outputs.slopes(n) @ self._k, strict=True))
+
+    def _add(self, gradients: Sequence[Tensor | None]) -> None:
+        totals, known = self._params, [g for g in gradients if g is not None]
+        if len(known) < len(gradients):
+            totals = [total for total, g in zip(totals, gradients, strict=True) if g is not None]
+        if known:
+            torch._foreach_add_(totals, known)

@@ -1,0 +1,27 @@
+"""What both passes need of an engine."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ..stepping import MethodTraits
+from .problems import AdjointProblem, AdjointResult, DiscreteProblem, ForwardProblem, ForwardResult
+
+
+class Engine(Protocol):
+    """An integrator of forward and adjoint problems."""
+
+    name: str
+
+    def traits(self, method: Any) -> MethodTraits:
+        """What is known of a method.
+
+        Raises:
+            InvalidInputError: the engine has no such method.
+        """
+
+    def integrate(self, problem: ForwardProblem) -> ForwardResult: ...
+
+    def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult: ...
+
+    def sweep(self, problem: DiscreteProblem) -> AdjointResult: ...

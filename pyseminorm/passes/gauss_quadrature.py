@@ -1,0 +1,42 @@
+"""The parameter gradient as a quadrature over the accepted steps of a backward solve (GaussAdjoint)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..problem.vector_field import EagerVectorField
+from ..stats import PassStats
+
+ELEMENTS_PER_CALL = 2**18  # of state, in one batched call: its activations stay a bounded multiple of this
+MOST_NODES = 256
+
+
+def gauss_legendre(order: int) -> tuple[list[float], list[float]]:
+    """Nodes and weights on [0, 1], (order + 1) // 2 of them, as SciMLSensitivity's GaussAdjoint takes."""
+    nodes, weights = np.polynomial.legendre.leggauss((order + 1) // 2)
+    return ((nodes + 1) / 2).tolist(), (weights / 2).tolist()
+
+
+def nodes_per_call(size: int) -> int:
+    """How many nodes are evaluated together for a state of ``size`` elements."""
+    return max(1, min(MOST_NODES, ELEMENTS_PER_CALL // size))
+
+
+class ParameterQuadrature:
+    """Sums sum_j adjoint_j df/dtheta over nodes j, in batched calls; `total` has one tensor per target."""
+
+    def __init__(self, field: EagerVectorField, stats: PassStats, *, batched_time: bool) -> None:
+        self.total = [torch.zeros_like(x) for x in field.targets]
+        self._field, self._stats, self._batched_time = field, stats, batched_time
+
+    def add(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> None:
+        """Nodes at ``times`` with states and weighted adjoints (nodes, size)."""
+        self._stats.nvjp_param += len(times)
+        gradients = self._field.param_vjp(times, y, adjoint, batched_time=self._batched_time)
+        pairs = [(t, g) for t, g in zip(self.total, gradients, strict=True) if g is not None]
+        if pairs:
+            torch._foreach_add_([t for t, _ in pairs], [g for _, g in pairs])

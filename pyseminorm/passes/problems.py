@@ -1,0 +1,244 @@
+"""What every engine takes and gives back. All vectors are flat and real; times are floats (float64)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..adjoints import Adjoint
+from ..norms import AdjointLayout, AdjointState, Segment, adjoint_segments
+from ..problem.discontinuities import Pieces
+from ..problem.state import StateSpec
+from ..problem.vector_field import EagerVectorField, FirstValue
+from ..retcode import ReturnCode
+from ..stats import PassStats
+from ..stepping import MethodTraits
+from .recorded_steps import RecordedSteps, StepReport
+
+
+@dataclass(frozen=True)
+class PassOptions:
+    """How one pass is integrated.
+
+    Attributes:
+        method: a name, or what only the Julia engine takes: an `Algorithm`, an algorithm object of Julia.
+        traits: what the engine says of the method.
+        dt: fixed step, or first step of an adaptive method.
+        discontinuities: times at which func jumps.
+        controller: a `PIController`, a controller object of Julia, or None for the method's own.
+        jacobian: how methods that need it get df/dy, one of `JACOBIANS`.
+        report: told of every attempted step: (accepted, t, flat state at t, dt).
+    """
+
+    method: Any
+    traits: MethodTraits
+    rtol: float
+    atol: float
+    dt: float | None
+    max_steps: int
+    discontinuities: tuple[float, ...] = ()
+    controller: Any = None
+    jacobian: str = "reverse"
+    report: StepReport | None = None
+
+    @property
+    def output_to_output(self) -> bool:
+        """Whether steps go from output to output: fixed steps of no given size."""
+        return not self.traits.adaptive and not self.dt
+
+
+@dataclass
+class ForwardProblem:
+    """y' = f(t, y) from ``y0`` (size,) at times[0], with values wanted at all ``times``.
+
+    ``first()`` is f(times[0], y0) by the checking call, and counts as the first evaluation; an engine whose evaluations
+    say as much need not make that call. ``record`` gets the accepted steps, where DiscreteAdjoint wants them.
+    """
+
+    field: EagerVectorField
+    spec: StateSpec
+    y0: Tensor
+    first: FirstValue
+    times: Sequence[float]
+    options: PassOptions
+    norm: str | Callable[[Any], Any]
+    keep_dense: bool
+    record: RecordedSteps | None = None
+
+    @property
+    def report(self) -> StepReport | None:
+        """Who is told of attempted steps, the record included."""
+        report = self.options.report
+        return report if self.record is None else self.record.reporting_to(report)
+
+    @functools.cached_property
+    def f(self) -> Callable[[float, Tensor], Tensor]:
+        """The field's f, as the solver must call it: the record may keep more of a call than its value."""
+        return self.field.f if self.record is None else self.record.evaluating(self.field, self.options.method)
+
+    @property
+    def pieces(self) -> Pieces:
+        """The smooth pieces of the interval."""
+        return Pieces.of(self.times[0], self.times[-1], self.options.discontinuities, self.spec.real_dtype)
+
+
+class DenseOutput(Protocol):
+    """A kept trajectory: the state (size,) at any time of the solve."""
+
+    def __call__(self, t: float, /) -> Tensor: ...
+
+
+@dataclass(slots=True)
+class ForwardResult:
+    """``ys``: whole states (len(times), *form), NaN in rows not reached; ``t``, ``y`` (size,): the last good ones.
+
+    A successful solve need not tell ``y``, which is the last row. ``finite``: all of ``ys`` is known to be finite.
+    """
+
+    ys: Tensor
+    retcode: ReturnCode
+    stats: PassStats
+    t: float
+    y: Tensor
+    dense: DenseOutput | None = None
+    detail: str = ""
+    finite: bool = False
+
+
+@dataclass
+class AdjointProblem:
+    """The backward pass from the last output with a nonzero cotangent, ``times[last]``, to ``times[0]``.
+
+    Attributes:
+        ys: forward values (len(times), size).
+        cotangents: dL/dys, scaled, in the same shape.
+        active: whether the cotangent of an output is nonzero.
+        dense: the forward trajectory, for InterpolatingAdjoint.
+    """
+
+    field: EagerVectorField
+    spec: StateSpec
+    times: Sequence[float]
+    ys: Tensor
+    cotangents: Tensor
+    active: Sequence[bool]
+    adjoint: Adjoint
+    options: PassOptions
+    dense: DenseOutput | None = None
+    layout: AdjointLayout = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.layout = AdjointLayout(
+            leaves=self.spec.sizes,
+            params=() if self.adjoint.quadrature else self.field.sizes,
+            has_y=self.adjoint.integrates_y,
+            has_time=self.adjoint.norm in ("torchdiffeq", "torchdiffeq_seminorm"),
+        )
+
+    @functools.cached_property
+    def pieces(self) -> Pieces:
+        """The smooth pieces of the interval, backwards."""
+        start = self.times[self.last]
+        return Pieces.of(start, self.times[0], self.options.discontinuities, self.spec.real_dtype)
+
+    @property
+    def last(self) -> int:
+        return max(i for i, active in enumerate(self.active) if active)
+
+    @property
+    def stops(self) -> list[int]:
+        """Indices of outputs, backwards, that a step must end at: jumps, and where y is set back; the last is 0."""
+        every = self.layout.has_y or self.options.output_to_output
+        return [i for i in range(self.last - 1, 0, -1) if every or self.active[i]] + [0]
+
+    @property
+    def segments(self) -> tuple[Segment, ...] | None:
+        """Segments of a named norm; None for a callable one."""
+        return adjoint_segments(self.adjoint.norm, self.layout) if isinstance(self.adjoint.norm, str) else None
+
+    @property
+    def measures_params(self) -> bool:
+        """Whether the norm sees mu; else mu is a plain integral, which an engine may keep out of the state."""
+        return self.segments is None or max(stop for _, stop in self.segments) > self.layout.params_start
+
+    def y_at(self, t: float) -> Tensor:
+        """Y from the forward pass's dense output, where the backward state does not hold it."""
+        assert self.dense is not None
+        return self.dense(t)
+
+    def unflatten(self, z: Tensor) -> AdjointState:
+        """The flat backward state (or a residual like it) in the user's own shapes."""
+        layout, spec = self.layout, self.spec
+        return AdjointState(
+            spec.unflatten(z[layout.adjoint_slice]),
+            spec.unflatten(z[layout.y_slice]) if layout.has_y else None,
+            tuple(layout.split_params(z, self.field.shapes)) if layout.params else (),
+        )
+
+    def unflatten_adjoint(self, z: Tensor) -> Any:
+        """Only lambda of the flat backward state, in the user's own shapes."""
+        return self.spec.unflatten(z[self.layout.adjoint_slice])
+
+
+@dataclass(slots=True)
+class AdjointResult:
+    """``adjoint`` = lambda(t0+) (size,), before the cotangent of the first output is added; ``params`` = mu(t0).
+
+    ``rates``: dy/dt at outputs (by index) where it is not f, but the derivative of a step's polynomial. ``finite``:
+    whether ``adjoint`` is known to be finite.
+    """
+
+    adjoint: Tensor
+    params: list[Tensor]
+    retcode: ReturnCode
+    stats: PassStats
+    t: float
+    detail: str = ""
+    rates: dict[int, Tensor] = dataclasses.field(default_factory=dict)
+    finite: bool = False
+
+
+@dataclass(slots=True)
+class DiscreteProblem:
+    """The backward sweep from the step of the last output with a nonzero cotangent to the first step.
+
+    Attributes:
+        options: of the forward solve, whose method is one of `METHODS`.
+        steps: as recorded there.
+        ends: start of the solve and the end of every step.
+        times: of the outputs, the first is that of y0.
+        reached: how many of them the forward solve has reached.
+        cotangents: dL/dys (len(times), size).
+        look: whether the cotangent of every output is nonzero; raises where one is not finite, or of an output that was
+            not reached. An engine that sees that by itself need not ask.
+        want_rates: whether derivatives of the dense output are asked for.
+        report: told of every step, backwards: (True, t, lambda, -h).
+    """
+
+    field: EagerVectorField
+    spec: StateSpec
+    options: PassOptions
+    steps: RecordedSteps
+    ends: Sequence[float]
+    times: Sequence[float]
+    reached: int
+    cotangents: Tensor
+    look: Callable[[], Sequence[bool]]
+    want_rates: bool
+    report: StepReport | None
+
+    @property
+    def pieces(self) -> Pieces:
+        """The smooth pieces of the forward solve."""
+        return Pieces.of(self.times[0], self.times[-1], self.options.discontinuities, self.spec.real_dtype)
+
+
+def unreached(ys: Tensor, from_row: int) -> None:
+    """Mark the rows that a solve did not reach."""
+    ys[from_row:] = torch.nan

@@ -1,0 +1,142 @@
+"""The user's state (a tensor or a nested tuple/dict of tensors) as one flat real vector, and back."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from ..errors import InvalidInputError
+
+FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+COMPLEX = (torch.complex128, torch.complex64)
+
+
+class StateSpec:
+    """Shapes, dtype and device of a state, with the maps to and from a flat vector.
+
+    Complex leaves are stored as pairs of reals; ``real_dtype`` is the dtype of the flat vector. ``is_plain``: the state
+    is one real tensor. ``form`` is the shape that a state has without being taken apart: that tensor's, or (size,).
+    ``kind`` is equal for states of one structure, shapes, dtype and device, and has a hash.
+    """
+
+    def __init__(self, y0: Any) -> None:
+        leaves, self.tree = pytree.tree_flatten(y0)
+        if not leaves:
+            raise InvalidInputError("y0 is empty: expected a tensor or a nested tuple/dict of tensors.")
+        for leaf in leaves:
+            if not isinstance(leaf, Tensor):
+                raise InvalidInputError(
+                    f"y0 contains a {type(leaf).__name__}: expected a tensor or a nested tuple/dict of tensors "
+                    "(wrap numbers with torch.tensor)."
+                )
+        first: Tensor = leaves[0]
+        self.dtype, self.device = first.dtype, first.device
+        if self.dtype not in FLOATING + COMPLEX:
+            raise InvalidInputError(
+                f"y0 has dtype {self.dtype}: expected a floating-point state, float32 or float64. Use y0.float()."
+            )
+        for name, values in (("dtypes", {x.dtype for x in leaves}), ("devices", {x.device for x in leaves})):
+            if len(values) > 1:
+                raise InvalidInputError(f"the leaves of y0 have different {name} ({_listed(values)}): give them one.")
+        self.is_complex = self.dtype.is_complex
+        self.real_dtype = first.real.dtype if self.is_complex else self.dtype
+        self.shapes = [tuple(leaf.shape) for leaf in leaves]
+        self.sizes = tuple(leaf.numel() * (2 if self.is_complex else 1) for leaf in leaves)
+        self.size = sum(self.sizes)
+        if self.size == 0:
+            raise InvalidInputError("y0 has no elements.")
+        self.is_tensor = isinstance(y0, Tensor)
+        self.is_plain = self.is_tensor and not self.is_complex
+        self.form: tuple[int, ...] = self.shapes[0] if self.is_plain else (self.size,)
+        self.kind = (tuple(self.shapes), self.dtype, self.device, str(self.tree))
+
+    @classmethod
+    def of(cls, y0: Any) -> StateSpec:
+        """The specification of a state; of a plain tensor, that of the last ones like it."""
+        if type(y0) is Tensor:
+            return _spec_of_tensor(y0.shape, y0.dtype, y0.device)
+        return cls(y0)
+
+    def whole(self, state: Any) -> Tensor:
+        """The state in `form`, differentiable."""
+        return state if self.is_plain else self.flatten(state)
+
+    def from_whole(self, rows: Tensor) -> Any:
+        """Whole states (..., *form) in the user's structure, every leaf (..., *shape)."""
+        return rows if self.is_plain else self.unflatten(rows)
+
+    def flatten(self, state: Any) -> Tensor:
+        """The state as one vector of shape (size,), differentiable; a view where that is possible."""
+        return self.join([state] if self.is_tensor else pytree.tree_leaves(state))
+
+    def join(self, leaves: list[Tensor]) -> Tensor:
+        """Leaves in their own shapes to one vector of shape (size,)."""
+        if self.is_complex:
+            leaves = [torch.view_as_real(x.resolve_conj()) for x in leaves]
+        if len(leaves) == 1:
+            return leaves[0].reshape(-1)
+        return torch.cat([x.reshape(-1) for x in leaves])
+
+    def split(self, flat: Tensor) -> list[Tensor]:
+        """Views of ``flat`` (..., size) as leaves (..., *shape)."""
+        parts = (flat,) if len(self.sizes) == 1 else torch.split(flat, list(self.sizes), dim=-1)
+        lead = flat.shape[:-1]
+        if self.is_complex:
+            return [torch.view_as_complex(p.reshape((*lead, *s, 2))) for p, s in zip(parts, self.shapes, strict=True)]
+        return [p.reshape((*lead, *s)) for p, s in zip(parts, self.shapes, strict=True)]
+
+    def unflatten(self, flat: Tensor) -> Any:
+        """The flat vector(s) (..., size) in the user's structure, every leaf (..., *shape)."""
+        if self.is_plain:
+            return flat.reshape(flat.shape[:-1] + self.form)
+        return self.build(self.split(flat))
+
+    def build(self, leaves: list[Tensor]) -> Any:
+        return leaves[0] if self.is_tensor else pytree.tree_unflatten(leaves, self.tree)
+
+    def check_output(self, value: Any) -> list[Tensor]:
+        """Leaves of what func returned, after a check that it looks like y0."""
+        if value is None:
+            raise InvalidInputError("func returned None: it must return dy/dt (is a `return` missing?).")
+        if self.is_tensor:
+            if not isinstance(value, Tensor):
+                raise InvalidInputError(
+                    f"func returned a {type(value).__name__}: expected a tensor of shape {self.shapes[0]}, like y0."
+                )
+            leaves = [value]
+        else:
+            leaves, tree = pytree.tree_flatten(value)
+            if tree != self.tree:
+                raise InvalidInputError(f"func returned the structure {tree}: expected that of y0, {self.tree}.")
+        for leaf, shape in zip(leaves, self.shapes, strict=True):
+            if not isinstance(leaf, Tensor):
+                raise InvalidInputError(f"func returned a {type(leaf).__name__}: expected tensors like those of y0.")
+            if tuple(leaf.shape) != shape:
+                raise InvalidInputError(f"func returned shape {tuple(leaf.shape)}: expected {shape}, that of y0.")
+            if leaf.dtype != self.dtype:
+                raise InvalidInputError(
+                    f"func returned dtype {leaf.dtype}: expected {self.dtype}, that of y0. Are the parameters of func "
+                    f"and y0 of one dtype? (module.to({self.dtype}))"
+                )
+            if leaf.device != self.device:
+                raise InvalidInputError(f"func returned a tensor on {leaf.device}: expected {self.device}, as y0.")
+        return leaves
+
+
+@functools.lru_cache(maxsize=64)
+def _spec_of_tensor(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> StateSpec:
+    return StateSpec(torch.empty((), dtype=dtype, device=device).expand(shape))
+
+
+def all_finite(x: Tensor) -> bool:
+    """Whether no element is NaN or infinite: by their sum, and by a closer look where that overflows."""
+    return math.isfinite(x.sum().item()) or bool(torch.isfinite(x).all())
+
+
+def _listed(values: set[Any]) -> str:
+    return ", ".join(sorted(str(v) for v in values))

@@ -1,0 +1,356 @@
+"""`solve`: the one entry point, from PyTorch code to an engine and back."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from .adjoints import Adjoint, BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint, choose_adjoint
+from .compiled import check_compile, compiled, compiled_before
+from .engines.select import select_engine
+from .errors import InvalidInputError
+from .julia_function import JuliaFunction
+from .methods.tableaus import METHODS
+from .norms import FORWARD_NORMS
+from .passes.autograd import Run, SolveFunction, check_scalar, refuse_transforms
+from .passes.engine import Engine
+from .passes.problems import DenseOutput, PassOptions
+from .problem.discontinuities import Pieces
+from .problem.jacobian import JACOBIANS
+from .problem.state import StateSpec
+from .problem.vector_field import EagerVectorField, FirstValue
+from .retcode import ReturnCode
+from .stats import Stats
+from .stepping import MethodTraits, PIController, StepCallbacks, is_julia_object
+
+DEFAULT_MAX_STEPS = 100_000
+
+
+@dataclass(eq=False)
+class Solution:
+    r"""What `solve` returns.
+
+    Attributes:
+        ys: the state at every time, in the structure of ``y0``, every leaf of shape (len(t), \*shape); NaN in rows
+            that a failed solve with ``throw=False`` did not reach.
+        ts: the times, as given.
+        stats: a `Stats`: evaluations, steps and seconds; ``stats.backward`` is filled by ``.backward()``.
+        retcode: a `ReturnCode`.
+        backend: the engine that ran, "torch" or "julia".
+    """
+
+    ys: Any
+    ts: Tensor
+    stats: Stats
+    retcode: ReturnCode
+    backend: str
+    _spec: StateSpec
+    _times: tuple[float, ...]
+    _dense: DenseOutput | None
+
+    def interpolate(self, t: Tensor | Sequence[float] | float) -> Any:
+        r"""The state at any times between the first and the last, **values without gradient**.
+
+        A loss on these values trains nothing: times whose loss matters belong in ``t`` of `solve`.
+
+        Args:
+            t: a number, or a vector of m times in any order.
+
+        Returns:
+            Leaves of shape \*shape for a number, (m, \*shape) for a vector.
+
+        Raises:
+            InvalidInputError: without ``dense=True``, or for a time outside the solve.
+
+        >>> import torch, pyseminorm
+        >>> t = torch.tensor([0.0, 1.0])
+        >>> s = pyseminorm.solve(lambda t, y: -y, torch.ones(2), t, dense=True, backend="torch")
+        >>> s.interpolate([0.25, 0.5]).shape
+        torch.Size([2, 2])
+        """
+        if self._dense is None:
+            raise InvalidInputError("interpolate needs a kept trajectory: call solve(..., dense=True).")
+        wanted = torch.as_tensor(t, dtype=torch.float64)
+        low, high = min(self._times[0], self._times[-1]), max(self._times[0], self._times[-1])
+        moments = wanted.reshape(-1).tolist()
+        for moment in moments:
+            if not low <= moment <= high:
+                raise InvalidInputError(f"interpolate: t = {moment} lies outside [{low}, {high}], the times solved.")
+        with torch.no_grad():
+            rows = torch.stack([self._dense(moment) for moment in moments])
+        return self._spec.unflatten(rows if wanted.dim() else rows[0])
+
+
+def solve(
+    func: Callable[..., Any],
+    y0: Any,
+    t: Tensor | Sequence[float],
+    *,
+    args: tuple[Any, ...] = (),
+    params: Iterable[Tensor] | None = None,
+    method: Any = "tsit5",
+    rtol: float = 1e-3,
+    atol: float = 1e-6,
+    norm: str | Callable[[Any], Any] = "rms",
+    adjoint: Adjoint | Literal["auto"] = BacksolveAdjoint(),  # noqa: B008 (frozen)
+    backend: str = "auto",
+    dt: float | None = None,
+    dense: bool = False,
+    max_steps: int = DEFAULT_MAX_STEPS,
+    discontinuities: Sequence[float] = (),
+    controller: Any = None,
+    callbacks: StepCallbacks | None = None,
+    jacobian: str = "reverse",
+    compile: str | None = None,
+    throw: bool = True,
+) -> Solution:
+    r"""Solve dy/dt = func(t, y, \*args) and make the result differentiable by the adjoint method.
+
+    Gradients flow to ``y0``, to every parameter that requires grad of ``func`` (or ``params``), to tensors in ``args``
+    that require grad, and to ``t``.
+
+    Args:
+        func: any callable or nn.Module, ``func(t, y, *args) -> dy/dt``; ``t`` is a 0-dim tensor in y's real dtype. Or
+            a `JuliaFunction`, which the engine "julia" solves without calling Python.
+        y0: initial state, a tensor of any shape or a nested tuple/dict of tensors of one dtype (float32 or float64)
+            and device.
+        t: strictly increasing or decreasing times, at least 2; the first is that of ``y0``.
+        args: further arguments of ``func``.
+        params: the parameters to differentiate by; None takes those of ``func`` if it is an nn.Module.
+        method: "tsit5", "dopri5", "bosh3", "vern7" (adaptive), "euler", "midpoint", "rk4" (fixed steps); on the engine
+            "julia" also any OrdinaryDiffEq algorithm by its own name ("Vern9", "Rodas5P"), with keyword arguments as an
+            `Algorithm`, or an algorithm object made in Julia (diffeqpy's ``ode.Tsit5()``).
+        rtol, atol: relative and absolute tolerance of a step's error (in units of y).
+        norm: "rms", or a callable that gets the scaled error in the structure of ``y0`` and returns a scalar >= 0.
+        adjoint: `BacksolveAdjoint`, `InterpolatingAdjoint` or `GaussAdjoint`, with the norm of the backward solve;
+            `DiscreteAdjoint`, which differentiates the steps that were taken; or "auto": GaussAdjoint() where the
+            method needs the Jacobian or the parameters have at least as many elements as the state, else
+            BacksolveAdjoint().
+        backend: "auto" (Julia where one is configured, else torch), "torch" or "julia".
+        dt: step size of a fixed-step method (None: from output to output), or first step of an adaptive one.
+        dense: keep the trajectory for `Solution.interpolate`.
+        max_steps: limit of attempted steps, for each pass.
+        discontinuities: times at which ``func`` jumps, such as a control that switches; steps end there, and the stages
+            of a step see its own side only (``t`` is moved beside the jump by a rounding step).
+        controller: a `PIController`, or (engine "julia") a controller object of OrdinaryDiffEq; None: the method's own.
+        callbacks: `StepCallbacks` on accepted and rejected steps, forward and backward.
+        jacobian: how methods for stiff problems get the Jacobian of ``func``: "reverse" (batched vector-Jacobian
+            products through torch), "forward" (batched forward-mode AD) or "finite" (differences). A `JuliaFunction`
+            makes its own, from its products.
+        compile: what runs in the place of ``func``: None, itself; "trace", its ATen graph and that of its products,
+            captured at the first solve and used again while shapes, dtypes and everything else that func reads stay
+            the same; "inductor", these graphs by torch.compile; "julia" (engine "julia"), these graphs as Julia code,
+            without a call of Python in the solve; "auto": "julia" on that engine for states on the CPU, else "trace".
+            A function that cannot be captured (control flow that depends on data) stays eager, one with an operation
+            that Julia code lacks stays a graph; one log line says so. Side effects of ``func`` are lost in a graph.
+        throw: raise `SolveError` where the solve fails; False returns what was reached, with its `ReturnCode`.
+
+    Returns:
+        A `Solution`.
+
+    Raises:
+        InvalidInputError: bad input, before any step.
+        BackendUnavailableError: the engine asked for cannot run here.
+        SolveError: the solve (or later the backward solve) did not reach its end.
+        UnsupportedError: double backward, torch.func transforms, forward-mode AD.
+
+    The method is that of Chen et al., Neural Ordinary Differential Equations, NeurIPS 2018, with the norm of Kidger,
+    Chen, Lyons, "Hey, that's not an ODE": Faster ODE Adjoints via Seminorms, ICML 2021.
+
+    >>> import torch, pyseminorm
+    >>> field = torch.nn.Linear(2, 2)
+    >>> y0, t = torch.zeros(5, 2), torch.linspace(0, 1, 3)
+    >>> solution = pyseminorm.solve(lambda t, y: field(y), y0, t, params=field.parameters())
+    >>> solution.ys.shape
+    torch.Size([3, 5, 2])
+    >>> solution.ys[-1].pow(2).mean().backward()
+    >>> field.weight.grad.shape
+    torch.Size([2, 2])
+    """
+    if not callable(func):
+        raise InvalidInputError(f"func is a {type(func).__name__}: expected a callable func(t, y, *args).")
+    spec = StateSpec.of(y0)
+    ts, times = _checked_times(t)
+    if not isinstance(args, (tuple, list)):
+        raise InvalidInputError(f"args is a {type(args).__name__}: expected a tuple, such as args=(u,).")
+    if callbacks is not None and not isinstance(callbacks, StepCallbacks):
+        raise InvalidInputError(f"callbacks is a {type(callbacks).__name__}: expected a pyseminorm.StepCallbacks.")
+    if not (params is None or isinstance(params, (list, tuple, Tensor))):
+        params = list(params)  # an iterator can be read once
+    engine, options, back = _settled(
+        spec, method, rtol, atol, norm, adjoint, backend, dt, max_steps, discontinuities, controller, jacobian, compile
+    )
+    known = compiled_before(func, args, spec, params, compile, engine)
+    field = known or _vector_field(func, tuple(args), spec, params)
+    if isinstance(adjoint, str):
+        adjoint = choose_adjoint(spec.size, sum(field.sizes), needs_jacobian=options.traits.needs_jacobian)
+    given = [ts, *((y0,) if spec.is_tensor else pytree.tree_leaves(y0)), *field.inputs]
+    refuse_transforms(given)
+    recording = torch.is_grad_enabled() and (bool(field.inputs) or any(x.requires_grad for x in given))
+    if recording and back.needs_jacobian and (adjoint.integrates_y or not adjoint.quadrature):
+        raise InvalidInputError(
+            f"{type(adjoint).__name__} cannot be solved by {back.name}: a method that needs the Jacobian wants the "
+            'backward state to be lambda alone. Give adjoint=GaussAdjoint() (or adjoint="auto"), or the adjoint an '
+            'explicit method of its own, such as InterpolatingAdjoint(method="tsit5").'
+        )
+    start = Pieces.of(times[0], times[-1], options.discontinuities, spec.real_dtype).bounds[0]
+    at = min(max(times[0], start[0]), start[1])
+    state = spec.whole(y0)
+    # A captured function was looked at when it was captured.
+    first = FirstValue(field, at, state, recording=torch.is_grad_enabled() and compile is None)
+    if known is None:
+        field = first.field = compiled(field, compile, engine, at, state.detach().reshape(-1), first)
+    watch = callbacks or _NO_CALLBACKS
+    run = Run(engine, field, spec, times, options, norm, adjoint, back, watch, first, dense, throw)
+    if recording:
+        moments = ts if ts.requires_grad else None
+        ys = SolveFunction.apply(run, state, moments, *field.inputs)
+    else:
+        ys = run.forward(state.detach().reshape(-1), recording=False)
+    kept = run.dense if dense else None
+    return Solution(spec.from_whole(ys), ts, run.stats, run.retcode, engine.name, spec, times, kept)
+
+
+def _settled(spec: StateSpec, *given: Any) -> tuple[Engine, PassOptions, MethodTraits]:
+    """The engine, the options of the forward pass and the traits of the backward pass's method, all of them checked.
+
+    A training loop asks the same again and again: answers to plain values are kept, once it is clear which Julia runs.
+    """
+    global _last_settled
+    settled: tuple[Engine, PassOptions, MethodTraits]
+    asked = (spec, *given)
+    try:
+        if asked == _last_settled[0]:
+            settled = _last_settled[1]
+            return settled
+    except Exception:  # an array among them
+        return _settle(spec, *given)
+    _, _, _, _, adjoint, backend, _, _, discontinuities, *_ = given
+    clear = backend == "torch" or "juliacall" in sys.modules
+    plain = clear and _PLAIN.issuperset(map(type, given)) and not discontinuities
+    if plain and isinstance(adjoint, Adjoint):  # what it holds may have no hash, or must not be kept alive
+        parts = (adjoint.method, adjoint.controller, getattr(adjoint, "norm", None))
+        plain = all(x is None or isinstance(x, (str, PIController)) for x in parts)
+    if not plain:
+        return _settle(spec, *given)
+    settled = _settled_before(*asked)
+    _last_settled = (asked, settled)
+    return settled
+
+
+_last_settled: tuple[Any, Any] = ((), ())
+_NO_CALLBACKS = StepCallbacks()
+_ADJOINTS = (BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint, DiscreteAdjoint)
+_PLAIN = frozenset((str, float, int, type(None), tuple, *_ADJOINTS))
+
+
+def _settle(
+    spec: StateSpec,
+    method: Any,
+    rtol: float,
+    atol: float,
+    norm: Any,
+    adjoint: Any,
+    backend: str,
+    dt: float | None,
+    max_steps: int,
+    discontinuities: Sequence[float],
+    controller: Any,
+    jacobian: str,
+    compile: str | None,
+) -> tuple[Engine, PassOptions, MethodTraits]:
+    rtol, atol = check_scalar("rtol", rtol), check_scalar("atol", atol)
+    if not callable(norm) and norm not in FORWARD_NORMS:
+        raise InvalidInputError(
+            f"norm={norm!r} is not known for the forward solve: give {', '.join(map(repr, FORWARD_NORMS))} or a "
+            "callable. (The backward norm belongs to the adjoint: adjoint=BacksolveAdjoint(norm=...).)"
+        )
+    if not isinstance(adjoint, Adjoint) and adjoint != "auto":
+        raise InvalidInputError(
+            f"adjoint={adjoint!r}: expected an object, BacksolveAdjoint(...), InterpolatingAdjoint(...), "
+            'GaussAdjoint(...) or DiscreteAdjoint(...), or "auto".'
+        )
+    if isinstance(adjoint, DiscreteAdjoint) and not (isinstance(method, str) and method in METHODS):
+        raise InvalidInputError(
+            f"DiscreteAdjoint does not know the steps of method={method!r}: give one of {', '.join(METHODS)}, or "
+            "another adjoint, such as GaussAdjoint()."
+        )
+    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
+        raise InvalidInputError(f"max_steps={max_steps!r}: expected a positive whole number.")
+    jumps = _checked_jumps(discontinuities)
+    if dt is not None:
+        dt = check_scalar("dt", dt)
+    if jacobian not in JACOBIANS:
+        raise InvalidInputError(f"jacobian={jacobian!r} is not known: give one of {', '.join(map(repr, JACOBIANS))}.")
+    backwards = (None, None) if adjoint == "auto" else (adjoint.method, adjoint.controller)
+    for given in (controller, backwards[1]):
+        if not (given is None or isinstance(given, PIController) or is_julia_object(given)):
+            raise InvalidInputError(f"controller is a {type(given).__name__}: expected a pyseminorm.PIController.")
+    if getattr(adjoint, "batched_time", False) and not spec.is_tensor:
+        raise InvalidInputError("GaussAdjoint(batched_time=True) is for a single-tensor state: y0 is nested.")
+    methods = (method,) if backwards[0] is None else (method, backwards[0])
+    engine = select_engine(backend, spec, methods, (controller, backwards[1]))
+    check_compile(compile, engine)
+    traits = engine.traits(method)
+    back = traits if backwards[0] is None else engine.traits(backwards[0])
+    return engine, PassOptions(method, traits, rtol, atol, dt, max_steps, jumps, controller, jacobian), back
+
+
+_settled_before = functools.lru_cache(maxsize=64, typed=True)(_settle)
+
+
+def _vector_field(
+    func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None
+) -> EagerVectorField:
+    if isinstance(func, JuliaFunction):
+        return func.vector_field(args, spec, params)
+    return EagerVectorField(func, args, spec, params)
+
+
+def _checked_jumps(discontinuities: Sequence[float]) -> tuple[float, ...]:
+    try:
+        jumps = tuple(float(d) for d in discontinuities)
+    except (TypeError, ValueError, RuntimeError):
+        raise InvalidInputError(f"discontinuities={discontinuities!r}: expected a sequence of times.") from None
+    if not all(math.isfinite(d) for d in jumps):
+        raise InvalidInputError("discontinuities contains NaN or infinite values.")
+    return jumps
+
+
+def _checked_times(t: Tensor | Sequence[float]) -> tuple[Tensor, tuple[float, ...]]:
+    """The times as a tensor (as given) and as floats."""
+    try:
+        ts = t if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise InvalidInputError(f"t is a {type(t).__name__}: expected a vector of times.") from None
+    try:
+        return ts, _times_of(tuple(ts.tolist()), ts.dtype)
+    except TypeError:  # a number, or rows of numbers
+        raise InvalidInputError(f"t has shape {tuple(ts.shape)}: expected a vector of at least 2 times.") from None
+
+
+@functools.lru_cache(maxsize=64)
+def _times_of(values: tuple[Any, ...], dtype: torch.dtype) -> tuple[float, ...]:
+    """The values of a vector of a dtype as times in order; a training loop gives the same again and again."""
+    if len(values) < 2:
+        raise InvalidInputError(f"t has shape ({len(values)},): expected a vector of at least 2 times.")
+    if dtype.is_complex or dtype == torch.bool:
+        raise InvalidInputError(f"t has dtype {dtype}: expected real times.")
+    times = tuple(map(float, values))
+    if not all(math.isfinite(x) for x in times):
+        raise InvalidInputError("t contains NaN or infinite values.")
+    steps = [b - a for a, b in itertools.pairwise(times)]
+    if not (all(s > 0 for s in steps) or all(s < 0 for s in steps)):
+        if any(s == 0 for s in steps):
+            raise InvalidInputError(f"t repeats a time ({times[steps.index(0.0)]}): give every time once.")
+        raise InvalidInputError("t is not sorted: expected strictly increasing or strictly decreasing times.")
+    return times

@@ -1,0 +1,426 @@
+"""Captured graphs: the same numbers as the function itself, and a new capture whenever what it rests on has changed."""
+
+import functools
+import gc
+import inspect
+import logging
+import shutil
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from fields import FIELDS
+from problems import MLP, Oscillating, batch, relative
+from torch import nn
+
+import pyseminorm
+from pyseminorm import (
+    BacksolveAdjoint,
+    DiscreteAdjoint,
+    GaussAdjoint,
+    HiddenParametersWarning,
+    InterpolatingAdjoint,
+    InvalidInputError,
+    compiled,
+)
+from pyseminorm.graphs.field import TracedVectorField, captured
+from pyseminorm.problem.state import StateSpec
+from pyseminorm.problem.vector_field import EagerVectorField
+
+T = [0.0, 0.4, 1.0]
+D = torch.float64
+
+
+def eager(func, y0, args=(), params=None):
+    spec = StateSpec(y0)
+    field = EagerVectorField(func, args, spec, params)
+    flat = spec.flatten(y0).detach()
+    return field, flat, field.check(0.3, flat, recording=True)
+
+
+def capture(func, y0, args=(), params=None) -> TracedVectorField:
+    field, flat, f0 = eager(func, y0, args, params)
+    return captured(field, 0.3, flat, lambda: f0, TracedVectorField)
+
+
+def counting(module):
+    """The calls of a module, also those that a capture makes."""
+    calls = []
+    module.register_forward_pre_hook(lambda *_: calls.append(None))
+    return calls
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_values_and_products_are_those_of_the_function(name):
+    func, y0, args = FIELDS[name]()
+    field, flat, f0 = eager(func, y0, args)
+    graph = captured(field, 0.3, flat, lambda: f0, TracedVectorField)
+    assert isinstance(graph, TracedVectorField)
+    y = flat * 1.1 + 0.05  # not where it was captured
+    adjoint = torch.cos(torch.arange(len(flat), dtype=D))
+    torch.testing.assert_close(graph.f(0.7, y), field.f(0.7, y))
+    for params, time in ((True, True), (False, False), (True, False)):
+        mine = graph.vjp(0.7, y, adjoint, params=params, time=time)
+        theirs = field.vjp(0.7, y, adjoint, params=params, time=time)
+        assert (mine[3] is None) == (theirs[3] is None)
+        torch.testing.assert_close(mine[:2], theirs[:2])
+        assert [g is None for g in mine[2]] == [g is None for g in theirs[2]]
+        torch.testing.assert_close([g for g in mine[2] if g is not None], [g for g in theirs[2] if g is not None])
+        if theirs[3] is not None:
+            torch.testing.assert_close(mine[3], theirs[3])
+
+
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint(), InterpolatingAdjoint(), GaussAdjoint(), DiscreteAdjoint()])
+def test_a_solve_takes_the_same_steps_and_gives_the_same_gradients(engine, adjoint):
+    results = []
+    for compile in (None, "trace"):
+        field, y0 = Oscillating(width=8), batch(3).requires_grad_()
+        s = pyseminorm.solve(field, y0, T, backend=engine, adjoint=adjoint, compile=compile)
+        s.ys.pow(2).sum().backward()
+        results.append((s, y0.grad, [p.grad for p in field.parameters()]))
+    (a, *grads), (b, *traced_grads) = results
+    assert (a.stats.forward.naccept, a.stats.backward.naccept) == (b.stats.forward.naccept, b.stats.backward.naccept)
+    assert a.stats.forward.nf == b.stats.forward.nf
+    torch.testing.assert_close(traced_grads, grads)
+
+
+def test_an_optimiser_step_needs_no_new_capture():
+    field, y0 = MLP(), batch(3)
+    for _ in range(3):
+        field.zero_grad()
+        calls = counting(field)
+        pyseminorm.solve(field, y0, T, backend="torch", compile="trace").ys.sum().backward()
+        gradients = [p.grad.clone() for p in field.parameters()]
+        field.zero_grad()
+        made = len(calls)
+        pyseminorm.solve(field, y0, T, backend="torch").ys.sum().backward()
+        torch.testing.assert_close(gradients, [p.grad for p in field.parameters()])
+        with torch.no_grad():
+            for p in field.parameters():
+                p.mul_(1.1)
+    assert made == 1  # the checking call
+
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale, self.offset, self.calls = 2.0, torch.tensor([0.5, 1.0], dtype=D), 0
+
+    def forward(self, t, y):
+        self.calls += 1
+        return -self.scale * y + self.offset
+
+
+def value(field, y0=None):
+    return pyseminorm.solve(field, batch(2) if y0 is None else y0, T, backend="torch", compile="trace").ys
+
+
+def test_a_changed_attribute_is_seen():
+    field = Scaled()
+    first = value(field)
+    torch.testing.assert_close(first, pyseminorm.solve(field, batch(2), T, backend="torch").ys)
+    field.scale *= 1 + 1e-6  # less than the comparison with a call would see
+    changed = value(field)
+    torch.testing.assert_close(changed, pyseminorm.solve(field, batch(2), T, backend="torch").ys, rtol=1e-13, atol=0)
+    assert not torch.equal(first, changed)
+
+
+def test_a_changed_array_of_numpy_is_seen():
+    rates = np.array([1.0, 2.0])
+
+    def func(t, y):
+        return -torch.tensor(rates) * y
+
+    value(func)
+    rates[1] *= 1 + 1e-6
+    torch.testing.assert_close(value(func), pyseminorm.solve(func, batch(2), T, backend="torch").ys, rtol=1e-13, atol=0)
+
+
+def test_a_tensor_that_was_put_in_place_of_another_is_read():
+    field = Scaled()
+    value(field)
+    field.offset = torch.tensor([3.0, -1.0], dtype=D)
+    calls, ys = field.calls, value(field)
+    assert field.calls == calls + 1  # the checking call; no new capture
+    torch.testing.assert_close(ys, pyseminorm.solve(field, batch(2), T, backend="torch").ys)
+
+
+def test_a_counter_of_calls_is_no_reason_to_capture_again():
+    field = Scaled()
+    value(field)
+    calls = field.calls
+    for _ in range(3):
+        value(field)
+    assert field.calls == calls + 3
+
+
+def test_a_closure_that_is_made_anew_uses_what_it_closes_over_now():
+    y0 = batch(2)
+    nets = [nn.Linear(2, 2).to(D) for _ in range(2)]
+    controls = [torch.tensor([1.0, 2.0], dtype=D), torch.tensor([-1.0, 0.5], dtype=D)]
+
+    def made(net, control):
+        return lambda t, y: net(y) + control
+
+    for net in nets:
+        for control in controls:
+            settings = {"params": list(net.parameters()), "backend": "torch"}
+            ys = [
+                pyseminorm.solve(made(net, control), y0, T, compile=compile, **settings).ys
+                for compile in ("trace", None)
+            ]
+            grads = [torch.autograd.grad(x.sum(), settings["params"]) for x in ys]
+            torch.testing.assert_close(*ys)
+            torch.testing.assert_close(*grads)
+
+
+def test_parameters_in_another_order_are_not_confused():
+    field = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2)).to(D)
+
+    def func(t, y):
+        return field(y)
+
+    for params in (list(field.parameters()), list(field.parameters())[::-1]):
+        grads = []
+        for compile in ("trace", None):
+            field.zero_grad()
+            pyseminorm.solve(func, batch(2), T, params=params, backend="torch", compile=compile).ys.sum().backward()
+            grads.append([p.grad.clone() for p in params])
+        torch.testing.assert_close(*grads)
+
+
+def test_training_mode_shapes_and_dtypes_are_guarded():
+    class Damped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(2, 2).to(D)
+
+        def forward(self, t, y):
+            return self.linear(y) * (0.5 if self.training else 1.0)
+
+    field = Damped()
+    for y0 in (batch(2), batch(3), batch(3)[0], batch(3)[0]):
+        torch.testing.assert_close(value(field, y0), pyseminorm.solve(field, y0, T, backend="torch").ys)
+        field.train(not field.training)
+    field.float()
+    assert value(field, batch(2).float()).dtype == torch.float32
+
+
+def test_training_and_evaluation_in_turns_keep_both_graphs(caplog):
+    caplog.set_level(logging.INFO, logger="pyseminorm")
+
+    class Damped(Scaled):
+        def forward(self, t, y):
+            return super().forward(t, y) * (0.5 if self.training else 1.0)
+
+    field = Damped()
+    for _ in range(20):
+        calls = field.calls
+        field.train(not field.training)
+        ys = value(field)
+        made = field.calls - calls
+        torch.testing.assert_close(ys, pyseminorm.solve(field, batch(2), T, backend="torch").ys)
+    assert made == 1 and not caplog.records
+
+
+class Spread(nn.Module):
+    factor = 2.0
+
+    def __init__(self):
+        super().__init__()
+        self._offset = 0.5
+
+    def forward(self, t, y):
+        return -self.factor * y + self._offset
+
+
+@pytest.mark.parametrize("where", ["class", "private"])
+def test_values_of_the_class_and_private_ones_are_seen(where, monkeypatch):
+    field = Spread()
+    value(field)
+    if where == "class":
+        monkeypatch.setattr(Spread, "factor", 2.0 * (1 + 1e-6))
+    else:
+        field._offset *= 1 + 1e-6
+    torch.testing.assert_close(
+        value(field), pyseminorm.solve(field, batch(2), T, backend="torch").ys, rtol=1e-13, atol=0
+    )
+
+
+def test_a_partial_that_is_made_anew_is_not_captured_anew():
+    field = MLP(width=8)
+
+    def rate(t, y, factor):
+        calls.append(None)
+        return field(t, y) * factor
+
+    calls = []
+    for factor in (1.0, 1.0, 1.0):
+        made = len(calls)
+        pyseminorm.solve(
+            functools.partial(rate, factor=factor),
+            batch(2),
+            T,
+            params=field.parameters(),
+            backend="torch",
+            compile="trace",
+        )
+    assert len(calls) == made + 1
+
+
+def test_partials_methods_and_arguments():
+    net = MLP(width=8)
+
+    class Model:
+        def __init__(self):
+            self.net = net
+
+        def rate(self, t, y, u):
+            return self.net(t, y) * u
+
+    y0, u = batch(2), torch.tensor([0.5, 2.0], dtype=D, requires_grad=True)
+    for func, args in ((Model().rate, (u,)), (functools.partial(Model().rate, u=u.detach()), ())):
+        grads = []
+        for compile in ("trace", None):
+            wanted = [*net.parameters(), *args]
+            s = pyseminorm.solve(func, y0, T, args=args, params=net.parameters(), backend="torch", compile=compile)
+            grads.append(torch.autograd.grad(s.ys.sum(), wanted))
+        torch.testing.assert_close(*grads)
+
+
+def test_hidden_parameters_are_told_of_at_the_capture():
+    net = MLP(width=8)
+    with pytest.warns(HiddenParametersWarning, match="hidden from solve"):
+        pyseminorm.solve(lambda t, y: net(t, y), batch(2).requires_grad_(), T, backend="torch", compile="trace")
+
+
+def branching(t, y):
+    return y if bool(y.sum() > 0) else -y
+
+
+def random(t, y):
+    return -y + 0.1 * torch.randn_like(y)
+
+
+class Slots:
+    __slots__ = ("__weakref__", "rate")
+
+    def __init__(self):
+        self.rate = torch.tensor([1.0, 2.0], dtype=D)
+
+    def __call__(self, t, y):
+        return -y * self.rate
+
+
+class Running(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2).to(D)
+
+    def forward(self, t, y):
+        return -self.norm(y)
+
+
+@pytest.mark.parametrize(
+    ("func", "reason"),
+    [
+        (branching, "depends on the values"),
+        (random, "random"),
+        (Slots(), "pass it in args"),
+        (Running(), "BatchNorm"),
+    ],
+)
+def test_what_cannot_be_captured_stays_eager_and_says_so_once(func, reason, caplog):
+    caplog.set_level(logging.INFO, logger="pyseminorm")
+    for _ in range(2):
+        ys = pyseminorm.solve(func, batch(2), T, backend="torch", compile="trace", method="rk4", dt=0.2).ys
+    assert ys.shape == (3, 2, 2)
+    said = [r.getMessage() for r in caplog.records if "stays eager" in r.getMessage()]
+    assert len(said) == 1
+    assert reason in said[0]
+
+
+def test_what_changes_at_every_solve_stays_eager_in_the_end(caplog):
+    caplog.set_level(logging.INFO, logger="pyseminorm")
+    field = Scaled()
+    for i in range(20):
+        field.scale = 1.0 + i
+        torch.testing.assert_close(value(field), pyseminorm.solve(field, batch(2), T, backend="torch").ys)
+    assert [r.getMessage() for r in caplog.records if ".scale" in r.getMessage()]
+
+
+def test_errors_of_the_function_are_its_own():
+    def broken(t, y):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        value(broken)
+
+
+def test_a_captured_model_can_be_freed(engine):
+    field = MLP(width=8)
+    reference = weakref.ref(field.net[0].weight)
+    storage = weakref.ref(field.net[0].weight.untyped_storage())
+    s = pyseminorm.solve(field, batch(2), T, backend=engine, compile="auto", adjoint=DiscreteAdjoint())
+    s.ys.sum().backward()
+    del field, s
+    gc.collect()
+    assert reference() is None
+    assert storage() is None
+
+
+def test_float32_gradients():
+    field = MLP(dtype=torch.float32)
+    grads = []
+    for compile in ("trace", None):
+        field.zero_grad()
+        y0 = batch(3, dtype=torch.float32)
+        pyseminorm.solve(field, y0, T, backend="torch", compile=compile).ys.pow(2).sum().backward()
+        grads.append(torch.cat([p.grad.reshape(-1) for p in field.parameters()]))
+    assert relative(*grads) < 1e-4
+
+
+def test_names_are_checked(engine):
+    with pytest.raises(InvalidInputError, match="compile='fast' is not known"):
+        pyseminorm.solve(MLP(), batch(2), T, backend=engine, compile="fast")
+    with pytest.raises(InvalidInputError, match='needs backend="julia"'):
+        pyseminorm.solve(MLP(), batch(2), T, backend="torch", compile="julia")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # torch's own, while it compiles
+def test_inductor(caplog):
+    caplog.set_level(logging.INFO, logger="pyseminorm")
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    field, y0, grads = MLP(width=8), batch(2), []
+    for compile in ("inductor", None):
+        field.zero_grad()
+        pyseminorm.solve(field, y0, T, backend="torch", compile=compile).ys.pow(2).sum().backward()
+        grads.append([p.grad.clone() for p in field.parameters()])
+    torch.testing.assert_close(*grads)
+    assert not caplog.records  # it was compiled
+
+
+def test_a_compiler_that_fails_leaves_the_graph(caplog, monkeypatch):
+    from torch._dynamo.exc import TorchDynamoException
+
+    def failing(function):
+        raise TorchDynamoException("no C++ compiler")
+
+    caplog.set_level(logging.INFO, logger="pyseminorm")
+    monkeypatch.setattr(compiled, "_inductor", failing)
+    field = MLP(width=8)
+    for _ in range(2):
+        ys = pyseminorm.solve(field, batch(2), T, backend="torch", compile="inductor").ys
+        assert ys.shape == (3, 2, 2)
+    assert caplog.text.count("no C++ compiler") == 1  # it is not tried again
+
+
+def test_a_graphs_function_has_a_source_of_its_own():
+    field, flat, f0 = eager(MLP(width=8), batch(2))
+    traced = captured(field, 0.3, flat, lambda: f0, TracedVectorField)
+    primal, constants = traced._functions.primal, traced._functions.constants
+    assert "op_tanh" in inspect.getsource(primal)
+    assert primal.__code__.co_filename != constants.__code__.co_filename
