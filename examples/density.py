@@ -1,15 +1,15 @@
 """A continuous normalising flow on the two moons: trained with GaussAdjoint, drawn as a picture.
 
-python examples/density.py   (needs the extra "reproduce")
+python -m examples.density   (from a checkout; needs the extra "benchmarks")
 """
 
 import matplotlib.pyplot as plt
 import torch
 
 import pyseminorm
+from benchmarks.paper.tasks.densities import planar
+from benchmarks.paper.tasks.flow import Flow
 from pyseminorm.demo.solver import OurSolver
-from pyseminorm.reproduce.densities import planar
-from pyseminorm.reproduce.flow import Flow
 
 torch.manual_seed(0)
 moons, flow = planar("moons"), Flow(size=2, width=64)

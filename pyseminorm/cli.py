@@ -18,9 +18,6 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Neural differential equations in PyTorch with seminorm adjoints."
 )
 
-bench = typer.Typer(help="Our engines and modes beside other packages, at equal gradient error.")
-app.add_typer(bench, name="bench")
-
 
 @app.callback(invoke_without_command=True)
 def main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
@@ -89,59 +86,6 @@ def demo(
 
 
 @app.command()
-def reproduce(
-    task: Annotated[
-        str | None,
-        typer.Argument(
-            help="A task, a family of them (time-series, generative, control) or ablations.", show_default="all"
-        ),
-    ] = None,
-    backend: Annotated[
-        Literal["torch", "julia", "auto"], typer.Option(help="The engine of our own contenders.")
-    ] = "torch",
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Every task in a few minutes: one tolerance, one seed, two batches.")
-    ] = False,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of every training.", show_default="3")] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the records.", show_default="pyseminorm-reproduce, or pyseminorm-quick"),
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(help="Run nothing: write the page of results to this Markdown file, plots beside it."),
-    ] = None,
-) -> None:
-    """Train the paper's families of tasks with every norm and adjoint, in our engine and in torchdiffeq's package.
-
-    Every training is recorded as one JSON file; what is recorded is not run again, so that an interrupted run goes on.
-    """
-    _need("reproduce", "aeon", "matplotlib", "rich", "sklearn", "torchdiffeq")
-    from .reproduce import command, page, pairs
-
-    folder = out or Path("pyseminorm-quick" if quick else "pyseminorm-reproduce")
-    try:
-        if report is not None:
-            page.write_page(folder, report)
-            typer.echo(f"Written to {report}.")
-            return
-        number = seeds or (1 if quick else pairs.SEEDS)
-        failures = command.run(task=task, backend=backend, quick=quick, seeds=number, out=folder)
-    except (PySeminormError, ValueError) as error:
-        typer.secho(f"pyseminorm reproduce: {error}", fg="red", err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.secho(
-            f"interrupted: what is finished is recorded in {folder}; the same command goes on from there.",
-            fg="yellow",
-            err=True,
-        )
-        raise typer.Exit(130) from None
-    for failure in failures:
-        typer.secho(f"not trained to the end: {failure}", fg="yellow", err=True)
-
-
-@app.command()
 def crosscheck(
     problem: Annotated[
         str,
@@ -178,73 +122,6 @@ def crosscheck(
     typer.echo(f"The largest relative error, {found.worst:.1e}, is {verdict} the tolerance {limit:g}.")
     if found.worst > limit:
         raise typer.Exit(1)
-
-
-@bench.callback(invoke_without_command=True)
-def run_bench(
-    context: typer.Context,
-    quick: Annotated[bool, typer.Option("--quick", help="Two cases and few contenders, in about a minute.")] = False,
-    case: Annotated[list[str] | None, typer.Option(help="A case by its name; can be repeated.")] = None,
-    contender: Annotated[
-        list[str] | None, typer.Option(help="Contenders by a pattern such as '*julia*'; can be repeated.")
-    ] = None,
-    section: Annotated[
-        list[str] | None, typer.Option(help="cases, overhead, outputs or memory; can be repeated.")
-    ] = None,
-    threads: Annotated[Literal["one", "all"], typer.Option(help="One core for everything, or all there are.")] = "one",
-    repeats: Annotated[int | None, typer.Option(min=1, help="Timed turns.", show_default="7, quick 3")] = None,
-    limit: Annotated[float, typer.Option(min=0.1, help="Seconds that one step may take.")] = 30.0,
-    curves: Annotated[
-        bool, typer.Option(help="Time further tolerances for work-precision curves, which is most of a run.")
-    ] = True,
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("pyseminorm-bench"),
-) -> None:
-    """Measure training steps of every engine, mode and installed peer at equal gradient error; print and save tables.
-
-    Results are saved after each case, and by Ctrl-C.
-    """
-    if context.invoked_subcommand is not None:
-        return
-    _need("benchmarks", "rich", "matplotlib")
-    from .bench.command import Options, run
-
-    options = Options(
-        out=out,
-        cases=case or (),
-        contenders=contender or (),
-        sections=section or (),
-        quick=quick,
-        all_cores=threads == "all",
-        repeats=repeats,
-        limit=limit,
-        curves=curves,
-    )
-    try:
-        run(options)
-    except PySeminormError as error:
-        typer.secho(f"pyseminorm bench: {error}", fg="red", err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.secho("interrupted", fg="yellow", err=True)
-        raise typer.Exit(130) from None
-
-
-@bench.command("report")
-def report_bench(
-    folder: Annotated[Path, typer.Argument(help="Where `pyseminorm bench` saved its results.", exists=True)],
-    to: Annotated[Path, typer.Option(help="The Markdown file; plots go into a folder beside it.")] = Path(
-        "docs/performance.md"
-    ),
-) -> None:
-    """Make a report with plots from saved results."""
-    _need("benchmarks", "rich", "matplotlib")
-    from .bench.report import write
-
-    try:
-        typer.echo(f"Written: {write(folder, to)}")
-    except PySeminormError as error:
-        typer.secho(f"pyseminorm bench report: {error}", fg="red", err=True)
-        raise typer.Exit(1) from None
 
 
 @app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})

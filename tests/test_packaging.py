@@ -110,7 +110,7 @@ def test_import_starts_nothing_and_imports_no_juliacall():
 
 
 def test_import_adds_little_to_torch():
-    """Counted in modules, which is the same on every machine; the time is in benchmarks/latency.py."""
+    """Counted in modules, which is the same on every machine; the time is in benchmarks/studies/latency.py."""
     code = """
         import sys, torch, torch.utils._pytree
         before = set(sys.modules)

@@ -1,4 +1,4 @@
-"""How the models of the demo and of `pyseminorm reproduce` reach a solver, whoever's it is."""
+"""How the models of the demo and of `python -m benchmarks.paper` reach a solver, whoever's it is."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The seminorm paper's claim, measured on three families of tasks."""

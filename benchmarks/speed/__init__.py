@@ -1,0 +1,1 @@
+"""Training steps of our engines and modes beside other packages, at equal gradient error."""

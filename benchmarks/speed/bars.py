@@ -1,0 +1,111 @@
+"""What is asked of pyseminorm, as ratios in one run on one thread, and what a record has for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .contender import OURS
+from .peers.torch_packages import SEMINORM
+from .records import CaseRecord, Record, Row
+from .work_precision import Match, compared, matches
+
+DIFFRAX = "diffrax"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Our fastest mode of a kind over a peer, at equal or smaller gradient error; ``asked``: for cases 1 to 4."""
+
+    title: str
+    peer: Callable[[Row], bool]
+    ours: Callable[[Row], bool]
+    asked: tuple[float, ...]
+
+    def match(self, record: CaseRecord) -> Match | None:
+        """The fastest peer of this kind, and our fastest mode at its error; None where one is missing."""
+        peer = next((row for row in compared(record) if self.peer(row)), None)
+        return None if peer is None else next(iter(matches(record, peer, self.ours)), None)
+
+
+def _is_seminorm(row: Row) -> bool:
+    return row.contender == SEMINORM
+
+
+def _any(row: Row) -> bool:
+    return row.package == OURS
+
+
+def _backsolve(row: Row) -> bool:
+    return row.settings["adjoint"] == "Backsolve"
+
+
+def _embedded(row: Row) -> bool:
+    return row.settings["backend"] == "torch"
+
+
+BARS = (
+    Bar('best mode over torchdiffeq "seminorm"', _is_seminorm, _any, (200, 20, 7, 2.3)),
+    Bar('BacksolveAdjoint, best mode, over torchdiffeq "seminorm"', _is_seminorm, _backsolve, (80, 4, 2, 2)),
+    Bar('torch engine, best mode, over torchdiffeq "seminorm"', _is_seminorm, _embedded, (5, 4, 3, 2)),
+    Bar("best mode over diffrax's best", lambda row: row.package == DIFFRAX, _any, (1, 1, 1, 1)),
+)
+OVERHEAD = {"torch": (1.5, 1.3, 1.2, 1.1), "julia": (1.3, 1.2, 1.15, 1.1)}  # at most, cases 1 to 4
+OUTPUTS_RATIO, PER_OUTPUT, MEMORY = 1.1, 8.0, 3.0  # at most
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One cell of the bars' table; ``found`` is None where it was not measured."""
+
+    asked: str
+    found: float | None
+    met: bool | None
+    how: str
+
+
+def verdicts(record: Record) -> dict[str, list[Verdict]]:
+    """Title of a bar -> its cells for cases 1 to 4."""
+    cases = {case.case["bar"]: case for case in record.cases if case.case["bar"]}
+    table = {bar.title: [_ratio(bar, cases.get(i + 1), bar.asked[i]) for i in range(4)] for bar in BARS}
+    for backend, asked in OVERHEAD.items():
+        title = f"eager field: whole pass over its bare calls, {backend} engine, BacksolveAdjoint"
+        rows = {row["case"]: row for row in _of(record, "overhead", backend, "Backsolve")}
+        table[title] = [_at_most(asked[i], rows.get(f"case{i + 1}"), "ratio", "") for i in range(4)]
+    return table
+
+
+def further(record: Record) -> Iterator[tuple[str, Verdict]]:
+    """The bars that are not of a case: calls per output, and memory."""
+    for backend in ("torch", "julia"):
+        for row in _of(record, "outputs", backend, "Discrete"):
+            title = f"{backend} DiscreteAdjoint: products with 1,000 outputs over those with 2"
+            yield title, _at_most(OUTPUTS_RATIO, row, "ratio", "")
+        for adjoint in ("Backsolve", "Interpolating", "Gauss"):
+            for row in _of(record, "outputs", backend, adjoint):
+                yield f"{backend} {adjoint}Adjoint: products per output", _at_most(PER_OUTPUT, row, "per_output", "")
+        for adjoint in ("Gauss", "Discrete"):
+            for row in record.sections.get("memory", []):
+                if row["backend"] == backend and row["adjoint"] == adjoint and row["parameter_bytes"] > 3.9e7:
+                    found = {"ratio": row["backward_bytes"] / row["parameter_bytes"]}
+                    title = f"{backend} {adjoint}Adjoint: peak of backward() over the parameters' bytes, 10⁷ parameters"
+                    yield title, _at_most(MEMORY, found, "ratio", "")
+
+
+def _of(record: Record, section: str, backend: str, adjoint: str) -> list[dict[str, Any]]:
+    wanted = {"backend": backend, "adjoint": adjoint}
+    return [r for r in record.sections.get(section, []) if wanted.items() <= r["settings"].items()]
+
+
+def _ratio(bar: Bar, case: CaseRecord | None, asked: float) -> Verdict:
+    match = None if case is None else bar.match(case)
+    if match is None:
+        return Verdict(f"≥ {asked:g}", None, None, "")
+    how = f"{match.ours.contender} at {match.ours.tolerance:.0e} over {match.peer.contender}"
+    return Verdict(f"≥ {asked:g}", match.ratio, match.ratio >= asked, how)
+
+
+def _at_most(asked: float, row: dict[str, Any] | None, name: str, how: str) -> Verdict:
+    found = None if row is None else float(row[name])
+    return Verdict(f"≤ {asked:g}", found, None if found is None else found <= asked, how)

@@ -1,0 +1,1 @@
+"""The packages that ours is measured beside."""

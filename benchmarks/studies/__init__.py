@@ -1,0 +1,1 @@
+"""Single questions behind a default; each script prints its table."""

@@ -1,1 +1,0 @@
-"""`pyseminorm bench`: our engines and modes beside other packages, at equal gradient error (extra "benchmarks")."""

@@ -1,1 +1,0 @@
-"""`pyseminorm reproduce`: the paper's claim measured on three families of tasks (needs the extra "reproduce")."""
