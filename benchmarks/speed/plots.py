@@ -14,7 +14,7 @@ MOST = 8  # lines of ours: the modes that are fastest at some error
 
 
 def work_precision(record: CaseRecord, folder: Path, stem: str) -> Path | None:
-    """Draw SVG and PNG into ``folder``; gives the SVG, or None where there is no curve to draw."""
+    """Draw a PNG into ``folder``; gives it, or None where there is no curve to draw."""
     lines = _lines(record)
     if not any(len(rows) > 1 for rows in lines.values()):
         return None
@@ -30,10 +30,9 @@ def work_precision(record: CaseRecord, folder: Path, stem: str) -> Path | None:
     right.set(ylabel="calls of f and its products", title="where they are known")
     figure.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize="small")
     folder.mkdir(parents=True, exist_ok=True)
-    for kind in ("png", "svg"):
-        figure.savefig(folder / f"{stem}.{kind}", dpi=120)
+    figure.savefig(folder / f"{stem}.png", dpi=120)
     plt.close(figure)
-    return folder / f"{stem}.svg"
+    return folder / f"{stem}.png"
 
 
 def _lines(record: CaseRecord) -> dict[str, list[Row]]:

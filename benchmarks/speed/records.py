@@ -11,6 +11,8 @@ from typing import Any
 from pyseminorm import PassStats
 
 FORMAT = 1
+DIGITS = 5  # of a time in a file
+ROWS = 4  # levels of JSON that are opened, a line for each member: record, cases, case, rows
 COUNTS = ("nf", "nvjp", "nvjp_state", "nvjp_param", "naccept", "nreject")
 
 
@@ -85,8 +87,24 @@ class Record:
         """Write the file anew; a stop in between leaves the old one."""
         file.parent.mkdir(parents=True, exist_ok=True)
         made = file.with_suffix(".part")
-        made.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        made.write_text(_opened(self._data(), ROWS) + "\n")
         made.replace(file)
+
+    def _data(self) -> dict[str, Any]:
+        data = asdict(self)
+        for row in (row for case in data["cases"] for row in case["rows"]):
+            row["seconds"] = [float(f"{seconds:.{DIGITS}g}") for seconds in row["seconds"]]
+        return data
+
+
+def _opened(value: Any, levels: int) -> str:
+    """Write JSON with a line for each member of the outer ``levels``, so that a row of a table is a line."""
+    if levels == 0 or not isinstance(value, dict | list):
+        return json.dumps(value)
+    if isinstance(value, dict):
+        inside = (f"{json.dumps(name)}: {_opened(member, levels - 1)}" for name, member in value.items())
+        return "{\n" + ",\n".join(inside) + "\n}"
+    return "[\n" + ",\n".join(_opened(member, levels - 1) for member in value) + "\n]"
 
 
 def load(file: Path) -> Record:

@@ -4,9 +4,11 @@ import importlib.util
 import itertools
 import json
 import os
+import re
 import time
 from collections import Counter
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +32,9 @@ from benchmarks.speed.work_precision import COMPARED, LADDER, descend, first_run
 from pyseminorm import UnsupportedError
 from pyseminorm.engines.julia.session import detect
 
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results" / "speed"
+needs_results = pytest.mark.skipif(not RESULTS.exists(), reason="the results are in a checkout only")
 TINY = Case("tiny", 2, 4, 3, 3, bar=1)
 OSCILLATING = Case("tiny-oscillating", 2, 4, 3, 4, oscillating=True)
 HAS_TORCHDIFFEQ = importlib.util.find_spec("torchdiffeq") is not None
@@ -370,10 +375,17 @@ def test_the_report_has_tables_bars_notes_and_plots(tmp_path):
     assert '| best mode over torchdiffeq "seminorm" | 20 (≥ 200, **not met**) | – (≥ 20) |' in text
     assert "no Julia here" in text and "torch Gauss tsit5 at 1e-02: UnsupportedError: not this" in text
     assert "| diffrax a | 30 | 1.0e-06 | none reaches it |" in text
-    assert "](performance/case1-1-threads.svg)" in text
-    assert {f.name for f in (to.parent / "performance").iterdir()} == {"case1-1-threads.svg", "case1-1-threads.png"}
+    assert "](performance/case1-1-threads.png)" in text
+    assert {f.name for f in (to.parent / "performance").iterdir()} == {"case1-1-threads.png"}
     tables = [line.count("|") for line in text.splitlines() if line.startswith("| torch Disc")]
     assert tables and len(set(tables)) == 1
+
+
+@needs_results
+def test_the_page_is_what_the_records_say():
+    page = re.sub(r"!\[.*\n\n", "", (ROOT / "docs" / "performance.md").read_text())
+    for file in RESULTS.glob("*.json"):
+        assert report.text(load(file)).strip() in page, f"make docs/performance.md again: {file.name} has changed"
 
 
 def test_a_report_of_nothing_says_so(tmp_path):
