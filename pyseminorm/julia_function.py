@@ -146,7 +146,7 @@ class _Evaluate(torch.autograd.Function):
         native: NativeField = ctx.native
         y, *tensors = ctx.saved_tensors
         native.load(tensors)
-        _, state, theta, at = native.product(
+        _, state, theta, at = native.vjp(
             ctx.moment, y, grad, value=False, params=any(ctx.needs_input_grad[3:]), time=ctx.needs_input_grad[1]
         )
         parts = torch.split(theta, [x.numel() for x in tensors]) if tensors else ()

@@ -255,7 +255,7 @@ def test_parameters_that_change_between_the_passes_are_noticed(engine):
 class Labels:
     """A field whose values are labels, for the collector's order."""
 
-    def pullback(self, t, y):
+    def evaluate_with_vjp(self, t, y):
         return y, None
 
 

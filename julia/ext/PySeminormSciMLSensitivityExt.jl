@@ -100,6 +100,6 @@ function PySeminorm.sensitivity_gradients(
     return counter.naccept
 end
 
-include("native_products.jl")
+include("native_vjps.jl")
 
 end

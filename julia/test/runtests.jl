@@ -56,9 +56,9 @@ end
     copyto!(field.work.u, 1:6)
     @test PySeminorm.native_value!(field, 2) == ""
     @test reshape(field.work.du, 2, 3) == ([1 3 5 7; 2 4 6 8] * ones(4) .+ 10) .* reshape(1:6, 2, 3)
-    PySeminorm.given_product!(field, vjp!)
+    PySeminorm.given_vjp!(field, vjp!)
     fill!(field.work.λ, 1)
-    @test PySeminorm.native_product!(field, 2, false, true, true) == ""
+    @test PySeminorm.native_vjp!(field, 2, false, true, true) == ""
     @test field.work.dλ == repeat([26.0, 30.0], 3) && field.work.dθ == [zeros(8); fill(21.0, 4); 0]
     @test typeof(PySeminorm.native_field(f!, "Float64", (5,), nothing, ())) === typeof(field)
     broken = PySeminorm.native_field((du, u, p, t) -> error("mine"), "Float32", (2,), nothing, ())
@@ -73,7 +73,7 @@ end
     vjp!(dλ, dp, λ, u, p, t) = (dλ .= [u[2] * t * λ[1] + cos(u[1]) * λ[2], u[1] * t * λ[1]]; nothing)
     exact(u, t) = [u[2] * t u[1] * t; cos(u[1]) 0]
     field = PySeminorm.native_field(f!, "Float64", (2,), nothing, ())
-    PySeminorm.given_product!(field, vjp!)
+    PySeminorm.given_vjp!(field, vjp!)
     interval = VectorField{Vector{Float64}}((du, u, t) -> nothing, 0.0, 1.0)
     u, λ, J, dT = [0.7, 1.3], [0.4, -2.0], zeros(2, 2), zeros(2)
     for t in (0.0, 0.4, 1.0)

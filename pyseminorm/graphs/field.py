@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..problem.state import StateSpec
-from ..problem.vector_field import EagerVectorField, Pullback, checked_value, kind_of
+from ..problem.vector_field import EagerVectorField, VjpFunction, checked_value, kind_of
 from .capture import CaptureError, Graph, SourceTensors, capture
 from .closed import Finder, Proof, plain, proof
 from .run import Functions
@@ -263,13 +263,15 @@ class TracedVectorField(EagerVectorField):
         """Whether the graph gives f0 at (t, y)."""
         return agree(self.f(t, y), f0)
 
-    def pullback(self, t: float, y: Tensor, *, params: bool = True, time: bool = False) -> tuple[Tensor, Pullback]:
+    def evaluate_with_vjp(
+        self, t: float, y: Tensor, *, params: bool = True, time: bool = False
+    ) -> tuple[Tensor, VjpFunction]:
         spec, products = self.spec, self._functions.adjoint(Wanted(params=params, time=time))
         leaves, when, n = spec.split(y), self.time(t), len(spec.sizes)
         with torch.no_grad():
             values, saved = self._functions.primal(self._constants, when, *leaves)
 
-        def pull(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
+        def vjp(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
             with torch.no_grad():
                 grads = products(self._constants, when, leaves, saved, *spec.split(adjoint))
                 state = [torch.zeros_like(x) if g is None else g for g, x in zip(grads[:n], leaves, strict=True)]
@@ -277,9 +279,9 @@ class TracedVectorField(EagerVectorField):
                 grad_time = rest.pop() if time else None
                 return spec.join(state), rest, grad_time
 
-        return spec.join(values), pull
+        return spec.join(values), vjp
 
-    def products(
+    def vjp_shaped(
         self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
         if not self.spec.is_plain:
@@ -294,8 +296,8 @@ class TracedVectorField(EagerVectorField):
     def vjp(
         self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
-        value, pull = self.pullback(t, y, params=params, time=time)
-        return value, *pull(adjoint)
+        value, vjp = self.evaluate_with_vjp(t, y, params=params, time=time)
+        return value, *vjp(adjoint)
 
 
 class Checked(Protocol):

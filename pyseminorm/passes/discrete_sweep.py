@@ -26,7 +26,7 @@ from torch import Tensor
 from ..errors import LastGoodState
 from ..methods.tableaus import TABLEAUS, Tableau
 from ..methods.weights import weights
-from ..problem.vector_field import Pullback
+from ..problem.vector_field import VjpFunction
 from ..retcode import ReturnCode
 from ..stats import PassStats
 from .problems import AdjointResult, DiscreteProblem
@@ -141,16 +141,16 @@ class Sweep:
         if self._shares_last(n):
             stages = tuple(i for i in stages if i != self._tableau.stages - 1)
         self._enter(n)
-        pullbacks = self._pullbacks(n, stages, y)
+        vjps = self._vjps(n, stages, y)
         direct = self._direct(n, adjoint).unbind(0)
         h, used = self._problem.steps.sizes[n], stages[-1] + 1
-        for i, pullback in zip(reversed(stages), reversed(pullbacks), strict=True):
+        for i, vjp in zip(reversed(stages), reversed(vjps), strict=True):
             cotangent = direct[i]
             if i + 1 < used:
                 after, columns = self._after(i, used)
                 cotangent = torch.addmv(cotangent, after, columns, alpha=h)
             self._stats.nvjp += 1
-            ybar, gradients, _ = pullback(cotangent)
+            ybar, gradients, _ = vjp(cotangent)
             self._ybar_rows[i].copy_(ybar)
             self._add(gradients)
             del gradients  # as long as the parameters: gone before the next ones are made
@@ -182,10 +182,10 @@ class Sweep:
             direct[0].addmv_(self._inner_cotangents(n - 1).T, weights, alpha=sizes[n - 1])
         return direct
 
-    def _pullbacks(self, n: int, stages: Sequence[int], y: Tensor) -> list[Pullback]:
+    def _vjps(self, n: int, stages: Sequence[int], y: Tensor) -> list[VjpFunction]:
         """What makes the products of stages: kept ones, and the others evaluated."""
         kept = [self._take(n, i, y) for i in stages]
-        known = [stage.pullback for stage in kept if stage is not None]
+        known = [stage.vjp for stage in kept if stage is not None]
         if len(known) == len(stages) and not self._problem.want_rates:
             return known  # nobody reads the stages' values
         return [self._stage(n, i, y, stage) for i, stage in zip(stages, kept, strict=True)]
@@ -200,13 +200,13 @@ class Sweep:
             return None
         return stage if i > 0 or shared or torch.equal(stage.y, y) else None
 
-    def _stage(self, n: int, i: int, y: Tensor, kept: Stage | None = None) -> Pullback:
+    def _stage(self, n: int, i: int, y: Tensor, kept: Stage | None = None) -> VjpFunction:
         if kept is not None:
-            value, pullback = kept.value, kept.pullback
+            value, vjp = kept.value, kept.vjp
         else:
-            value, pullback = self._problem.field.pullback(self._time(n, i), self._stage_input(n, i, y))
+            value, vjp = self._problem.field.evaluate_with_vjp(self._time(n, i), self._stage_input(n, i, y))
         self._k_rows[i].copy_(value)
-        return pullback
+        return vjp
 
     def _stage_input(self, n: int, i: int, y: Tensor) -> Tensor:
         if i == 0:

@@ -36,7 +36,7 @@ class ParameterQuadrature:
     def add(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> None:
         """Nodes at ``times`` with states and weighted adjoints (nodes, size)."""
         self._stats.nvjp_param += len(times)
-        gradients = self._field.param_vjp(times, y, adjoint, batched_time=self._batched_time)
+        gradients = self._field.vjp_params(times, y, adjoint, batched_time=self._batched_time)
         pairs = [(t, g) for t, g in zip(self.total, gradients, strict=True) if g is not None]
         if pairs:
             torch._foreach_add_([t for t, _ in pairs], [g for _, g in pairs])

@@ -42,7 +42,7 @@ class AdjointRates:
         ``adjoint`` and ``y`` are in `StateSpec.form`; ``y`` is func's to keep.
         """
         layout, views = self._layout, self._parts(out)
-        f, state, rates, at = self._field.products(t, y, adjoint.neg(), params=params, time=layout.has_time)
+        f, state, rates, at = self._field.vjp_shaped(t, y, adjoint.neg(), params=params, time=layout.has_time)
         if len(views) == 1:
             views[0].copy_(state)
             return rates

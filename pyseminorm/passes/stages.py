@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..methods.tableaus import Tableau
-from ..problem.vector_field import EagerVectorField, Pullback
+from ..problem.vector_field import EagerVectorField, VjpFunction
 
 
 @functools.cache
@@ -30,7 +30,7 @@ class Stage(NamedTuple):
     t: float
     y: Tensor
     value: Tensor
-    pullback: Pullback
+    vjp: VjpFunction
 
 
 Stages = dict[tuple[int, int], Stage]  # by step and stage
@@ -52,8 +52,8 @@ class StageCollector:
 
     def __call__(self, t: float, y: Tensor) -> Tensor:
         """dy/dt at (t, y), without gradient; ``y`` is kept."""
-        value, pullback = self._field.pullback(t, y)
-        self._evaluated.append(Stage(t, y, value, pullback))
+        value, vjp = self._field.evaluate_with_vjp(t, y)
+        self._evaluated.append(Stage(t, y, value, vjp))
         return value
 
     def end_attempt(self, accepted: bool, step: int) -> None:

@@ -21,7 +21,7 @@ logger = logging.getLogger("pyseminorm")
 # What torch says when code differentiates inside itself although gradients are switched off.
 _NEEDS_GRAD_MODE = "does not require grad"
 
-Pullback = Callable[[Tensor], tuple[Tensor, list[Tensor | None], Tensor | None]]
+VjpFunction = Callable[[Tensor], tuple[Tensor, list[Tensor | None], Tensor | None]]
 
 
 class EagerVectorField:
@@ -93,10 +93,10 @@ class EagerVectorField:
         self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
         """(f, adj df/dy, [adj df/dtheta_i or None], adj df/dt or None), for ``adjoint`` (size,)."""
-        value, pull = self.pullback(t, y, params=params, time=time)
-        return value, *pull(adjoint)
+        value, vjp = self.evaluate_with_vjp(t, y, params=params, time=time)
+        return value, *vjp(adjoint)
 
-    def products(
+    def vjp_shaped(
         self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
         """`vjp` for ``y`` and ``adjoint`` in `StateSpec.form`, without more calls than it takes.
@@ -121,11 +121,13 @@ class EagerVectorField:
         grad_time = rest.pop() if time else None
         return value, torch.zeros_like(adjoint) if state is None else state, rest, grad_time
 
-    def pullback(self, t: float, y: Tensor, *, params: bool = True, time: bool = False) -> tuple[Tensor, Pullback]:
+    def evaluate_with_vjp(
+        self, t: float, y: Tensor, *, params: bool = True, time: bool = False
+    ) -> tuple[Tensor, VjpFunction]:
         """f, and what takes an ``adjoint`` (size,) to the products of `vjp`, once."""
         spec = self.spec
         if spec.is_plain:
-            return self._pullback_tensor(t, y, params=params, time=time)
+            return self._evaluate_tensor_with_vjp(t, y, params=params, time=time)
         with torch.enable_grad():
             leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
             when = self.time(t).requires_grad_(time)
@@ -133,7 +135,7 @@ class EagerVectorField:
         wanted = [*leaves, *(self.targets if params else ()), *((when,) if time else ())]
         n = len(leaves)
 
-        def pull(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
+        def vjp(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
             pairs = [(o, a) for o, a in zip(outputs, spec.split(adjoint), strict=True) if o.requires_grad]
             if pairs:
                 grads: Sequence[Tensor | None] = torch.autograd.grad(
@@ -146,9 +148,9 @@ class EagerVectorField:
             grad_time = rest.pop() if time else None
             return spec.join(state), rest, grad_time
 
-        return spec.join([o.detach() for o in outputs]), pull
+        return spec.join([o.detach() for o in outputs]), vjp
 
-    def _pullback_tensor(self, t: float, y: Tensor, *, params: bool, time: bool) -> tuple[Tensor, Pullback]:
+    def _evaluate_tensor_with_vjp(self, t: float, y: Tensor, *, params: bool, time: bool) -> tuple[Tensor, VjpFunction]:
         """The same for a state that is one real tensor, without the general case's bookkeeping: it is called often."""
         shape = self.spec.shapes[0]
         with torch.enable_grad():
@@ -160,16 +162,16 @@ class EagerVectorField:
         if time:
             wanted += (when,)
 
-        def pull(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
+        def vjp(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
             if not value.requires_grad:
                 return torch.zeros_like(adjoint), [None] * (len(wanted) - 1 - time), None
             state, *rest = _gradients((value,), wanted, (adjoint.reshape(shape),))
             grad_time = rest.pop() if time else None
             return torch.zeros_like(adjoint) if state is None else state.reshape(-1), rest, grad_time
 
-        return value.detach().reshape(-1), pull
+        return value.detach().reshape(-1), vjp
 
-    def param_vjp(
+    def vjp_params(
         self, times: Sequence[float], y: Tensor, adjoint: Tensor, *, batched_time: bool = False
     ) -> list[Tensor | None]:
         """Sum over rows j of adjoint[j] df/dtheta_i at (times[j], y[j]), for ``y`` and ``adjoint`` (rows, size).
@@ -179,19 +181,19 @@ class EagerVectorField:
         randomness, buffers that func changes).
         """
         if batched_time:
-            return self._param_vjp_stacked(times, y, adjoint)
+            return self._vjp_params_stacked(times, y, adjoint)
         if kind_of(self.func) not in _NOT_BATCHABLE:
             try:
-                return self._param_vjp_vmapped(times, y, adjoint)
+                return self._vjp_params_vmapped(times, y, adjoint)
             except Exception as error:  # whatever vmap cannot do; an error of func's own comes again below
-                gradients = self._param_vjp_looped(times, y, adjoint)
+                gradients = self._vjp_params_looped(times, y, adjoint)
                 _NOT_BATCHABLE.add(kind_of(self.func))
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 logger.info(f"quadrature nodes are evaluated one by one: vmap cannot batch func ({reason})")
                 return gradients
-        return self._param_vjp_looped(times, y, adjoint)
+        return self._vjp_params_looped(times, y, adjoint)
 
-    def _param_vjp_vmapped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
+    def _vjp_params_vmapped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
         def rate(t: Tensor, state: Tensor) -> Tensor:
             return self.spec.flatten(self.func(t, self.spec.unflatten(state), *self.args))
 
@@ -199,7 +201,7 @@ class EagerVectorField:
         with torch.enable_grad():
             return self._contracted(torch.func.vmap(rate)(moments, y.detach()), adjoint)
 
-    def _param_vjp_stacked(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
+    def _vjp_params_stacked(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
         (state,) = self.spec.split(y.detach())  # (rows, batch, ...)
         rows, batch = state.shape[:2]
         moments = torch.tensor(times, dtype=self.spec.real_dtype, device=self.spec.device).repeat_interleave(batch)
@@ -207,7 +209,7 @@ class EagerVectorField:
             value = self.func(moments.view(-1, *(1,) * (state.dim() - 2)), state.flatten(0, 1), *self.args)
             return self._contracted(self.spec.join([value]).view(rows, -1), adjoint)
 
-    def _param_vjp_looped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
+    def _vjp_params_looped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
         with torch.enable_grad():
             values = []
             for t, row in zip(times, y, strict=True):

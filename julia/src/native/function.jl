@@ -71,9 +71,9 @@ end
 
 Workspace{T}(n, m) where {T} = Workspace{T}(zeros(T, n), zeros(T, n), zeros(T, n), zeros(T, n), zeros(T, m))
 
-# product!(t, value, state, params) fills du, dλ and dθ of the workspace, each if wanted; time_product(t) is λᵀ∂f/∂t.
-const Product = FunctionWrapper{Nothing, Tuple{Float64, Bool, Bool, Bool}}
-const TimeProduct = FunctionWrapper{Float64, Tuple{Float64}}
+# vjp!(t, value, state, params) fills du, dλ and dθ of the workspace, each if wanted; vjp_time(t) is λᵀ∂f/∂t.
+const Vjp = FunctionWrapper{Nothing, Tuple{Float64, Bool, Bool, Bool}}
+const VjpTime = FunctionWrapper{Float64, Tuple{Float64}}
 
 """
     NativeField{T}
@@ -86,8 +86,8 @@ mutable struct NativeField{T}
     const θ::Vector{T}
     const work::Workspace{T}
     const source::Any                               # a Source, for those who make products
-    product!::Union{Product, Nothing}
-    time_product::Union{TimeProduct, Nothing}
+    vjp!::Union{Vjp, Nothing}
+    vjp_time::Union{VjpTime, Nothing}
     failure::String                                 # what the user's code raised during a solve
     const rates::Vector{Rates{T}}                   # memory that waits for the next solve's integral
 end
@@ -202,9 +202,9 @@ function native_value!(field::NativeField, t)
 end
 
 "Fill the workspace by a product at its u and λ; gives what it raised, or \"\"."
-function native_product!(field::NativeField, t, value, state, params)
+function native_vjp!(field::NativeField, t, value, state, params)
     try
-        field.product!(Float64(t), value, state, params)
+        field.vjp!(Float64(t), value, state, params)
     catch error
         return failure_message(error, catch_backtrace())
     end
@@ -212,24 +212,24 @@ function native_product!(field::NativeField, t, value, state, params)
 end
 
 "λᵀ∂f/∂t at the workspace's u and λ, and what it raised, or \"\"."
-function native_time_product(field::NativeField, t)
+function native_vjp_time(field::NativeField, t)
     try
-        return field.time_product(Float64(t)), ""
+        return field.vjp_time(Float64(t)), ""
     catch error
         return 0.0, failure_message(error, catch_backtrace())
     end
 end
 
-native_differentiable(field::NativeField) = field.product! !== nothing
-native_time_differentiable(field::NativeField) = field.time_product !== nothing
+native_differentiable(field::NativeField) = field.vjp! !== nothing
+native_time_differentiable(field::NativeField) = field.vjp_time !== nothing
 native_failure(field::NativeField) = field.failure
 
 """
-    GivenProduct
+    GivenVjp
 
 The product by a `vjp!(dλ, dp, λ, u, p, t)` of the user, which writes λᵀ∂f/∂u and λᵀ∂f/∂p over zeros.
 """
-struct GivenProduct{T, N, V, P}
+struct GivenVjp{T, N, V, P}
     vjp!::V
     evaluate!::RightHandSide{Vector{T}}
     work::Workspace{T}
@@ -239,26 +239,26 @@ struct GivenProduct{T, N, V, P}
     dp::P
 end
 
-function (product::GivenProduct{T})(t::Float64, value::Bool, state::Bool, params::Bool) where {T}
-    work, dims = product.work, product.dims
-    value && product.evaluate!(work.du, work.u, t)
+function (vjp::GivenVjp{T})(t::Float64, value::Bool, state::Bool, params::Bool) where {T}
+    work, dims = vjp.work, vjp.dims
+    value && vjp.evaluate!(work.du, work.u, t)
     fill!(work.dλ, zero(T))
     fill!(work.dθ, zero(T))
-    product.vjp!(reshape(work.dλ, dims), product.dp, reshape(work.λ, dims), reshape(work.u, dims), product.p, T(t))
+    vjp.vjp!(reshape(work.dλ, dims), vjp.dp, reshape(work.λ, dims), reshape(work.u, dims), vjp.p, T(t))
     return nothing
 end
 
-function given_product!(field::NativeField, vjp!)
+function given_vjp!(field::NativeField, vjp!)
     (; dims, slots) = field.source
     p, dp = arrays(alias, slots, field.θ), arrays(alias, slots, field.work.dθ)
-    field.product! = Product(GivenProduct(vjp!, field.evaluate!, field.work, dims, field.θ, p, dp))
+    field.vjp! = Vjp(GivenVjp(vjp!, field.evaluate!, field.work, dims, field.θ, p, dp))
     return nothing
 end
 
 """
-    sensitivity_product!(field, choice, t) -> (name, message)
+    sciml_vjp!(field, choice, t) -> (name, message)
 
 Let SciMLSensitivity differentiate the field: `choice` is "auto" (SciMLSensitivity's own choice), "enzyme", "reversediff" or
 "zygote". It is tried at the workspace's u, at time `t`. The method is in ext/, loaded with SciMLSensitivity.
 """
-function sensitivity_product! end
+function sciml_vjp! end

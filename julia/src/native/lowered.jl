@@ -2,7 +2,7 @@
 
 const Hoist{T} = FunctionWrapper{Nothing, Tuple{Ptr{Ptr{T}}, Ptr{T}}}
 const Primal{T} = FunctionWrapper{Nothing, Tuple{Ptr{Ptr{T}}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, T}}
-const Pull{T} =
+const VjpCode{T} =
     FunctionWrapper{Nothing, Tuple{Ptr{Ptr{T}}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, Ptr{T}, T}}
 
 """
@@ -12,7 +12,7 @@ The code of f and of its products, with the memory that it works in.
 
 - `sources`: pointers to the tensors that f reads; Python writes them before every solve.
 - `constants`: what `hoist!` makes of them once a solve.
-- `work`: what `primal!` leaves there, a `pull` reads; `last` is the call that left it. (A backward pass begins where the forward
+- `work`: what `primal!` leaves there, a product reads; `last` is the call that left it. (A backward pass begins where the forward
   pass ended.)
 - `scratch`: nobody reads it after a call.
 - `stages`: memory of evaluations that waits for the next solve (see [`Stage`](@ref)).
@@ -25,7 +25,7 @@ struct Program{T}
     scratch::Vector{T}
     hoist!::Hoist{T}
     primal!::Primal{T}
-    pulls::Dict{Symbol, Pull{T}}
+    vjps::Dict{Symbol, VjpCode{T}}
     stages::Vector{Stage{T}}
     last::KnownCall{Vector{T}}
 end
@@ -50,13 +50,13 @@ function Program{T}(space::Module, sources, constants, work, scratch) where {T}
     primal! = Base.invokelatest(Primal{T}, named(:primal!))
     return Program{T}(
         space, fill(Ptr{T}(C_NULL), sources), zeros(T, constants), zeros(T, work), zeros(T, scratch), hoist!, primal!,
-        Dict{Symbol, Pull{T}}(), Stage{T}[], KnownCall{Vector{T}}(),
+        Dict{Symbol, VjpCode{T}}(), Stage{T}[], KnownCall{Vector{T}}(),
     )
 end
 
 "The product of a name, compiled at its first use."
-pull(program::Program{T}, name) where {T} = get!(program.pulls, name) do
-    Base.invokelatest(Pull{T}, Base.invokelatest(getglobal, program.space, name))
+vjp_code(program::Program{T}, name) where {T} = get!(program.vjps, name) do
+    Base.invokelatest(VjpCode{T}, Base.invokelatest(getglobal, program.space, name))
 end
 
 struct LoweredValue{T}
@@ -74,51 +74,51 @@ function (f::LoweredValue{T})(du::Vector{T}, u::Vector{T}, t::Float64) where {T}
 end
 
 """
-    LoweredProduct
+    LoweredVjp
 
 Products at the `u` and `λ` of a [`Workspace`](@ref).
 """
-struct LoweredProduct{T}
+struct LoweredVjp{T}
     program::Program{T}
     work::Workspace{T}
 end
 
-function (product::LoweredProduct{T})(t::Float64, value::Bool, state::Bool, params::Bool) where {T}
-    (; program, work) = product
+function (vjp::LoweredVjp{T})(t::Float64, value::Bool, state::Bool, params::Bool) where {T}
+    (; program, work) = vjp
     LoweredValue(program)(work.du, work.u, t)
     params && fill!(work.dθ, zero(T))
-    pull!(program, state ? (params ? :pull_both! : :pull_state!) : :pull_params!, work, work.dθ, 0, work.dλ, t)
+    vjp!(program, state ? (params ? :vjp! : :vjp_state!) : :vjp_params!, work, work.dθ, 0, work.dλ, t)
     return nothing
 end
 
 "The products of λ at the workspace's u: by the state to dλ, by time to `dt`, by the parameters added to `out` from `offset`."
-function pull!(program::Program{T}, name, work, out, offset, dt, t) where {T}
+function vjp!(program::Program{T}, name, work, out, offset, dt, t) where {T}
     (; sources, constants, scratch) = program
     (; λ, u, dλ) = work
     saved = program.work
-    GC.@preserve sources constants saved scratch dλ out dt λ u pull(program, name)(
+    GC.@preserve sources constants saved scratch dλ out dt λ u vjp_code(program, name)(
         pointer(sources), pointer(constants), pointer(saved), pointer(scratch), pointer(dλ), pointer(out) + offset * sizeof(T),
         pointer(dt), pointer(λ), pointer(u), T(t),
     )
     return nothing
 end
 
-function add_product!(out, offset, field, program::Program, scatter, t, value, state)
+function add_vjp!(out, offset, field, program::Program, scatter, t, value, state)
     LoweredValue(program)(field.work.du, field.work.u, t)
-    pull!(program, state ? :pull_both! : :pull_params!, field.work, out, offset, field.work.dλ, t)
+    vjp!(program, state ? :vjp! : :vjp_params!, field.work, out, offset, field.work.dλ, t)
     return nothing
 end
 
-struct LoweredTimeProduct{T}
+struct LoweredVjpTime{T}
     program::Program{T}
     work::Workspace{T}
     slope::Vector{T}
 end
 
-function (product::LoweredTimeProduct{T})(t::Float64) where {T}
-    (; program, work, slope) = product
+function (vjp::LoweredVjpTime{T})(t::Float64) where {T}
+    (; program, work, slope) = vjp
     LoweredValue(program)(work.du, work.u, t)
-    pull!(program, :pull_time!, work, work.dθ, 0, slope, t)
+    vjp!(program, :vjp_time!, work, work.dθ, 0, slope, t)
     return Float64(slope[1])
 end
 
@@ -133,8 +133,8 @@ lowered_field(eltype, source, n, m, memory...) = lowered_field(ELTYPES[eltype], 
 function lowered_field(::Type{T}, space::Module, n, m, memory...) where {T}
     program, work = Program{T}(space, memory...), Workspace{T}(n, m)
     return NativeField{T}(
-        LoweredValue(program), T[], work, program, Product(LoweredProduct(program, work)),
-        TimeProduct(LoweredTimeProduct(program, work, zeros(T, 1))), "", Rates{T}[],
+        LoweredValue(program), T[], work, program, Vjp(LoweredVjp(program, work)),
+        VjpTime(LoweredVjpTime(program, work, zeros(T, 1))), "", Rates{T}[],
     )
 end
 

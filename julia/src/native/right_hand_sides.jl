@@ -104,26 +104,26 @@ function backward!(side::NativeBackward{T}, dz, z, t) where {T}
     side.anchored && copyto!(work.u, 1, z, n + 1, n)
     done = (side.anchored ? 2n : n) + side.timed
     if scatter === nothing
-        (field.product!::Product)(t, side.anchored, true, false)
+        (field.vjp!::Vjp)(t, side.anchored, true, false)
     elseif side.integral === nothing
         fill!(view(dz, (done + 1):(done + scatter.size)), zero(T))
-        add_product!(dz, done, field, field.source, scatter, t, side.anchored, true)
+        add_vjp!(dz, done, field, field.source, scatter, t, side.anchored, true)
     else
-        integrate_product!(side, side.integral, t)
+        integrate_vjp!(side, side.integral, t)
     end
     copyto!(dz, 1, work.dλ, 1, n)
     side.anchored && copyto!(dz, n + 1, work.du, 1, n)
-    side.timed && (dz[done] = (field.time_product::TimeProduct)(t))
+    side.timed && (dz[done] = (field.vjp_time::VjpTime)(t))
     return nothing
 end
 
-function integrate_product!((; field, scatter, anchored)::NativeBackward, integral, t)
+function integrate_vjp!((; field, scatter, anchored)::NativeBackward, integral, t)
     rates = next!(integral, t)
     if weighs(integral, t) || !makes_parts(field.source)
-        add_product!(zero_rates!(rates), 0, field, field.source, scatter, t, anchored, true)
+        add_vjp!(zero_rates!(rates), 0, field, field.source, scatter, t, anchored, true)
     else
         postpone!(rates, field.work.u, field.work.λ)
-        (field.product!::Product)(t, anchored, true, false)
+        (field.vjp!::Vjp)(t, anchored, true, false)
     end
     return nothing
 end
@@ -132,7 +132,7 @@ end
 function make_late!(rates::Rates, field, scatter)
     copyto!(field.work.u, rates.u)
     copyto!(field.work.λ, rates.λ)
-    add_product!(zero_rates!(rates), 0, field, field.source, scatter, rates.t, false, false)
+    add_vjp!(zero_rates!(rates), 0, field, field.source, scatter, rates.t, false, false)
     return nothing
 end
 
@@ -141,8 +141,8 @@ makes_parts(source) = true
 makes_parts(::Source) = false
 
 "Products of the workspace's λ at its u, those by the parameters added to `out` from `offset`."
-function add_product!(out, offset, field, ::Source, scatter, t, value, state)
-    (field.product!::Product)(t, value, state, true)
+function add_vjp!(out, offset, field, ::Source, scatter, t, value, state)
+    (field.vjp!::Vjp)(t, value, state, true)
     add!(out, offset, field.work.dθ, scatter)
     return nothing
 end
@@ -180,17 +180,17 @@ function beside(field::VectorField{V}, t) where {V}
     return at, Float64(T(field.high[] - at > at - field.low[] ? at + step : at - step))
 end
 
-function unit_product!(field::NativeField{T}, i, t) where {T}
+function unit_vjp!(field::NativeField{T}, i, t) where {T}
     fill!(field.work.λ, zero(T))
     field.work.λ[i] = one(T)
-    (field.product!::Product)(t, false, true, false)
+    (field.vjp!::Vjp)(t, false, true, false)
     return field.work.dλ
 end
 
 function jacobian!(J, side::NativeForward, u, t, state!)
     copyto!(side.field.work.u, u)
     for i in axes(J, 1)
-        J[i, :] .= unit_product!(side.field, i, t)
+        J[i, :] .= unit_vjp!(side.field, i, t)
     end
     side.jacobians[] += 1
     return nothing
@@ -208,20 +208,20 @@ end
 function jacobian!(J, side::NativeBackward, λ, t, state!)
     state!(t)
     for i in axes(J, 2)
-        J[:, i] .= .-unit_product!(side.field, i, t)
+        J[:, i] .= .-unit_vjp!(side.field, i, t)
     end
     side.jacobians[] += 1
     return nothing
 end
 
 function slope!(dT, side::NativeBackward, λ, t, later, state!)
-    (; product!, work) = side.field
+    (; vjp!, work) = side.field
     copyto!(work.λ, λ)
     state!(t)
-    (product!::Product)(t, false, true, false)
+    (vjp!::Vjp)(t, false, true, false)
     copyto!(dT, work.dλ)
     state!(later)
-    (product!::Product)(later, false, true, false)
+    (vjp!::Vjp)(later, false, true, false)
     dT .= (dT .- work.dλ) ./ (later - t)
     return nothing
 end
@@ -253,7 +253,7 @@ function (nodes::NativeNodes{T})(count::Cint) where {T}
         copyto!(work.λ, row(Vector{T}, nodes.λ, j - 1, n))
         try
             (; field, total, scatter) = nodes
-            add_product!(total, 0, field, field.source, scatter, unsafe_load(nodes.times, j), false, false)
+            add_vjp!(total, 0, field, field.source, scatter, unsafe_load(nodes.times, j), false, false)
         catch error
             fail!(nodes.field, error)
         end

@@ -14,11 +14,11 @@ function value!(stage::Stage{T}, field::NativeField{T}, program::Program{T}) whe
 end
 
 "The products of `κ` at a stage: by the state to `ū`, by the parameters added to `total`."
-function pull!(stage::Stage{T}, ū, κ, total, scatter, field::NativeField{T}, program::Program{T}) where {T}
+function vjp!(stage::Stage{T}, ū, κ, total, scatter, field::NativeField{T}, program::Program{T}) where {T}
     (; sources, constants, scratch) = program
     (; u, work) = stage
-    name = isempty(total) ? :pull_state! : :pull_both!
-    GC.@preserve sources constants scratch u work ū total κ pull(program, name)(
+    name = isempty(total) ? :vjp_state! : :vjp!
+    GC.@preserve sources constants scratch u work ū total κ vjp_code(program, name)(
         pointer(sources), pointer(constants), pointer(work), pointer(scratch), pointer(ū), pointer(total), Ptr{T}(C_NULL),
         pointer(κ), pointer(u), T(stage.t),
     )
@@ -35,11 +35,11 @@ function value!(stage::Stage, field::NativeField, ::Source)
     return nothing
 end
 
-function pull!(stage::Stage, ū, κ, total, scatter, field::NativeField, ::Source)
+function vjp!(stage::Stage, ū, κ, total, scatter, field::NativeField, ::Source)
     work = field.work
     copyto!(work.u, stage.u)
     copyto!(work.λ, κ)
-    (field.product!::Product)(stage.t, false, true, !isempty(work.dθ))
+    (field.vjp!::Vjp)(stage.t, false, true, !isempty(work.dθ))
     copyto!(ū, work.dλ)
     add!(total, 0, work.dθ, scatter)
     return nothing
@@ -91,7 +91,7 @@ mutable struct Sweep{T}
     const λ::Vector{T}
     const following::Vector{T}                      # the first stage of the step after the present one
     done::Int                                       # steps
-    products::Int
+    vjps::Int
 end
 
 """
@@ -128,12 +128,12 @@ function native_sweep!(
     catch error
         error isa Union{CallbackFailure, InterruptException} || rethrow()
         retcode = error isa CallbackFailure ? :CallbackFailure : :Interrupted
-        return retcode, last_step, sweep.done, sweep.products, false
+        return retcode, last_step, sweep.done, sweep.vjps, false
     end
     give_back!(field, own)
     release!(steps, field)
     rates == 0 || foreach(i -> unsafe_store!(Ptr{Bool}(UInt(inside)), true, i), Iterators.flatten(inner))
-    return :Success, last_step, sweep.done, sweep.products, all(isfinite, sweep.λ)
+    return :Success, last_step, sweep.done, sweep.vjps, all(isfinite, sweep.λ)
 end
 
 "Which outputs have cotangents; nothing where one is not finite, or is of an output that was not `reached`."
@@ -192,8 +192,8 @@ function back!(sweep::Sweep, n)
         for j in used
             j > i && gain!(κ, h * tableau.a[j, i], ū[j])
         end
-        pull!(stages[i], ū[i], κ, sweep.total, sweep.scatter, field, field.source)
-        sweep.products += 1
+        vjp!(stages[i], ū[i], κ, sweep.total, sweep.scatter, field, field.source)
+        sweep.vjps += 1
     end
     for i in sweep.inner[n]
         λ .+= view(g, :, i)

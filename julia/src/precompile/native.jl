@@ -24,7 +24,7 @@ module ToyLowered
         return nothing
     end
 
-    function pull_both!(s, k, w, q, da, dp, dt, a, u, t)
+    function vjp!(s, k, w, q, da, dp, dt, a, u, t)
         for i in 0:1
             store!(da, -load(k, 0) * load(a, i), i)
             add!(dp, -load(u, i) * load(a, i), i)
@@ -32,15 +32,15 @@ module ToyLowered
         return nothing
     end
 
-    const pull_state! = pull_both!
-    const pull_params! = pull_both!
-    const pull_time! = pull_both!
+    const vjp_state! = vjp!
+    const vjp_params! = vjp!
+    const vjp_time! = vjp!
 
 end
 
 function toy_native_field(::Type{T}) where {T}
     field = native_field(ToyNative.f!, string(T), (2,), nothing, ((2,),))
-    given_product!(field, ToyNative.vjp!)
+    given_vjp!(field, ToyNative.vjp!)
     native_arguments(field), native_fits(field), native_fits(field, ToyNative.vjp!)
     return field
 end
@@ -60,7 +60,7 @@ function toy_native_solves(field::NativeField{T}) where {T}
     postpone!(late, field.work.u, field.work.λ)
     make_late!(late, field, Scatter([(0, 0, n)], n))
     native_value!(field, 0.0)
-    native_product!(field, 0.0, true, true, true)
+    native_vjp!(field, 0.0, true, true, true)
     native_memory(field), native_failure(field)
     ys, cotangents, total, λ, rates, inside = ones(T, n, 2), ones(T, n, 2), zeros(T, n), zeros(T, n), zeros(T, n, 2), zeros(Bool, 2)
     nodes, point, weight = (zeros(4), zeros(T, n, 4), zeros(T, n, 4)), [0.5], [1.0]

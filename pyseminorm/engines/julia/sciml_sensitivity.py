@@ -36,9 +36,9 @@ class Sensitivity:
     def __init__(
         self, julia: Runtime, field: EagerVectorField, y0: Tensor, times: Sequence[float], options: PassOptions
     ) -> None:
-        self._julia, self._products, self._options, self._like = julia, _Products(field), options, y0
+        self._julia, self._vjps, self._options, self._like = julia, _CountedVjps(field), options, y0
         self._times = np.array(times[1:], dtype=np.float64)
-        plugs = (self._products.f, self._products.state, self._products.params)
+        plugs = (self._vjps.f, self._vjps.state, self._vjps.params)
         self._callbacks = [SolverCallbacks(y0, plug) for plug in plugs]
         self._forward = self._call(
             julia.module.sensitivity_solve,
@@ -46,7 +46,7 @@ class Sensitivity:
             *(c.field for c in self._callbacks),
             y0.data_ptr(),
             y0.numel(),
-            self._products.size,
+            self._vjps.size,
             times[0],
             times[-1],
             options.method,
@@ -54,7 +54,7 @@ class Sensitivity:
             options.atol,
             options.max_steps,
         )
-        self.forward_calls = self._products.stats.nf
+        self.forward_calls = self._vjps.stats.nf
 
     def values(self) -> Tensor:
         """The forward solution at all times, (times, size), without gradient."""
@@ -70,11 +70,11 @@ class Sensitivity:
 
         ``cotangents`` is dL/dys (times, size); that of the first time is added here.
         """
-        self._products.start(fused=adjoint in _FUSED)
+        self._vjps.start(fused=adjoint in _FUSED)
         later = cotangents[1:].contiguous()
-        dy0, dparams = torch.empty_like(self._like), self._like.new_empty(self._products.size)
+        dy0, dparams = torch.empty_like(self._like), self._like.new_empty(self._vjps.size)
         started, options = time.perf_counter(), self._options
-        stats = self._products.stats
+        stats = self._vjps.stats
         stats.naccept = self._call(
             self._julia.module.sensitivity_gradients,
             self._forward,
@@ -88,7 +88,7 @@ class Sensitivity:
             dparams.data_ptr(),
         )
         stats.seconds = time.perf_counter() - started
-        return dy0 + cotangents[0], dparams[: sum(self._products.field.sizes)], stats
+        return dy0 + cotangents[0], dparams[: sum(self._vjps.field.sizes)], stats
 
     def close(self) -> None:
         """Drop the views of Julia's memory."""
@@ -106,7 +106,7 @@ class Sensitivity:
             raise readable(error) from error
 
 
-class _Products:
+class _CountedVjps:
     """The callbacks: f and its products, each counted once where SciMLSensitivity asks for several at one point."""
 
     def __init__(self, field: EagerVectorField) -> None:

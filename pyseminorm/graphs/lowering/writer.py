@@ -442,10 +442,10 @@ _STATE = "s::Ptr{Ptr{T}}, k::Ptr{T}, w::Ptr{T}, q::Ptr{T}"
 
 # The functions for products with the Jacobian, by what they give; products by the parameters are added to `dp`.
 PRODUCTS = {
-    "pull_state!": Wanted(state=True, params=False),
-    "pull_params!": Wanted(state=False, params=True),
-    "pull_both!": Wanted(state=True, params=True),
-    "pull_time!": Wanted(state=False, params=False, time=True),
+    "vjp_state!": Wanted(state=True, params=False),
+    "vjp_params!": Wanted(state=False, params=True),
+    "vjp!": Wanted(state=True, params=True),
+    "vjp_time!": Wanted(state=False, params=False, time=True),
 }
 
 

@@ -136,7 +136,7 @@ class NativeField:
         self._check(self.module.native_value_b(self.handle, t))
         return self._value.clone()
 
-    def product(
+    def vjp(
         self, t: float, y: Tensor, adjoint: Tensor, *, value: bool, params: bool, time: bool
     ) -> tuple[Tensor, Tensor, Tensor, float]:
         """f, adj df/dy (size,), adj df/dtheta (all parameters in one vector), adj df/dt; what is not asked is void."""
@@ -144,10 +144,10 @@ class NativeField:
         if time:
             self.check_time()
         self._adjoint.copy_(adjoint.reshape(-1))
-        self._check(self.module.native_product_b(self.handle, t, value, True, params))
+        self._check(self.module.native_vjp_b(self.handle, t, value, True, params))
         moment = 0.0
         if time:
-            moment, message = self.module.native_time_product(self.handle, t)
+            moment, message = self.module.native_vjp_time(self.handle, t)
             self._check(message)
         return self._value.clone(), self._state.clone(), self._params.clone(), moment
 
@@ -160,9 +160,9 @@ class NativeField:
         """
         self._julia.check_caller()
         self.u.copy_(y.reshape(-1))
-        self.prepare_products(t)
+        self.prepare_vjp(t)
 
-    def prepare_products(self, t: float) -> None:
+    def prepare_vjp(self, t: float) -> None:
         """The same at the state that was set before."""
         if self._ready:
             return
@@ -178,7 +178,7 @@ class NativeField:
                 "the given vjp takes no arguments (dλ, dp, λ, u, p, t): expected an in-place function of these six. "
                 + self._arguments()
             )
-        self.module.given_product_b(self.handle, self._vjp)
+        self.module.given_vjp_b(self.handle, self._vjp)
 
     def _ask_sensitivity(self, choice: str, t: float) -> None:
         if _SENSITIVITY not in self._julia.versions:
@@ -188,7 +188,7 @@ class NativeField:
                 f"gradients of this JuliaFunction need {_SENSITIVITY}, which the Julia project lacks: add it "
                 f'(`using Pkg; Pkg.add("{_SENSITIVITY}")`), or give {_OWN_PRODUCT}.'
             )
-        found, message = self.module.sensitivity_product_b(self.handle, choice, t)
+        found, message = self.module.sciml_vjp_b(self.handle, choice, t)
         if message:
             raise UnsupportedError(
                 f"vjp={choice!r} cannot differentiate this JuliaFunction ({message}). Write it for any element type "

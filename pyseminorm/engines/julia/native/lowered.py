@@ -105,7 +105,7 @@ class LoweredNative(NativeField):
         self._loaded = None
         self._addresses[:] = list(map(Tensor.data_ptr, tensors))
 
-    def prepare_products(self, t: float) -> None:
+    def prepare_vjp(self, t: float) -> None:
         """Products are part of the code."""
 
     def check_time(self) -> None:

@@ -41,7 +41,7 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
     if problem.want_rates:
         rates, inside = torch.zeros_like(cotangents), (ctypes.c_bool * len(problem.times))()
     field.load_for_pass()
-    native.prepare_products(problem.times[0])
+    native.prepare_vjp(problem.times[0])
     words.steps, words.reached, words.cotangents = steps.number, problem.reached, cotangents.data_ptr()
     words.rates = 0 if rates is None else rates.data_ptr()
     words.inside = 0 if inside is None else ctypes.addressof(inside)

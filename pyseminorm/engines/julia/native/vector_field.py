@@ -13,7 +13,7 @@ from torch import Tensor
 from ....errors import InvalidInputError
 from ....passes.gauss_quadrature import gauss_legendre, nodes_per_call
 from ....problem.state import StateSpec
-from ....problem.vector_field import EagerVectorField, Pullback
+from ....problem.vector_field import EagerVectorField, VjpFunction
 from ..calls.callbacks import SolverCallbacks
 from ..calls.settings import tableau
 from ..session.c_functions import POLL, integers
@@ -75,31 +75,33 @@ class JuliaVectorField(EagerVectorField):
         self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
         self.native.load(self.tensors)
-        value, state, theta, at = self.native.product(t, y, adjoint, value=True, params=params, time=time)
+        value, state, theta, at = self.native.vjp(t, y, adjoint, value=True, params=params, time=time)
         gradients = self._gradients(theta) if params else []
         return value, state, gradients, torch.full_like(state[:1], at).squeeze() if time else None
 
-    def products(
+    def vjp_shaped(
         self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
         form, flat = self.spec.form, (y.reshape(-1), adjoint.reshape(-1))
         value, state, gradients, at = self.vjp(t, *flat, params=params, time=time)
         return value.view(form), state.view(form), gradients, at
 
-    def pullback(self, t: float, y: Tensor, *, params: bool = True, time: bool = False) -> tuple[Tensor, Pullback]:
-        def pull(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
+    def evaluate_with_vjp(
+        self, t: float, y: Tensor, *, params: bool = True, time: bool = False
+    ) -> tuple[Tensor, VjpFunction]:
+        def vjp(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
             return self.vjp(t, y, adjoint, params=params, time=time)[1:]
 
-        return self.f(t, y), pull
+        return self.f(t, y), vjp
 
-    def param_vjp(
+    def vjp_params(
         self, times: Sequence[float], y: Tensor, adjoint: Tensor, *, batched_time: bool = False
     ) -> list[Tensor | None]:
         """The sum over rows, one by one in Julia; ``batched_time`` is about calls of Python and means nothing here."""
         self.native.load(self.tensors)
         total = torch.zeros(self.native.params_size, dtype=self.spec.dtype)
         for t, row, weight in zip(times, y, adjoint, strict=True):
-            total += self.native.product(t, row, weight, value=False, params=True, time=False)[2]
+            total += self.native.vjp(t, row, weight, value=False, params=True, time=False)[2]
         return self._gradients(total)
 
     def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:

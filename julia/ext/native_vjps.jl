@@ -1,6 +1,6 @@
 # Products of Julia-written vector fields by SciMLSensitivity's vector-Jacobian products.
 
-using PySeminorm: PySeminorm, NativeField, Product, Slot, TimeProduct, Tsit5, Workspace, arrays, extract, failure_message
+using PySeminorm: PySeminorm, NativeField, Vjp, Slot, VjpTime, Tsit5, Workspace, arrays, extract, failure_message
 using PySeminorm.SciMLBase: FullSpecialize, ODEProblem, build_solution
 using SciMLSensitivity: EnzymeVJP, ForwardDiff, QuadratureAdjoint, ReverseDiffVJP, SciMLSensitivity, Zygote, ZygoteVJP
 
@@ -26,54 +26,54 @@ gathered!(dθ, slot::Slot, Δ::AbstractArray) = (copyto!(dθ, slot.first, Δ, 1,
 gathered!(dθ, slots::NamedTuple, Δ::NamedTuple) = (foreach(k -> gathered!(dθ, slots[k], Δ[k]), keys(slots)); dθ)
 
 """
-    SensitivityProduct
+    SciMLVjp
 
 The product by SciMLSensitivity's `vecjacobian!`, as its adjoint problems call it.
 """
-struct SensitivityProduct{T, N, S}
+struct SciMLVjp{T, N, S}
     sensitivity::S
     work::Workspace{T}
     dims::NTuple{N, Int}
     θ::Vector{T}
 end
 
-function SensitivityProduct(problem, vjp, field::NativeField{T}) where {T}
+function SciMLVjp(problem, vjp, field::NativeField{T}) where {T}
     start = first(problem.tspan)
     solution = build_solution(problem, Tsit5(), [start], [problem.u0])
     # The right-hand side of SciMLSensitivity's QuadratureAdjoint: it holds what its vecjacobian! needs, and little else.
     sensitivity = SciMLSensitivity.ODEQuadratureAdjointSensitivityFunction(
         nothing, QuadratureAdjoint(autojacvec = vjp), true, solution, nothing, nothing, nothing,
     )
-    return SensitivityProduct(sensitivity, field.work, field.source.dims, field.θ)
+    return SciMLVjp(sensitivity, field.work, field.source.dims, field.θ)
 end
 
-function (product::SensitivityProduct{T})(t::Float64, value::Bool, state::Bool, params::Bool) where {T}
-    (; work, dims, θ) = product
+function (vjp::SciMLVjp{T})(t::Float64, value::Bool, state::Bool, params::Bool) where {T}
+    (; work, dims, θ) = vjp
     u, du, dλ = reshape(work.u, dims), reshape(work.du, dims), reshape(work.dλ, dims)
     fill!(dλ, zero(T))      # Zygote leaves alone what f does not depend on
     fill!(work.dθ, zero(T))
     SciMLSensitivity.vecjacobian!(
-        state ? dλ : nothing, u, work.λ, θ, T(t), product.sensitivity;
+        state ? dλ : nothing, u, work.λ, θ, T(t), vjp.sensitivity;
         dgrad = params && !isempty(θ) ? work.dθ : nothing, dy = value ? du : nothing,
     )
     return nothing
 end
 
 """
-    ForwardTimeProduct
+    ForwardVjpTime
 
 λᵀ∂f/∂t by forward differentiation.
 """
-struct ForwardTimeProduct{T, N, F}
+struct ForwardVjpTime{T, N, F}
     flat::F
     work::Workspace{T}
     dims::NTuple{N, Int}
     θ::Vector{T}
 end
 
-function (product::ForwardTimeProduct{T})(t::Float64) where {T}
-    u = reshape(product.work.u, product.dims)
-    rate(τ) = (du = similar(u, typeof(τ)); product.flat(du, u, product.θ, τ); sum(product.work.λ .* vec(du)))
+function (vjp::ForwardVjpTime{T})(t::Float64) where {T}
+    u = reshape(vjp.work.u, vjp.dims)
+    rate(τ) = (du = similar(u, typeof(τ)); vjp.flat(du, u, vjp.θ, τ); sum(vjp.work.λ .* vec(du)))
     return Float64(ForwardDiff.derivative(rate, T(t)))
 end
 
@@ -100,7 +100,7 @@ const CHOICES = Dict{String, Any}(
     ),
 )
 
-function PySeminorm.sensitivity_product!(field::NativeField{T}, choice, t) where {T}
+function PySeminorm.sciml_vjp!(field::NativeField{T}, choice, t) where {T}
     (; source, work, θ) = field
     flat = Flat(source.f!, source.slots)
     problem = ODEProblem{true, FullSpecialize}(flat, copy(reshape(work.u, source.dims)), (T(t), T(t) + one(T)), θ)
@@ -108,10 +108,10 @@ function PySeminorm.sensitivity_product!(field::NativeField{T}, choice, t) where
     for vjp in CHOICES[String(choice)](problem)
         vjp === false && continue       # SciMLSensitivity found none
         try
-            product = SensitivityProduct(problem, vjp, field)
+            product = SciMLVjp(problem, vjp, field)
             product(Float64(t), true, true, true)
-            field.product! = Product(product)
-            field.time_product = TimeProduct(ForwardTimeProduct(flat, work, source.dims, θ))
+            field.vjp! = Vjp(product)
+            field.vjp_time = VjpTime(ForwardVjpTime(flat, work, source.dims, θ))
             return string(vjp), ""
         catch error
             push!(failures, "$(nameof(typeof(vjp))): $(failure_message(error, catch_backtrace()))")
