@@ -24,7 +24,7 @@ from .norms import FORWARD_NORMS
 from .passes.autograd import Run, SolveFunction, check_scalar, refuse_transforms
 from .passes.engine import Engine
 from .passes.problems import DenseOutput, PassOptions
-from .problem.discontinuities import Pieces
+from .problem.discontinuities import Discontinuities
 from .problem.jacobian import JACOBIANS
 from .problem.state import StateSpec
 from .problem.vector_field import EagerVectorField, FirstValue
@@ -202,7 +202,7 @@ def solve(
             'backward state to be lambda alone. Give adjoint=GaussAdjoint() (or adjoint="auto"), or the adjoint an '
             'explicit method of its own, such as InterpolatingAdjoint(method="tsit5").'
         )
-    start = Pieces.of(times[0], times[-1], options.discontinuities, spec.real_dtype).bounds[0]
+    start = Discontinuities.of(times[0], times[-1], options.discontinuities, spec.real_dtype).intervals[0]
     at = min(max(times[0], start[0]), start[1])
     state = spec.whole(y0)
     # A captured function was looked at when it was captured.
@@ -286,7 +286,7 @@ def _settle(
         )
     if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
         raise InvalidInputError(f"max_steps={max_steps!r}: expected a positive whole number.")
-    jumps = _checked_jumps(discontinuities)
+    times_of_jumps = _check_discontinuities(discontinuities)
     if dt is not None:
         dt = check_scalar("dt", dt)
     if jacobian not in JACOBIANS:
@@ -302,7 +302,7 @@ def _settle(
     check_compile(compile, engine)
     traits = engine.traits(method)
     back = traits if backwards[0] is None else engine.traits(backwards[0])
-    return engine, PassOptions(method, traits, rtol, atol, dt, max_steps, jumps, controller, jacobian), back
+    return engine, PassOptions(method, traits, rtol, atol, dt, max_steps, times_of_jumps, controller, jacobian), back
 
 
 _settled_before = functools.lru_cache(maxsize=64, typed=True)(_settle)
@@ -316,14 +316,14 @@ def _vector_field(
     return EagerVectorField(func, args, spec, params)
 
 
-def _checked_jumps(discontinuities: Sequence[float]) -> tuple[float, ...]:
+def _check_discontinuities(discontinuities: Sequence[float]) -> tuple[float, ...]:
     try:
-        jumps = tuple(float(d) for d in discontinuities)
+        given = tuple(float(d) for d in discontinuities)
     except (TypeError, ValueError, RuntimeError):
         raise InvalidInputError(f"discontinuities={discontinuities!r}: expected a sequence of times.") from None
-    if not all(math.isfinite(d) for d in jumps):
+    if not all(math.isfinite(d) for d in given):
         raise InvalidInputError("discontinuities contains NaN or infinite values.")
-    return jumps
+    return given
 
 
 def _checked_times(t: Tensor | Sequence[float]) -> tuple[Tensor, tuple[float, ...]]:

@@ -226,7 +226,7 @@ def test_memory_waits_with_the_field_for_the_next_solve():
     func, y0, t = Oscillating(width=8), batch(3), TIMES["increasing"]
     problem = backward_problem(func, y0, t, controller=BOLD)
     handle, main = problem.field.native.handle, sys.modules["juliacall"].Main
-    addresses = main.seval("field -> sort!([UInt(pointer(x.θ)) for x in field.rates])")
+    addresses = main.seval("field -> sort!([UInt(pointer(x.θ)) for x in field.spare])")
     before = list(addresses(handle))
     assert 7 <= len(before) == len(set(before)) <= 9  # those of rejected attempts are used again
     gradients(func, y0, t, BacksolveAdjoint(), controller=BOLD)

@@ -20,9 +20,9 @@ class Forced(torch.nn.Module):
         )
 
 
-def _made(module, y0, mode, bounds=((0.0, 1.0),)):
+def _made(module, y0, mode, intervals=((0.0, 1.0),)):
     spec = StateSpec(y0)
-    return Jacobian(EagerVectorField(module, (), spec, None), mode, bounds), spec
+    return Jacobian(EagerVectorField(module, (), spec, None), mode, intervals), spec
 
 
 def _exact(module, spec, t, y):
@@ -116,14 +116,14 @@ def test_a_constant_field_has_no_derivatives(mode):
     assert not by_state.any() and not by_time.any() and by_state.shape == (4, 4)
 
 
-def test_finite_differences_stay_inside_their_piece():
+def test_finite_differences_stay_inside_their_interval():
     times = []
 
     def func(t, y):
         times.append(float(t))
         return y * t
 
-    jacobian, spec = _made(func, batch(1), "finite", bounds=((0.0, 0.5), (0.5, 1.0)))
+    jacobian, spec = _made(func, batch(1), "finite", intervals=((0.0, 0.5), (0.5, 1.0)))
     for t in (0.0, 0.2, 0.5, 1.0):
         jacobian.of_field(t, spec.flatten(batch(1)))
     assert min(times) >= 0.0 and max(times) <= 1.0

@@ -10,7 +10,7 @@ import pyseminorm
 from pyseminorm import BacksolveAdjoint
 from pyseminorm.graphs.field import TracedVectorField, trace
 from pyseminorm.norms import AdjointLayout
-from pyseminorm.passes.right_hand_side import AdjointRates
+from pyseminorm.passes.right_hand_side import AdjointRightHandSide
 from pyseminorm.problem.state import StateSpec
 from pyseminorm.problem.vector_field import EagerVectorField
 
@@ -48,13 +48,13 @@ def test_every_part_is_that_of_a_plain_product(state, kind):
     for has_y, has_time, carried in itertools.product([True, False], repeat=3):
         params = field.sizes if carried else ()
         layout = AdjointLayout(spec.sizes, params, has_y, has_time)
-        rates = AdjointRates(field, layout, carried=carried)
+        right_hand_side = AdjointRightHandSide(field, layout, carried=carried)
         out = torch.full((layout.size,), torch.nan, dtype=D)
         z = torch.cat([adjoint, y, torch.zeros(100, dtype=D)])[: 2 * spec.size if has_y else spec.size]
         for again in range(2):  # the second time, views are known
-            parts = rates.read(z)
+            parts = right_hand_side.read(z)
             with torch.no_grad():
-                apart = rates.write(0.7, parts[0], y.clone().view(spec.form), out, params=True)
+                apart = right_hand_side.write(0.7, parts[0], y.clone().view(spec.form), out, params=True)
             assert torch.equal(parts[-1].reshape(-1), y if has_y else adjoint), again
             assert torch.equal(out[layout.adjoint_slice], by_state)
             assert torch.equal(out[layout.y_slice], f if has_y else f[:0])

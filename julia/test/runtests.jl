@@ -102,14 +102,14 @@ end
 end
 
 @testset "Integral" begin
-    using PySeminorm: Attempt, Attempts, Integral, MissingStage, Rates, accept!, begin!, change!, next!, reject!, weighs, zero_rates!
+    using PySeminorm: Attempt, Attempts, Integral, MissingStage, ParameterDerivative, accept!, begin!, change!, next!, reject!, weighs, zero!
     tableau(c, b, fsal) = PySeminorm.Tableau(c, zeros(3, 3), b, zeros(3, 1), 3, fsal, (Int[], Int[]))
-    evaluate!(integral, t, value) = (zero_rates!(next!(integral, t)) .+= value)
+    evaluate!(integral, t, value) = (zero!(next!(integral, t)) .+= value)
     unclamped(t, h) = Attempt(t, h, identity)
     for fsal in (true, false)
         total, made = zeros(2), Ref(0)
         b = fsal ? [0.25, 0.75, 0.0] : [0.25, 0.5, 0.25]
-        make() = (made[] += 1; Rates{Float64}(2))
+        make() = (made[] += 1; ParameterDerivative{Float64}(2))
         integral = Integral{Float64}(tableau([0.0, 0.5, 1.0], b, fsal), total, make, identity)
         for (t, value) in ((0.0, 1.0), (0.01, 99.0), (0.5, 98.0), (1.0, 97.0))   # a first stage, a probe, a bad attempt
             evaluate!(integral, t, value)
@@ -135,14 +135,14 @@ end
         @test total == before
     end
     late = Float64[]
-    postponed!(rates) = (push!(late, rates.t); zero_rates!(rates) .+= rates.u[1])
+    postponed!(derivative) = (push!(late, derivative.t); zero!(derivative) .+= derivative.u[1])
     for stops in ([0.6, 1.0], Float64[])        # with none, a last stage counts as the next step's first
         total = zeros(2)
-        integral = Integral{Float64}(tableau([0.0, 0.5, 1.0], [0.25, 0.75, 0.0], true), total, () -> Rates{Float64}(2), postponed!)
+        integral = Integral{Float64}(tableau([0.0, 0.5, 1.0], [0.25, 0.75, 0.0], true), total, () -> ParameterDerivative{Float64}(2), postponed!)
         function made!(t)
-            rates = next!(integral, t)
-            weighs(integral, t) ? zero_rates!(rates) .+= t : PySeminorm.postpone!(rates, [t], [t])
-            return rates.made
+            derivative = next!(integral, t)
+            weighs(integral, t) ? zero!(derivative) .+= t : PySeminorm.postpone!(derivative, [t], [t])
+            return derivative.made
         end
         @test made!(0.0) && !made!(0.01)        # and the probe for a first step
         begin!(integral, stops)

@@ -96,14 +96,14 @@ class Run:
         ys = None if ys is None else ys.detach().view_as(grad)  # func may differentiate by a view of ys
         times: Tensor | None = None
         if self.steps is not None and self.steps.foreign is not None and not want_times:
-            result = self._sweep(grad, lambda: self._check_cotangents(grad), want_rates=False)
+            result = self._sweep(grad, lambda: self._check_cotangents(grad), want_derivatives=False)
             at_start, params = result.adjoint, result.params
         else:
             active = self._check_cotangents(grad)
-            at_start, params, rates = self._adjoint(ys, grad, active, want_rates=want_times)
+            at_start, params, output_derivatives = self._adjoint(ys, grad, active, want_derivatives=want_times)
             if want_times:
                 assert ys is not None
-                times = self._time_gradient(ys, grad, active, at_start, rates)
+                times = self._time_gradient(ys, grad, active, at_start, output_derivatives)
         return (at_start + grad[0]).view(self.spec.form) if want_start else None, params, times
 
     def reads_ys(self, *, want_times: bool) -> bool:
@@ -111,31 +111,31 @@ class Run:
         return want_times or self.steps is None
 
     def _adjoint(
-        self, ys: Tensor | None, grad: Tensor, active: list[bool], *, want_rates: bool
+        self, ys: Tensor | None, grad: Tensor, active: list[bool], *, want_derivatives: bool
     ) -> tuple[Tensor, list[Tensor], dict[int, Tensor]]:
-        """Lambda(t0+), mu(t0) and the rates of `AdjointResult`, in the loss's own scale."""
+        """Lambda(t0+), mu(t0) and the output derivatives of `AdjointResult`, in the loss's own scale."""
         if not any(active[1:]):
             self.stats.backward = PassStats()
             return torch.zeros_like(grad[0]), [torch.zeros_like(x) for x in self.field.targets], {}
         if self.steps is not None:
-            result = self._sweep(grad, lambda: active, want_rates=want_rates)
-            return result.adjoint, result.params, result.rates
+            result = self._sweep(grad, lambda: active, want_derivatives=want_derivatives)
+            return result.adjoint, result.params, result.output_derivatives
         assert ys is not None
         scale = _largest_rms(grad) if self.adjoint.scale_invariant else 1.0
         result = self._solve_adjoint(ys, grad / scale, active, scale)
         if scale == 1.0:
-            return result.adjoint, result.params, result.rates
-        return result.adjoint * scale, [p.mul_(scale) for p in result.params], result.rates
+            return result.adjoint, result.params, result.output_derivatives
+        return result.adjoint * scale, [p.mul_(scale) for p in result.params], result.output_derivatives
 
-    def _sweep(self, grad: Tensor, look: Callable[[], list[bool]], *, want_rates: bool) -> AdjointResult:
+    def _sweep(self, grad: Tensor, look: Callable[[], list[bool]], *, want_derivatives: bool) -> AdjointResult:
         """The adjoint of the recorded steps."""
         assert self.steps is not None
         tell, ends = self.callbacks.accept_step_adjoint, self.stats.forward.times
         report = _reporter(tell, None, lambda z: self._adjoint_state(z, 1.0)) if tell else None
         result = self.engine.sweep(
             DiscreteProblem(
-                self.field, self.spec, self.options, self.steps, ends, self.times, self.rows, grad, look, want_rates,
-                report,
+                self.field, self.spec, self.options, self.steps, ends, self.times, self.rows, grad, look,
+                want_derivatives, report,
             )
         )  # fmt: skip
         return self._checked(result, 1.0)
@@ -211,9 +211,9 @@ class Run:
         return active
 
     def _time_gradient(
-        self, ys: Tensor, grad: Tensor, active: Sequence[bool], at_start: Tensor, rates: dict[int, Tensor]
+        self, ys: Tensor, grad: Tensor, active: Sequence[bool], at_start: Tensor, output_derivatives: dict[int, Tensor]
     ) -> Tensor:
-        """dL/dt_i = g_i . f(t_i, y_i), and dL/dt_0 = -lambda(t_0+) . f(t_0, y_0); ``rates`` go before f."""
+        """dL/dt_i = g_i . f(t_i, y_i), and dL/dt_0 = -lambda(t_0+) . f(t_0, y_0); ``output_derivatives`` first."""
         assert self.stats.backward is not None
         gradient = grad.new_zeros(len(self.times))
         f0 = self.first.value
@@ -222,8 +222,8 @@ class Run:
             f0 = self.field.f(self.times[0], ys[0])
         gradient[0] = -torch.dot(at_start, f0)
         for i in range(1, len(self.times)):
-            if i in rates:
-                gradient[i] = torch.dot(grad[i], rates[i])
+            if i in output_derivatives:
+                gradient[i] = torch.dot(grad[i], output_derivatives[i])
             elif active[i]:
                 self.stats.backward.nf += 1
                 gradient[i] = torch.dot(grad[i], self.field.f(self.times[i], ys[i]))

@@ -86,7 +86,7 @@ class Sweep:
         self._problem, self._tableau = problem, TABLEAUS[problem.options.method]
         like = problem.cotangents
         self._direction = 1.0 if problem.ends[-1] > problem.ends[0] else -1.0
-        self._breaks = [self._direction * t for t in problem.pieces.breaks]
+        self._discontinuities = [self._direction * t for t in problem.discontinuities.times]
         self._outputs = Outputs(problem, self._tableau)
         self._weights = weights(self._tableau, like)
         self._k, self._ybar = like.new_zeros(2, self._weights.stages, like.shape[1])
@@ -94,11 +94,11 @@ class Sweep:
         self._k_rows, self._ybar_rows = self._k.unbind(0), self._ybar.unbind(0)
         self._k_before = [self._k[:i].T for i in range(self._weights.stages + 1)]
         self._views: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-        self._bounds = problem.pieces.bounds[0]  # of the step that the sweep is at
+        self._interval = problem.discontinuities.intervals[0]  # of the step that the sweep is at
         self._kept = problem.steps.take_stages()
         self._params = [torch.zeros_like(x) for x in problem.field.targets]
         self._following: Tensor | None = None  # the first stage of the step after the present one
-        self._rates: dict[int, Tensor] = {}
+        self._output_derivatives: dict[int, Tensor] = {}
         self._stats = PassStats()
 
     def run(self) -> AdjointResult:
@@ -122,7 +122,9 @@ class Sweep:
             error.last_good_state = state  # type: ignore[attr-defined]
             raise
         stats.seconds = time.perf_counter() - started
-        return AdjointResult(adjoint, self._params, ReturnCode.Success, stats, at, rates=self._rates)
+        return AdjointResult(
+            adjoint, self._params, ReturnCode.Success, stats, at, output_derivatives=self._output_derivatives
+        )
 
     def advance(self, n: int, y: Tensor) -> Tensor:
         """The state after step ``n`` from ``y``, made again."""
@@ -156,8 +158,8 @@ class Sweep:
             del gradients  # as long as the parameters: gone before the next ones are made
         if n in self._outputs.inner:
             adjoint = adjoint + self._inner_cotangents(n).sum(dim=0)
-            self._keep_rates(n)
-        if self._problem.want_rates:
+            self._keep_derivatives(n)
+        if self._problem.want_derivatives:
             self._following = self._k_rows[0].clone()
         start: Tensor = adjoint + self._ybar[:used].sum(dim=0)
         return start
@@ -186,7 +188,7 @@ class Sweep:
         """What makes the products of stages: kept ones, and the others evaluated."""
         kept = [self._take(n, i, y) for i in stages]
         known = [stage.vjp for stage in kept if stage is not None]
-        if len(known) == len(stages) and not self._problem.want_rates:
+        if len(known) == len(stages) and not self._problem.want_derivatives:
             return known  # nobody reads the stages' values
         return [self._stage(n, i, y, stage) for i, stage in zip(stages, kept, strict=True)]
 
@@ -215,35 +217,41 @@ class Sweep:
         return torch.addmv(y, self._k_before[i], row, alpha=h)
 
     def _enter(self, n: int) -> None:
-        """Keep to the times of the piece that step ``n`` is in."""
-        self._bounds = self._problem.pieces.bounds[self._piece(self._problem.ends[n])]
+        """Keep to the times of the smooth interval that step ``n`` is in."""
+        self._interval = self._problem.discontinuities.intervals[self._interval_of(self._problem.ends[n])]
 
     def _time(self, n: int, i: int) -> float:
-        """The time t + c_i h, kept within the piece that the step is in."""
-        low, high = self._bounds
+        """The time t + c_i h, kept within the smooth interval that the step is in."""
+        low, high = self._interval
         return min(max(self._problem.ends[n] + self._weights.c[i] * self._problem.steps.sizes[n], low), high)
 
-    def _piece(self, t: float) -> int:
-        """The piece that a step from ``t`` is in."""
-        return bisect.bisect_right(self._breaks, self._direction * t)
+    def _interval_of(self, t: float) -> int:
+        """The smooth interval that a step from ``t`` is in."""
+        return bisect.bisect_right(self._discontinuities, self._direction * t)
 
     def _shares_last(self, n: int) -> bool:
         """Whether the last stage of step ``n`` is the first of the next one, which the sweep has been through."""
         ends = self._problem.ends
-        return self._tableau.fsal and n < self._outputs.last_step and self._piece(ends[n]) == self._piece(ends[n + 1])
+        return (
+            self._tableau.fsal
+            and n < self._outputs.last_step
+            and self._interval_of(ends[n]) == self._interval_of(ends[n + 1])
+        )
 
     def _inner_cotangents(self, n: int) -> Tensor:
         return self._problem.cotangents[self._outputs.inner[n]]
 
-    def _keep_rates(self, n: int) -> None:
+    def _keep_derivatives(self, n: int) -> None:
         """The derivative of the dense output at the outputs inside step ``n``."""
-        if not self._problem.want_rates:
+        if not self._problem.want_derivatives:
             return
         if self._shares_last(n):
             assert self._following is not None
             self._k_rows[self._tableau.stages - 1].copy_(self._following)
         rows = self._outputs.inner[n]
-        self._rates.update(zip(range(rows.start, rows.stop), self._outputs.slopes(n) @ self._k, strict=True))
+        self._output_derivatives.update(
+            zip(range(rows.start, rows.stop), self._outputs.slopes(n) @ self._k, strict=True)
+        )
 
     def _add(self, gradients: Sequence[Tensor | None]) -> None:
         totals, known = self._params, [g for g in gradients if g is not None]

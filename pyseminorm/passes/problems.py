@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..adjoints import Adjoint
 from ..norms import AdjointLayout, AdjointState, Segment, adjoint_segments
-from ..problem.discontinuities import Pieces
+from ..problem.discontinuities import Discontinuities
 from ..problem.state import StateSpec
 from ..problem.vector_field import EagerVectorField, FirstValue
 from ..retcode import ReturnCode
@@ -83,9 +83,9 @@ class ForwardProblem:
         return self.field.f if self.record is None else self.record.evaluating(self.field, self.options.method)
 
     @property
-    def pieces(self) -> Pieces:
-        """The smooth pieces of the interval."""
-        return Pieces.of(self.times[0], self.times[-1], self.options.discontinuities, self.spec.real_dtype)
+    def discontinuities(self) -> Discontinuities:
+        """Those of the interval."""
+        return Discontinuities.of(self.times[0], self.times[-1], self.options.discontinuities, self.spec.real_dtype)
 
 
 class DenseOutput(Protocol):
@@ -142,10 +142,10 @@ class AdjointProblem:
         )
 
     @functools.cached_property
-    def pieces(self) -> Pieces:
-        """The smooth pieces of the interval, backwards."""
+    def discontinuities(self) -> Discontinuities:
+        """Those of the interval, backwards."""
         start = self.times[self.last]
-        return Pieces.of(start, self.times[0], self.options.discontinuities, self.spec.real_dtype)
+        return Discontinuities.of(start, self.times[0], self.options.discontinuities, self.spec.real_dtype)
 
     @property
     def last(self) -> int:
@@ -190,8 +190,8 @@ class AdjointProblem:
 class AdjointResult:
     """``adjoint`` = lambda(t0+) (size,), before the cotangent of the first output is added; ``params`` = mu(t0).
 
-    ``rates``: dy/dt at outputs (by index) where it is not f, but the derivative of a step's polynomial. ``finite``:
-    whether ``adjoint`` is known to be finite.
+    ``output_derivatives``: dy/dt at outputs (by index) where it is not f, but the derivative of a step's dense output.
+    ``finite``: whether ``adjoint`` is known to be finite.
     """
 
     adjoint: Tensor
@@ -200,7 +200,7 @@ class AdjointResult:
     stats: PassStats
     t: float
     detail: str = ""
-    rates: dict[int, Tensor] = dataclasses.field(default_factory=dict)
+    output_derivatives: dict[int, Tensor] = dataclasses.field(default_factory=dict)
     finite: bool = False
 
 
@@ -217,7 +217,7 @@ class DiscreteProblem:
         cotangents: dL/dys (len(times), size).
         look: whether the cotangent of every output is nonzero; raises where one is not finite, or of an output that was
             not reached. An engine that sees that by itself need not ask.
-        want_rates: whether derivatives of the dense output are asked for.
+        want_derivatives: whether derivatives of the dense output are asked for.
         report: told of every step, backwards: (True, t, lambda, -h).
     """
 
@@ -230,13 +230,13 @@ class DiscreteProblem:
     reached: int
     cotangents: Tensor
     look: Callable[[], Sequence[bool]]
-    want_rates: bool
+    want_derivatives: bool
     report: StepReport | None
 
     @property
-    def pieces(self) -> Pieces:
-        """The smooth pieces of the forward solve."""
-        return Pieces.of(self.times[0], self.times[-1], self.options.discontinuities, self.spec.real_dtype)
+    def discontinuities(self) -> Discontinuities:
+        """Those of the forward solve."""
+        return Discontinuities.of(self.times[0], self.times[-1], self.options.discontinuities, self.spec.real_dtype)
 
 
 def unreached(ys: Tensor, from_row: int) -> None:

@@ -15,7 +15,7 @@ from ..problem.vector_field import EagerVectorField
 _copy: Any = torch._foreach_copy_
 
 
-class AdjointRates:
+class AdjointRightHandSide:
     """Writes d/dt of [lambda; y; a_t; mu] into vectors laid out like the backward state.
 
     Args:
@@ -42,20 +42,22 @@ class AdjointRates:
         ``adjoint`` and ``y`` are in `StateSpec.form`; ``y`` is func's to keep.
         """
         layout, views = self._layout, self._parts(out)
-        f, state, rates, at = self._field.vjp_shaped(t, y, adjoint.neg(), params=params, time=layout.has_time)
+        f, state, params_derivative, at = self._field.vjp_shaped(
+            t, y, adjoint.neg(), params=params, time=layout.has_time
+        )
         if len(views) == 1:
             views[0].copy_(state)
-            return rates
+            return params_derivative
         parts: list[Tensor | None] = [state]
         if layout.has_y:
             parts.append(f)
         if layout.has_time:
             parts.append(at)
         if self._carried:
-            parts += rates
-            rates = []
+            parts += params_derivative
+            params_derivative = []
         _copy(views, [self._zero(i) if part is None else part for i, part in enumerate(parts)])
-        return rates
+        return params_derivative
 
     def _parts(self, vector: Tensor) -> list[Tensor]:
         """The parts of a vector that comes again, made once."""

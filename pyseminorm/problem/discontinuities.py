@@ -1,4 +1,4 @@
-"""Times at which func jumps: the interval in smooth pieces, each of which sees func from its own side only."""
+"""Times at which func jumps, and the smooth intervals between, each of which sees func from its own side."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ import torch
 
 
 @dataclass(frozen=True, eq=False)  # `of` gives the same object again
-class Pieces:
-    """The smooth pieces of a solve, in its direction.
+class Discontinuities:
+    """The discontinuities of a solve, in its direction.
 
     Attributes:
-        breaks: discontinuities strictly inside, in the order in which the solve meets them; steps end there.
-        bounds: for every piece, the lowest and highest time that func may see, in its own dtype; a rounding step
-            inside a discontinuity, so that no stage of a step evaluates the other side.
+        times: of discontinuities strictly inside, in the order in which the solve meets them; steps end there.
+        intervals: from one to the next, the lowest and highest time that func may see, in its own dtype; a rounding
+            step inside a discontinuity, so that no stage of a step evaluates the other side.
     """
 
-    breaks: tuple[float, ...]
-    bounds: tuple[tuple[float, float], ...]
+    times: tuple[float, ...]
+    intervals: tuple[tuple[float, float], ...]
 
     @classmethod
     @functools.lru_cache(maxsize=64)
-    def of(cls, start: float, end: float, discontinuities: tuple[float, ...], dtype: torch.dtype) -> Pieces:
-        """Pieces from ``start`` to ``end``; ``dtype`` is that in which func gets the time."""
+    def of(cls, start: float, end: float, discontinuities: tuple[float, ...], dtype: torch.dtype) -> Discontinuities:
+        """Return those from ``start`` to ``end``; ``dtype`` is that in which func gets the time."""
         forwards = end > start
         low, high = min(start, end), max(start, end)
         if not discontinuities:
             return cls((), ((_inwards(low, 1, set(), dtype), _inwards(high, -1, set(), dtype)),))
         inside = sorted((d for d in discontinuities if low < d < high), reverse=not forwards)
-        jumps = set(discontinuities)
-        bounds = []
+        every = set(discontinuities)
+        intervals = []
         for a, b in itertools.pairwise([start, *inside, end]):
             left, right = (a, b) if forwards else (b, a)
-            inner = (_inwards(left, 1, jumps, dtype), _inwards(right, -1, jumps, dtype))
-            bounds.append(inner if inner[0] < inner[1] else (left, right))
-        return cls(tuple(inside), tuple(bounds))
+            inner = (_inwards(left, 1, every, dtype), _inwards(right, -1, every, dtype))
+            intervals.append(inner if inner[0] < inner[1] else (left, right))
+        return cls(tuple(inside), tuple(intervals))
 
 
-def _inwards(t: float, side: int, jumps: set[float], dtype: torch.dtype) -> float:
+def _inwards(t: float, side: int, discontinuities: set[float], dtype: torch.dtype) -> float:
     """The first time of ``dtype`` at ``t`` or, from a discontinuity, beyond it, on the side +1 or -1."""
-    if t in jumps:
+    if t in discontinuities:
         t += side * max(2 * abs(t) * torch.finfo(dtype).eps, 1e-30)
     rounded = _rounded(t, dtype)
     if side * (rounded - t) < 0:

@@ -24,12 +24,12 @@ class Jacobian:
 
     ``mode`` "reverse": all rows in one batched vector-Jacobian product, row by row where torch cannot batch;
     "forward": columns by batched forward-mode AD; "finite": forward differences, one call of func a column.
-    ``bounds``: the smooth pieces of the interval; finite differences in time do not leave them.
+    ``intervals``: where func is smooth; finite differences in time do not leave them.
     """
 
-    def __init__(self, field: EagerVectorField, mode: str, bounds: Sequence[tuple[float, float]]) -> None:
+    def __init__(self, field: EagerVectorField, mode: str, intervals: Sequence[tuple[float, float]]) -> None:
         self.calls = 0
-        self._field, self._mode, self._bounds = field, mode, bounds
+        self._field, self._mode, self._intervals = field, mode, intervals
         self._one_by_one = False
         self._known: tuple[float, Tensor, Derivatives] | None = None
 
@@ -115,8 +115,8 @@ class Jacobian:
         return torch.stack(columns, dim=1), (self._field.f(later, y) - value) / (later - t)
 
     def _beside(self, t: float, root: float) -> float:
-        """Another time, a small step away on the inner side of the piece that t is in."""
-        low, high = next((b for b in self._bounds if b[0] <= t <= b[1]), self._bounds[-1])
+        """Another time, a small step away inside the smooth interval that t is in."""
+        low, high = next((b for b in self._intervals if b[0] <= t <= b[1]), self._intervals[-1])
         step = root * max(1.0, abs(t))
         return t + step if high - t > t - low else t - step
 

@@ -118,21 +118,21 @@ function backward!(side::NativeBackward{T}, dz, z, t) where {T}
 end
 
 function integrate_vjp!((; field, scatter, anchored)::NativeBackward, integral, t)
-    rates = next!(integral, t)
+    derivative = next!(integral, t)
     if weighs(integral, t) || !makes_parts(field.source)
-        add_vjp!(zero_rates!(rates), 0, field, field.source, scatter, t, anchored, true)
+        add_vjp!(zero!(derivative), 0, field, field.source, scatter, t, anchored, true)
     else
-        postpone!(rates, field.work.u, field.work.λ)
+        postpone!(derivative, field.work.u, field.work.λ)
         (field.vjp!::Vjp)(t, anchored, true, false)
     end
     return nothing
 end
 
-"Make rates that were postponed, at the state of the workspace that goes with them."
-function make_late!(rates::Rates, field, scatter)
-    copyto!(field.work.u, rates.u)
-    copyto!(field.work.λ, rates.λ)
-    add_vjp!(zero_rates!(rates), 0, field, field.source, scatter, rates.t, false, false)
+"Make a derivative that was postponed, at the state of the workspace that goes with it."
+function make_late!(derivative::ParameterDerivative, field, scatter)
+    copyto!(field.work.u, derivative.u)
+    copyto!(field.work.λ, derivative.λ)
+    add_vjp!(zero!(derivative), 0, field, field.source, scatter, derivative.t, false, false)
     return nothing
 end
 
@@ -173,7 +173,7 @@ function fill_from!(out, jacobian::NativeJacobian, what, u, t)
     return nothing
 end
 
-"Time `t` in the field's interval, and another a small step away, on the inner side of the piece that `t` is in."
+"Time `t` in the field's interval, and another a small step away, inside the smooth interval that `t` is in."
 function beside(field::VectorField{V}, t) where {V}
     T, at = eltype(V), inside(field, t)
     step = sqrt(eps(T)) * max(1, abs(at))
@@ -286,19 +286,19 @@ native_backward(field::NativeField{T}, poll, anchored, timed, scatter, integral 
 For a backward solve by the method of a `tableau`, with μ at an address of Python's.
 """
 native_integral(field::NativeField{T}, tableau::Tableau, μ, scatter::Scatter) where {T} = Integral{T}(
-    tableau, wrap(Vector{T}, μ, scatter.size), () -> new_rates(field, scatter.size),
-    rates -> make_late!(rates, field, scatter),
+    tableau, wrap(Vector{T}, μ, scatter.size), () -> new_derivative(field, scatter.size),
+    derivative -> make_late!(derivative, field, scatter),
 )
 
-function new_rates(field::NativeField{T}, m) where {T}
-    filter!(rates -> length(rates.θ) == m, field.rates)      # gradients can be wanted for other parameters than before
-    return isempty(field.rates) ? Rates{T}(m) : pop!(field.rates)
+function new_derivative(field::NativeField{T}, m) where {T}
+    filter!(derivative -> length(derivative.θ) == m, field.spare)      # gradients can be wanted for other parameters than before
+    return isempty(field.spare) ? ParameterDerivative{T}(m) : pop!(field.spare)
 end
 
 integral(side::NativeBackward) = side.integral
 
 function release!((; field, integral)::NativeBackward)
-    integral === nothing || keep!(field.rates, memory(integral), sizeof(integral.total))
+    integral === nothing || keep!(field.spare, memory(integral), sizeof(integral.total))
     return nothing
 end
 

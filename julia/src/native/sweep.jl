@@ -64,7 +64,7 @@ end
 """
     Sweep{T}
 
-One pass backwards through the steps. `total` collects the gradient by the parameters; `rates` (n, times), if wanted, gets
+One pass backwards through the steps. `total` collects the gradient by the parameters; `derivatives` (n, times), if wanted, gets
 derivatives of the dense output at outputs inside steps.
 """
 mutable struct Sweep{T}
@@ -81,11 +81,11 @@ mutable struct Sweep{T}
     const inner::Vector{Vector{Int}}
     const last_step::Int
     const θ::Vector{Float64}                        # of outputs inside steps
-    const breaks::Vector{Float64}                   # directed
-    const bounds::Vector{Float64}
+    const discontinuities::Vector{Float64}                   # directed
+    const intervals::Vector{Float64}
     const scatter::Scatter
     const total::Vector{T}
-    const rates::Union{Matrix{T}, Nothing}
+    const derivatives::Union{Matrix{T}, Nothing}
     const ū::Vector{Vector{T}}
     const κ::Vector{T}
     const λ::Vector{T}
@@ -95,15 +95,15 @@ mutable struct Sweep{T}
 end
 
 """
-    native_sweep!(field, poll, tableau, steps, times, reached, cotangents, breaks, bounds, scatter, total, λ, rates, inside)
+    native_sweep!(field, poll, tableau, steps, times, reached, cotangents, discontinuities, intervals, scatter, total, λ, derivatives, inside)
         -> (retcode, last step, steps done, products, whether λ is finite)
 
 Python's entry: `times` and vectors of floats as they are, else addresses of Python's memory: `total` (or a `Vector`), λ and the
-rates (0: not wanted) are written there, and which outputs lie inside steps to `inside`. The retcode is `:Refused` where no
+derivatives (0: not wanted) are written there, and which outputs lie inside steps to `inside`. The retcode is `:Refused` where no
 sweep is made, for what [`active_outputs`](@ref) has found.
 """
 function native_sweep!(
-        field::NativeField{T}, poll, tableau, steps, times, reached, cotangents, breaks, bounds, scatter, total, λ, rates, inside,
+        field::NativeField{T}, poll, tableau, steps, times, reached, cotangents, discontinuities, intervals, scatter, total, λ, derivatives, inside,
     ) where {T}
     n = length(field.work.u)
     g = reshape(wrap(Vector{T}, cotangents, n * length(times)), n, :)
@@ -116,8 +116,8 @@ function native_sweep!(
     scatter = Scatter(scatter...)
     sweep = Sweep{T}(
         field, Poll(poll), copy(own), own, tableau, steps, ends, times, g, at_end, inner, last_step, θ,
-        direction .* breaks, bounds, scatter, total isa Vector{T} ? total : wrap(Vector{T}, total, scatter.size),
-        rates == 0 ? nothing : reshape(wrap(Vector{T}, rates, n * length(times)), n, :),
+        direction .* discontinuities, intervals, scatter, total isa Vector{T} ? total : wrap(Vector{T}, total, scatter.size),
+        derivatives == 0 ? nothing : reshape(wrap(Vector{T}, derivatives, n * length(times)), n, :),
         [zeros(T, n) for _ in own], zeros(T, n), wrap(Vector{T}, λ, n), zeros(T, n), 0, 0,
     )
     fill!(sweep.total, zero(T))
@@ -132,7 +132,7 @@ function native_sweep!(
     end
     give_back!(field, own)
     release!(steps, field)
-    rates == 0 || foreach(i -> unsafe_store!(Ptr{Bool}(UInt(inside)), true, i), Iterators.flatten(inner))
+    derivatives == 0 || foreach(i -> unsafe_store!(Ptr{Bool}(UInt(inside)), true, i), Iterators.flatten(inner))
     return :Success, last_step, sweep.done, sweep.vjps, all(isfinite, sweep.λ)
 end
 
@@ -201,7 +201,7 @@ function back!(sweep::Sweep, n)
     for i in used
         λ .+= ū[i]
     end
-    keep_rates!(sweep, n, h, shared)
+    keep_derivatives!(sweep, n, h, shared)
     return nothing
 end
 
@@ -266,27 +266,27 @@ end
 "Whether the last stage of step `n` is the first of the next one, which the sweep has been through."
 function shares_last(sweep::Sweep, n)
     (; tableau, ends, last_step) = sweep
-    return tableau.fsal && n < last_step && piece(sweep, ends[n]) == piece(sweep, ends[n + 1])
+    return tableau.fsal && n < last_step && interval(sweep, ends[n]) == interval(sweep, ends[n + 1])
 end
 
-function piece(sweep::Sweep, t)
+function interval(sweep::Sweep, t)
     direction = sign(last(sweep.ends) - first(sweep.ends))
-    return searchsortedlast(sweep.breaks, direction * t) + 1
+    return searchsortedlast(sweep.discontinuities, direction * t) + 1
 end
 
 function stage_time(sweep::Sweep, n, i)
-    t, p = sweep.ends[n], piece(sweep, sweep.ends[n])
-    return clamp(t + sweep.tableau.c[i] * sweep.steps.sizes[n], sweep.bounds[2p - 1], sweep.bounds[2p])
+    t, p = sweep.ends[n], interval(sweep, sweep.ends[n])
+    return clamp(t + sweep.tableau.c[i] * sweep.steps.sizes[n], sweep.intervals[2p - 1], sweep.intervals[2p])
 end
 
-function keep_rates!(sweep::Sweep, n, h, shared)
-    sweep.rates === nothing && return nothing
-    (; stages, tableau, following, inner, rates) = sweep
+function keep_derivatives!(sweep::Sweep, n, h, shared)
+    sweep.derivatives === nothing && return nothing
+    (; stages, tableau, following, inner, derivatives) = sweep
     for o in inner[n]
-        rates[:, o] .= 0
+        derivatives[:, o] .= 0
         for i in tableau.needed[2]
             k = shared && i == tableau.last ? following : stages[i].k
-            rates[:, o] .+= eltype(k)(slope(sweep, i, o)) .* k
+            derivatives[:, o] .+= eltype(k)(slope(sweep, i, o)) .* k
         end
     end
     copyto!(following, stages[1].k)

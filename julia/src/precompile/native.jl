@@ -45,9 +45,9 @@ function toy_native_field(::Type{T}) where {T}
     return field
 end
 
-function toy_lowered_field(::Type{T}, rates) where {T}
+function toy_lowered_field(::Type{T}, θ) where {T}
     field = lowered_field(T, ToyLowered, 2, 2, 1, 16, 16, 16)
-    unsafe_store!(Ptr{UInt}(lowered_sources(field)), address(rates))
+    unsafe_store!(Ptr{UInt}(lowered_sources(field)), address(θ))
     y, f0, tolerance = ones(T, 2), -ones(T, 2), 1.0e-4
     words = (address_of(field), 0, address(y), address(f0), reinterpret(UInt, tolerance))
     GC.@preserve field y f0 enter(entries().agrees, words...), enter(entries().load, address_of(field))
@@ -56,13 +56,13 @@ end
 
 function toy_native_solves(field::NativeField{T}) where {T}
     n, times, back = 2, [0.0, 1.0], [1.0, 0.0]
-    late = new_rates(field, n)
+    late = new_derivative(field, n)
     postpone!(late, field.work.u, field.work.λ)
     make_late!(late, field, Scatter([(0, 0, n)], n))
     native_value!(field, 0.0)
     native_vjp!(field, 0.0, true, true, true)
     native_memory(field), native_failure(field)
-    ys, cotangents, total, λ, rates, inside = ones(T, n, 2), ones(T, n, 2), zeros(T, n), zeros(T, n), zeros(T, n, 2), zeros(Bool, 2)
+    ys, cotangents, total, λ, derivatives, inside = ones(T, n, 2), ones(T, n, 2), zeros(T, n), zeros(T, n), zeros(T, n, 2), zeros(Bool, 2)
     nodes, point, weight = (zeros(4), zeros(T, n, 4), zeros(T, n, 4)), [0.5], [1.0]
     offsets, moves, parts, lengths = Int64[0, n], Int64[0, 0, n], Int64[address(total)], Int64[n]
     V, heun, tsit5 = vector_type(("cpu", string(T), 0)), heun_tableau(), tsit5_weights()
@@ -73,9 +73,9 @@ function toy_native_solves(field::NativeField{T}) where {T}
         entries().forward, address_of(V), 1, at, 0, 0, 0, keep, keep == 2 ? address_of(heun) : 0, 0, norm(n)...,
         sized(times)..., address(ys), address(ys), n, us, keep == 0,
     )
-    GC.@preserve field settings heun tsit5 ys cotangents total λ rates inside nodes point weight offsets moves parts lengths times back begin
+    GC.@preserve field settings heun tsit5 ys cotangents total λ derivatives inside nodes point weight offsets moves parts lengths times back begin
         outcome = take_held!(Int(solved(0)[11]))
-        for (keep, out, whole) in ((1, 0, address(total)), (2, address(rates), 0))
+        for (keep, out, whole) in ((1, 0, address(total)), (2, address(derivatives), 0))
             steps = Int(solved(keep)[7])
             enter(
                 entries().sweep, at, 0, address_of(heun), steps, sized(times)..., 2, address(cotangents), us,
@@ -116,9 +116,9 @@ toy_sums(::Type{T}) where {T} =
 @setup_workload begin
     @compile_workload begin
         for T in (Float64, Float32)
-            rates = T[1]
+            θ = T[1]
             toy_sums(T)
-            GC.@preserve rates foreach(toy_native_solves, (toy_native_field(T), toy_lowered_field(T, rates)))
+            GC.@preserve θ foreach(toy_native_solves, (toy_native_field(T), toy_lowered_field(T, θ)))
         end
     end
 end

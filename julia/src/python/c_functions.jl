@@ -180,10 +180,11 @@ function sweep_entry(field::NativeField{T}, words, results) where {T}
     times, reached = copy(wrap(Vector{Float64}, word!(words), word!(words))), word!(words)
     cotangents, settings = word!(words), object!(words)::Settings
     scatter, given, parts, λ = words!(words, Val(3)), word!(words), words!(words, Val(3)), word!(words)
-    rates, inside = word!(words), word!(words)
+    derivatives, inside = word!(words), word!(words)
     total = given == 0 ? Vector{T}(undef, last(scatter)) : given
     found = native_sweep!(
-        field, poll, tableau, steps, times, reached, cotangents, settings.breaks, settings.bounds, scatter, total, λ, rates, inside,
+        field, poll, tableau, steps, times, reached, cotangents, settings.discontinuities, settings.intervals, scatter,
+        total, λ, derivatives, inside,
     )
     given == 0 && first(found) === :Success && write_parts!(total, parts...)
     values = (something(findfirst(==(first(found)), RETCODES), 0), Base.tail(found)...)

@@ -22,9 +22,9 @@ function Functions((call, register, norm, jacobian, report)::Tuple)
 end
 
 """
-    Settings(method, rtol, atol, dt, max_steps, controller, breaks, bounds)
+    Settings(method, rtol, atol, dt, max_steps, controller, discontinuities, intervals)
 
-How to integrate; `method` is what [`algorithm`](@ref) takes, `breaks` and `bounds` are those of [`Pieces`](@ref). Python
+How to integrate; `method` is what [`algorithm`](@ref) takes, `discontinuities` and `intervals` are those of [`Discontinuities`](@ref). Python
 keeps those that it uses again.
 """
 mutable struct Settings
@@ -34,12 +34,12 @@ mutable struct Settings
     const dt::Float64
     const max_steps::Int
     const controller::Any
-    const breaks::Vector{Float64}
-    const bounds::Vector{Float64}
+    const discontinuities::Vector{Float64}
+    const intervals::Vector{Float64}
 end
 
-function Settings((method, rtol, atol, dt, max_steps, controller, breaks, bounds)::Tuple)
-    return Settings(method, rtol, atol, dt, max_steps, controller, Float64[breaks...], Float64[bounds...])
+function Settings((method, rtol, atol, dt, max_steps, controller, discontinuities, intervals)::Tuple)
+    return Settings(method, rtol, atol, dt, max_steps, controller, Float64[discontinuities...], Float64[intervals...])
 end
 
 Control(settings::Settings, norm::Seminorm) =
@@ -58,9 +58,9 @@ function forward(::Type{V}, functions, norm, times, y0, ys, n, settings, dense) 
     alg, adaptive = algorithm(settings.method; dense)
     t0, t1 = first(times), last(times)
     field = VectorField{V}(right_hand_side(V, functions.call, functions.register), t0, t1)
-    pieces = Pieces(field, settings.breaks, settings.bounds)
-    tracker = forward_tracker(times[2:end], ys, n, sign(t1 - t0), pieces, functions.report)
-    tstops = adaptive || settings.dt > 0 ? settings.breaks : [times[2:end]; settings.breaks]
+    discontinuities = Discontinuities(field, settings.discontinuities, settings.intervals)
+    tracker = forward_tracker(times[2:end], ys, n, sign(t1 - t0), discontinuities, functions.report)
+    tstops = adaptive || settings.dt > 0 ? settings.discontinuities : [times[2:end]; settings.discontinuities]
     jacobian = needs_jacobian(alg) ? solver_jacobian(functions.call, functions.jacobian, field, t -> nothing) : nothing
     start = copyto!(row(V, ys, 0, n), wrap(V, y0, n))
     result = integrate(
@@ -89,15 +89,15 @@ function adjoint(
     state! = outcome === nothing ? t -> nothing : InterpolatedState(outcome.solution, row(V, y, 0, n))
     f! = outcome === nothing ? backward! : InterpolatedField(backward!, state!)
     field = VectorField{V}(f!, start, stop)
-    pieces = Pieces(field, settings.breaks, settings.bounds)
+    discontinuities = Discontinuities(field, settings.discontinuities, settings.intervals)
     tracker = backward_tracker(
-        jumps, rows, ys, cotangents, n, anchored, sign(stop - start), gauss, pieces, functions.report,
+        jumps, rows, ys, cotangents, n, anchored, sign(stop - start), gauss, discontinuities, functions.report,
         integral(functions.call),
     )
     jacobian = needs_jacobian(alg) ? solver_jacobian(functions.call, functions.jacobian, field, state!) : nothing
     result = integrate(
         field, copy(state), start, stop, alg, Control(settings, norm), tracker;
-        adaptive, tstops = [jumps; settings.breaks], calck = nodes !== nothing, jacobian,
+        adaptive, tstops = [jumps; settings.discontinuities], calck = nodes !== nothing, jacobian,
     )
     copyto!(state, result.u)
     release!(functions.call)

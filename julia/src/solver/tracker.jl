@@ -40,33 +40,35 @@ no_nodes(::Type{V}) where {V} =
     Nodes{V}(Float64[], Float64[], C_NULL, 0, 0, 0, 0, evaluator(0), StateAt{V}((y, t) -> nothing), V(undef, 0))
 
 """
-    Pieces{V}
+    Discontinuities{V}
 
-The smooth pieces of an interval in which the vector field jumps at `breaks`: steps end there, and the field sees only
-times within `bounds` (low, high, low, high ..., one pair a piece) of the piece that the solve is in.
+The `times` at which the vector field jumps: steps end there, and the field sees only times of the smooth interval that the
+solve is in. `intervals` are low, high, low, high ..., one pair each.
 """
-mutable struct Pieces{V}
+mutable struct Discontinuities{V}
     field::VectorField{V}
-    breaks::Vector{Float64}
-    bounds::Vector{Float64}
-    piece::Int
+    times::Vector{Float64}
+    intervals::Vector{Float64}
+    interval::Int
 end
 
-function Pieces(field::VectorField{V}, breaks, bounds) where {V}
-    pieces = Pieces{V}(field, breaks, bounds, 0)
-    enter_next!(pieces)
-    return pieces
+function Discontinuities(field::VectorField{V}, times, intervals) where {V}
+    discontinuities = Discontinuities{V}(field, times, intervals, 0)
+    enter_next!(discontinuities)
+    return discontinuities
 end
 
-function enter_next!(pieces::Pieces)
-    pieces.piece += 1
-    pieces.field.low[], pieces.field.high[] = pieces.bounds[2pieces.piece - 1], pieces.bounds[2pieces.piece]
+function enter_next!(discontinuities::Discontinuities)
+    discontinuities.interval += 1
+    (; field, intervals, interval) = discontinuities
+    field.low[], field.high[] = intervals[2interval - 1], intervals[2interval]
     return nothing
 end
 
-function cross_break!(pieces::Pieces, t)
-    pieces.piece <= length(pieces.breaks) && pieces.breaks[pieces.piece] == t || return false
-    enter_next!(pieces)
+function cross!(discontinuities::Discontinuities, t)
+    (; times, interval) = discontinuities
+    interval <= length(times) && times[interval] == t || return false
+    enter_next!(discontinuities)
     return true
 end
 
@@ -98,23 +100,23 @@ mutable struct Tracker{V}
     jumped::Int                 # jumps made
     dir::Float64
     nodes::Nodes{V}
-    pieces::Pieces{V}
+    discontinuities::Discontinuities{V}
     report::Report{V}           # told of every step
     integral::Union{Integral, Nothing}      # gains by every step
     working::Bool               # between the acceptance of a step and the end of what happens after it
 end
 
-function forward_tracker(outputs::Vector{Float64}, ys, n, dir, pieces::Pieces{V}, report) where {V}
+function forward_tracker(outputs::Vector{Float64}, ys, n, dir, discontinuities::Discontinuities{V}, report) where {V}
     return Tracker{V}(
-        Float64[], outputs, ys, n, 0, Float64[], Int64[], 0, false, 0, dir, no_nodes(V), pieces, report, nothing, false,
+        Float64[], outputs, ys, n, 0, Float64[], Int64[], 0, false, 0, dir, no_nodes(V), discontinuities, report, nothing, false,
     )
 end
 
 function backward_tracker(
-        stops, rows, ys, cotangents, n, anchored, dir, nodes::Nodes{V}, pieces, report, integral = nothing
+        stops, rows, ys, cotangents, n, anchored, dir, nodes::Nodes{V}, discontinuities, report, integral = nothing
     ) where {V}
     return Tracker{V}(
-        Float64[], Float64[], ys, n, 0, stops, rows, cotangents, anchored, 0, dir, nodes, pieces, report, integral, false,
+        Float64[], Float64[], ys, n, 0, stops, rows, cotangents, anchored, 0, dir, nodes, discontinuities, report, integral, false,
     )
 end
 
@@ -128,7 +130,7 @@ function (tracker::Tracker)(integrator)
     tell(tracker, true, integrator.tprev, t - integrator.tprev, integrator.uprev)
     write_outputs!(tracker, integrator, t)
     collect_nodes!(tracker, tracker.nodes, integrator, t)
-    jumped, crossed = jump!(tracker, integrator, t), cross_break!(tracker.pieces, t)
+    jumped, crossed = jump!(tracker, integrator, t), cross!(tracker.discontinuities, t)
     derivative_discontinuity!(integrator, jumped | crossed)
     jumped | crossed && change!(tracker.integral)
     tracker.working = false
@@ -137,7 +139,7 @@ end
 
 "Tell of an attempted step from `t` by `dt`, which began at `u`; first the integral, which stays the one up to the last good step."
 function tell(tracker::Tracker, accepted, t, dt, u)
-    attempt = Attempt(t, dt, at -> inside(tracker.pieces.field, at))
+    attempt = Attempt(t, dt, at -> inside(tracker.discontinuities.field, at))
     tracker.integral === nothing || (accepted ? accept! : reject!)(tracker.integral, attempt)
     report(tracker.report, tracker, accepted, attempt, u)
     return nothing

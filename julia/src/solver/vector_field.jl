@@ -41,7 +41,7 @@ solve.
 """
 struct VectorField{V}
     f!::RightHandSide{V}
-    low::Base.RefValue{Float64}     # of the smooth piece that the solve is in
+    low::Base.RefValue{Float64}     # of the smooth interval that the solve is in
     high::Base.RefValue{Float64}
     calls::Base.RefValue{Int}
     closed::Base.RefValue{Bool}

@@ -2,12 +2,12 @@
 # of a backward solve.
 
 """
-    Rates{T}
+    ParameterDerivative{T}
 
 The derivative of μ in one evaluation of the backward right-hand side, at time `t`; as long as it is not `made`, only what it
 is made of is there, `u` and `λ`.
 """
-mutable struct Rates{T}
+mutable struct ParameterDerivative{T}
     t::Float64
     made::Bool
     const θ::Vector{T}
@@ -15,31 +15,32 @@ mutable struct Rates{T}
     λ::Vector{T}
 end
 
-Rates{T}(m::Int) where {T} = Rates{T}(NaN, true, Vector{T}(undef, m), T[], T[])
+ParameterDerivative{T}(m::Int) where {T} = ParameterDerivative{T}(NaN, true, Vector{T}(undef, m), T[], T[])
 
 """
     Integral{T}(tableau, total, make, make_late!)
 
-μ outside of the state: every accepted step adds h Σ bᵢ kᵢ of its stages to `total`. `make()` gives [`Rates`](@ref) to write to.
+μ outside of the state: every accepted step adds h Σ bᵢ kᵢ of its stages to `total`. `make()` gives a
+[`ParameterDerivative`](@ref) to write to.
 
-An evaluation whose rates weigh nothing, as far as can be told when it is made, can leave them for `make_late!(rates)`: it is
-called where a step turns out to need them. Not needed are those of the solver's search for a first step, of stages of weight
+An evaluation whose derivative weighs nothing, as far as can be told when it is made, can leave it to `make_late!(derivative)`,
+which is called where a step turns out to need it. Not needed are those of the solver's search for a first step, of stages of weight
 zero, and of a step's last stage where no step begins with it, at a stop.
 """
 mutable struct Integral{T}
-    const attempts::Attempts{Rates{T}}
+    const attempts::Attempts{ParameterDerivative{T}}
     const total::Vector{T}
     const weighty::Vector{Int}              # stages whose weight is not zero
     const make_late!::Any
-    last::Union{Rates{T}, Nothing}          # of the last accepted step, where the next one may begin with them
+    last::Union{ParameterDerivative{T}, Nothing}    # of the last accepted step, where the next one may begin with it
     stage::Int                              # of the evaluation before, as far as can be told
     begun::Bool                             # the first attempt at a step
     stops::Vector{Float64}
 end
 
 Integral{T}(tableau::Tableau, total, make, make_late!) where {T} = Integral{T}(
-    Attempts{Rates{T}}(tableau, make), total, findall(!iszero, view(tableau.b, 1:tableau.last)), make_late!, nothing, 0, false,
-    Float64[],
+    Attempts{ParameterDerivative{T}}(tableau, make), total, findall(!iszero, view(tableau.b, 1:tableau.last)), make_late!,
+    nothing, 0, false, Float64[],
 )
 
 "A stage of an accepted step is not among the evaluations: the solver has made other ones than the method's tableau says."
@@ -53,15 +54,15 @@ Base.showerror(io::IO, error::MissingStage) = print(
     "the method's tableau says: please report this, with the versions of the OrdinaryDiffEq packages",
 )
 
-"What an evaluation at time `t` leaves its rates in."
+"What an evaluation at time `t` leaves its derivative in."
 function next!(integral::Integral{T}, t) where {T}
     integral.stage += 1
-    rates = next!(integral.attempts, t)
-    isempty(rates.u) || (rates.u = rates.λ = T[])     # few evaluations are postponed, and states can be large
-    return rates
+    derivative = next!(integral.attempts, t)
+    isempty(derivative.u) || (derivative.u = derivative.λ = T[])     # few evaluations are postponed, and states can be large
+    return derivative
 end
 
-"Whether the rates of the evaluation that is about to be made at time `t` are likely to weigh something."
+"Whether the derivative of the evaluation that is about to be made at time `t` is likely to weigh something."
 function weighs((; attempts, stage, begun, stops)::Integral, t)
     (; b, last, fsal) = attempts.tableau
     begun || return stage == 1
@@ -70,14 +71,14 @@ function weighs((; attempts, stage, begun, stops)::Integral, t)
     return !iszero(b[stage])
 end
 
-"Zeros to add rates to."
-function zero_rates!(rates::Rates{T}) where {T}
-    rates.made = true
-    return fill!(rates.θ, zero(T))
+"Zeros to add a derivative to."
+function zero!(derivative::ParameterDerivative{T}) where {T}
+    derivative.made = true
+    return fill!(derivative.θ, zero(T))
 end
 
-function postpone!(rates::Rates, u, λ)
-    rates.made, rates.u, rates.λ = false, copy(u), copy(λ)
+function postpone!(derivative::ParameterDerivative, u, λ)
+    derivative.made, derivative.u, derivative.λ = false, copy(u), copy(λ)
     return nothing
 end
 
@@ -104,9 +105,9 @@ function accept!(integral::Integral{T}, attempt::Attempt) where {T}
     foreach(i -> stages[i].made || make_late!(stages[i]), weighty)
     add_weighted!(total, map(i -> T(attempt.h * tableau.b[i]), (weighty...,)), map(i -> stages[i].θ, (weighty...,)))
     integral.last = tableau.fsal ? stages[end] : nothing
-    used = Iterators.filter(rates -> rates !== nothing && rates !== integral.last, stages)
+    used = Iterators.filter(derivative -> derivative !== nothing && derivative !== integral.last, stages)
     append!(spare, used)
-    last === nothing || any(rates -> rates === last, used) || push!(spare, last)
+    last === nothing || any(derivative -> derivative === last, used) || push!(spare, last)
     return nothing
 end
 

@@ -20,7 +20,7 @@ from ...norms import CallableNorm, Segment
 from ...passes.discrete_sweep import Sweep
 from ...passes.gauss_quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from ...passes.problems import AdjointProblem, AdjointResult, DiscreteProblem, ForwardProblem, ForwardResult
-from ...passes.right_hand_side import AdjointRates
+from ...passes.right_hand_side import AdjointRightHandSide
 from ...problem.jacobian import Jacobian
 from ...stats import PassStats
 from ...stepping import Algorithm, MethodTraits
@@ -91,7 +91,7 @@ class JuliaEngine:
         field = _ForwardField(problem)
         python = SolverCallbacks(y0, field, norm, report=problem.report, jacobian=by_state)
         solve = Pass(julia, problem.spec.unflatten, y0, problem.times[0], python=python)
-        offsets, settings = integers((0, size)), settings_of(problem.options, problem.pieces)
+        offsets, settings = integers((0, size)), settings_of(problem.options, problem.discontinuities)
         words = [
             vector.address,
             *python.words,
@@ -147,7 +147,7 @@ class JuliaEngine:
         times = (start, *(problem.times[i] for i in problem.stops))
         cotangents, anchors = problem.cotangents.contiguous(), ys.contiguous()
         solve = Pass(julia, problem.unflatten_adjoint, z, start, python=python, native=native)
-        offsets, settings = _offsets(segments), settings_of(problem.options, problem.pieces)
+        offsets, settings = _offsets(segments), settings_of(problem.options, problem.discontinuities)
         words = [
             _vector_type(self._memory, ys.dtype, ys.device).address,
             *side,
@@ -213,7 +213,7 @@ class _BackwardField:
     def __init__(self, problem: AdjointProblem) -> None:
         layout = problem.layout
         self._has_y, self._carries_params = layout.has_y, bool(layout.params)
-        self._rates = AdjointRates(problem.field, layout, carried=self._carries_params)
+        self._right_hand_side = AdjointRightHandSide(problem.field, layout, carried=self._carries_params)
         self._parts: dict[int, tuple[Tensor, Tensor]] = {}  # lambda and y in the solver's few buffers
         self.interpolated = problem.ys.new_empty(layout.state)  # y, which Julia writes where it is not in z
         self._apart = self.interpolated.view(problem.spec.form)
@@ -221,10 +221,10 @@ class _BackwardField:
     def __call__(self, t: float, z: Tensor, dz: Tensor) -> None:
         parts = self._parts.get(id(z))
         if parts is None:
-            read = self._rates.read(z)
+            read = self._right_hand_side.read(z)
             parts = self._parts[id(z)] = read[0], read[1] if self._has_y else self._apart
         # The copy is for func: the solver reuses its buffers, and frees them after the solve.
-        self._rates.write(t, parts[0], parts[1].clone(), dz, params=self._carries_params)
+        self._right_hand_side.write(t, parts[0], parts[1].clone(), dz, params=self._carries_params)
 
 
 class _Nodes:
@@ -277,4 +277,4 @@ def _jacobian(problem: ForwardProblem | AdjointProblem) -> Jacobian | None:
     options = problem.options
     if not options.traits.needs_jacobian or isinstance(problem.field, JuliaVectorField):
         return None
-    return Jacobian(problem.field, options.jacobian, problem.pieces.bounds)
+    return Jacobian(problem.field, options.jacobian, problem.discontinuities.intervals)

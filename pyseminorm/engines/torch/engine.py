@@ -24,12 +24,12 @@ from ...passes.problems import (
     PassOptions,
     unreached,
 )
-from ...passes.right_hand_side import AdjointRates
+from ...passes.right_hand_side import AdjointRightHandSide
 from ...stats import PassStats
 from ...stepping import MethodTraits
 from .integrator import Hooks, Integrator, StepControl
 from .interpolant import StepPolynomial, Trajectory
-from .system import Integrals, Rates
+from .system import IntegralDerivatives, Integrals
 
 
 class TorchEngine:
@@ -45,7 +45,7 @@ class TorchEngine:
         f, times, y0 = problem.f, problem.times, problem.y0
         stats = PassStats(nf=1)  # the checking call gave f0
 
-        def system(t: float, y: Tensor, out: Tensor, wanted: bool) -> Rates:
+        def system(t: float, y: Tensor, out: Tensor, wanted: bool) -> IntegralDerivatives:
             stats.nf += 1
             out.copy_(f(t, y))
             return ()
@@ -83,7 +83,7 @@ class TorchEngine:
             hooks,
             Integrals([]),
             stats,
-            problem.pieces,
+            problem.discontinuities,
         )
         with torch.no_grad(), _ReportState(integrator, problem.spec.unflatten):
             retcode = integrator.run()
@@ -126,7 +126,7 @@ class TorchEngine:
             hooks,
             backward.integrals,
             stats,
-            problem.pieces,
+            problem.discontinuities,
         )
         with torch.no_grad(), _ReportState(integrator, problem.unflatten_adjoint):
             retcode = integrator.run()
@@ -153,7 +153,9 @@ class _BackwardSystem:
         apart = self._makes_params and not self.measures_params
         self.integrals = Integrals(problem.field.targets if apart else [])
         self.quadrature = _Nodes(problem, stats) if isinstance(problem.adjoint, GaussAdjoint) else None
-        self._rates = AdjointRates(problem.field, self.layout, carried=self._makes_params and self.measures_params)
+        self._right_hand_side = AdjointRightHandSide(
+            problem.field, self.layout, carried=self._makes_params and self.measures_params
+        )
 
     def start(self) -> Tensor:
         problem, layout = self.problem, self.layout
@@ -171,15 +173,15 @@ class _BackwardSystem:
             changed[layout.y_slice] = self.problem.ys[index]
         return changed
 
-    def __call__(self, t: float, z: Tensor, out: Tensor, wanted: bool) -> Rates:
+    def __call__(self, t: float, z: Tensor, out: Tensor, wanted: bool) -> IntegralDerivatives:
         if self._makes_params:
             self.stats.nvjp += 1
         else:
             self.stats.nvjp_state += 1
-        parts = self._rates.read(z)
+        parts = self._right_hand_side.read(z)
         y = parts[1].detach() if self.layout.has_y else self.problem.y_at(t).view(parts[0].shape)
         params = self._makes_params and (wanted or self.measures_params)
-        return self._rates.write(t, parts[0], y, out, params=params)
+        return self._right_hand_side.write(t, parts[0], y, out, params=params)
 
 
 class _Nodes:

@@ -16,14 +16,14 @@ from torch import Tensor
 from ...methods.tableaus import Tableau
 from ...methods.weights import weights
 from ...norms import FlatNorm
-from ...problem.discontinuities import Pieces
+from ...problem.discontinuities import Discontinuities
 from ...retcode import ReturnCode
 from ...stats import PassStats
 from ...stepping import PIController
 from .controller import PIControl
 from .initial_step import initial_step
 from .interpolant import StepPolynomial
-from .system import Derivative, Integrals, Rates, System
+from .system import Derivative, IntegralDerivatives, Integrals, System
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Integrator:
     hooks: Hooks
     integrals: Integrals
     stats: PassStats
-    pieces: Pieces
+    discontinuities: Discontinuities
 
     t: float = field(init=False)
     state: Tensor = field(init=False)
@@ -84,15 +84,15 @@ class Integrator:
         self.t, self.state = self.t0, self.y0
         self.end = self.hooks.stops[-1]
         self._direction = math.copysign(1.0, self.end - self.t0)
-        self._bounds = list(self.pieces.bounds)
-        self._breaks = list(self.pieces.breaks)
+        self._intervals = list(self.discontinuities.intervals)
+        self._discontinuities = list(self.discontinuities.times)
         self._adaptive = self.tableau.adaptive
         self._weights = weights(self.tableau, self.y0)
         # Derivatives of all stages, with the views of them that steps need: many small calls are what a step costs.
         self._k = self.y0.new_zeros(self._weights.stages, self.y0.numel())
         self._rows = self._k.unbind(0)
         self._before = [self._k[:i].T for i in range(self._weights.stages + 1)]  # columns: the stages before the i-th
-        self._rates: Rates = []  # of the first stage
+        self._integral_derivatives: IntegralDerivatives = []  # of the first stage
         self._first_known = False  # whether the first stage of the next step is there
         self._atol = self.y0.new_full((), self.control.atol)
         self._size = self.y0.abs()  # |state|
@@ -100,15 +100,15 @@ class Integrator:
 
     # -- one evaluation and one step -------------------------------------------------------------------------------
 
-    def _evaluate(self, t: float, state: Tensor, out: Tensor, *, wanted: bool) -> Rates:
-        low, high = self._bounds[0]
+    def _evaluate(self, t: float, state: Tensor, out: Tensor, *, wanted: bool) -> IntegralDerivatives:
+        low, high = self._intervals[0]
         return self.system(min(max(t, low), high), state, out, wanted)
 
     def _derivative(self, t: float, state: Tensor) -> Derivative:
         out = torch.empty_like(state)
         return Derivative(out, self._evaluate(t, state, out, wanted=True))
 
-    def _attempt(self, h: float, *, first_of_next: bool) -> tuple[Tensor, Rates]:
+    def _attempt(self, h: float, *, first_of_next: bool) -> tuple[Tensor, IntegralDerivatives]:
         """All stages of one step: the new state, and what the last stage gave for the integrals.
 
         ``first_of_next``: the last stage serves the next step too, if this one is accepted.
@@ -117,18 +117,18 @@ class Integrator:
         rows, b = self._weights.rows, tableau.b
         self.integrals.start_step()
         if not self._first_known:
-            self._rates = self._evaluate(self.t, state, self._rows[0], wanted=b[0] != 0.0)
+            self._integral_derivatives = self._evaluate(self.t, state, self._rows[0], wanted=b[0] != 0.0)
         self._first_known = tableau.fsal  # else every attempt evaluates it, as in OrdinaryDiffEq
-        rates = self._rates
-        add_stage(rates, b[0])
+        derivatives = self._integral_derivatives
+        add_stage(derivatives, b[0])
         for i in range(1, tableau.stages):
             new = torch.addmv(state, self._before[i], rows[i], alpha=h)
             wanted = b[i] != 0.0 or (first_of_next and i == tableau.stages - 1)
-            rates = self._evaluate(self.t + tableau.c[i] * h, new, self._rows[i], wanted=wanted)
-            add_stage(rates, b[i])
+            derivatives = self._evaluate(self.t + tableau.c[i] * h, new, self._rows[i], wanted=wanted)
+            add_stage(derivatives, b[i])
         if not tableau.fsal:
             new = torch.addmv(state, self._k.T, self._weights.b, alpha=h)
-        return new, rates
+        return new, derivatives
 
     def _error(self, new: Tensor, new_size: Tensor, h: float) -> float:
         assert self._weights.error is not None
@@ -174,7 +174,7 @@ class Integrator:
         controller = PIControl.of(
             self.tableau, self.control.controller or PIController(), exact=self.state.dtype != torch.float64
         )
-        stops = sorted({*self.hooks.stops, *self.pieces.breaks}, reverse=self._direction < 0)
+        stops = sorted({*self.hooks.stops, *self.discontinuities.times}, reverse=self._direction < 0)
         h, proposed, accepted, iterations, first = self._dt, self._dt, True, 0, True
         fixed = abs(self._dt)
         while stops:
@@ -192,7 +192,9 @@ class Integrator:
             if failure is not None:
                 return failure
 
-            new, rates = self._attempt(h, first_of_next=self.tableau.fsal and not (hits_stop and self._renews(stops)))
+            new, derivatives = self._attempt(
+                h, first_of_next=self.tableau.fsal and not (hits_stop and self._renews(stops))
+            )
             error, q = 0.0, 1.0
             if self._adaptive:
                 new_size = new.abs()
@@ -228,10 +230,10 @@ class Integrator:
                 self._cross_stop(stops.pop(0))
             if self.tableau.fsal and stops:
                 if refresh:
-                    self._rates = self._evaluate(self.t, self.state, self._rows[0], wanted=True)
+                    self._integral_derivatives = self._evaluate(self.t, self.state, self._rows[0], wanted=True)
                 else:
                     self._rows[0].copy_(self._rows[self.tableau.stages - 1])
-                    self._rates = rates
+                    self._integral_derivatives = derivatives
         return ReturnCode.Success
 
     def _report(self, accepted: bool, t: float, state: Tensor, h: float) -> None:
@@ -241,13 +243,13 @@ class Integrator:
     def _renews(self, stops: Sequence[float]) -> bool:
         """Whether a step to the first of these stops is the last one, or the next one begins with a new derivative."""
         stop = stops[0]
-        return len(stops) == 1 or stop in self.hooks.jumps or stop in self._breaks
+        return len(stops) == 1 or stop in self.hooks.jumps or stop in self._discontinuities
 
     def _cross_stop(self, stop: float) -> None:
-        """Enter the next smooth piece, and change the state, where the step just made ended at such a stop."""
-        if self._breaks and stop == self._breaks[0]:
-            self._breaks.pop(0)
-            self._bounds.pop(0)
+        """Enter the next smooth interval, and change the state, where the step just made ended at such a stop."""
+        if self._discontinuities and stop == self._discontinuities[0]:
+            self._discontinuities.pop(0)
+            self._intervals.pop(0)
         if stop in self.hooks.jumps:
             self.state = self.hooks.at_jump(stop, self.state)
             self._size = self.state.abs()
@@ -255,7 +257,7 @@ class Integrator:
     def _start(self) -> None:
         self.stats.times.append(self.t0)
         if self.f0 is None:
-            self._rates = self._evaluate(self.t0, self.y0, self._rows[0], wanted=True)
+            self._integral_derivatives = self._evaluate(self.t0, self.y0, self._rows[0], wanted=True)
         else:
             self._rows[0].copy_(self.f0)
         self._first_known = True
@@ -270,7 +272,7 @@ class Integrator:
                 self.t0,
                 self.end,
                 self.y0,
-                Derivative(self._rows[0], self._rates),
+                Derivative(self._rows[0], self._integral_derivatives),
                 self.tableau.order,
                 self._size * control.rtol + control.atol,
                 control.norm,

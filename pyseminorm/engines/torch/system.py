@@ -11,7 +11,7 @@ from torch import Tensor
 _copy: Any = torch._foreach_copy_
 
 # The derivatives of the integrals that no right-hand side reads (None: zero).
-Rates = Sequence[Tensor | None]
+IntegralDerivatives = Sequence[Tensor | None]
 
 
 class System(Protocol):
@@ -20,14 +20,14 @@ class System(Protocol):
     Where the latter weigh nothing in a step, they are not ``wanted`` and may be left out.
     """
 
-    def __call__(self, t: float, state: Tensor, out: Tensor, wanted: bool, /) -> Rates: ...
+    def __call__(self, t: float, state: Tensor, out: Tensor, wanted: bool, /) -> IntegralDerivatives: ...
 
 
 class Derivative(NamedTuple):
     """Derivative of the state (size,), and of the integrals."""
 
     state: Tensor
-    integrals: Rates
+    integrals: IntegralDerivatives
 
     def equal(self, other: Derivative) -> bool:
         return torch.equal(self.state, other.state) and all(
@@ -52,16 +52,16 @@ class Integrals:
     def start_step(self) -> None:
         self._first = 0.0
 
-    def add_stage(self, rates: Rates, weight: float) -> None:
-        if not rates or weight == 0.0:
+    def add_stage(self, derivatives: IntegralDerivatives, weight: float) -> None:
+        if not derivatives or weight == 0.0:
             return
         if self._first == 0.0:
             self._first = weight
-            _copy(self._trial, [zero if q is None else q for q, zero in zip(rates, self._zeros, strict=True)])
+            _copy(self._trial, [zero if q is None else q for q, zero in zip(derivatives, self._zeros, strict=True)])
             return
-        trial, known = self._trial, [q for q in rates if q is not None]
-        if len(known) < len(rates):
-            trial = [t for t, q in zip(trial, rates, strict=True) if q is not None]
+        trial, known = self._trial, [q for q in derivatives if q is not None]
+        if len(known) < len(derivatives):
+            trial = [t for t, q in zip(trial, derivatives, strict=True) if q is not None]
         if known:
             torch._foreach_add_(trial, known, alpha=weight / self._first)
 

@@ -9,17 +9,17 @@ import numpy as np
 
 from ....methods.tableaus import TABLEAUS
 from ....passes.problems import PassOptions
-from ....problem.discontinuities import Pieces
+from ....problem.discontinuities import Discontinuities
 from ....stepping import Algorithm, PIController
 from ..session.c_functions import Kept
 from ..session.runtime import runtime
 
 
-def settings_of(options: PassOptions, pieces: Pieces) -> Kept:
+def settings_of(options: PassOptions, discontinuities: Discontinuities) -> Kept:
     """PySeminorm's Settings."""
     controller, dt = options.controller, abs(options.dt or 0.0)
     make = _kept_settings if is_plain(options) else _new_settings
-    return make(options.method, options.rtol, options.atol, dt, options.max_steps, controller, pieces)
+    return make(options.method, options.rtol, options.atol, dt, options.max_steps, controller, discontinuities)
 
 
 def is_plain(options: PassOptions) -> bool:
@@ -29,12 +29,14 @@ def is_plain(options: PassOptions) -> bool:
 
 
 def _new_settings(
-    method: Any, rtol: float, atol: float, dt: float, max_steps: int, controller: Any, pieces: Pieces
+    method: Any, rtol: float, atol: float, dt: float, max_steps: int, controller: Any, discontinuities: Discontinuities
 ) -> Kept:
     module = runtime().module
     given = controller.given if isinstance(controller, PIController) else controller
-    bounds = tuple(t for piece in pieces.bounds for t in piece)
-    return Kept(module, module.Settings((named(method), rtol, atol, dt, max_steps, given, pieces.breaks, bounds)))
+    intervals = tuple(t for interval in discontinuities.intervals for t in interval)
+    return Kept(
+        module, module.Settings((named(method), rtol, atol, dt, max_steps, given, discontinuities.times, intervals))
+    )
 
 
 _kept_settings = functools.lru_cache(maxsize=64)(_new_settings)

@@ -73,7 +73,7 @@ class _Call:
     def __init__(self, problem: ForwardProblem, native: int, vector: Kept, keep: int) -> None:
         self.options = problem.options
         self.rest = (problem.times, keep, problem.keep_dense, problem.spec.form)
-        self.settings, size = settings_of(problem.options, problem.pieces), problem.spec.size
+        self.settings, size = settings_of(problem.options, problem.discontinuities), problem.spec.size
         offsets, times = integers((0, size)), doubles(tuple(problem.times))
         weights = tableau(problem.options.method) if keep == 2 else None
         self._kept = vector, offsets, times, weights

@@ -37,13 +37,13 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
         adjoint, *params = unflatten(sums, [native.u, *field.targets])
         words.adjoint = sums.data_ptr()
         words.params = words.adjoint + size * sums.itemsize
-    rates = inside = None
-    if problem.want_rates:
-        rates, inside = torch.zeros_like(cotangents), (ctypes.c_bool * len(problem.times))()
+    derivatives = inside = None
+    if problem.want_derivatives:
+        derivatives, inside = torch.zeros_like(cotangents), (ctypes.c_bool * len(problem.times))()
     field.load_for_pass()
     native.prepare_vjp(problem.times[0])
     words.steps, words.reached, words.cotangents = steps.number, problem.reached, cotangents.data_ptr()
-    words.rates = 0 if rates is None else rates.data_ptr()
+    words.derivatives = 0 if derivatives is None else derivatives.data_ptr()
     words.inside = 0 if inside is None else ctypes.addressof(inside)
     try:
         code, last, stats.naccept, stats.nvjp, finite = map(int, julia.entries.call_at("sweep", call.address)[:5])
@@ -61,7 +61,7 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
         problem.look()  # raises what Julia has seen
         raise AssertionError("Julia refused cotangents that are right")
     stats.seconds = time.perf_counter() - started
-    slopes = {} if rates is None else {i: rates[i] for i, found in enumerate(inside or ()) if found}
+    slopes = {} if derivatives is None else {i: derivatives[i] for i, found in enumerate(inside or ()) if found}
     success, at = ReturnCode.Success, problem.times[0]
     return AdjointResult(adjoint, params, success, stats, at, "", slopes, finite=finite != 0)
 
@@ -72,7 +72,7 @@ class _Words(ctypes.Structure):
     # fmt: off
     _fields_ = [(name, ctypes.c_int64) for name in (
         "field", "poll", "tableau", "steps", "times", "count", "reached", "cotangents", "settings", "moves",
-        "moves_count", "params_size", "params", "parts", "lengths", "parts_count", "adjoint", "rates", "inside",
+        "moves_count", "params_size", "params", "parts", "lengths", "parts_count", "adjoint", "derivatives", "inside",
     )]
     # fmt: on
 
