@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+import torch
 
+from .engines.julia.session.memory import Memory
 from .engines.julia.session.profiling_clock import Clock, Place, active_clock
 from .engines.julia.session.runtime import Runtime, runtime
 from .engines.julia.session.startup import StartOptions
@@ -89,8 +90,8 @@ class Profile:
             ("callbacks (torch, Python)", self.callback_seconds),
             ("outside Julia (torch, Python)", self.outside_seconds),
         )
-        log = [np.array(x, dtype=np.int64) for x in (clock.edges, clock.places)]
-        addresses = ((x.ctypes.data, len(x)) for x in log)
+        log = [Memory(torch.tensor(x, dtype=torch.int64)) for x in (clock.edges, clock.places)]
+        addresses = (x.words for x in log)
         self._julia, self._found = julia, julia.module.analysed(recording, *addresses, measured)
         self.seconds = sum(seconds for _, seconds in measured)
         self.gc_seconds, self.collections, self.allocated_bytes, self.allocations, samples, functions, self._table = (

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,7 +31,8 @@ from .native.compiled_function import ELTYPES
 from .native.forward import native_forward
 from .native.sweep import native_sweep
 from .native.vector_field import JuliaVectorField, NativeNodes, backward_words, never_called
-from .session.c_functions import Kept, Memory, doubles, integers
+from .session.c_functions import Kept
+from .session.memory import Memory, address, addresses, consecutive, doubles, integers
 from .session.runtime import runtime
 
 logger = logging.getLogger("pyseminorm")
@@ -79,7 +79,7 @@ class JuliaEngine:
             raise readable(error) from error
 
     def integrate(self, problem: ForwardProblem) -> ForwardResult:
-        julia, started, y0 = runtime(), time.perf_counter(), problem.y0
+        julia, started, y0 = runtime(), time.perf_counter(), consecutive(problem.y0)
         vector = _vector_type(self._memory, y0.dtype, y0.device)
         if isinstance(problem.field, JuliaVectorField):
             return native_forward(julia, problem, vector)
@@ -97,8 +97,8 @@ class JuliaEngine:
             *python.words,
             *(offsets.address, 1, size),
             *doubles(tuple(problem.times)).words,
-            y0.data_ptr(),
-            ys.data_ptr(),
+            address(y0, y0.dtype),
+            address(ys, y0.dtype),
             size,
             settings.address,
             problem.keep_dense,
@@ -145,22 +145,22 @@ class JuliaEngine:
             side = python.words
         start = problem.times[problem.last]
         times = (start, *(problem.times[i] for i in problem.stops))
-        cotangents, anchors = problem.cotangents.contiguous(), ys.contiguous()
+        cotangents, anchors = consecutive(problem.cotangents), consecutive(ys)
         solve = Pass(julia, problem.unflatten_adjoint, z, start, python=python, native=native)
         offsets, settings = _offsets(segments), settings_of(problem.options, problem.discontinuities)
         words = [
             _vector_type(self._memory, ys.dtype, ys.device).address,
             *side,
             *(offsets.address, len(segments), len(z)),
-            *(z.data_ptr(), len(z), layout.state),
+            *(address(z, ys.dtype), len(z), layout.state),
             *doubles(times).words,
             *integers(tuple(problem.stops)).words,
-            anchors.data_ptr(),
-            cotangents.data_ptr(),
+            address(anchors, ys.dtype),
+            address(cotangents, ys.dtype),
             layout.has_y,
             settings.address,
             outcome.address if outcome else 0,
-            interpolated.data_ptr(),
+            address(interpolated, ys.dtype),
             *(nodes.words if nodes else (0,)),
         ]
         solve.run("adjoint", julia.entries.written(words))
@@ -236,7 +236,7 @@ class _Nodes:
         self._stats = PassStats()
         self._sums = ParameterQuadrature(problem.field, self._stats, batched_time=problem.adjoint.batched_time)
         self._order = problem.options.traits.order
-        self._times = np.empty(nodes_per_call(size), dtype=np.float64)
+        self._times = torch.empty(nodes_per_call(size), dtype=torch.float64)
         self._y = problem.ys.new_empty(len(self._times), size)
         self._adjoint = torch.empty_like(self._y)
         self.address = 0  # of the function that evaluates them
@@ -244,10 +244,9 @@ class _Nodes:
     @property
     def words(self) -> list[int]:
         """What Julia's entry reads of them."""
-        self._rule = [np.array(x) for x in gauss_legendre(self._order)]
-        rule = (x.ctypes.data for x in self._rule)
-        memory = (self._times.ctypes.data, self._y.data_ptr(), self._adjoint.data_ptr())
-        return [1, *rule, len(self._rule[0]), len(self._times), *memory, self.address]
+        points, weights = self._rule = [doubles(tuple(x)) for x in gauss_legendre(self._order)]
+        memory = [address(self._times, torch.float64), *addresses((self._y, self._adjoint), self._y.dtype)]
+        return [1, points.address, weights.address, points.words[1], len(self._times), *memory, self.address]
 
     def evaluate(self, count: int) -> None:
         self._sums.add(self._times[:count].tolist(), self._y[:count].clone(), self._adjoint[:count].clone())

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from ...stats import PassStats
 from .calls.callbacks import SolverCallbacks
 from .calls.results import readable
 from .native.compiled_function import ELTYPES
+from .session.memory import address, addresses, consecutive, doubles
 from .session.profiling_clock import Place, timed
 from .session.runtime import Runtime
 
@@ -36,15 +36,15 @@ class Sensitivity:
     def __init__(
         self, julia: Runtime, field: EagerVectorField, y0: Tensor, times: Sequence[float], options: PassOptions
     ) -> None:
-        self._julia, self._vjps, self._options, self._like = julia, _CountedVjps(field), options, y0
-        self._times = np.array(times[1:], dtype=np.float64)
+        self._julia, self._vjps, self._options, self._like = julia, _CountedVjps(field), options, consecutive(y0)
+        self._times = list(times[1:])
         plugs = (self._vjps.f, self._vjps.state, self._vjps.params)
         self._callbacks = [SolverCallbacks(y0, plug) for plug in plugs]
         self._forward = self._call(
             julia.module.sensitivity_solve,
             ELTYPES[y0.dtype],
             *(c.field for c in self._callbacks),
-            y0.data_ptr(),
+            address(self._like, y0.dtype),
             y0.numel(),
             self._vjps.size,
             times[0],
@@ -61,7 +61,7 @@ class Sensitivity:
         ys = self._like.new_empty(1 + len(self._times), self._like.numel())
         ys[0] = self._like
         later = ys[1:].numpy()
-        for i, t in enumerate(self._times.tolist()):
+        for i, t in enumerate(self._times):
             later[i] = self._call(self._forward.solution, t)
         return ys
 
@@ -71,7 +71,7 @@ class Sensitivity:
         ``cotangents`` is dL/dys (times, size); that of the first time is added here.
         """
         self._vjps.start(fused=adjoint in _FUSED)
-        later = cotangents[1:].contiguous()
+        later, times = consecutive(cotangents[1:]), doubles(tuple(self._times))
         dy0, dparams = torch.empty_like(self._like), self._like.new_empty(self._vjps.size)
         started, options = time.perf_counter(), self._options
         stats = self._vjps.stats
@@ -79,13 +79,12 @@ class Sensitivity:
             self._julia.module.sensitivity_gradients,
             self._forward,
             adjoint,
-            (self._times.ctypes.data, len(self._times)),
-            later.data_ptr(),
+            times.words,
+            address(later, dy0.dtype),
             options.rtol,
             options.atol,
             options.max_steps,
-            dy0.data_ptr(),
-            dparams.data_ptr(),
+            *addresses((dy0, dparams), dy0.dtype),
         )
         stats.seconds = time.perf_counter() - started
         return dy0 + cotangents[0], dparams[: sum(self._vjps.field.sizes)], stats

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..session.c_functions import Kept
+from ..session.memory import address
 from ..session.runtime import Runtime
 
 
@@ -18,6 +19,6 @@ class JuliaDense:
 
     def __call__(self, t: float) -> Tensor:
         self._julia.check_caller()
-        value = torch.empty_like(self._like)
-        self._julia.module.evaluate_b(self.outcome.object, t, value.data_ptr())
+        value = torch.empty_like(self._like, memory_format=torch.contiguous_format)
+        self._julia.module.evaluate_b(self.outcome.object, t, address(value, value.dtype))
         return value

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from ....passes.problems import ForwardProblem, ForwardResult, unreached
 from ....retcode import ReturnCode
 from ....stats import PassStats
 from ..session.c_functions import RETCODES, Kept, accepted_times
+from ..session.memory import address
 from ..session.runtime import Runtime, first_line
 from .callbacks import SolverCallbacks
 from .dense_output import JuliaDense
@@ -116,9 +116,9 @@ class Pass:
     def _copied(self, outcome: Any) -> list[float]:
         """The times of all accepted steps; copies the state that the pass ended with, too."""
         module = self._julia.module
-        accepted = np.empty(module.steps_taken(outcome), dtype=np.float64)
+        accepted = torch.empty(module.steps_taken(outcome), dtype=torch.float64)
         self.state = torch.empty_like(self.state, memory_format=torch.contiguous_format)
-        module.copy_results_b(outcome, accepted.ctypes.data, self.state.data_ptr())
+        module.copy_results_b(outcome, address(accepted, accepted.dtype), address(self.state, self.state.dtype))
         times: list[float] = accepted.tolist()
         return times
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import numpy as np
+import torch
 
 from ....methods.tableaus import TABLEAUS
 from ....passes.problems import PassOptions
 from ....problem.discontinuities import Discontinuities
 from ....stepping import Algorithm, PIController
 from ..session.c_functions import Kept
+from ..session.memory import Memory
 from ..session.runtime import runtime
 
 
@@ -53,9 +54,8 @@ def tableau(method: str) -> Kept:
     known = TABLEAUS[method]
     rows = known.a + known.extra_a
     stages, degree = len(rows), len(known.dense[0])
-    a = np.array([[*row, *(0.0,) * (stages - len(row))] for row in rows])
-    b = np.array([*known.b, *(0.0,) * len(known.extra_c)])
-    c, dense = np.array(known.c + known.extra_c), np.array(known.dense)
-    memory = (x.ctypes.data for x in (c, a, b, dense))
+    a = [[*row, *(0.0,) * (stages - len(row))] for row in rows]
+    b, c = [*known.b, *(0.0,) * len(known.extra_c)], known.c + known.extra_c
+    memory = [Memory(torch.tensor(x, dtype=torch.float64)) for x in (c, a, b, known.dense)]
     module = runtime().module
-    return Kept(module, module.tableau(stages, degree, *memory, known.stages, known.fsal))
+    return Kept(module, module.tableau(stages, degree, *(x.address for x in memory), known.stages, known.fsal))

@@ -10,14 +10,15 @@ from ....passes.problems import ForwardProblem, ForwardResult
 from ..calls.callbacks import SolverCallbacks
 from ..calls.results import Pass
 from ..calls.settings import is_plain, settings_of, tableau
-from ..session.c_functions import POLL, Entries, Held, Kept, doubles, integers
+from ..session.c_functions import POLL, Entries, Held, Kept
+from ..session.memory import address, consecutive, doubles, integers
 from ..session.runtime import Runtime
 from .vector_field import JuliaVectorField, never_called
 
 
 def native_forward(julia: Runtime, problem: ForwardProblem, vector: Kept) -> ForwardResult:
     """A solve on vectors of a type. It calls no function of Python but a norm and a report, where there are any."""
-    started, field, y0, record = time.perf_counter(), problem.field, problem.y0, problem.record
+    started, field, y0, record = time.perf_counter(), problem.field, consecutive(problem.y0), problem.record
     assert isinstance(field, JuliaVectorField)
     native, options, times = field.native, problem.options, problem.times
     keep = 0
@@ -37,7 +38,7 @@ def native_forward(julia: Runtime, problem: ForwardProblem, vector: Kept) -> For
     words.load = field.load_for_pass(by_pass=not options.traits.needs_jacobian)
     if options.traits.needs_jacobian:  # its rows are products
         native.prepare(times[0], y0)
-    words.y0, words.ys = y0.data_ptr(), ys.data_ptr()
+    words.y0, words.ys = address(y0, y0.dtype), address(ys, y0.dtype)
     solve = Pass(julia, problem.spec.unflatten, y0, times[0], python=python, native=native)
     solve.run("forward", call.address)
     if record is not None and solve.steps:

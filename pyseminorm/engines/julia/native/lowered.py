@@ -20,6 +20,7 @@ from ....graphs.field import TOLERANCES, Trace
 from ....graphs.lowering.lower import lower
 from ....graphs.lowering.writer import LoweringError
 from ....problem.vector_field import EagerVectorField
+from ..session.memory import addresses, consecutive
 from ..session.runtime import runtime
 from .compiled_function import ELTYPES, NativeField
 from .vector_field import JuliaVectorField
@@ -93,9 +94,9 @@ class LoweredNative(NativeField):
     def gives(self, owner: Any, tensors: Sequence[Tensor], t: float, y: Tensor, f0: Tensor) -> bool:
         """Load the tensors, and compare the value at (t, y) with ``f0``."""
         self._point_at(tensors)
-        y, f0 = y.contiguous(), f0.contiguous()
+        y, f0 = consecutive(y), consecutive(f0)
         bits = map(_bits, (t, TOLERANCES[self._dtype]))
-        words = [self.address, next(bits), y.data_ptr(), f0.data_ptr(), next(bits)]
+        words = [self.address, next(bits), *addresses((y, f0), self._dtype), next(bits)]
         agree = self.entries.call("agrees", words)[0]
         self._loaded = (weakref.ref(owner), list(map(_version, tensors)))
         return bool(agree)
@@ -103,7 +104,8 @@ class LoweredNative(NativeField):
     def _point_at(self, tensors: Sequence[Tensor]) -> None:
         self._julia.check_caller()
         self._loaded = None
-        self._addresses[:] = list(map(Tensor.data_ptr, tensors))
+        self._addresses[:] = addresses(tensors, self._dtype)
+        self._alive = list(map(Tensor.untyped_storage, tensors))  # whatever becomes of the tensors
 
     def prepare_vjp(self, t: float) -> None:
         """Products are part of the code."""
@@ -118,17 +120,17 @@ class LoweredNative(NativeField):
 class LoweredVectorField(JuliaVectorField):
     """A captured field as Julia code; ``tensors`` are the sources of its graph, laid out as the code reads them."""
 
-    _LASTING = (*EagerVectorField._LASTING, "native", "scatter", "small", "_as_are")
+    _LASTING = (*EagerVectorField._LASTING, "native", "scatter", "small")
 
     def __init__(self, field: EagerVectorField, sources: list[Tensor], native: LoweredNative) -> None:
         self.__dict__.update(field.__dict__)
         self.native: LoweredNative = native
         self._plan_gradients()
-        self._as_are = all(x.dtype == self.spec.dtype and x.is_contiguous() for x in sources)
         self._read(sources)
 
     def _read(self, sources: list[Tensor]) -> None:
-        self.tensors = sources if self._as_are else [x.to(self.spec.dtype).contiguous() for x in sources]
+        dtype = self.spec.dtype
+        self.tensors = [consecutive(x if x.dtype is dtype else x.to(dtype)) for x in sources]
 
     def renew(self, func: Callable[..., Any], params: list[Tensor], sources: list[Tensor]) -> None:
         super().renew(func, params, sources)

@@ -6,14 +6,14 @@ import ctypes
 import time
 
 import torch
-from torch import Tensor
 
 from ....errors import BackendUnavailableError, LastGoodState
 from ....passes.problems import AdjointResult, DiscreteProblem
 from ....retcode import ReturnCode
 from ....stats import PassStats
 from ..calls.settings import tableau
-from ..session.c_functions import POLL, SUCCESS, doubles, integers
+from ..session.c_functions import POLL, SUCCESS
+from ..session.memory import address, addresses, consecutive, doubles, integers
 from ..session.runtime import Runtime, first_line
 from .forward import HeldSteps
 from .vector_field import JuliaVectorField, unflatten
@@ -23,27 +23,27 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
     """The adjoint of the steps that Julia recorded."""
     started, field, steps = time.perf_counter(), problem.field, problem.steps.foreign
     assert isinstance(field, JuliaVectorField) and isinstance(steps, HeldSteps)
-    native, cotangents, size = field.native, problem.cotangents.contiguous(), problem.spec.size
+    native, cotangents, size = field.native, consecutive(problem.cotangents), problem.spec.size
     call: _Call | None = native.prepared.get("sweep")
     if call is None or call.of != (steps.settings, field.scatter, problem.times):
         call = native.prepared["sweep"] = _Call(problem, steps, field)
     words, stats = call.words, PassStats()
     if field.small:  # gradients that share no memory take less time than views
         adjoint, params = torch.empty_like(native.u), list(map(torch.empty_like, field.targets))
-        call.parts[:] = list(map(Tensor.data_ptr, params))
-        words.adjoint, words.params = adjoint.data_ptr(), 0
+        call.parts[:] = addresses(params, adjoint.dtype)
+        words.adjoint, words.params = address(adjoint, adjoint.dtype), 0
     else:
         sums = torch.empty(size + field.scatter.size, dtype=cotangents.dtype)  # lambda, then the parameters
         adjoint, *params = unflatten(sums, [native.u, *field.targets])
-        words.adjoint = sums.data_ptr()
+        words.adjoint = address(sums, sums.dtype)
         words.params = words.adjoint + size * sums.itemsize
     derivatives = inside = None
     if problem.want_derivatives:
         derivatives, inside = torch.zeros_like(cotangents), (ctypes.c_bool * len(problem.times))()
     field.load_for_pass()
     native.prepare_vjp(problem.times[0])
-    words.steps, words.reached, words.cotangents = steps.number, problem.reached, cotangents.data_ptr()
-    words.derivatives = 0 if derivatives is None else derivatives.data_ptr()
+    words.steps, words.reached, words.cotangents = steps.number, problem.reached, address(cotangents, native.u.dtype)
+    words.derivatives = 0 if derivatives is None else address(derivatives, native.u.dtype)
     words.inside = 0 if inside is None else ctypes.addressof(inside)
     try:
         code, last, stats.naccept, stats.nvjp, finite = map(int, julia.entries.call_at("sweep", call.address)[:5])

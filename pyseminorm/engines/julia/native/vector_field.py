@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +15,8 @@ from ....problem.state import StateSpec
 from ....problem.vector_field import EagerVectorField, VjpFunction
 from ..calls.callbacks import SolverCallbacks
 from ..calls.settings import tableau
-from ..session.c_functions import POLL, integers
+from ..session.c_functions import POLL
+from ..session.memory import address, addresses, doubles, integers
 from .compiled_function import NativeField
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def backward_words(
         native.check_time()
     moves, count, size = field.scatter.words
     size = -1 if problem.adjoint.quadrature else size
-    integral = (0, 0) if apart is None else (tableau(problem.options.method).address, apart.data_ptr())
+    integral = (0, 0) if apart is None else (tableau(problem.options.method).address, address(apart, apart.dtype))
     measuring = (0, 0) if python is None else python.measuring
     return [1, native.address, POLL, *measuring, layout.has_y, layout.has_time, moves, count, size, *integral]
 
@@ -169,7 +169,7 @@ class NativeNodes:
     def __init__(self, problem: AdjointProblem, field: JuliaVectorField) -> None:
         size = problem.layout.state
         self._field, self._order = field, problem.options.traits.order
-        self._times = np.empty(nodes_per_call(size), dtype=np.float64)
+        self._times = torch.empty(nodes_per_call(size), dtype=torch.float64)
         self._y = problem.ys.new_empty(len(self._times), size)
         self._adjoint = torch.empty_like(self._y)
         self._sum = problem.ys.new_zeros(sum(field.sizes))
@@ -178,11 +178,11 @@ class NativeNodes:
     @property
     def words(self) -> list[int]:
         """What Julia's entry reads of them."""
-        self._rule = [np.array(x) for x in gauss_legendre(self._order)]
-        rule = (x.ctypes.data for x in self._rule)
-        memory = (self._times.ctypes.data, self._y.data_ptr(), self._adjoint.data_ptr())
-        counts = (len(self._rule[0]), len(self._times))
-        return [1, *rule, *counts, *memory, *self._field.scatter.words, self._sum.data_ptr()]
+        points, weights = self._rule = [doubles(tuple(x)) for x in gauss_legendre(self._order)]
+        y, adjoint, total = addresses((self._y, self._adjoint, self._sum), self._y.dtype)
+        memory = (address(self._times, torch.float64), y, adjoint)
+        counts = (points.words[1], len(self._times))
+        return [1, points.address, weights.address, *counts, *memory, *self._field.scatter.words, total]
 
     @property
     def total(self) -> list[Tensor]:

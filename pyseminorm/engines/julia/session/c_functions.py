@@ -12,8 +12,6 @@ import struct
 from collections import deque
 from typing import Any
 
-import numpy as np
-
 from . import profiling_clock
 
 _MOST_WORDS, _MOST_RELEASED = 96, 32
@@ -108,32 +106,6 @@ def accepted_times(numbers: Any, count: int) -> list[float] | None:
     """The times of the accepted steps of a pass; None where there are too many."""
     times: list[float] | None = numbers[_TIMES_AT : _TIMES_AT + count] if count <= _TIMES else None
     return times
-
-
-class Memory:
-    """Numbers where Julia finds them; every pass of a training loop gives the same, so that they are kept.
-
-    Attributes:
-        address: where they are, as long as this object lives.
-        words: the address and how many there are.
-    """
-
-    def __init__(self, values: tuple[float, ...], dtype: Any) -> None:
-        self._array = np.array(values, dtype=dtype)
-        self.address = int(self._array.ctypes.data)
-        self.words = (self.address, len(values))
-
-
-@functools.lru_cache(maxsize=64)
-def doubles(values: tuple[float, ...]) -> Memory:
-    """Numbers as Float64; held for the pass by who asked."""
-    return Memory(values, np.float64)
-
-
-@functools.lru_cache(maxsize=64)
-def integers(values: tuple[int, ...]) -> Memory:
-    """Numbers as Int64; held for the pass by who asked."""
-    return Memory(values, np.int64)
 
 
 @functools.cache

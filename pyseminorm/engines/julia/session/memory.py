@@ -1,0 +1,70 @@
+"""Numbers of Python's, where Julia finds them: no other file asks a tensor for its address."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....errors import InvalidInputError
+
+
+def address(x: Tensor, dtype: torch.dtype) -> int:
+    """Return where the elements of a tensor lie, one after the other; whoever asks holds the tensor during the call.
+
+    Raises:
+        InvalidInputError: it has gaps, a sign that is not written yet, another dtype, or no memory that Julia reads.
+    """
+    try:
+        if x.dtype is dtype and x.is_contiguous() and not x.is_neg() and (x.is_cpu or x.is_cuda):
+            return x.data_ptr()
+    except RuntimeError:  # it has no memory of its own: sparse, fake
+        pass
+    raise InvalidInputError(
+        f"a tensor of shape {tuple(x.shape)} cannot be handed to Julia: it is {x.dtype}, {x.layout}, on {x.device}; "
+        f"expected {dtype}, its elements one after the other in memory. Give x.resolve_neg().contiguous()."
+    )
+
+
+def addresses(tensors: Iterable[Tensor], dtype: torch.dtype) -> list[Any]:
+    """Return the `address` of each tensor."""
+    return [address(x, dtype) for x in tensors]
+
+
+def consecutive(x: Tensor) -> Tensor:
+    """Return a tensor whose `address` can be taken: itself, or a copy where it has gaps or is lazily negated."""
+    if x.is_contiguous() and not x.is_neg():
+        return x
+    return x.resolve_conj().resolve_neg().contiguous()
+
+
+class Memory:
+    """A tensor of numbers that Julia reads as long as this object lives.
+
+    Attributes:
+        address: where they are.
+        words: the address and how many there are.
+    """
+
+    def __init__(self, numbers: Tensor) -> None:
+        self._numbers = numbers.contiguous()
+        self.address = address(self._numbers, numbers.dtype)
+        self.words = (self.address, numbers.numel())
+
+
+# Every pass of a training loop gives the same, so that they are kept.
+
+
+@functools.lru_cache(maxsize=64)
+def doubles(values: tuple[float, ...]) -> Memory:
+    """Return numbers as Float64; who asked holds them during the pass."""
+    return Memory(torch.tensor(values, dtype=torch.float64))
+
+
+@functools.lru_cache(maxsize=64)
+def integers(values: tuple[int, ...]) -> Memory:
+    """Return numbers as Int64; who asked holds them during the pass."""
+    return Memory(torch.tensor(values, dtype=torch.int64))
