@@ -204,7 +204,7 @@ def solve(
         )
     start = Discontinuities.of(times[0], times[-1], options.discontinuities, spec.real_dtype).intervals[0]
     at = min(max(times[0], start[0]), start[1])
-    state = spec.whole(y0)
+    state = spec.to_tensor(y0)
     # A captured function was looked at when it was captured.
     first = FirstValue(field, at, state, recording=torch.is_grad_enabled() and compile is None)
     if known is None:
@@ -217,7 +217,7 @@ def solve(
     else:
         ys = run.forward(state.detach().reshape(-1), recording=False)
     kept = run.dense if dense else None
-    return Solution(spec.from_whole(ys), ts, run.stats, run.retcode, engine.name, spec, times, kept)
+    return Solution(spec.from_tensor(ys), ts, run.stats, run.retcode, engine.name, spec, times, kept)
 
 
 def _settled(spec: StateSpec, *given: Any) -> tuple[Engine, PassOptions, MethodTraits]:

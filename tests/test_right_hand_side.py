@@ -54,7 +54,7 @@ def test_every_part_is_that_of_a_plain_product(state, kind):
         for again in range(2):  # the second time, views are known
             parts = right_hand_side.read(z)
             with torch.no_grad():
-                apart = right_hand_side.write(0.7, parts[0], y.clone().view(spec.form), out, params=True)
+                apart = right_hand_side.write(0.7, parts[0], y.clone().view(spec.shape), out, params=True)
             assert torch.equal(parts[-1].reshape(-1), y if has_y else adjoint), again
             assert torch.equal(out[layout.adjoint_slice], by_state)
             assert torch.equal(out[layout.y_slice], f if has_y else f[:0])

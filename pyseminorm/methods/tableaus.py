@@ -36,7 +36,7 @@ class Tableau:
     a: tuple[Row, ...]
     b: Row
     dense: tuple[Row, ...]
-    btilde: Row | None = None  # None: a fixed-step method
+    b_error: Row | None = None  # None: a fixed-step method
     fsal: bool = True
     extra_c: Row = ()
     extra_a: tuple[Row, ...] = field(default=())
@@ -44,7 +44,7 @@ class Tableau:
 
     @property
     def adaptive(self) -> bool:
-        return self.btilde is not None
+        return self.b_error is not None
 
     @property
     def traits(self) -> MethodTraits:
@@ -106,7 +106,7 @@ _TSIT5_A = (
 
 _TSIT5_C = (0.0, 0.161, 0.327, 0.9, 0.9800255409045097, 1.0, 1.0)
 
-_TSIT5_BTILDE = (
+_TSIT5_B_ERROR = (
     -0.001780011052225777,
     -0.0008164344596567469,
     0.007880878010261995,
@@ -138,7 +138,7 @@ _DOPRI5_A = (
 
 _DOPRI5_C = (0.0, 0.2, 0.3, 0.8, 0.8888888888888888, 1.0, 1.0)
 
-_DOPRI5_BTILDE = (
+_DOPRI5_B_ERROR = (
     -0.0012326388888888888,
     0.0,
     0.0042527702905061394,
@@ -213,7 +213,7 @@ _VERN7_B = (
     0.0,
 )
 
-_VERN7_BTILDE = (
+_VERN7_B_ERROR = (
     0.002547011879931045,
     0.0,
     0.0,
@@ -448,7 +448,7 @@ TSIT5 = Tableau(
     c=_TSIT5_C,
     a=_TSIT5_A,
     b=(*_TSIT5_A[-1], 0.0),
-    btilde=_TSIT5_BTILDE,
+    b_error=_TSIT5_B_ERROR,
     dense=_TSIT5_DENSE,
 )
 
@@ -458,7 +458,7 @@ DOPRI5 = Tableau(
     c=_DOPRI5_C,
     a=_DOPRI5_A,
     b=(*_DOPRI5_A[-1], 0.0),
-    btilde=_DOPRI5_BTILDE,
+    b_error=_DOPRI5_B_ERROR,
     dense=_dopri5_dense((*_DOPRI5_A[-1], 0.0), _DOPRI5_D),
     hairer_gains=True,
 )
@@ -470,7 +470,7 @@ BOSH3 = Tableau(
     c=(0.0, 0.5, 0.75, 1.0),
     a=((), (0.5,), (0.0, 0.75), _BOSH3_B[:-1]),
     b=_BOSH3_B,
-    btilde=(0.06944444444444445, -0.08333333333333333, -0.1111111111111111, 0.125),
+    b_error=(0.06944444444444445, -0.08333333333333333, -0.1111111111111111, 0.125),
     dense=_hermite(_BOSH3_B),
 )
 
@@ -480,7 +480,7 @@ VERN7 = Tableau(
     c=_VERN7_C,
     a=_VERN7_A,
     b=_VERN7_B,
-    btilde=_VERN7_BTILDE,
+    b_error=_VERN7_B_ERROR,
     dense=_VERN7_DENSE,
     fsal=False,
     extra_c=_VERN7_EXTRA_C,

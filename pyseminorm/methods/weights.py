@@ -34,7 +34,7 @@ class Weights:
         self.rows = [full[i, :i].clone() for i in range(self.stages)]
         self.columns = [full[i + 1 :, i].clone() for i in range(self.stages)]
         self.b = tensor([*tableau.b, *(0.0,) * len(tableau.extra_c)])
-        self.error = tensor(tableau.btilde) if tableau.btilde else None
+        self.error = tensor(tableau.b_error) if tableau.b_error else None
         self.dense = tensor(tableau.dense).T.contiguous()
 
 

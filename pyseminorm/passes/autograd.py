@@ -56,7 +56,7 @@ class Run:
     steps: RecordedSteps | None = None  # for DiscreteAdjoint
 
     def forward(self, y0: Tensor, *, recording: bool) -> Tensor:
-        """The whole states (len(times), *form) from ``y0`` (size,)."""
+        """The states (len(times), *shape) from ``y0`` (size,)."""
         keep_dense, watch = self.keep_dense, self.callbacks
         report = _reporter(watch.accept_step, watch.reject_step, self.spec.unflatten)
         if recording and isinstance(self.adjoint, DiscreteAdjoint):
@@ -90,7 +90,7 @@ class Run:
     ) -> tuple[Tensor | None, list[Tensor], Tensor | None]:
         """(dL/dy0 or None, [dL/dtarget], dL/dt or None), of the outputs ``ys`` with the cotangents ``grad``.
 
-        Both are whole states (len(times), *form), and so is dL/dy0. Where `reads_ys` is not, ``ys`` can be None.
+        Both are states (len(times), *shape), and so is dL/dy0. Where `reads_ys` is not, ``ys`` can be None.
         """
         grad = grad.reshape(len(self.times), self.spec.size)
         ys = None if ys is None else ys.detach().view_as(grad)  # func may differentiate by a view of ys
@@ -104,7 +104,7 @@ class Run:
             if want_times:
                 assert ys is not None
                 times = self._time_gradient(ys, grad, active, at_start, output_derivatives)
-        return (at_start + grad[0]).view(self.spec.form) if want_start else None, params, times
+        return (at_start + grad[0]).view(self.spec.shape) if want_start else None, params, times
 
     def reads_ys(self, *, want_times: bool) -> bool:
         """Whether the backward pass needs the outputs: a sweep has steps, which end elsewhere."""
@@ -235,7 +235,7 @@ _SHORT = 64  # elements that are read faster by Python than by a call of PyTorch
 
 
 class SolveFunction(torch.autograd.Function):
-    """Whole states (len(times), *form), differentiable by a whole y0, by t (or None) and by the field's inputs."""
+    """States (len(times), *shape), differentiable by y0, by t (or None) and by the field's inputs."""
 
     @classmethod
     def apply(cls, run: Run, y0: Tensor, t: Tensor | None, *inputs: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ class DenseOutput(Protocol):
 
 @dataclass(slots=True)
 class ForwardResult:
-    """``ys``: whole states (len(times), *form), NaN in rows not reached; ``t``, ``y`` (size,): the last good ones.
+    """``ys``: states (len(times), *shape), NaN in rows not reached; ``t``, ``y`` (size,): the last good ones.
 
     A successful solve need not tell ``y``, which is the last row. ``finite``: all of ``ys`` is known to be finite.
     """

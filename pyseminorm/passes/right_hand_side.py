@@ -24,22 +24,22 @@ class AdjointRightHandSide:
 
     def __init__(self, field: EagerVectorField, layout: AdjointLayout, *, carried: bool) -> None:
         self._field, self._layout, self._carried = field, layout, carried
-        self._form, rows = field.spec.form, 1 + layout.has_y
-        self._rows, self._length = (rows, *self._form), rows * layout.state
-        shapes = [*(self._form,) * rows, *((),) * layout.has_time, *(field.shapes if carried else ())]
+        self._shape, rows = field.spec.shape, 1 + layout.has_y
+        self._rows, self._length = (rows, *self._shape), rows * layout.state
+        shapes = [*(self._shape,) * rows, *((),) * layout.has_time, *(field.shapes if carried else ())]
         self._shapes = [tuple(shape) for shape in shapes]
         self._views: dict[int, tuple[Tensor, list[Tensor]]] = {}  # of vectors that are written into, a few
         self._zeros: list[Tensor] = []
 
     def read(self, z: Tensor) -> tuple[Tensor, ...]:
-        """Views of lambda, and of y where it is a part of the state, in `StateSpec.form`."""
+        """Views of lambda, and of y where it is a part of the state, in `StateSpec.shape`."""
         state = z if z.numel() == self._length else z[: self._length]
         return state.view(self._rows).unbind(0)
 
     def write(self, t: float, adjoint: Tensor, y: Tensor, out: Tensor, *, params: bool) -> Sequence[Tensor | None]:
         """Everything at (t, y) into ``out``; gives mu' where it is asked for and not carried.
 
-        ``adjoint`` and ``y`` are in `StateSpec.form`; ``y`` is func's to keep.
+        ``adjoint`` and ``y`` are in `StateSpec.shape`; ``y`` is func's to keep.
         """
         layout, views = self._layout, self._parts(out)
         f, state, params_derivative, at = self._field.vjp_shaped(
@@ -69,7 +69,7 @@ class AdjointRightHandSide:
         return known[1]
 
     def _zero(self, part: int) -> Tensor:
-        """Zeros in the form of a part, one element in memory."""
+        """Return zeros in the shape of a part, one element in memory."""
         if not self._zeros:
             zero = torch.zeros((), dtype=self._field.spec.real_dtype, device=self._field.spec.device)
             self._zeros = [zero.expand(shape) for shape in self._shapes]

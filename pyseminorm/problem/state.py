@@ -20,7 +20,7 @@ class StateSpec:
     """Shapes, dtype and device of a state, with the maps to and from a flat vector.
 
     Complex leaves are stored as pairs of reals; ``real_dtype`` is the dtype of the flat vector. ``is_plain``: the state
-    is one real tensor. ``form`` is the shape that a state has without being taken apart: that tensor's, or (size,).
+    is one real tensor. ``shape`` is the shape that a state has without being taken apart: that tensor's, or (size,).
     ``kind`` is equal for states of one structure, shapes, dtype and device, and has a hash.
     """
 
@@ -52,7 +52,7 @@ class StateSpec:
             raise InvalidInputError("y0 has no elements.")
         self.is_tensor = isinstance(y0, Tensor)
         self.is_plain = self.is_tensor and not self.is_complex
-        self.form: tuple[int, ...] = self.shapes[0] if self.is_plain else (self.size,)
+        self.shape: tuple[int, ...] = self.shapes[0] if self.is_plain else (self.size,)
         self.kind = (tuple(self.shapes), self.dtype, self.device, str(self.tree))
 
     @classmethod
@@ -62,12 +62,12 @@ class StateSpec:
             return _spec_of_tensor(y0.shape, y0.dtype, y0.device)
         return cls(y0)
 
-    def whole(self, state: Any) -> Tensor:
-        """The state in `form`, differentiable."""
+    def to_tensor(self, state: Any) -> Tensor:
+        """Return the state as one tensor in `shape`, differentiable."""
         return state if self.is_plain else self.flatten(state)
 
-    def from_whole(self, rows: Tensor) -> Any:
-        """Whole states (..., *form) in the user's structure, every leaf (..., *shape)."""
+    def from_tensor(self, rows: Tensor) -> Any:
+        """Return states (..., *shape) in the user's structure, every leaf (..., *shape)."""
         return rows if self.is_plain else self.unflatten(rows)
 
     def flatten(self, state: Any) -> Tensor:
@@ -93,7 +93,7 @@ class StateSpec:
     def unflatten(self, flat: Tensor) -> Any:
         """The flat vector(s) (..., size) in the user's structure, every leaf (..., *shape)."""
         if self.is_plain:
-            return flat.reshape(flat.shape[:-1] + self.form)
+            return flat.reshape(flat.shape[:-1] + self.shape)
         return self.build(self.split(flat))
 
     def build(self, leaves: list[Tensor]) -> Any:

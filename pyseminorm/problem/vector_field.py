@@ -73,7 +73,7 @@ class EagerVectorField:
         spec = self.spec
         try:
             if spec.is_plain:
-                value: Tensor = self.func(self.time(t), y.reshape(spec.form), *self.args)
+                value: Tensor = self.func(self.time(t), y.reshape(spec.shape), *self.args)
                 return value.reshape(-1)
             return spec.flatten(self.func(self.time(t), spec.unflatten(y), *self.args))
         except RuntimeError as error:
@@ -99,7 +99,7 @@ class EagerVectorField:
     def vjp_shaped(
         self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
-        """`vjp` for ``y`` and ``adjoint`` in `StateSpec.form`, without more calls than it takes.
+        """`vjp` for ``y`` and ``adjoint`` in `StateSpec.shape`, without more calls than it takes.
 
         ``y``, a leaf of autograd, becomes part of the graph. What comes out is to be read, not changed, with gradients
         off: f is in the graph.

@@ -24,7 +24,7 @@ from ...problem.jacobian import Jacobian
 from ...stats import PassStats
 from ...stepping import Algorithm, MethodTraits
 from .calls.callbacks import SolverCallbacks
-from .calls.dense_output import JuliaDense
+from .calls.dense_output import JuliaDenseInterpolation
 from .calls.results import Pass, readable
 from .calls.settings import named, settings_of
 from .native.compiled_function import ELTYPES
@@ -84,7 +84,7 @@ class JuliaEngine:
         if isinstance(problem.field, JuliaVectorField):
             return native_forward(julia, problem, vector)
         rows, size = len(problem.times), problem.spec.size
-        ys = y0.new_empty((rows, *problem.spec.form))
+        ys = y0.new_empty((rows, *problem.spec.shape))
         norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
         jacobian = _jacobian(problem)
         by_state = jacobian.of_field if jacobian else None
@@ -116,7 +116,7 @@ class JuliaEngine:
             z[layout.y_slice] = ys[problem.last]
         outcome = None
         if not layout.has_y:
-            assert isinstance(problem.dense, JuliaDense)
+            assert isinstance(problem.dense, JuliaDenseInterpolation)
             outcome = problem.dense.outcome
         norm = None
         segments: Sequence[Segment] = problem.segments or ()
@@ -216,7 +216,7 @@ class _BackwardField:
         self._right_hand_side = AdjointRightHandSide(problem.field, layout, carried=self._carries_params)
         self._parts: dict[int, tuple[Tensor, Tensor]] = {}  # lambda and y in the solver's few buffers
         self.interpolated = problem.ys.new_empty(layout.state)  # y, which Julia writes where it is not in z
-        self._apart = self.interpolated.view(problem.spec.form)
+        self._apart = self.interpolated.view(problem.spec.shape)
 
     def __call__(self, t: float, z: Tensor, dz: Tensor) -> None:
         parts = self._parts.get(id(z))

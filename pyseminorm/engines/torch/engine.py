@@ -28,7 +28,7 @@ from ...passes.right_hand_side import AdjointRightHandSide
 from ...stats import PassStats
 from ...stepping import MethodTraits
 from .integrator import Hooks, Integrator, StepControl
-from .interpolant import StepPolynomial, Trajectory
+from .interpolant import DenseInterpolation, LocalInterpolation
 from .system import IntegralDerivatives, Integrals
 
 
@@ -50,8 +50,8 @@ class TorchEngine:
             out.copy_(f(t, y))
             return ()
 
-        whole = y0.new_empty((len(times), *problem.spec.form))
-        ys = whole.view(len(times), -1)
+        values = y0.new_empty((len(times), *problem.spec.shape))
+        ys = values.view(len(times), -1)
         ys[0] = y0
         reached = 1
 
@@ -65,12 +65,12 @@ class TorchEngine:
             norm = CallableNorm(problem.norm, problem.spec.unflatten)
         else:
             norm = Seminorm(((0, y0.numel()),))
-        trajectory = Trajectory(times[0], 1.0 if times[-1] > times[0] else -1.0) if problem.keep_dense else None
+        dense = DenseInterpolation(times[0], 1.0 if times[-1] > times[0] else -1.0) if problem.keep_dense else None
         hooks = Hooks(
             stops=_forward_stops(times, problem.options),
             outputs=times[1:],
             at_outputs=at_outputs,
-            on_step=trajectory.append if trajectory is not None else None,
+            on_step=dense.append if dense is not None else None,
             report=problem.report,
         )
         integrator = Integrator(
@@ -90,7 +90,7 @@ class TorchEngine:
         if reached < len(times):
             unreached(ys, reached)
         stats.seconds = time.perf_counter() - started
-        return ForwardResult(whole, retcode, stats, integrator.t, integrator.state, trajectory)
+        return ForwardResult(values, retcode, stats, integrator.t, integrator.state, dense)
 
     def sweep(self, problem: DiscreteProblem) -> AdjointResult:
         return Sweep(problem).run()
@@ -197,7 +197,7 @@ class _Nodes:
         self._y: list[Tensor] = []
         self._adjoint: list[Tensor] = []
 
-    def collect(self, step: StepPolynomial, end: float) -> None:
+    def collect(self, step: LocalInterpolation, end: float) -> None:
         """dL/dtheta gains -h sum_j w_j lambda_j^T df/dtheta of a step of size h (negative for increasing times)."""
         low, high = sorted((step.t0, end))
         points, weights = self._rule

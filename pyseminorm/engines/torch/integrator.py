@@ -22,7 +22,7 @@ from ...stats import PassStats
 from ...stepping import PIController
 from .controller import PIControl
 from .initial_step import initial_step
-from .interpolant import StepPolynomial
+from .interpolant import LocalInterpolation
 from .system import Derivative, IntegralDerivatives, Integrals, System
 
 
@@ -57,7 +57,7 @@ class Hooks:
     at_jump: Callable[[float, Tensor], Tensor] = lambda t, z: z
     outputs: Sequence[float] = ()
     at_outputs: Callable[[int, Tensor], None] = lambda i, rows: None
-    on_step: Callable[[StepPolynomial, float], None] | None = None
+    on_step: Callable[[LocalInterpolation, float], None] | None = None
     report: Callable[[bool, float, Tensor, float], None] | None = None
 
 
@@ -138,19 +138,19 @@ class Integrator:
     def _scale(self, size: Tensor) -> Tensor:
         return torch.add(self._atol, size, alpha=self.control.rtol)
 
-    def _polynomial(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> StepPolynomial:
+    def _interpolation(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> LocalInterpolation:
         """Dense output of the step just made; the extra stages of the interpolant are evaluated here."""
         weights = self._weights
         for i in range(self.tableau.stages, weights.stages):
             value = torch.addmv(y0, self._before[i], weights.rows[i], alpha=h)
             self._evaluate(t0 + weights.c[i] * h, value, self._rows[i], wanted=False)
-        return StepPolynomial(t0, h, y0, y1, weights.dense @ self._k)
+        return LocalInterpolation(t0, h, y0, y1, weights.dense @ self._k)
 
     def _emit(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> None:
         """Give out the outputs in (t0, self.t] and the step's polynomial where one is kept."""
         hooks, step = self.hooks, None
         if hooks.on_step is not None:
-            step = self._polynomial(t0, h, y0, y1)
+            step = self._interpolation(t0, h, y0, y1)
             hooks.on_step(step, self.t)
         first, last = self._next_output, self._next_output
         while last < len(hooks.outputs) and self._direction * hooks.outputs[last] <= self._direction * self.t:
@@ -161,7 +161,7 @@ class Integrator:
         ends = hooks.outputs[last - 1] == self.t
         inside = hooks.outputs[first : last - ends]
         if inside:
-            step = step or self._polynomial(t0, h, y0, y1)
+            step = step or self._interpolation(t0, h, y0, y1)
             hooks.at_outputs(first, step.at(inside))
         if ends:
             hooks.at_outputs(last - 1, y1.unsqueeze(0))

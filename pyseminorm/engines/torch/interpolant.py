@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-class StepPolynomial(NamedTuple):
+class LocalInterpolation(NamedTuple):
     """y(t0 + theta h) = y0 + h sum_j theta^(j+1) coefficients[j], for theta in [0, 1]; coefficients (degree, size)."""
 
     t0: float
@@ -30,16 +30,16 @@ class StepPolynomial(NamedTuple):
         return torch.addmm(self.y0, weights, self.coefficients, alpha=self.h)
 
 
-class Trajectory:
+class DenseInterpolation:
     """The accepted steps of a solve, callable at any time between its ends."""
 
     def __init__(self, t0: float, direction: float) -> None:
         self._direction = direction
         self._ends: list[float] = []  # direction * t at the end of every step
-        self._steps: list[StepPolynomial] = []
+        self._steps: list[LocalInterpolation] = []
         self.t0 = t0
 
-    def append(self, step: StepPolynomial, t1: float) -> None:
+    def append(self, step: LocalInterpolation, t1: float) -> None:
         self._steps.append(step)
         self._ends.append(self._direction * t1)
 

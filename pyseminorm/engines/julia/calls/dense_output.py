@@ -10,7 +10,7 @@ from ..session.memory import address
 from ..session.runtime import Runtime
 
 
-class JuliaDense:
+class JuliaDenseInterpolation:
     """A kept forward trajectory: OrdinaryDiffEq's dense solution, alive as long as this object."""
 
     def __init__(self, julia: Runtime, outcome: Kept, like: Tensor) -> None:

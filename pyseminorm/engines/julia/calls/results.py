@@ -17,7 +17,7 @@ from ..session.c_functions import RETCODES, Kept, accepted_times
 from ..session.memory import address
 from ..session.runtime import Runtime, first_line
 from .callbacks import SolverCallbacks
-from .dense_output import JuliaDense
+from .dense_output import JuliaDenseInterpolation
 
 
 class CompiledCode(Protocol):
@@ -76,7 +76,11 @@ class Pass:
         if self.reached < rows:
             unreached(ys, self.reached)
         stats.nf, stats.njac = self.calls + checks, jacobians
-        dense = JuliaDense(self._julia, self.outcome, self.state) if problem.keep_dense and self.outcome else None
+        dense = (
+            JuliaDenseInterpolation(self._julia, self.outcome, self.state)
+            if problem.keep_dense and self.outcome
+            else None
+        )
         stats.seconds = time.perf_counter() - started
         finite = self.finite and self.reached == rows
         return ForwardResult(ys, self.retcode, stats, self.t, self.state, dense, self.detail, finite)

@@ -25,11 +25,15 @@ def native_forward(julia: Runtime, problem: ForwardProblem, vector: Kept) -> For
     if record is not None and not record.for_python and options.report is None:
         keep = 2 if record.stages else 1
     call: _Call | None = native.prepared.get("forward")
-    if call is None or call.options is not options or call.rest != (times, keep, problem.keep_dense, problem.spec.form):
+    if (
+        call is None
+        or call.options is not options
+        or call.rest != (times, keep, problem.keep_dense, problem.spec.shape)
+    ):
         call = _Call(problem, native.address, vector, keep)
         if is_plain(options) and options.report is None:
             native.prepared["forward"] = call
-    ys, words, python = y0.new_empty(call.form), call.words, None
+    ys, words, python = y0.new_empty(call.shape), call.words, None
     report = None if keep else problem.report
     if report is not None or callable(problem.norm):
         norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
@@ -73,12 +77,12 @@ class _Call:
 
     def __init__(self, problem: ForwardProblem, native: int, vector: Kept, keep: int) -> None:
         self.options = problem.options
-        self.rest = (problem.times, keep, problem.keep_dense, problem.spec.form)
+        self.rest = (problem.times, keep, problem.keep_dense, problem.spec.shape)
         self.settings, size = settings_of(problem.options, problem.discontinuities), problem.spec.size
         offsets, times = integers((0, size)), doubles(tuple(problem.times))
         weights = tableau(problem.options.method) if keep == 2 else None
         self._kept = vector, offsets, times, weights
-        self.form = (len(problem.times), *problem.spec.form)
+        self.shape = (len(problem.times), *problem.spec.shape)
         self.words = _Words(
             vector=vector.address, native=1, field=native, poll=POLL, keep=keep, offsets=offsets.address, segments=1,
             length=size, times=times.address, count=len(problem.times), size=size, settings=self.settings.address,

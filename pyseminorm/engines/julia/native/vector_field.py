@@ -82,9 +82,9 @@ class JuliaVectorField(EagerVectorField):
     def vjp_shaped(
         self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
-        form, flat = self.spec.form, (y.reshape(-1), adjoint.reshape(-1))
+        shape, flat = self.spec.shape, (y.reshape(-1), adjoint.reshape(-1))
         value, state, gradients, at = self.vjp(t, *flat, params=params, time=time)
-        return value.view(form), state.view(form), gradients, at
+        return value.view(shape), state.view(shape), gradients, at
 
     def evaluate_with_vjp(
         self, t: float, y: Tensor, *, params: bool = True, time: bool = False
