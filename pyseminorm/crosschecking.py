@@ -82,22 +82,22 @@ class CrossCheck:
 
     def __str__(self) -> str:
         head = ("adjoint", "engine", "error dL/dy0", "error dL/dθ", "backward evaluations", "accepted steps", "seconds")
-        lines = [[*head], *([*_formatted(row)] for row in self.rows)]
+        lines = [[*head], *([*_format(row)] for row in self.rows)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
         lines.insert(1, ["-" * widths[0], "-" * widths[1], *("-" * (w - 1) + ":" for w in widths[2:])])
-        table = ["| " + " | ".join(_padded(line, widths)) + " |" for line in lines]
+        table = ["| " + " | ".join(_pad(line, widths)) + " |" for line in lines]
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         notes = [f"Note: {note}" for note in self.notes]
         return "\n".join([*table, "", f"{self.settings}; {self.reference}.", *notes, f"Versions: {versions}."])
 
 
-def _formatted(row: Row) -> Iterator[str]:
+def _format(row: Row) -> Iterator[str]:
     yield from (row.adjoint, row.engine)
     yield from ("-" if math.isnan(e) else f"{e:.1e}" for e in (row.error_y0, row.error_params))
     yield from (f"{row.evaluations:,}", f"{row.naccept:,}", f"{row.seconds:.3f}")
 
 
-def _padded(line: Sequence[str], widths: Sequence[int]) -> list[str]:
+def _pad(line: Sequence[str], widths: Sequence[int]) -> list[str]:
     return [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
 
 
@@ -127,7 +127,7 @@ class _Problem:
         grads = [torch.zeros_like(x) if g is None else g for g, x in zip(found, inputs, strict=True)]
         n = len(self.spec.sizes)
         assert s.stats.backward is not None
-        return self.spec.join(grads[:n]), _joined(grads[n:], self.cotangents), s.stats.backward
+        return self.spec.join(grads[:n]), _join(grads[n:], self.cotangents), s.stats.backward
 
     def _flat(self, ys: Any) -> Tensor:
         return torch.stack([self.spec.flatten(_row_of(ys, i)) for i in range(len(self.t))])
@@ -138,7 +138,7 @@ class _Problem:
             return self
         if not isinstance(self.func, nn.Module):
             return None
-        args = pytree.tree_map(_detached, self.args)
+        args = pytree.tree_map(_detach, self.args)
         func, params, args = copy.deepcopy((self.func, self.params, args))  # together: what they share stays shared
         args = pytree.tree_map(_double, args)
         made = _Problem(
@@ -320,7 +320,7 @@ def _row_of(ys: Any, i: int) -> Any:
     return pytree.tree_map(lambda x: x[i], ys)
 
 
-def _joined(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
+def _join(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
     flat = [torch.view_as_real(x).reshape(-1) if x.is_complex() else x.reshape(-1) for x in tensors]
     return torch.cat(flat) if flat else like.new_zeros(0)
 
@@ -334,7 +334,7 @@ def _relative(found: Tensor, wanted: Tensor) -> float:
     return relative if math.isfinite(relative) else math.inf
 
 
-def _detached(x: Any) -> Any:
+def _detach(x: Any) -> Any:
     return x.detach().requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x
 
 

@@ -64,13 +64,13 @@ class JuliaFunction(nn.Module):
         self._names: tuple[str, ...] | None = None
         self._computed: dict[str, Tensor] = {}
         if isinstance(params, Mapping):
-            named = {_checked_name(name): _checked_tensor(f"params[{name!r}]", x) for name, x in params.items()}
+            named = {_check_name(name): _check_tensor(f"params[{name!r}]", x) for name, x in params.items()}
             self._names = tuple(named)
             self._computed = {name: x for name, x in named.items() if not x.is_leaf}
             self.params = nn.ParameterDict()  # given a dict, it would sort the names
             self.params.update([(name, _parameter(x)) for name, x in named.items() if x.is_leaf])
         else:
-            self.params = None if params is None else _parameter(_checked_tensor("params", params))
+            self.params = None if params is None else _parameter(_check_tensor("params", params))
         self._ready: dict[Any, NativeField] = {}
 
     def tensors(self) -> list[Tensor]:
@@ -158,7 +158,7 @@ def _parameter(x: Tensor) -> Tensor:
     return x if isinstance(x, nn.Parameter) or not x.is_leaf else nn.Parameter(x)
 
 
-def _checked_tensor(name: str, x: Any) -> Tensor:
+def _check_tensor(name: str, x: Any) -> Tensor:
     if not isinstance(x, Tensor):
         raise InvalidInputError(f"{name} is a {type(x).__name__}: expected a tensor (or, for params, a dict of them).")
     if x.dtype not in ELTYPES:
@@ -168,7 +168,7 @@ def _checked_tensor(name: str, x: Any) -> Tensor:
     return x
 
 
-def _checked_name(name: Any) -> str:
+def _check_name(name: Any) -> str:
     if not isinstance(name, str) or not name.isidentifier() or hasattr(nn.ParameterDict(), name):
         raise InvalidInputError(
             f"params has the name {name!r}: expected one that Julia can write as p.name, and that nn.ParameterDict "

@@ -67,8 +67,8 @@ def odeint_adjoint(
     >>> pyseminorm.odeint_adjoint(lambda t, y: -y, torch.ones(3), torch.tensor([0.0, 1.0])).shape
     torch.Size([2, 3])
     """
-    forward = _checked(options, _OPTIONS, "options")
-    backward = _checked(adjoint_options, _ADJOINT_OPTIONS, "adjoint_options")
+    forward = _check(options, _OPTIONS, "options")
+    backward = _check(adjoint_options, _ADJOINT_OPTIONS, "adjoint_options")
     norm = forward.get("norm", "rms")
     adjoint_norm = backward.get("norm", "seminorm")
     if callable(adjoint_norm):
@@ -81,7 +81,7 @@ def odeint_adjoint(
         y0,
         t,
         params=adjoint_params,
-        method=_checked_method("method", method or "dopri5"),
+        method=_check_method("method", method or "dopri5"),
         rtol=rtol,
         atol=atol,
         norm=norm,
@@ -89,7 +89,7 @@ def odeint_adjoint(
             norm=adjoint_norm,
             rtol=adjoint_rtol,
             atol=adjoint_atol,
-            method=None if adjoint_method is None else _checked_method("adjoint_method", adjoint_method),
+            method=None if adjoint_method is None else _check_method("adjoint_method", adjoint_method),
             max_steps=backward.get("max_num_steps"),
             controller=_controller(backward),
         ),
@@ -124,7 +124,7 @@ def _callbacks(func: Callable[..., Any]) -> StepCallbacks:
     return StepCallbacks(both("accept", ""), both("reject", ""), both("accept", "_adjoint"), both("reject", "_adjoint"))
 
 
-def _checked(options: Mapping[str, Any] | None, known: tuple[str, ...], name: str) -> dict[str, Any]:
+def _check(options: Mapping[str, Any] | None, known: tuple[str, ...], name: str) -> dict[str, Any]:
     given = dict(options or {})
     unknown = [k for k in given if k not in known]
     if unknown:
@@ -135,7 +135,7 @@ def _checked(options: Mapping[str, Any] | None, known: tuple[str, ...], name: st
     return given
 
 
-def _checked_method(name: str, method: str) -> str:
+def _check_method(name: str, method: str) -> str:
     """Torchdiffeq's methods that we do not have are refused by their names, with the nearest of ours."""
     nearest = {"dopri8": "vern7", "fehlberg2": "bosh3", "adaptive_heun": "bosh3", "heun2": "midpoint", "heun3": "rk4"}
     if method in nearest:

@@ -21,7 +21,7 @@ from .errors import InvalidInputError
 from .julia_function import JuliaFunction
 from .methods.tableaus import METHODS
 from .norms import FORWARD_NORMS
-from .passes.autograd import Run, SolveFunction, check_scalar, refuse_transforms
+from .passes.autograd import SolveContext, SolveFunction, check_scalar, refuse_transforms
 from .passes.engine import Engine
 from .passes.problems import DenseOutput, PassOptions
 from .problem.discontinuities import Discontinuities
@@ -179,7 +179,7 @@ def solve(
     if not callable(func):
         raise InvalidInputError(f"func is a {type(func).__name__}: expected a callable func(t, y, *args).")
     spec = StateSpec.of(y0)
-    ts, times = _checked_times(t)
+    ts, times = _check_times(t)
     if not isinstance(args, (tuple, list)):
         raise InvalidInputError(f"args is a {type(args).__name__}: expected a tuple, such as args=(u,).")
     if callbacks is not None and not isinstance(callbacks, StepCallbacks):
@@ -210,14 +210,14 @@ def solve(
     if known is None:
         field = first.field = compiled(field, compile, engine, at, state.detach().reshape(-1), first)
     watch = callbacks or _NO_CALLBACKS
-    run = Run(engine, field, spec, times, options, norm, adjoint, back, watch, first, dense, throw)
+    context = SolveContext(engine, field, spec, times, options, norm, adjoint, back, watch, first, dense, throw)
     if recording:
         moments = ts if ts.requires_grad else None
-        ys = SolveFunction.apply(run, state, moments, *field.inputs)
+        ys = SolveFunction.apply(context, state, moments, *field.inputs)
     else:
-        ys = run.forward(state.detach().reshape(-1), recording=False)
-    kept = run.dense if dense else None
-    return Solution(spec.from_tensor(ys), ts, run.stats, run.retcode, engine.name, spec, times, kept)
+        ys = context.forward(state.detach().reshape(-1), recording=False)
+    kept = context.dense if dense else None
+    return Solution(spec.from_tensor(ys), ts, context.stats, context.retcode, engine.name, spec, times, kept)
 
 
 def _settled(spec: StateSpec, *given: Any) -> tuple[Engine, PassOptions, MethodTraits]:
@@ -326,7 +326,7 @@ def _check_discontinuities(discontinuities: Sequence[float]) -> tuple[float, ...
     return given
 
 
-def _checked_times(t: Tensor | Sequence[float]) -> tuple[Tensor, tuple[float, ...]]:
+def _check_times(t: Tensor | Sequence[float]) -> tuple[Tensor, tuple[float, ...]]:
     """The times as a tensor (as given) and as floats."""
     try:
         ts = t if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64)

@@ -26,7 +26,7 @@ def nothing_configured(tmp_path, monkeypatch):
     monkeypatch.setenv(config.FILE_VARIABLE, str(tmp_path / "config.json"))
     monkeypatch.delitem(sys.modules, "juliacall", raising=False)
     monkeypatch.setattr(detect, "_juliapkg_record", lambda: (None, ""))
-    monkeypatch.setattr(select, "_told", set())
+    monkeypatch.setattr(select, "_logged", set())
     return tmp_path
 
 
@@ -141,7 +141,7 @@ def test_setup_checks_develops_and_writes(fake_julia):
     _answering(exe, "true", f'echo "pyseminorm:versions julia 1.11.5 PythonCall {ours} PySeminorm 0.1.0"')
     said = []
     julia_setup.configure(exe, project, said.append)
-    assert config.configured_julia()[0] == config.JuliaConfig(str(exe), str(project))
+    assert config.find_configuration()[0] == config.JuliaConfig(str(exe), str(project))
     assert any("PySeminorm 0.1.0" in line for line in said)
 
 
@@ -158,7 +158,7 @@ def test_setup_names_what_is_wrong_and_writes_nothing(fake_julia, check, load, m
     _answering(exe, check, load)
     with pytest.raises(BackendUnavailableError, match=message):
         julia_setup.configure(exe, project, lambda line: None)
-    assert config.configured_julia() is None
+    assert config.find_configuration() is None
 
 
 def test_setup_refuses_paths_that_are_not_there(fake_julia):
@@ -193,11 +193,11 @@ def test_setup_writes_the_threads(fake_julia):
     _answering(fake_julia[0], "true", f'echo "pyseminorm:versions julia 1.11.5 PythonCall {ours} PySeminorm 0.1.0"')
     command = ["setup", "--julia", str(fake_julia[0]), "--project", str(fake_julia[1]), "--threads"]
     refused = CliRunner().invoke(app, [*command, "none"])
-    assert refused.exit_code == 1 and "--threads='none'" in refused.output and config.configured_julia() is None
+    assert refused.exit_code == 1 and "--threads='none'" in refused.output and config.find_configuration() is None
     alone = CliRunner().invoke(app, ["setup", "--threads", "2"])
     assert alone.exit_code == 2 and config.THREADS_VARIABLE in alone.output
     assert CliRunner().invoke(app, [*command, "2"]).exit_code == 0
-    assert config.configured_julia()[0].threads == "2"
+    assert config.find_configuration()[0].threads == "2"
 
 
 @pytest.mark.julia

@@ -81,10 +81,10 @@ def test_threads_are_configured_by_environment_and_file(environment, tmp_path):
         config.environment_threads()
     written = config.JuliaConfig("exe", "project", "2")
     file = config.write_julia(written)
-    assert config.configured_julia() == (written, str(file))
+    assert config.find_configuration() == (written, str(file))
     file.write_text(json.dumps({"julia": {"exe": "exe", "project": "project", "threads": 0}}))
     with pytest.raises(InvalidInputError, match="threads=0"):
-        config.configured_julia()
+        config.find_configuration()
 
 
 PREAMBLE = """

@@ -18,7 +18,7 @@ import pyseminorm
 from pyseminorm import Algorithm, BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint, StepCallbacks
 from pyseminorm.graphs.field import TracedVectorField, captured, trace
 from pyseminorm.graphs.lowering import ops
-from pyseminorm.graphs.lowering.lower import lower, simplified
+from pyseminorm.graphs.lowering.lower import lower, simplify
 from pyseminorm.graphs.lowering.memory import Buffer, View
 from pyseminorm.graphs.lowering.plan import shared
 from pyseminorm.methods.tableaus import TABLEAUS
@@ -70,31 +70,31 @@ def test_views_are_those_of_torch(data):
         kind = data.draw(st.sampled_from(["permute", "select", "slice", "unsqueeze", "squeeze", "expand", "view"]))
         if kind == "permute":
             dims = data.draw(st.permutations(range(rank)))
-            mine, theirs = mine.permuted(dims), theirs.permute(dims)
+            mine, theirs = mine.permute(dims), theirs.permute(dims)
         elif kind == "select" and rank:
             dim = data.draw(st.integers(0, rank - 1))
             index = data.draw(st.integers(-mine.shape[dim], mine.shape[dim] - 1))
-            mine, theirs = mine.selected(dim, index), theirs.select(dim, index)
+            mine, theirs = mine.select(dim, index), theirs.select(dim, index)
         elif kind == "slice" and rank:
             dim = data.draw(st.integers(0, rank - 1))
             start, step = data.draw(st.integers(0, mine.shape[dim] - 1)), data.draw(st.integers(1, 2))
-            mine, theirs = mine.sliced(dim, start, None, step), torch.ops.aten.slice(theirs, dim, start, None, step)
+            mine, theirs = mine.slice(dim, start, None, step), torch.ops.aten.slice(theirs, dim, start, None, step)
         elif kind == "unsqueeze":
             dim = data.draw(st.integers(-rank - 1, rank))
-            mine, theirs = mine.unsqueezed(dim), theirs.unsqueeze(dim)
+            mine, theirs = mine.unsqueeze(dim), theirs.unsqueeze(dim)
         elif kind == "squeeze":
-            mine, theirs = mine.squeezed(), theirs.squeeze()
+            mine, theirs = mine.squeeze(), theirs.squeeze()
         elif kind == "expand":
             wanted = [2, *(3 if n == 1 else -1 for n in mine.shape)]
-            mine, theirs = mine.expanded(wanted), theirs.expand(wanted)
+            mine, theirs = mine.expand(wanted), theirs.expand(wanted)
         elif kind == "view":
             wanted = data.draw(st.sampled_from([[-1], [1, -1], [mine.shape[0] if rank else 1, -1]]))
             try:
                 viewed = theirs.view(wanted)
             except RuntimeError:
-                assert mine.viewed(wanted) is None
+                assert mine.reshape(wanted) is None
                 continue
-            mine, theirs = mine.viewed(wanted), viewed
+            mine, theirs = mine.reshape(wanted), viewed
             assert mine is not None
     assert mine.shape == tuple(theirs.shape)
     assert torch.equal(torch.as_strided(tensor, mine.shape, mine.strides, mine.offset), theirs)
@@ -139,7 +139,7 @@ def test_every_operation_of_the_table_has_a_test_and_is_met_there():
     assert listed == set(OPERATIONS)
     for operation in listed:
         _, graph, _ = capture(field_of(operation)(D), state())
-        plain = simplified(graph.graph, graph.sources, merge=False)
+        plain = simplify(graph.graph, graph.sources, merge=False)
         assert operation in {node.target for node in plain.module.graph.nodes}, operation
 
 

@@ -13,7 +13,7 @@ import pytest
 import pyseminorm
 from pyseminorm import InvalidInputError, Profile, UnsupportedError
 from pyseminorm.engines.julia.session import profiling_clock as clock
-from pyseminorm.engines.julia.session.profiling_clock import Place, active_clock, timed
+from pyseminorm.engines.julia.session.profiling_clock import Place, active_clock, clock_calls
 
 THREADED = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}  # threads that are older than Julia
 
@@ -31,16 +31,16 @@ def spend(monkeypatch):
 
 
 def test_without_a_profile_a_function_is_timed_by_nobody(spend):
-    assert timed(Place.JULIA, spend) is spend
+    assert clock_calls(Place.JULIA, spend) is spend
 
 
 def test_the_clock_counts_every_moment_once(spend):
     with active_clock(lambda: 0) as found:
         spend(32)
         found.start()
-        inner = timed(Place.CALLBACK, spend)
+        inner = clock_calls(Place.CALLBACK, spend)
         spend(1)
-        timed(Place.JULIA, lambda: (spend(2), inner(4), inner(4), spend(8)))()
+        clock_calls(Place.JULIA, lambda: (spend(2), inner(4), inner(4), spend(8)))()
         spend(16)
         found.stop()
         spend(64)
@@ -51,16 +51,16 @@ def test_the_clock_knows_the_place_of_every_position(spend):
     samples = [2]  # two were taken before the clock starts
     with active_clock(lambda: samples[0]) as found:
         found.start()
-        inner = timed(Place.CALLBACK, lambda: None)
+        inner = clock_calls(Place.CALLBACK, lambda: None)
 
         def outer():
             inner()
             samples[0] = 3
             inner()  # no sample during this one
             samples[0] = 7
-            timed(Place.CALLBACK, lambda: samples.__setitem__(0, 9))()
+            clock_calls(Place.CALLBACK, lambda: samples.__setitem__(0, 9))()
 
-        timed(Place.JULIA, outer)()
+        clock_calls(Place.JULIA, outer)()
         samples[0] = 11
         found.stop()
     assert found.edges == [2, 3, 7, 9, 11, 11]
@@ -75,11 +75,11 @@ def test_the_clock_goes_on_after_an_exception(spend):
     with active_clock(lambda: 0) as found:
         found.start()
         with pytest.raises(ZeroDivisionError):
-            timed(Place.JULIA, fail)()
+            clock_calls(Place.JULIA, fail)()
         spend(2)
         found.stop()
     assert found.seconds == {Place.JULIA: 1, Place.CALLBACK: 0, Place.OUTSIDE: 2}
-    assert timed(Place.JULIA, spend) is spend
+    assert clock_calls(Place.JULIA, spend) is spend
 
 
 def test_profiles_do_not_nest():

@@ -18,7 +18,7 @@ logger = logging.getLogger("pyseminorm")
 
 BACKENDS = ("auto", "torch", "julia")
 _TORCH = TorchEngine()
-_told: set[str] = set()
+_logged: set[str] = set()
 
 
 def select_engine(backend: str, spec: StateSpec, methods: tuple[Any, ...], controllers: tuple[Any, ...] = ()) -> Engine:
@@ -30,17 +30,17 @@ def select_engine(backend: str, spec: StateSpec, methods: tuple[Any, ...], contr
     """
     if backend not in BACKENDS:
         raise InvalidInputError(f"backend={backend!r} is not known: give one of {', '.join(map(repr, BACKENDS))}.")
-    foreign = [f"method={m!r}" for m in methods if not _embedded(m)]
+    foreign = [f"method={m!r}" for m in methods if not _is_embedded(m)]
     foreign += [f"controller={c!r}" for c in controllers if not (c is None or isinstance(c, PIController))]
     if backend == "torch":
         if foreign:
             raise InvalidInputError(
                 f"{foreign[0]} is not known to the embedded engine: give one of {', '.join(METHODS)}"
-                f"{_OR_JULIA if all(_looks_like_algorithm(m) or _embedded(m) for m in methods) else ''}."
+                f"{_OR_JULIA if all(_looks_like_algorithm(m) or _is_embedded(m) for m in methods) else ''}."
             )
         return _TORCH
     for method in methods:
-        if not (_embedded(method) or _looks_like_algorithm(method)):
+        if not (_is_embedded(method) or _looks_like_algorithm(method)):
             raise InvalidInputError(
                 f'method={method!r} is not known: give one of {", ".join(METHODS)}, or, on the engine "julia", the '
                 "name of an OrdinaryDiffEq algorithm such as 'Vern9', an Algorithm, or an algorithm object of Julia."
@@ -55,7 +55,7 @@ def select_engine(backend: str, spec: StateSpec, methods: tuple[Any, ...], contr
 
         assert isinstance(found, detect.Julia)
         if backend == "auto":
-            _tell(f'backend="auto" picks "julia": {found.source}')
+            _log_once(f'backend="auto" picks "julia": {found.source}')
         return JuliaEngine.on(spec.device)
     if backend == "julia":
         hint = "" if refusal else detect.HOW_TO_SET_UP
@@ -65,7 +65,7 @@ def select_engine(backend: str, spec: StateSpec, methods: tuple[Any, ...], contr
             f'{foreign[0]} needs the engine "julia", which cannot be used here: {reason}. '
             f"{'' if refusal else detect.HOW_TO_SET_UP}"
         )
-    _tell(f'backend="auto" picks "torch": {reason}')
+    _log_once(f'backend="auto" picks "torch": {reason}')
     return _TORCH
 
 
@@ -83,7 +83,7 @@ def _cannot_alias(spec: StateSpec, backend: str) -> str | None:
     return None
 
 
-def _embedded(method: Any) -> bool:
+def _is_embedded(method: Any) -> bool:
     return isinstance(method, str) and method in METHODS
 
 
@@ -96,7 +96,7 @@ def _looks_like_algorithm(method: Any) -> bool:
 _OR_JULIA = ', or use backend="julia", which has every OrdinaryDiffEq algorithm and controller'
 
 
-def _tell(message: str) -> None:
-    if message not in _told:
-        _told.add(message)
+def _log_once(message: str) -> None:
+    if message not in _logged:
+        _logged.add(message)
         logger.info(message)

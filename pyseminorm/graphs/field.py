@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..problem.state import StateSpec
-from ..problem.vector_field import EagerVectorField, VjpFunction, checked_value, kind_of
+from ..problem.vector_field import EagerVectorField, VjpFunction, check_value, kind_of
 from .capture import CaptureError, Graph, SourceTensors, capture
 from .closed import Finder, Proof, plain, proof
 from .run import Functions
@@ -257,7 +257,7 @@ class TracedVectorField(EagerVectorField):
 
     def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
         """The value at the start, by the graph: its form was looked at when it was captured."""
-        return checked_value(self.f(t, y), t)
+        return check_value(self.f(t, y), t)
 
     def agrees(self, t: float, y: Tensor, f0: Tensor) -> bool:
         """Whether the graph gives f0 at (t, y)."""

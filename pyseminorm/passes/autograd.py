@@ -34,7 +34,7 @@ from .recorded_steps import RecordedSteps, StepReport
 
 
 @dataclass(slots=True)
-class Run:
+class SolveContext:
     """One solve: the problem, the engine, and what came out. It holds no tensor that autograd made (no cycles)."""
 
     engine: Engine
@@ -74,10 +74,10 @@ class Run:
         self.stats, self.retcode, self.dense = Stats(result.stats), result.retcode, result.dense
         self.rows = len(self.times)
         if result.retcode is not ReturnCode.Success:
-            self._failed(result)
+            self._fail(result)
         return result.ys
 
-    def _failed(self, result: ForwardResult) -> None:
+    def _fail(self, result: ForwardResult) -> None:
         self.first()  # bad input is told by name, where it has not been looked for yet
         forwards = self.times[-1] > self.times[0]
         self.rows = sum((t <= result.t) if forwards else (t >= result.t) for t in self.times)
@@ -138,7 +138,7 @@ class Run:
                 want_derivatives, report,
             )
         )  # fmt: skip
-        return self._checked(result, 1.0)
+        return self._check_result(result, 1.0)
 
     def _solve_adjoint(self, ys: Tensor, scaled: Tensor, active: Sequence[bool], scale: float) -> AdjointResult:
         adjoint, forward, watch = self.adjoint, self.options, self.callbacks
@@ -166,9 +166,9 @@ class Run:
                 unscaled = pytree.tree_map(lambda x: x * scale, good.y)
                 error.last_good_state = dataclasses.replace(good, y=unscaled)  # type: ignore[attr-defined]
             raise
-        return self._checked(result, scale)
+        return self._check_result(result, scale)
 
-    def _checked(self, result: AdjointResult, scale: float) -> AdjointResult:
+    def _check_result(self, result: AdjointResult, scale: float) -> AdjointResult:
         """The result of a backward pass that reached its end with finite gradients."""
         self.stats.backward = result.stats
         if not result.finite and result.retcode.success and not all_finite(result.adjoint):
@@ -238,19 +238,19 @@ class SolveFunction(torch.autograd.Function):
     """States (len(times), *shape), differentiable by y0, by t (or None) and by the field's inputs."""
 
     @classmethod
-    def apply(cls, run: Run, y0: Tensor, t: Tensor | None, *inputs: Tensor) -> Tensor:
+    def apply(cls, context: SolveContext, y0: Tensor, t: Tensor | None, *inputs: Tensor) -> Tensor:
         """As torch's own where no transform of torch.func is active, which `refuse_transforms` has seen to."""
         plain: Any = super(torch.autograd.Function, cls)
         tensors = map(_unwrap_if_dead, (y0, *inputs))
-        ys: Tensor = plain.apply(run, next(tensors), t, *tensors)
+        ys: Tensor = plain.apply(context, next(tensors), t, *tensors)
         return ys
 
     @staticmethod
-    def forward(ctx: Any, run: Run, y0: Tensor, t: Tensor | None, *inputs: Tensor) -> Tensor:
-        ys = run.forward(y0.reshape(-1), recording=True)
-        ctx.run = run
+    def forward(ctx: Any, context: SolveContext, y0: Tensor, t: Tensor | None, *inputs: Tensor) -> Tensor:
+        ys = context.forward(y0.reshape(-1), recording=True)
+        ctx.context = context
         ctx.t_like = None if t is None else (t.dtype, t.device)
-        ctx.saves_ys = not inputs or run.reads_ys(want_times=t is not None)
+        ctx.saves_ys = not inputs or context.reads_ys(want_times=t is not None)
         # Saved so that an in-place change before backward() gives torch's own version error.
         ctx.save_for_backward(*((ys, *inputs) if ctx.saves_ys else inputs))
         return ys
@@ -274,7 +274,7 @@ class SolveFunction(torch.autograd.Function):
 
 def _gradients(ctx: Any, ys: Tensor | None, grad: Tensor) -> tuple[Any, ...]:
     _, want_start, want_times, *_ = ctx.needs_input_grad
-    y0, targets, times = ctx.run.backward(ys, grad, want_start=want_start, want_times=want_times)
+    y0, targets, times = ctx.context.backward(ys, grad, want_start=want_start, want_times=want_times)
     if times is not None:
         dtype, device = ctx.t_like
         times = times.to(dtype=dtype, device=device)

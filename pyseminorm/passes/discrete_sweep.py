@@ -49,8 +49,8 @@ class Outputs:
         steps = np.searchsorted(direction * ends[1:-1], direction * times)
         thetas = (times - ends[steps]) / np.array(problem.steps.sizes)[steps]
         ended = (times == ends[steps + 1]) | (thetas == 1.0)
-        self.at_end = _grouped(steps, active & ended)
-        self.inner = _grouped(steps, active & ~ended)
+        self.at_end = _group_rows(steps, active & ended)
+        self.inner = _group_rows(steps, active & ~ended)
         self.last_step = int(steps[active].max())
         thetas[~active] = 0.0
         dense = np.array(tableau.dense)
@@ -68,7 +68,7 @@ class Outputs:
         return self._slopes[self.inner[step]]
 
 
-def _grouped(steps: np.ndarray[Any, Any], chosen: np.ndarray[Any, Any]) -> dict[int, slice]:
+def _group_rows(steps: np.ndarray[Any, Any], chosen: np.ndarray[Any, Any]) -> dict[int, slice]:
     """The rows, from the first to the last, of the chosen outputs in every step that has some."""
     rows = np.flatnonzero(chosen)
     kinds, first = np.unique(steps[rows], return_index=True)

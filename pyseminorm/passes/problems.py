@@ -239,6 +239,6 @@ class DiscreteProblem:
         return Discontinuities.of(self.times[0], self.times[-1], self.options.discontinuities, self.spec.real_dtype)
 
 
-def unreached(ys: Tensor, from_row: int) -> None:
+def mark_unreached(ys: Tensor, from_row: int) -> None:
     """Mark the rows that a solve did not reach."""
     ys[from_row:] = torch.nan

@@ -42,7 +42,9 @@ class StateSpec:
             )
         for name, values in (("dtypes", {x.dtype for x in leaves}), ("devices", {x.device for x in leaves})):
             if len(values) > 1:
-                raise InvalidInputError(f"the leaves of y0 have different {name} ({_listed(values)}): give them one.")
+                raise InvalidInputError(
+                    f"the leaves of y0 have different {name} ({_join_names(values)}): give them one."
+                )
         self.is_complex = self.dtype.is_complex
         self.real_dtype = first.real.dtype if self.is_complex else self.dtype
         self.shapes = [tuple(leaf.shape) for leaf in leaves]
@@ -138,5 +140,5 @@ def all_finite(x: Tensor) -> bool:
     return math.isfinite(x.sum().item()) or bool(torch.isfinite(x).all())
 
 
-def _listed(values: set[Any]) -> str:
+def _join_names(values: set[Any]) -> str:
     return ", ".join(sorted(str(v) for v in values))

@@ -39,7 +39,7 @@ class EagerVectorField:
     ) -> None:
         self.func, self.spec = func, spec
         self.explicit_params = params is not None
-        self.params = _parameters(func) if params is None else _checked_params(params)
+        self.params = _parameters(func) if params is None else _check_params(params)
         self.args: Any = ()
         self.inputs = self.targets = self.params
         if args:
@@ -199,7 +199,7 @@ class EagerVectorField:
 
         moments = torch.tensor(times, dtype=self.spec.real_dtype, device=self.spec.device)
         with torch.enable_grad():
-            return self._contracted(torch.func.vmap(rate)(moments, y.detach()), adjoint)
+            return self._contract(torch.func.vmap(rate)(moments, y.detach()), adjoint)
 
     def _vjp_params_stacked(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
         (state,) = self.spec.split(y.detach())  # (rows, batch, ...)
@@ -207,7 +207,7 @@ class EagerVectorField:
         moments = torch.tensor(times, dtype=self.spec.real_dtype, device=self.spec.device).repeat_interleave(batch)
         with torch.enable_grad():
             value = self.func(moments.view(-1, *(1,) * (state.dim() - 2)), state.flatten(0, 1), *self.args)
-            return self._contracted(self.spec.join([value]).view(rows, -1), adjoint)
+            return self._contract(self.spec.join([value]).view(rows, -1), adjoint)
 
     def _vjp_params_looped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
         with torch.enable_grad():
@@ -215,9 +215,9 @@ class EagerVectorField:
             for t, row in zip(times, y, strict=True):
                 leaves = [leaf.detach().requires_grad_() for leaf in self.spec.split(row)]
                 values.append(self.spec.flatten(self.func(self.time(t), self.spec.build(leaves), *self.args)))
-            return self._contracted(torch.stack(values), adjoint)
+            return self._contract(torch.stack(values), adjoint)
 
-    def _contracted(self, values: Tensor, adjoint: Tensor) -> list[Tensor | None]:
+    def _contract(self, values: Tensor, adjoint: Tensor) -> list[Tensor | None]:
         """Gradients of sum(values * adjoint) by the targets, None where func does not depend on one."""
         if not values.requires_grad or not self.targets:
             return [None] * len(self.targets)
@@ -239,7 +239,7 @@ class EagerVectorField:
             outputs = self.spec.check_output(value)
             if recording:
                 self._warn_about_hidden(outputs, leaves)
-        return checked_value(self.spec.join([o.detach() for o in outputs]), t)
+        return check_value(self.spec.join([o.detach() for o in outputs]), t)
 
     def _warn_about_hidden(self, outputs: list[Tensor], leaves: list[Tensor]) -> None:
         known = [*self.targets, *leaves]
@@ -261,7 +261,7 @@ class EagerVectorField:
         return torch.full((), t, dtype=self.spec.real_dtype, device=self.spec.device)
 
 
-def checked_value(value: Tensor, t: float) -> Tensor:
+def check_value(value: Tensor, t: float) -> Tensor:
     """What func returned at the first time, if it is finite."""
     if not all_finite(value):
         raise InvalidInputError(f"func returned non-finite values at the first time, t = {t}: check func and y0.")
@@ -354,7 +354,7 @@ def _modules(module: nn.Module, seen: set[int]) -> list[nn.Module]:
     return found
 
 
-def _checked_params(params: Iterable[Tensor]) -> list[Tensor]:
+def _check_params(params: Iterable[Tensor]) -> list[Tensor]:
     if isinstance(params, Tensor):
         raise InvalidInputError("params is a tensor: expected an iterable of tensors, such as module.parameters().")
     unique: dict[int, Tensor] = {}

@@ -36,7 +36,7 @@ def peers() -> tuple[list[Contender], list[str], dict[str, str]]:
         if not julia.load(name):
             return (
                 [],
-                [f"{name} takes no part: the Julia project lacks it; {julia.adding(name)} adds it"],
+                [f"{name} takes no part: the Julia project lacks it; {julia.command_to_add(name)} adds it"],
                 julia.versions,
             )
     except PySeminormError as error:

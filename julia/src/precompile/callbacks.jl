@@ -46,13 +46,13 @@ function toy_solves(::Type{T}, method) where {T}
     GC.@preserve ys cotangents z y times back offsets rows settings for dense in (false, true)
         empty!(Toy.BUFFERS)
         found = enter(
-            entries().forward, common..., 1, n, sized(times)..., address(ys), address(ys), n, address_of(settings), dense,
+            c_functions().forward, common..., 1, n, sized(times)..., address(ys), address(ys), n, address_of(settings), dense,
         )
-        outcome = dense ? take_held!(Int(found[11])) : nothing
+        outcome = dense ? take_handle!(Int(found[11])) : nothing
         segments, m = dense ? (1, n + 1) : (2, 2n + 1)
         empty!(Toy.BUFFERS)
         GC.@preserve outcome enter(
-            entries().adjoint, common..., segments, m, address(z), m, n, sized(back)..., sized(rows)..., address(ys),
+            c_functions().adjoint, common..., segments, m, address(z), m, n, sized(back)..., sized(rows)..., address(ys),
             address(cotangents), !dense, address_of(settings), dense ? address_of(outcome) : 0, address(y), 0,
         )
         dense && evaluate!(outcome, 0.3, address(y))

@@ -50,7 +50,7 @@ function toy_lowered_field(::Type{T}, θ) where {T}
     unsafe_store!(Ptr{UInt}(lowered_sources(field)), address(θ))
     y, f0, tolerance = ones(T, 2), -ones(T, 2), 1.0e-4
     words = (address_of(field), 0, address(y), address(f0), reinterpret(UInt, tolerance))
-    GC.@preserve field y f0 enter(entries().agrees, words...), enter(entries().load, address_of(field))
+    GC.@preserve field y f0 enter(c_functions().agrees, words...), enter(c_functions().load, address_of(field))
     return field
 end
 
@@ -70,25 +70,25 @@ function toy_native_solves(field::NativeField{T}) where {T}
     scatter, at, us = (address(moves), 1, n), address_of(field), address_of(settings)
     norm(length) = (address(offsets), 1, length)
     solved(keep) = enter(
-        entries().forward, address_of(V), 1, at, 0, 0, 0, keep, keep == 2 ? address_of(heun) : 0, 0, norm(n)...,
+        c_functions().forward, address_of(V), 1, at, 0, 0, 0, keep, keep == 2 ? address_of(heun) : 0, 0, norm(n)...,
         sized(times)..., address(ys), address(ys), n, us, keep == 0,
     )
     GC.@preserve field settings heun tsit5 ys cotangents total λ derivatives inside nodes point weight offsets moves parts lengths times back begin
-        outcome = take_held!(Int(solved(0)[11]))
+        outcome = take_handle!(Int(solved(0)[11]))
         for (keep, out, whole) in ((1, 0, address(total)), (2, address(derivatives), 0))
             steps = Int(solved(keep)[7])
             enter(
-                entries().sweep, at, 0, address_of(heun), steps, sized(times)..., 2, address(cotangents), us,
+                c_functions().sweep, at, 0, address_of(heun), steps, sized(times)..., 2, address(cotangents), us,
                 scatter..., whole, address(parts), address(lengths), 1, address(λ), out, address(inside),
             )
-            take_held!(steps)
+            take_handle!(steps)
         end
         for (anchored, quadrature, apart) in
             ((true, false, false), (true, false, true), (false, false, false), (false, true, false))
             z = ones(T, n * (1 + anchored + !(quadrature || apart)))
             gauss = quadrature ? (1, address(point), address(weight), 1, 4, address.(nodes)..., scatter..., address(total)) : (0,)
             GC.@preserve z outcome enter(
-                entries().adjoint, address_of(V), 1, at, 0, 0, 0, anchored, false, address(moves), 1, quadrature ? -1 : n,
+                c_functions().adjoint, address_of(V), 1, at, 0, 0, 0, anchored, false, address(moves), 1, quadrature ? -1 : n,
                 apart ? address_of(tsit5) : 0, address(total), norm(length(z))..., sized(z)..., n, sized(back)..., address(offsets), 0, address(ys), address(cotangents),
                 anchored, us, anchored ? 0 : address_of(outcome), address(field.work.u), gauss...,
             )

@@ -32,7 +32,7 @@ function hold!(x)
 end
 
 "What is held by a number, from now on held by nobody here."
-take_held!(number) = pop!(HELD, number)
+take_handle!(number) = pop!(HELD, number)
 
 "Let go of what Python lets go of, and tell it that this is done."
 function release!(released::Ptr{Int64})
@@ -223,7 +223,7 @@ for name in (:forward, :adjoint, :sweep, :agrees, :load)
 end
 
 "Addresses of the C functions, by name."
-entries() = (;
+c_functions() = (;
     forward = UInt(@cfunction(forward_call, Cint, (Ptr{Int64}, Ptr{Float64}, Ptr{Int64}))),
     adjoint = UInt(@cfunction(adjoint_call, Cint, (Ptr{Int64}, Ptr{Float64}, Ptr{Int64}))),
     sweep = UInt(@cfunction(sweep_call, Cint, (Ptr{Int64}, Ptr{Float64}, Ptr{Int64}))),

@@ -25,13 +25,13 @@ from ...stats import PassStats
 from ...stepping import Algorithm, MethodTraits
 from .calls.callbacks import SolverCallbacks
 from .calls.dense_output import JuliaDenseInterpolation
-from .calls.results import Pass, readable
-from .calls.settings import named, settings_of
+from .calls.results import Pass, translate_error
+from .calls.settings import describe_method, make_settings
 from .native.compiled_function import ELTYPES
 from .native.forward import native_forward
 from .native.sweep import native_sweep
-from .native.vector_field import JuliaVectorField, NativeNodes, backward_words, never_called
-from .session.c_functions import Kept
+from .native.vector_field import JuliaVectorField, NativeNodes, backward_words, refuse_call
+from .session.c_functions import JuliaHandle
 from .session.memory import Memory, address, addresses, consecutive, doubles, integers
 from .session.runtime import runtime
 
@@ -56,7 +56,7 @@ class JuliaEngine:
         if device.type == "cuda" and not runtime().load("CUDA"):
             raise BackendUnavailableError(
                 f"the state is on {device}, and the Julia project has no CUDA.jl: add it with "
-                f'{runtime().adding("CUDA")}, or use backend="torch", which runs on the GPU as it is.'
+                f'{runtime().command_to_add("CUDA")}, or use backend="torch", which runs on the GPU as it is.'
             )
         return cls(device.type)
 
@@ -71,12 +71,12 @@ class JuliaEngine:
             if not julia.load(package):
                 raise InvalidInputError(
                     f"method={name!r} is in {package}, which the Julia project lacks: add it with "
-                    f"{julia.adding(package)}."
+                    f"{julia.command_to_add(package)}."
                 )
         try:
-            return MethodTraits(*julia.module.traits(named(method)))
+            return MethodTraits(*julia.module.traits(describe_method(method)))
         except Exception as error:
-            raise readable(error) from error
+            raise translate_error(error) from error
 
     def integrate(self, problem: ForwardProblem) -> ForwardResult:
         julia, started, y0 = runtime(), time.perf_counter(), consecutive(problem.y0)
@@ -91,7 +91,7 @@ class JuliaEngine:
         field = _ForwardField(problem)
         python = SolverCallbacks(y0, field, norm, report=problem.report, jacobian=by_state)
         solve = Pass(julia, problem.spec.unflatten, y0, problem.times[0], python=python)
-        offsets, settings = integers((0, size)), settings_of(problem.options, problem.discontinuities)
+        offsets, settings = integers((0, size)), make_settings(problem.options, problem.discontinuities)
         words = [
             vector.address,
             *python.words,
@@ -103,7 +103,7 @@ class JuliaEngine:
             settings.address,
             problem.keep_dense,
         ]
-        solve.run("forward", julia.entries.written(words))
+        solve.run("forward", julia.c_functions.write(words))
         return solve.forward_result(problem, ys, started, len(field.known), jacobian.calls if jacobian else 0)
 
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult:
@@ -132,7 +132,7 @@ class JuliaEngine:
             native = field.native
             nodes, interpolated = NativeNodes(problem, field) if gauss else None, native.u
             if norm is not None or report is not None:
-                python = SolverCallbacks(native.u, never_called, norm, report=report)
+                python = SolverCallbacks(native.u, refuse_call, norm, report=report)
             side = backward_words(field, problem, apart, python)
         else:
             backward, nodes = _BackwardField(problem), _Nodes(problem) if gauss else None
@@ -147,7 +147,7 @@ class JuliaEngine:
         times = (start, *(problem.times[i] for i in problem.stops))
         cotangents, anchors = consecutive(problem.cotangents), consecutive(ys)
         solve = Pass(julia, problem.unflatten_adjoint, z, start, python=python, native=native)
-        offsets, settings = _offsets(segments), settings_of(problem.options, problem.discontinuities)
+        offsets, settings = _offsets(segments), make_settings(problem.options, problem.discontinuities)
         words = [
             _vector_type(self._memory, ys.dtype, ys.device).address,
             *side,
@@ -163,7 +163,7 @@ class JuliaEngine:
             address(interpolated, ys.dtype),
             *(nodes.words if nodes else (0,)),
         ]
-        solve.run("adjoint", julia.entries.written(words))
+        solve.run("adjoint", julia.c_functions.write(words))
         stats = solve.stats
         if nodes:
             stats.nvjp_state, stats.nvjp_param = solve.calls, nodes.evaluated or solve.steps
@@ -261,9 +261,9 @@ class _Nodes:
 
 
 @functools.cache
-def _vector_type(memory: str, dtype: torch.dtype, device: torch.device) -> Kept:
+def _vector_type(memory: str, dtype: torch.dtype, device: torch.device) -> JuliaHandle:
     module = runtime().module
-    return Kept(module, module.vector_type((memory, ELTYPES[dtype], device.index or 0)))
+    return JuliaHandle(module, module.vector_type((memory, ELTYPES[dtype], device.index or 0)))
 
 
 def _offsets(segments: Sequence[Segment]) -> Memory:

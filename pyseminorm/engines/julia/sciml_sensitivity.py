@@ -13,10 +13,10 @@ from ...passes.problems import PassOptions
 from ...problem.vector_field import EagerVectorField
 from ...stats import PassStats
 from .calls.callbacks import SolverCallbacks
-from .calls.results import readable
+from .calls.results import translate_error
 from .native.compiled_function import ELTYPES
 from .session.memory import address, addresses, consecutive, doubles
-from .session.profiling_clock import Place, timed
+from .session.profiling_clock import Place, clock_calls
 from .session.runtime import Runtime
 
 PACKAGE = "SciMLSensitivity"
@@ -97,12 +97,12 @@ class Sensitivity:
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return timed(Place.JULIA, function)(*arguments)
+            return clock_calls(Place.JULIA, function)(*arguments)
         except Exception as error:
             for callbacks in self._callbacks:
                 if callbacks.raised is not None:
                     raise callbacks.raised from None
-            raise readable(error) from error
+            raise translate_error(error) from error
 
 
 class _CountedVjps:

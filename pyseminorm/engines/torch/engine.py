@@ -22,7 +22,7 @@ from ...passes.problems import (
     ForwardProblem,
     ForwardResult,
     PassOptions,
-    unreached,
+    mark_unreached,
 )
 from ...passes.right_hand_side import AdjointRightHandSide
 from ...stats import PassStats
@@ -88,7 +88,7 @@ class TorchEngine:
         with torch.no_grad(), _ReportState(integrator, problem.spec.unflatten):
             retcode = integrator.run()
         if reached < len(times):
-            unreached(ys, reached)
+            mark_unreached(ys, reached)
         stats.seconds = time.perf_counter() - started
         return ForwardResult(values, retcode, stats, integrator.t, integrator.state, dense)
 

@@ -58,7 +58,7 @@ class Nest:
     def value(self, x: Value) -> str:
         """The name of a value in the body."""
         if isinstance(x, View):
-            at = x.expanded(self.shape)
+            at = x.expand(self.shape)
             if at not in self._loads:
                 self._loads[at] = f"x{len(self._loads)}"
             return self._loads[at]
@@ -71,13 +71,13 @@ class Nest:
 
     def store(self, to: View, x: Value) -> list[str]:
         """To .= x, for ``to`` of the nest's shape; returns the lines of all loops."""
-        return self._written([(to, self.value(x), x.boolean, "store!")])
+        return self._write_nest([(to, self.value(x), x.boolean, "store!")])
 
     def add(self, to: View, x: Value, function: str) -> list[str]:
         """``to`` collects ``x`` where its strides are zero."""
-        return self._written([(to, self.value(x), x.boolean, function)])
+        return self._write_nest([(to, self.value(x), x.boolean, function)])
 
-    def _written(self, stores: Sequence[tuple[View, str, bool, str]]) -> list[str]:
+    def _write_nest(self, stores: Sequence[tuple[View, str, bool, str]]) -> list[str]:
         views = [*self._loads, *(to for to, *_ in stores)]
         axes = _axes(self.shape, views)
         index = {view: _index(view, axes) for view in views}
@@ -104,13 +104,13 @@ def reduce(to: View, x: Value, dims: Sequence[int], start: str, function: str) -
     reduced = {d for d in dims if shape[d] != 1}
     lines = Nest(to.shape).store(to, Lazy(start, [], ()))
     last = max((d for d in range(len(shape)) if shape[d] != 1), default=-1)
-    target = to.strided(shape, [0 if d in reduced else s for d, s in enumerate(to.strides)])
+    target = to.as_strided(shape, [0 if d in reduced else s for d, s in enumerate(to.strides)])
     if last in reduced:
-        return lines + _accumulated(Nest(shape), target, x, function)
+        return lines + _accumulate(Nest(shape), target, x, function)
     return lines + Nest(shape).add(target, x, function)
 
 
-def _accumulated(nest: Nest, to: View, x: Value, function: str) -> list[str]:
+def _accumulate(nest: Nest, to: View, x: Value, function: str) -> list[str]:
     """As `Nest.add`, with a local accumulator along the last axis, where ``to`` does not move."""
     name = nest.value(x)
     text = f"T({name})" if x.boolean else name

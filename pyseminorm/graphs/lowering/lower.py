@@ -37,12 +37,12 @@ def lower(graph: Graph, sources: list[Tensor]) -> Lowered:
     Raises:
         LoweringError: an operation or a dtype that the table of operations lacks, by name.
     """
-    simple = simplified(graph, sources)
+    simple = simplify(graph, sources)
     writer = Writer(Parts(simple), graph.examples[0].dtype)
     return Lowered(writer.source, writer.constants_size, writer.work_size, writer.scratch_size)
 
 
-def simplified(graph: Graph, sources: list[Tensor], *, merge: bool = True) -> Graph:
+def simplify(graph: Graph, sources: list[Tensor], *, merge: bool = True) -> Graph:
     """The same graph, made of the operations that the table has; ``merge``: what is computed twice, once."""
     examples = [*graph.examples, *(x.detach() for x in sources)]
     with torch.no_grad():

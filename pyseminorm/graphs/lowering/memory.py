@@ -44,56 +44,56 @@ class View:
         expected = contiguous(self.shape)
         return all(n == 1 or s == e for n, s, e in zip(self.shape, self.strides, expected, strict=True))
 
-    def strided(self, shape: Sequence[int], strides: Sequence[int], offset: int | None = None) -> View:
+    def as_strided(self, shape: Sequence[int], strides: Sequence[int], offset: int | None = None) -> View:
         at = self.offset if offset is None else offset
         return replace(self, shape=tuple(shape), strides=tuple(strides), offset=at)
 
-    def permuted(self, dims: Sequence[int]) -> View:
+    def permute(self, dims: Sequence[int]) -> View:
         dims = [d % len(self.shape) for d in dims]
-        return self.strided([self.shape[d] for d in dims], [self.strides[d] for d in dims])
+        return self.as_strided([self.shape[d] for d in dims], [self.strides[d] for d in dims])
 
-    def expanded(self, shape: Sequence[int]) -> View:
+    def expand(self, shape: Sequence[int]) -> View:
         """Broadcast to a shape (-1: as it is), new dimensions in front."""
         lead = len(shape) - len(self.shape)
         sizes = [n if n != -1 else self.shape[i - lead] for i, n in enumerate(shape)]
         own = zip(self.shape, self.strides, sizes[lead:], strict=True)
         strides = [0] * lead + [0 if n == 1 and wanted != 1 else s for n, s, wanted in own]
-        return self.strided(sizes, strides)
+        return self.as_strided(sizes, strides)
 
-    def selected(self, dim: int, index: int) -> View:
+    def select(self, dim: int, index: int) -> View:
         dim %= len(self.shape)
         index %= self.shape[dim]
         shape, strides = list(self.shape), list(self.strides)
         offset = self.offset + index * strides[dim]
         del shape[dim], strides[dim]
-        return self.strided(shape, strides, offset)
+        return self.as_strided(shape, strides, offset)
 
-    def sliced(self, dim: int, start: int | None, end: int | None, step: int = 1) -> View:
+    def slice(self, dim: int, start: int | None, end: int | None, step: int = 1) -> View:
         dim %= len(self.shape)
         first, last, _ = slice(start, end, step).indices(self.shape[dim])
         shape, strides = list(self.shape), list(self.strides)
         offset = self.offset + first * strides[dim]
         shape[dim], strides[dim] = len(range(first, last, step)), strides[dim] * step
-        return self.strided(shape, strides, offset)
+        return self.as_strided(shape, strides, offset)
 
-    def unsqueezed(self, dim: int) -> View:
+    def unsqueeze(self, dim: int) -> View:
         dim %= len(self.shape) + 1
         shape, strides = list(self.shape), list(self.strides)
         shape.insert(dim, 1)
         strides.insert(dim, 0)
-        return self.strided(shape, strides)
+        return self.as_strided(shape, strides)
 
-    def squeezed(self, dims: Sequence[int] | None = None) -> View:
+    def squeeze(self, dims: Sequence[int] | None = None) -> View:
         rank = len(self.shape)
         drop = set(range(rank)) if dims is None else {d % rank for d in dims} if rank else set()
         kept = [d for d in range(rank) if d not in drop or self.shape[d] != 1]
-        return self.strided([self.shape[d] for d in kept], [self.strides[d] for d in kept])
+        return self.as_strided([self.shape[d] for d in kept], [self.strides[d] for d in kept])
 
-    def viewed(self, shape: Sequence[int]) -> View | None:
+    def reshape(self, shape: Sequence[int]) -> View | None:
         """With another shape of as many elements; None where strides cannot say it."""
         known = math.prod(n for n in shape if n != -1)
         sizes = [n if n != -1 else math.prod(self.shape) // max(known, 1) for n in shape]
-        groups = _merged(self.shape, self.strides)
+        groups = _merge(self.shape, self.strides)
         strides: list[int] = []
         for extent, stride in reversed(groups):
             rest = extent
@@ -109,7 +109,7 @@ class View:
                 strides.append(stride)
                 stride, rest = stride * n, rest // n
         strides += [0] * (len(sizes) - len(strides))
-        return self.strided(sizes, strides[::-1])
+        return self.as_strided(sizes, strides[::-1])
 
 
 def contiguous(shape: Sequence[int]) -> Shape:
@@ -120,7 +120,7 @@ def contiguous(shape: Sequence[int]) -> Shape:
     return tuple(reversed(strides))[: len(shape)]
 
 
-def _merged(shape: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
+def _merge(shape: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
     """(extent, stride) of dimensions, those joined that one stride can go through."""
     groups: list[tuple[int, int]] = []
     for n, s in zip(shape, strides, strict=True):

@@ -136,29 +136,29 @@ FORMED: dict[Any, Callable[..., Lazy]] = {
 
 
 def _squeezed(x: View, dims: Sequence[int] | int | None = None) -> View:
-    return x.squeezed([dims] if isinstance(dims, int) else dims)
+    return x.squeeze([dims] if isinstance(dims, int) else dims)
 
 
 def _restrided(x: View, shape: Sequence[int], strides: Sequence[int], offset: int | None = None) -> View | None:
-    return x.strided(shape, strides, offset) if x.is_whole else None
+    return x.as_strided(shape, strides, offset) if x.is_whole else None
 
 
 VIEWS: dict[Any, Callable[..., View | None]] = {
-    aten._reshape_alias.default: lambda x, shape, strides: x.viewed(shape),
-    aten._unsafe_view.default: lambda x, shape: x.viewed(shape),
+    aten._reshape_alias.default: lambda x, shape, strides: x.reshape(shape),
+    aten._unsafe_view.default: lambda x, shape: x.reshape(shape),
     aten.as_strided.default: _restrided,
     aten.diagonal.default: lambda x, offset=0, dim1=0, dim2=1: _diagonal(x, offset, dim1, dim2),
-    aten.expand.default: lambda x, shape, implicit=False: x.expanded(shape),
-    aten.permute.default: lambda x, dims: x.permuted(dims),
-    aten.select.int: lambda x, dim, index: x.selected(dim, index),
-    aten.slice.Tensor: lambda x, dim=0, start=None, end=None, step=1: x.sliced(dim, start, end, step),
+    aten.expand.default: lambda x, shape, implicit=False: x.expand(shape),
+    aten.permute.default: lambda x, dims: x.permute(dims),
+    aten.select.int: lambda x, dim, index: x.select(dim, index),
+    aten.slice.Tensor: lambda x, dim=0, start=None, end=None, step=1: x.slice(dim, start, end, step),
     aten.squeeze.default: _squeezed,
     aten.squeeze.dim: _squeezed,
     aten.squeeze.dims: _squeezed,
-    aten.t.default: lambda x: x.permuted((1, 0)) if len(x.shape) == 2 else x,
-    aten.transpose.int: lambda x, a, b: x.permuted(_swapped(len(x.shape), a, b)),
-    aten.unsqueeze.default: lambda x, dim: x.unsqueezed(dim),
-    aten.view.default: lambda x, shape: x.viewed(shape),
+    aten.t.default: lambda x: x.permute((1, 0)) if len(x.shape) == 2 else x,
+    aten.transpose.int: lambda x, a, b: x.permute(_swapped(len(x.shape), a, b)),
+    aten.unsqueeze.default: lambda x, dim: x.unsqueeze(dim),
+    aten.view.default: lambda x, shape: x.reshape(shape),
 }
 
 # Several views of one tensor.
@@ -166,7 +166,7 @@ PIECES: dict[Any, Callable[..., list[View]]] = {
     aten.split.Tensor: lambda x, size, dim=0: _split(x, _equal_sizes(x.shape[dim], size), dim),
     aten.split_with_sizes.default: lambda x, sizes, dim=0: _split(x, sizes, dim),
     aten.unsafe_split.Tensor: lambda x, size, dim=0: _split(x, _equal_sizes(x.shape[dim], size), dim),
-    aten.unbind.int: lambda x, dim=0: [x.selected(dim, i) for i in range(x.shape[dim])],
+    aten.unbind.int: lambda x, dim=0: [x.select(dim, i) for i in range(x.shape[dim])],
 }
 
 # The value itself: graphs are functional, and gradients are in them already.
@@ -192,7 +192,7 @@ def _diagonal(x: View, offset: int, a: int, b: int) -> View:
     kept = [d for d in range(rank) if d not in (a, b)]
     at = x.offset + max(offset, 0) * x.strides[b] - min(offset, 0) * x.strides[a]
     shape = [*(x.shape[d] for d in kept), length]
-    return x.strided(shape, [*(x.strides[d] for d in kept), x.strides[a] + x.strides[b]], at)
+    return x.as_strided(shape, [*(x.strides[d] for d in kept), x.strides[a] + x.strides[b]], at)
 
 
 def _equal_sizes(extent: int, size: int) -> list[int]:
@@ -202,7 +202,7 @@ def _equal_sizes(extent: int, size: int) -> list[int]:
 def _split(x: View, sizes: Sequence[int], dim: int) -> list[View]:
     pieces, start = [], 0
     for size in sizes:
-        pieces.append(x.sliced(dim, start, start + size))
+        pieces.append(x.slice(dim, start, start + size))
         start += size
     return pieces
 
@@ -219,24 +219,24 @@ REDUCTIONS: dict[Any, tuple[str, str]] = {
 # ---- others: methods of the writer -------------------------------------------------------------------------
 
 OTHERS: dict[Any, Callable[..., Value]] = {
-    aten._to_copy.default: lambda w, x, **options: w.converted(x),
-    aten.addmm.default: lambda w, c, a, b, beta=1, alpha=1: w.added(w.product(a, b), c, alpha, beta),
-    aten.baddbmm.default: lambda w, c, a, b, beta=1, alpha=1: w.added(w.product(a, b), c, alpha, beta),
+    aten._to_copy.default: lambda w, x, **options: w.convert(x),
+    aten.addmm.default: lambda w, c, a, b, beta=1, alpha=1: w.add(w.product(a, b), c, alpha, beta),
+    aten.baddbmm.default: lambda w, c, a, b, beta=1, alpha=1: w.add(w.product(a, b), c, alpha, beta),
     aten.bmm.default: lambda w, a, b: w.product(a, b),
-    aten.cat.default: lambda w, parts, dim=0: w.joined(parts, dim),
+    aten.cat.default: lambda w, parts, dim=0: w.join(parts, dim),
     aten.copy.default: lambda w, to, x, *_: w.broadcast_to(x, to.shape),
     aten.dot.default: lambda w, a, b: w.sum_of_products(a, b),
     aten.mm.default: lambda w, a, b: w.product(a, b),
     aten.mv.default: lambda w, a, x: w.matrix_times_vector(a, x),
-    aten.repeat.default: lambda w, x, times: w.repeated(x, times),
-    aten.diagonal_backward.default: lambda w, g, shape, *how: w.placed(g, shape, aten.diagonal.default, *how),
-    aten.diagonal_scatter.default: lambda w, x, part, *how: w.scattered(x, part, aten.diagonal.default, *how),
-    aten.select_backward.default: lambda w, g, shape, dim, i: w.placed(g, shape, aten.select.int, dim, i),
-    aten.select_scatter.default: lambda w, x, part, *how: w.scattered(x, part, aten.select.int, *how),
-    aten.slice_backward.default: lambda w, g, shape, *how: w.placed(g, shape, aten.slice.Tensor, *how),
-    aten.slice_scatter.default: lambda w, x, part, *how, **more: w.scattered(x, part, aten.slice.Tensor, *how, **more),
-    aten.as_strided_scatter.default: lambda w, x, part, *how: w.scattered(x, part, aten.as_strided.default, *how),
-    aten.constant_pad_nd.default: lambda w, x, pad, value=0: w.padded(x, pad, value),
+    aten.repeat.default: lambda w, x, times: w.repeat(x, times),
+    aten.diagonal_backward.default: lambda w, g, shape, *how: w.embed(g, shape, aten.diagonal.default, *how),
+    aten.diagonal_scatter.default: lambda w, x, part, *how: w.scatter(x, part, aten.diagonal.default, *how),
+    aten.select_backward.default: lambda w, g, shape, dim, i: w.embed(g, shape, aten.select.int, dim, i),
+    aten.select_scatter.default: lambda w, x, part, *how: w.scatter(x, part, aten.select.int, *how),
+    aten.slice_backward.default: lambda w, g, shape, *how: w.embed(g, shape, aten.slice.Tensor, *how),
+    aten.slice_scatter.default: lambda w, x, part, *how, **more: w.scatter(x, part, aten.slice.Tensor, *how, **more),
+    aten.as_strided_scatter.default: lambda w, x, part, *how: w.scatter(x, part, aten.as_strided.default, *how),
+    aten.constant_pad_nd.default: lambda w, x, pad, value=0: w.pad(x, pad, value),
 }
 
 # Tensors full of one number, which fuse into whatever reads them: where the number stands among the arguments.

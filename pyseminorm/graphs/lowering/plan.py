@@ -23,7 +23,7 @@ def side_by_side(sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:
     places, end = {}, 0
     for name, size in sizes.items():
         places[name] = end
-        end += _rounded(size)
+        end += _round_up(size)
     return places, end
 
 
@@ -45,8 +45,8 @@ def shared(sizes: Mapping[str, int], lines: Sequence[str]) -> tuple[dict[str, in
         starting = [name for name, used in uses.items() if used and used[0] == i]
         ending = {name for name, used in uses.items() if used and used[-1] == i}
         for name in starting:
-            size = _rounded(sizes[name])
-            heir = _replaced(statement, name, {old for old in ending & living.keys() if sizes[old] == sizes[name]})
+            size = _round_up(sizes[name])
+            heir = _replace(statement, name, {old for old in ending & living.keys() if sizes[old] == sizes[name]})
             if heir is None:
                 places[name] = _gap([(places[n], living[n]) for n in living], size)
             else:
@@ -59,7 +59,7 @@ def shared(sizes: Mapping[str, int], lines: Sequence[str]) -> tuple[dict[str, in
     return places, end
 
 
-def _rounded(size: int) -> int:
+def _round_up(size: int) -> int:
     return -(-size // _LINE) * _LINE
 
 
@@ -76,7 +76,7 @@ def _statements(lines: Sequence[str]) -> list[str]:
     return ["\n".join(statement) for statement in found]
 
 
-def _replaced(statement: str, new: str, old: Collection[str]) -> str | None:
+def _replace(statement: str, new: str, old: Collection[str]) -> str | None:
     """Which of some buffers a loop reads only where it writes ``new``."""
     stores = _STORES.findall(statement)
     if len(stores) != 1 or stores[0][0] != new or len(re.findall(rf"\b{new}\b", statement)) != 1:

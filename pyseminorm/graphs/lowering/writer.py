@@ -119,7 +119,7 @@ class Writer:
         t, *leaves = self._parts.arguments
         self._values[t] = Lazy("t", [], ())
         for name, nodes in (("u", leaves[: graph.leaves]), ("a", leaves[graph.leaves :])):
-            for node, view in zip(nodes, _laid_out(name, [_shape(n) for n in nodes]), strict=True):
+            for node, view in zip(nodes, _lay_out(name, [_shape(n) for n in nodes]), strict=True):
                 self._values[node] = view
         for i, node in enumerate(self._parts.sources):
             self._check(node)
@@ -160,7 +160,7 @@ class Writer:
         self._section = section
         results = set(Wanted(time=True).nodes(self._parts.graph)) | set(self._parts.graph.outputs.value)
         for node in nodes:
-            value = self._lowered(node)
+            value = self._lower(node)
             uses = sum(user in readers for user in node.users) + (node in results)
             if isinstance(value, Lazy) and not value.is_number and (uses > 1 or node in keep):
                 value = self.view(value)
@@ -177,7 +177,7 @@ class Writer:
         """Bring results to memory of the caller: made there in the first place, or copied."""
         self._section = section
         given: set[str] = set()
-        for node, to in zip(nodes, _laid_out(name, shapes), strict=True):
+        for node, to in zip(nodes, _lay_out(name, shapes), strict=True):
             x: Value = Lazy("zero(T)", [], ()) if node is None else self._values[node]
             own = isinstance(x, View) and x.is_whole and x.buffer.name in section.sizes and not x.boolean
             if own and x.buffer not in busy and x.buffer.name not in given:  # type: ignore[union-attr]
@@ -189,7 +189,7 @@ class Writer:
     def _add_out(self, section: Section, name: str, nodes: Sequence[fx.Node | None], shapes: Sequence[Shape]) -> None:
         """Add results to memory of the caller."""
         self._section = section
-        places = [(self._values[n], to) for n, to in zip(nodes, _laid_out(name, shapes), strict=True) if n is not None]
+        places = [(self._values[n], to) for n, to in zip(nodes, _lay_out(name, shapes), strict=True) if n is not None]
         buffers = [x.buffer for x, _ in places if isinstance(x, View)]
         for x, to in places:
             alone = isinstance(x, View) and x.is_whole and not x.boolean and buffers.count(x.buffer) == 1
@@ -205,7 +205,7 @@ class Writer:
 
     # -- one node ------------------------------------------------------------------------------------------------------
 
-    def _lowered(self, node: fx.Node) -> Any:
+    def _lower(self, node: fx.Node) -> Any:
         target: Any = node.target
         if target is operator.getitem:
             return self._values[node.args[0]][node.args[1]]  # type: ignore[index]
@@ -219,13 +219,13 @@ class Writer:
             template = ELEMENTWISE.get(target) or COMPARISONS[target]
             return self.elementwise(template, args, boolean=target in COMPARISONS)
         if target in FORMED:
-            return self.checked(FORMED[target](*args, **kwargs))
+            return self.check(FORMED[target](*args, **kwargs))
         if target in VIEWS:
-            return self._viewed(node, args, kwargs)
+            return self._reshape(node, args, kwargs)
         if target in PIECES:
             return PIECES[target](self.view(args[0]), *args[1:], **kwargs)
         if target in REDUCTIONS:
-            return self._reduced(node, *args, **{k: v for k, v in kwargs.items() if k != "dtype"})
+            return self._reduce(node, *args, **{k: v for k, v in kwargs.items() if k != "dtype"})
         if target in OTHERS:
             return OTHERS[target](self, *args, **kwargs)
         raise LoweringError(str(target))
@@ -246,18 +246,18 @@ class Writer:
 
         return [look(x) for x in node.args], {k: look(x) for k, x in node.kwargs.items()}
 
-    def _viewed(self, node: fx.Node, args: list[Any], kwargs: dict[str, Any]) -> Value:
+    def _reshape(self, node: fx.Node, args: list[Any], kwargs: dict[str, Any]) -> Value:
         x = args[0]
         if isinstance(x, Lazy) and x.is_number:
             return Lazy(x.template, [], _shape(node), x.boolean)
         make: Callable[..., View | None] = VIEWS[node.target]
         result = make(self.view(x), *args[1:], **kwargs)
         if result is None:
-            result = make(self.copied(x), *args[1:], **kwargs)
+            result = make(self.copy(x), *args[1:], **kwargs)
         assert result is not None
         return result
 
-    def _reduced(self, node: fx.Node, x: Value, dims: Any = None, keepdim: bool = False) -> View:
+    def _reduce(self, node: fx.Node, x: Value, dims: Any = None, keepdim: bool = False) -> View:
         start, function = REDUCTIONS[node.target]
         rank = len(x.shape)
         dims = range(rank) if not dims and dims != 0 else [dims] if isinstance(dims, int) else dims
@@ -266,14 +266,14 @@ class Writer:
             x = Lazy.of("T({0})", x)
         to = self._new(tuple(1 if d in axes else n for d, n in enumerate(x.shape)))
         self._section.lines += reduce(to, x, axes, start, function)
-        return to if keepdim else to.squeezed(axes)
+        return to if keepdim else to.squeeze(axes)
 
     # -- what operations use -------------------------------------------------------------------------------------------
 
     def elementwise(self, template: str, operands: Sequence[Any], *, boolean: bool = False) -> Lazy:
-        return self.checked(Lazy.of(template, *operands, boolean=boolean))
+        return self.check(Lazy.of(template, *operands, boolean=boolean))
 
-    def checked(self, x: Lazy) -> Lazy:
+    def check(self, x: Lazy) -> Lazy:
         """The expression, with operands in memory that would be evaluated again for every element of a larger one."""
         size = math.prod(x.shape)
         for i, operand in enumerate(x.operands):
@@ -281,7 +281,7 @@ class Writer:
                 if math.prod(operand.shape) < size:
                     x.operands[i] = self.view(operand)
                 elif operand.template != "{0}" and len(operand.operands) > 0:
-                    self.checked(operand)
+                    self.check(operand)
         return x
 
     def view(self, x: Value) -> View:
@@ -300,7 +300,7 @@ class Writer:
         primal = self._functions.get("primal!") if hasattr(self, "_functions") else None
         return known | set(primal[1].sizes) if primal else known
 
-    def copied(self, x: Value) -> View:
+    def copy(self, x: Value) -> View:
         """The value in row-major memory of its own."""
         to = self._new(x.shape, boolean=x.boolean)
         self._section.lines += Nest(x.shape).store(to, x)
@@ -309,23 +309,23 @@ class Writer:
     def _new(self, shape: Shape, *, boolean: bool = False) -> View:
         return View.whole(self._section.buffer(math.prod(shape)), tuple(shape), boolean=boolean)
 
-    def converted(self, x: Value) -> Value:
+    def convert(self, x: Value) -> Value:
         return Lazy.of("T({0})", x) if x.boolean else x
 
-    def added(self, x: View, c: Value, alpha: float, beta: float) -> Lazy:
+    def add(self, x: View, c: Value, alpha: float, beta: float) -> Lazy:
         scaled = x if alpha == 1 else Lazy.of(f"({number(alpha)} * {{0}})", x)
-        return self.checked(Lazy.of("({0} + {1})" if beta == 1 else f"({{0}} + {number(beta)} * {{1}})", scaled, c))
+        return self.check(Lazy.of("({0} + {1})" if beta == 1 else f"({{0}} + {number(beta)} * {{1}})", scaled, c))
 
     def broadcast_to(self, x: Value, shape: Shape) -> Value:
-        return x.expanded(shape) if isinstance(x, View) else self.checked(Lazy("{0}", [x], shape, x.boolean))
+        return x.expand(shape) if isinstance(x, View) else self.check(Lazy("{0}", [x], shape, x.boolean))
 
     def sum_of_products(self, a: Value, b: Value) -> View:
         to = self._new((1,))
         self._section.lines += reduce(to, Lazy.of("({0} * {1})", self.view(a), self.view(b)), [0], "zero(T)", "add!")
-        return to.squeezed()
+        return to.squeeze()
 
     def matrix_times_vector(self, a: Value, x: Value) -> View:
-        return self.product(a, self.view(x).unsqueezed(1)).selected(1, 0)
+        return self.product(a, self.view(x).unsqueeze(1)).select(1, 0)
 
     def product(self, a: Value, b: Value) -> View:
         """Matrix products (..., m, k) by (..., k, n), of one leading dimension at most."""
@@ -336,7 +336,7 @@ class Writer:
         if small:
             right = self._rows(right)
         else:
-            left, right = self._stored_for_blas(left), self._stored_for_blas(right)
+            left, right = self._store_for_blas(left), self._store_for_blas(right)
         to = self._new((*lead, m, n))
         if lead:
             self._section.lines.append(f"for j in 0:{lead[0] - 1}")
@@ -365,29 +365,29 @@ class Writer:
         """With rows that lie together; a parameter's copy is made once a solve."""
         if x.strides[-1] == 1 or x.shape[-1] == 1:
             return x
-        return self._copied_once(x)
+        return self._copy_once(x)
 
-    def _stored_for_blas(self, x: View) -> View:
+    def _store_for_blas(self, x: View) -> View:
         rows, columns = x.shape[-2:]
         s0, s1 = x.strides[-2:]
         row_major = (s1 == 1 or columns == 1) and (s0 >= columns or rows == 1)
         column_major = (s0 == 1 or rows == 1) and (s1 >= rows or columns == 1)
-        return x if row_major or column_major else self._copied_once(x)
+        return x if row_major or column_major else self._copy_once(x)
 
-    def _copied_once(self, x: View) -> View:
+    def _copy_once(self, x: View) -> View:
         constant = x.buffer.name in self._inputs or x.buffer.name in self._hoisted.sizes
         section = self._section
         if constant and x in self._copies:
             return self._copies[x]
         if constant:
             self._section = self._hoisted
-        copy = self.copied(x)
+        copy = self.copy(x)
         self._section = section
         if constant:
             self._copies[x] = copy
         return copy
 
-    def joined(self, parts: Sequence[Value], dim: int) -> View:
+    def join(self, parts: Sequence[Value], dim: int) -> View:
         parts = [p for p in parts if p.shape != (0,)]
         dim %= len(parts[0].shape)
         shape = list(parts[0].shape)
@@ -395,45 +395,45 @@ class Writer:
         to, start = self._new(tuple(shape)), 0
         for part in parts:
             end = start + part.shape[dim]
-            self._section.lines += Nest(part.shape).store(to.sliced(dim, start, end), part)
+            self._section.lines += Nest(part.shape).store(to.slice(dim, start, end), part)
             start = end
         return to
 
-    def scattered(self, x: Value, part: Value, view: Any, *how: Any, **more: Any) -> View:
+    def scatter(self, x: Value, part: Value, view: Any, *how: Any, **more: Any) -> View:
         """A copy of ``x`` with ``part`` where a view of it is."""
-        to = self.copied(x)
+        to = self.copy(x)
         region = VIEWS[view](to, *how, **more)
         assert region is not None
         self._section.lines += Nest(region.shape).store(region, self.broadcast_to(part, region.shape))
         return to
 
-    def placed(self, part: Value, shape: Sequence[int], view: Any, *how: Any) -> View:
+    def embed(self, part: Value, shape: Sequence[int], view: Any, *how: Any) -> View:
         """Zeros with ``part`` where a view is."""
-        return self.scattered(Lazy("zero(T)", [], tuple(shape)), part, view, *how)
+        return self.scatter(Lazy("zero(T)", [], tuple(shape)), part, view, *how)
 
-    def repeated(self, x: Value, times: Sequence[int]) -> View:
+    def repeat(self, x: Value, times: Sequence[int]) -> View:
         lead = len(times) - len(x.shape)
         inner = [1] * lead + list(x.shape)
         to = self._new(tuple(n * r for n, r in zip(inner, times, strict=True)))
-        tiles = to.viewed([m for n, r in zip(inner, times, strict=True) for m in (r, n)])
-        part = self.view(x).viewed([m for n in inner for m in (1, n)])
+        tiles = to.reshape([m for n, r in zip(inner, times, strict=True) for m in (r, n)])
+        part = self.view(x).reshape([m for n in inner for m in (1, n)])
         assert tiles is not None and part is not None
         self._section.lines += Nest(tiles.shape).store(tiles, part)
         return to
 
-    def padded(self, x: Value, pad: Sequence[int], value: float) -> View:
+    def pad(self, x: Value, pad: Sequence[int], value: float) -> View:
         """With ``value`` around it; negative padding cuts off."""
         inner, shape = self.view(x), list(x.shape)
         starts: list[tuple[int, int]] = []
         for i in range(0, len(pad), 2):
             d, before, after = len(shape) - 1 - i // 2, pad[i], pad[i + 1]
-            inner = inner.sliced(d, max(-before, 0), inner.shape[d] + min(after, 0))
+            inner = inner.slice(d, max(-before, 0), inner.shape[d] + min(after, 0))
             shape[d] += before + after
             starts.append((d, max(before, 0)))
-        to = self.copied(Lazy(number(value), [], tuple(shape)))
+        to = self.copy(Lazy(number(value), [], tuple(shape)))
         region = to
         for d, start in starts:
-            region = region.sliced(d, start, start + inner.shape[d])
+            region = region.slice(d, start, start + inner.shape[d])
         self._section.lines += Nest(region.shape).store(region, inner)
         return to
 
@@ -454,7 +454,7 @@ def _shape(node: fx.Node | None) -> Shape:
     return tuple(node.meta["val"].shape)
 
 
-def _laid_out(name: str, shapes: Sequence[Shape]) -> list[View]:
+def _lay_out(name: str, shapes: Sequence[Shape]) -> list[View]:
     """Arrays one after the other in the memory of a pointer."""
     views, start = [], 0
     total = sum(math.prod(shape) for shape in shapes)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from ..session.c_functions import address_of
-from ..session.profiling_clock import Place, timed
-from ..session.signals import HeldSignals
+from ..session.profiling_clock import Place, clock_calls
+from ..session.signals import DeferredSignals
 
 _RHS = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_double)
 _REGISTER = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_int64)
@@ -86,12 +86,18 @@ class SolverCallbacks:
         report: Callable[[bool, float, Tensor, float], None] | None = None,
     ) -> None:
         self._memory = SolverMemory(like)
-        self._right_hand_side = timed(Place.CALLBACK, right_hand_side)
-        self._user_norm, self._evaluate_nodes = timed(Place.CALLBACK, norm), timed(Place.CALLBACK, evaluate_nodes)
-        self._derivatives, self._user_report = timed(Place.CALLBACK, jacobian), timed(Place.CALLBACK, report)
+        self._right_hand_side = clock_calls(Place.CALLBACK, right_hand_side)
+        self._user_norm, self._evaluate_nodes = (
+            clock_calls(Place.CALLBACK, norm),
+            clock_calls(Place.CALLBACK, evaluate_nodes),
+        )
+        self._derivatives, self._user_report = (
+            clock_calls(Place.CALLBACK, jacobian),
+            clock_calls(Place.CALLBACK, report),
+        )
         self._buffers: list[Tensor] = []
         self._error: BaseException | None = None
-        self.signals = HeldSignals(self._entries())
+        self.signals = DeferredSignals(self._entries())
         self._c: dict[str, ctypes._FuncPointer] = {}
 
     @property

@@ -1,11 +1,11 @@
-"""Kept trajectories of the engine "julia"."""
+"""Dense output of the engine "julia"."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ..session.c_functions import Kept
+from ..session.c_functions import JuliaHandle
 from ..session.memory import address
 from ..session.runtime import Runtime
 
@@ -13,7 +13,7 @@ from ..session.runtime import Runtime
 class JuliaDenseInterpolation:
     """A kept forward trajectory: OrdinaryDiffEq's dense solution, alive as long as this object."""
 
-    def __init__(self, julia: Runtime, outcome: Kept, like: Tensor) -> None:
+    def __init__(self, julia: Runtime, outcome: JuliaHandle, like: Tensor) -> None:
         self.outcome = outcome
         self._julia, self._like = julia, like
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ....errors import BackendUnavailableError, InvalidInputError, LastGoodState
-from ....passes.problems import ForwardProblem, ForwardResult, unreached
+from ....passes.problems import ForwardProblem, ForwardResult, mark_unreached
 from ....retcode import ReturnCode
 from ....stats import PassStats
-from ..session.c_functions import RETCODES, Kept, accepted_times
+from ..session.c_functions import RETCODES, JuliaHandle, accepted_times
 from ..session.memory import address
 from ..session.runtime import Runtime, first_line
 from .callbacks import SolverCallbacks
@@ -54,12 +54,12 @@ class Pass:
         self.state, self.t, self.stats = state, t, PassStats()
         self.retcode, self.detail = ReturnCode.Success, ""
         self.calls, self.reached, self.steps, self.jacobians, self.finite = 0, 1, 0, 0, False
-        self.outcome: Kept | None = None
+        self.outcome: JuliaHandle | None = None
 
     def run(self, entry: str, address: int) -> None:
         """Call an entry, "forward" or "adjoint", with the words at an address; once."""
         try:
-            self._take(entry, self._called(entry, address))
+            self._take(entry, self._call(entry, address))
         except BaseException as error:
             state = LastGoodState(self.t, self._unflatten(self.state.clone()), self.stats)
             error.last_good_state = state  # type: ignore[attr-defined]
@@ -74,7 +74,7 @@ class Pass:
         """Of a forward solve that wrote ``ys``; ``checks``: checking calls of func that no callback used."""
         stats, rows = self.stats, len(problem.times)
         if self.reached < rows:
-            unreached(ys, self.reached)
+            mark_unreached(ys, self.reached)
         stats.nf, stats.njac = self.calls + checks, jacobians
         dense = (
             JuliaDenseInterpolation(self._julia, self.outcome, self.state)
@@ -85,17 +85,17 @@ class Pass:
         finite = self.finite and self.reached == rows
         return ForwardResult(ys, self.retcode, stats, self.t, self.state, dense, self.detail, finite)
 
-    def _called(self, entry: str, address: int) -> Any:
+    def _call(self, entry: str, address: int) -> Any:
         try:
             if self._python is None:
-                return self._julia.entries.call_at(entry, address)
+                return self._julia.c_functions.call_at(entry, address)
             with self._python.running():
-                return self._julia.entries.call_at(entry, address)
+                return self._julia.c_functions.call_at(entry, address)
         except Exception as error:
             raised = self._raised
             if raised is not None:
                 raise raised from None
-            raise readable(error) from error
+            raise translate_error(error) from error
 
     def _take(self, entry: str, numbers: Any) -> None:
         first, (retcode, self.t, *counts) = self.t, numbers[:11]
@@ -105,19 +105,19 @@ class Pass:
         stats.naccept, stats.nreject = naccept, nreject
         if held:
             outcome = self._fetch(held)
-            name, accepted = name or str(self._julia.module.retcode(outcome)), self._copied(outcome)
+            name, accepted = name or str(self._julia.module.retcode(outcome)), self._copy_results(outcome)
         stats.times = [first, *(accepted or ())]
         if name != "Success":
-            self._stopped(entry, name)
+            self._stop(entry, name)
 
     def _fetch(self, held: int) -> Any:
         """What Julia keeps of a pass that has failed, or whose trajectory is wanted."""
         module = self._julia.module
-        outcome = module.take_held_b(held)
-        self.outcome = Kept(module, outcome)
+        outcome = module.take_handle_b(held)
+        self.outcome = JuliaHandle(module, outcome)
         return outcome
 
-    def _copied(self, outcome: Any) -> list[float]:
+    def _copy_results(self, outcome: Any) -> list[float]:
         """The times of all accepted steps; copies the state that the pass ended with, too."""
         module = self._julia.module
         accepted = torch.empty(module.steps_taken(outcome), dtype=torch.float64)
@@ -126,12 +126,12 @@ class Pass:
         times: list[float] = accepted.tolist()
         return times
 
-    def _stopped(self, entry: str, name: str) -> None:
+    def _stop(self, entry: str, name: str) -> None:
         """Raise what ended the pass, or keep its return code."""
         if name in ("CallbackFailure", "Interrupted"):
             if entry == "forward" and self.steps:
-                self._julia.entries.let_go(self.steps)  # no sweep follows
-            raised = KeyboardInterrupt() if name == "Interrupted" else self._julia.entries.raised or self._raised
+                self._julia.c_functions.release(self.steps)  # no sweep follows
+            raised = KeyboardInterrupt() if name == "Interrupted" else self._julia.c_functions.raised or self._raised
             if raised is not None:
                 raise raised
         try:
@@ -148,7 +148,7 @@ class Pass:
 _INPUT_ERRORS = ("has an algorithm", "is not an OrdinaryDiffEq", "makes its dense output by further calls")
 
 
-def readable(error: Exception) -> BaseException:
+def translate_error(error: Exception) -> BaseException:
     """A Julia exception as one of ours, with the first line of its message; an interrupt as Python's own."""
     line = first_line(error)
     if line.startswith("InterruptException"):

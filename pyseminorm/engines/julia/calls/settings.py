@@ -11,15 +11,15 @@ from ....methods.tableaus import TABLEAUS
 from ....passes.problems import PassOptions
 from ....problem.discontinuities import Discontinuities
 from ....stepping import Algorithm, PIController
-from ..session.c_functions import Kept
+from ..session.c_functions import JuliaHandle
 from ..session.memory import Memory
 from ..session.runtime import runtime
 
 
-def settings_of(options: PassOptions, discontinuities: Discontinuities) -> Kept:
+def make_settings(options: PassOptions, discontinuities: Discontinuities) -> JuliaHandle:
     """PySeminorm's Settings."""
     controller, dt = options.controller, abs(options.dt or 0.0)
-    make = _kept_settings if is_plain(options) else _new_settings
+    make = _cached_settings if is_plain(options) else _new_settings
     return make(options.method, options.rtol, options.atol, dt, options.max_steps, controller, discontinuities)
 
 
@@ -31,25 +31,26 @@ def is_plain(options: PassOptions) -> bool:
 
 def _new_settings(
     method: Any, rtol: float, atol: float, dt: float, max_steps: int, controller: Any, discontinuities: Discontinuities
-) -> Kept:
+) -> JuliaHandle:
     module = runtime().module
     given = controller.given if isinstance(controller, PIController) else controller
     intervals = tuple(t for interval in discontinuities.intervals for t in interval)
-    return Kept(
-        module, module.Settings((named(method), rtol, atol, dt, max_steps, given, discontinuities.times, intervals))
+    return JuliaHandle(
+        module,
+        module.Settings((describe_method(method), rtol, atol, dt, max_steps, given, discontinuities.times, intervals)),
     )
 
 
-_kept_settings = functools.lru_cache(maxsize=64)(_new_settings)
+_cached_settings = functools.lru_cache(maxsize=64)(_new_settings)
 
 
-def named(method: Any) -> Any:
+def describe_method(method: Any) -> Any:
     """What PySeminorm.algorithm takes."""
     return (method.name, method.options) if isinstance(method, Algorithm) else method
 
 
 @functools.cache
-def tableau(method: str) -> Kept:
+def tableau(method: str) -> JuliaHandle:
     """PySeminorm's Tableau of a method."""
     known = TABLEAUS[method]
     rows = known.a + known.extra_a
@@ -58,4 +59,4 @@ def tableau(method: str) -> Kept:
     b, c = [*known.b, *(0.0,) * len(known.extra_c)], known.c + known.extra_c
     memory = [Memory(torch.tensor(x, dtype=torch.float64)) for x in (c, a, b, known.dense)]
     module = runtime().module
-    return Kept(module, module.tableau(stages, degree, *(x.address for x in memory), known.stages, known.fsal))
+    return JuliaHandle(module, module.tableau(stages, degree, *(x.address for x in memory), known.stages, known.fsal))

@@ -30,7 +30,7 @@ class Code:
     """
 
     def __init__(self, function: Any, vjp: Any) -> None:
-        self.function, self.vjp = _checked("function", function), _checked("vjp", vjp)
+        self.function, self.vjp = _check_code("function", function), _check_code("vjp", vjp)
         if isinstance(vjp, str) and vjp.isidentifier() and vjp not in CHOICES:
             raise InvalidInputError(
                 f"vjp={vjp!r} is not known: give one of {', '.join(map(repr, CHOICES))}, or Julia source of a function "
@@ -72,7 +72,7 @@ class Code:
 _EVALUATED: dict[Any, tuple[Any, Any]] = {}
 
 
-def _checked(name: str, code: Any) -> Any:
+def _check_code(name: str, code: Any) -> Any:
     if isinstance(code, str) and code.strip():
         return code
     juliacall = sys.modules.get("juliacall")
@@ -111,7 +111,7 @@ class NativeField:
 
     def _take_memory(self, dtype: torch.dtype, params_size: int) -> None:
         """Views of Julia's vectors: the parameters (``params_size`` of them), and those of a workspace."""
-        self.entries, self.address = self._julia.entries, int(self.module.address_of(self.handle))
+        self.c_functions, self.address = self._julia.c_functions, int(self.module.address_of(self.handle))
         self.prepared: dict[str, Any] = {}
         n, m, memory = self.size, self.params_size, SolverMemory(torch.empty(0, dtype=dtype))
         views = [

@@ -9,14 +9,14 @@ from ....norms import CallableNorm
 from ....passes.problems import ForwardProblem, ForwardResult
 from ..calls.callbacks import SolverCallbacks
 from ..calls.results import Pass
-from ..calls.settings import is_plain, settings_of, tableau
-from ..session.c_functions import POLL, Entries, Held, Kept
+from ..calls.settings import is_plain, make_settings, tableau
+from ..session.c_functions import POLL, CFunctions, JuliaHandle, NumberedHandle
 from ..session.memory import address, consecutive, doubles, integers
 from ..session.runtime import Runtime
-from .vector_field import JuliaVectorField, never_called
+from .vector_field import JuliaVectorField, refuse_call
 
 
-def native_forward(julia: Runtime, problem: ForwardProblem, vector: Kept) -> ForwardResult:
+def native_forward(julia: Runtime, problem: ForwardProblem, vector: JuliaHandle) -> ForwardResult:
     """A solve on vectors of a type. It calls no function of Python but a norm and a report, where there are any."""
     started, field, y0, record = time.perf_counter(), problem.field, consecutive(problem.y0), problem.record
     assert isinstance(field, JuliaVectorField)
@@ -37,7 +37,7 @@ def native_forward(julia: Runtime, problem: ForwardProblem, vector: Kept) -> For
     report = None if keep else problem.report
     if report is not None or callable(problem.norm):
         norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
-        python = SolverCallbacks(native.u, never_called, norm, report=report)
+        python = SolverCallbacks(native.u, refuse_call, norm, report=report)
     words.norm, words.report = (0, 0) if python is None else python.measuring
     words.load = field.load_for_pass(by_pass=not options.traits.needs_jacobian)
     if options.traits.needs_jacobian:  # its rows are products
@@ -46,18 +46,18 @@ def native_forward(julia: Runtime, problem: ForwardProblem, vector: Kept) -> For
     solve = Pass(julia, problem.spec.unflatten, y0, times[0], python=python, native=native)
     solve.run("forward", call.address)
     if record is not None and solve.steps:
-        record.foreign = HeldSteps(julia.entries, solve.steps, call.settings)
+        record.foreign = StepsHandle(julia.c_functions, solve.steps, call.settings)
     checks = 0 if problem.first.value is None else 1
     return solve.forward_result(problem, ys, started, checks, solve.jacobians)
 
 
-class HeldSteps(Held):
+class StepsHandle(NumberedHandle):
     """The steps of a forward solve as Julia recorded them, for the sweep, and the settings of that solve."""
 
     __slots__ = ("settings",)
 
-    def __init__(self, entries: Entries, number: int, settings: Kept) -> None:
-        super().__init__(entries, number)
+    def __init__(self, c_functions: CFunctions, number: int, settings: JuliaHandle) -> None:
+        super().__init__(c_functions, number)
         self.settings = settings
 
 
@@ -75,10 +75,10 @@ class _Words(ctypes.Structure):
 class _Call:
     """A forward pass as Julia reads it. Training makes the same again and again: only addresses of tensors change."""
 
-    def __init__(self, problem: ForwardProblem, native: int, vector: Kept, keep: int) -> None:
+    def __init__(self, problem: ForwardProblem, native: int, vector: JuliaHandle, keep: int) -> None:
         self.options = problem.options
         self.rest = (problem.times, keep, problem.keep_dense, problem.spec.shape)
-        self.settings, size = settings_of(problem.options, problem.discontinuities), problem.spec.size
+        self.settings, size = make_settings(problem.options, problem.discontinuities), problem.spec.size
         offsets, times = integers((0, size)), doubles(tuple(problem.times))
         weights = tableau(problem.options.method) if keep == 2 else None
         self._kept = vector, offsets, times, weights

@@ -74,7 +74,7 @@ class LoweredNative(NativeField):
     def load(self, tensors: Sequence[Tensor]) -> None:
         """Point at the tensors, which the caller keeps alive, and make what stays the same in a solve."""
         self._point_at(tensors)
-        self.entries.call("load", [self.address])
+        self.c_functions.call("load", [self.address])
 
     def load_once(self, owner: Any, tensors: Sequence[Tensor], *, by_pass: bool = False) -> bool:
         """The same, but for an owner whose tensors were the last to be loaded, and have not changed since.
@@ -97,7 +97,7 @@ class LoweredNative(NativeField):
         y, f0 = consecutive(y), consecutive(f0)
         bits = map(_bits, (t, TOLERANCES[self._dtype]))
         words = [self.address, next(bits), *addresses((y, f0), self._dtype), next(bits)]
-        agree = self.entries.call("agrees", words)[0]
+        agree = self.c_functions.call("agrees", words)[0]
         self._loaded = (weakref.ref(owner), list(map(_version, tensors)))
         return bool(agree)
 

@@ -15,14 +15,14 @@ from ..calls.settings import tableau
 from ..session.c_functions import POLL, SUCCESS
 from ..session.memory import address, addresses, consecutive, doubles, integers
 from ..session.runtime import Runtime, first_line
-from .forward import HeldSteps
+from .forward import StepsHandle
 from .vector_field import JuliaVectorField, unflatten
 
 
 def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
     """The adjoint of the steps that Julia recorded."""
     started, field, steps = time.perf_counter(), problem.field, problem.steps.foreign
-    assert isinstance(field, JuliaVectorField) and isinstance(steps, HeldSteps)
+    assert isinstance(field, JuliaVectorField) and isinstance(steps, StepsHandle)
     native, cotangents, size = field.native, consecutive(problem.cotangents), problem.spec.size
     call: _Call | None = native.prepared.get("sweep")
     if call is None or call.of != (steps.settings, field.scatter, problem.times):
@@ -46,10 +46,10 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
     words.derivatives = 0 if derivatives is None else address(derivatives, native.u.dtype)
     words.inside = 0 if inside is None else ctypes.addressof(inside)
     try:
-        code, last, stats.naccept, stats.nvjp, finite = map(int, julia.entries.call_at("sweep", call.address)[:5])
+        code, last, stats.naccept, stats.nvjp, finite = map(int, julia.c_functions.call_at("sweep", call.address)[:5])
         stats.times = list(problem.ends[last - stats.naccept : last + 1])[::-1]
         if code not in (0, SUCCESS):
-            raise julia.entries.raised or native.failure() or KeyboardInterrupt()
+            raise julia.c_functions.raised or native.failure() or KeyboardInterrupt()
     except BaseException as error:
         at = stats.times[-1] if stats.times else problem.times[-1]
         state = LastGoodState(at, problem.spec.unflatten(adjoint.clone()), stats)
@@ -80,7 +80,7 @@ class _Words(ctypes.Structure):
 class _Call:
     """A sweep as Julia reads it. Training makes the same again and again: only addresses of tensors change."""
 
-    def __init__(self, problem: DiscreteProblem, steps: HeldSteps, field: JuliaVectorField) -> None:
+    def __init__(self, problem: DiscreteProblem, steps: StepsHandle, field: JuliaVectorField) -> None:
         self.of = (steps.settings, field.scatter, problem.times)
         times, weights = doubles(tuple(problem.times)), tableau(problem.options.method)
         lengths, self.parts = integers(field.sizes), (ctypes.c_int64 * len(field.sizes))()

@@ -202,6 +202,6 @@ class Scatter:
         self.words = (self._rows.address, len(moves), size)
 
 
-def never_called(t: float, z: Tensor, dz: Tensor) -> None:
+def refuse_call(t: float, z: Tensor, dz: Tensor) -> None:
     """The right-hand side of a native solve, as far as Python sees it."""
     raise AssertionError("a native solve calls no Python function")

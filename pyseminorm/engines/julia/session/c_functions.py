@@ -37,7 +37,7 @@ RETCODES = ("", "Success", "MaxIters", "DtNaN", "DtLessThanMin", "Unstable", "Ca
 SUCCESS = RETCODES.index("Success")
 
 
-class Entries:
+class CFunctions:
     """The C functions, and the memory for their arguments and results; `module` is PySeminorm.
 
     Attributes:
@@ -46,21 +46,21 @@ class Entries:
 
     def __init__(self, module: Any) -> None:
         self._module = module
-        addresses = module.entries()
+        addresses = module.c_functions()
         names = ("forward", "adjoint", "sweep", "agrees", "load")
         self._functions = {name: _KIND(int(getattr(addresses, name))) for name in names}
         self._words = (ctypes.c_int64 * _MOST_WORDS)()
         self._numbers = (ctypes.c_double * (_TIMES_AT + _TIMES))()
         self._released = (ctypes.c_int64 * (1 + _MOST_RELEASED))()
         self._at = ctypes.addressof(self._numbers), ctypes.addressof(self._released)
-        self._let_go: deque[int] = deque()
+        self._to_release: deque[int] = deque()
         self.raised: BaseException | None = None
 
     def call(self, name: str, words: list[Any]) -> Any:
         """Call an entry with words, as `call_at`."""
-        return self.call_at(name, self.written(words))
+        return self.call_at(name, self.write(words))
 
-    def written(self, words: list[Any]) -> int:
+    def write(self, words: list[Any]) -> int:
         """Where words are for the next call."""
         _packing(len(words)).pack_into(self._words, 0, *words)
         return ctypes.addressof(self._words)
@@ -73,15 +73,15 @@ class Entries:
         Raises:
             juliacall.JuliaError: what it raised.
         """
-        if self._let_go:
-            self._pass_on()
+        if self._to_release:
+            self._write_released()
         numbers, function = self._numbers, self._functions[name]
         numbers[0], self.raised = 0.0, None
         try:
             if profiling_clock.active is None:
                 done = function(address, *self._at)
             else:
-                done = profiling_clock.timed(profiling_clock.Place.JULIA, function)(address, *self._at)
+                done = profiling_clock.clock_calls(profiling_clock.Place.JULIA, function)(address, *self._at)
         except BaseException as error:
             if RETCODES[int(numbers[0])] != "CallbackFailure":
                 raise
@@ -90,15 +90,15 @@ class Entries:
             self._module.raise_again()
         return numbers
 
-    def let_go(self, number: int) -> None:
+    def release(self, number: int) -> None:
         """Something held is not needed any more; safe on any thread."""
-        self._let_go.append(number)
+        self._to_release.append(number)
 
-    def _pass_on(self) -> None:
+    def _write_released(self) -> None:
         """What the next call lets go of; Julia sets the count back."""
-        count = min(len(self._let_go), _MOST_RELEASED)
+        count = min(len(self._to_release), _MOST_RELEASED)
         for i in range(1, 1 + count):
-            self._released[i] = self._let_go.popleft()
+            self._released[i] = self._to_release.popleft()
         self._released[0] = count
 
 
@@ -113,19 +113,19 @@ def _packing(count: int) -> struct.Struct:
     return struct.Struct(f"{count}q")
 
 
-class Held:
+class NumberedHandle:
     """Something that Julia holds by a number as long as this object lives, such as the steps of a forward solve."""
 
-    __slots__ = ("_entries", "number")
+    __slots__ = ("_c_functions", "number")
 
-    def __init__(self, entries: Entries, number: int) -> None:
-        self._entries, self.number = entries, number
+    def __init__(self, c_functions: CFunctions, number: int) -> None:
+        self._c_functions, self.number = c_functions, number
 
     def __del__(self) -> None:
-        self._entries.let_go(self.number)
+        self._c_functions.release(self.number)
 
 
-class Kept:
+class JuliaHandle:
     """A mutable Julia object that Python keeps alive, and where it is."""
 
     __slots__ = ("address", "object")

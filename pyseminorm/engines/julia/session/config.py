@@ -34,7 +34,7 @@ def config_file() -> Path:
     return Path(given) if given else platformdirs.user_config_path("pyseminorm") / "config.json"
 
 
-def configured_julia() -> tuple[JuliaConfig, str] | None:
+def find_configuration() -> tuple[JuliaConfig, str] | None:
     """The configured Julia and where that is said, or None.
 
     Raises:
@@ -52,7 +52,7 @@ def configured_julia() -> tuple[JuliaConfig, str] | None:
         julia = json.loads(file.read_text())["julia"]
         threads = julia.get("threads")
         if threads is not None:
-            threads = checked_threads(threads, "threads")
+            threads = check_threads(threads, "threads")
         return JuliaConfig(julia["exe"], julia["project"], threads), str(file)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInputError(f"{file} cannot be read ({error}): run `pyseminorm setup` to write it anew.") from None
@@ -65,10 +65,10 @@ def environment_threads() -> str | None:
         InvalidInputError: neither a positive whole number nor "auto".
     """
     given = os.environ.get(THREADS_VARIABLE)
-    return checked_threads(given, THREADS_VARIABLE) if given else None
+    return check_threads(given, THREADS_VARIABLE) if given else None
 
 
-def checked_threads(threads: int | str, name: str) -> str:
+def check_threads(threads: int | str, name: str) -> str:
     """A number of threads as text; ``name`` is what the error calls it."""
     text = str(threads)
     if text != "auto" and not (text.isdecimal() and int(text) > 0):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .config import JuliaConfig, configured_julia
+from .config import JuliaConfig, find_configuration
 
 HOW_TO_SET_UP = (
     "Run `pyseminorm setup` (online: it installs Julia and the packages), or, offline or on a cluster, "
@@ -35,15 +35,15 @@ class NoJulia:
 def find_julia() -> Julia | NoJulia:
     """The Julia that the engine would start: a running one, a configured one, or one that juliapkg has resolved."""
     if "juliacall" in sys.modules:
-        return _loaded(sys.modules["juliacall"])
-    configured = configured_julia()
+        return _check_loaded(sys.modules["juliacall"])
+    configured = find_configuration()
     if configured is not None:
         config, where = configured
-        return _checked(config, f"Julia {config.exe} from {where}")
+        return _check_config(config, f"Julia {config.exe} from {where}")
     exe, project = os.environ.get("PYTHON_JULIACALL_EXE"), os.environ.get("PYTHON_JULIACALL_PROJECT")
     if exe and project:
-        return _checked(JuliaConfig(exe, project), f"Julia {exe} from PYTHON_JULIACALL_EXE and _PROJECT")
-    return _resolved_by_juliapkg()
+        return _check_config(JuliaConfig(exe, project), f"Julia {exe} from PYTHON_JULIACALL_EXE and _PROJECT")
+    return _find_resolved()
 
 
 def remember_start() -> None:
@@ -55,14 +55,14 @@ def remember_start() -> None:
 _started = False
 
 
-def _loaded(juliacall: Any) -> Julia | NoJulia:
+def _check_loaded(juliacall: Any) -> Julia | NoJulia:
     """A Julia that is running already, started by us or by the user's own import of juliacall."""
     if not _started and juliacall.Main.seval('Base.find_package("PySeminorm") === nothing'):
         return NoJulia("juliacall is loaded already, with a Julia project that does not have PySeminorm")
     return Julia("juliacall is loaded already", None)
 
 
-def _checked(config: JuliaConfig, source: str) -> Julia | NoJulia:
+def _check_config(config: JuliaConfig, source: str) -> Julia | NoJulia:
     if not os.access(config.exe, os.X_OK) or not Path(config.exe).is_file():
         return NoJulia(f"{source}: that executable does not exist")
     if not any((Path(config.project) / name).is_file() for name in ("Project.toml", "JuliaProject.toml")):
@@ -70,7 +70,7 @@ def _checked(config: JuliaConfig, source: str) -> Julia | NoJulia:
     return Julia(source, config)
 
 
-def _resolved_by_juliapkg() -> Julia | NoJulia:
+def _find_resolved() -> Julia | NoJulia:
     """What an earlier `pyseminorm setup` resolved. It is started as a plain EXE + PROJECT, which never downloads."""
     if importlib.util.find_spec("juliapkg") is None:
         return NoJulia("juliacall is not installed")
@@ -85,7 +85,7 @@ def _resolved_by_juliapkg() -> Julia | NoJulia:
         return NoJulia(f"the Julia that juliapkg resolved ({exe}) is gone")
     if "PySeminorm" not in {package["name"] for package in meta["pkgs"]}:
         return NoJulia("the Julia project that juliapkg resolved does not have PySeminorm yet")
-    return _checked(JuliaConfig(exe, project), f"Julia {exe}, resolved by juliapkg")
+    return _check_config(JuliaConfig(exe, project), f"Julia {exe}, resolved by juliapkg")
 
 
 def _juliapkg_record() -> tuple[dict[str, Any] | None, str]:

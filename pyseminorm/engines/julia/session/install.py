@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ....errors import BackendUnavailableError
-from .config import JuliaConfig, checked_threads, write_julia
+from .config import JuliaConfig, check_threads, write_julia
 from .detect import HOW_TO_SET_UP
 
 Say = Callable[[str], object]
@@ -59,7 +59,7 @@ def configure(exe: Path, project: Path, say: Say, threads: str | None = None) ->
         BackendUnavailableError: what is wrong or missing, by name.
         InvalidInputError: ``threads`` is neither a positive whole number nor "auto".
     """
-    threads = None if threads is None else checked_threads(threads, "--threads")
+    threads = None if threads is None else check_threads(threads, "--threads")
     exe, project = _absolute(exe), project.resolve()
     if not exe.is_file() or not os.access(exe, os.X_OK):
         raise BackendUnavailableError(f"--julia {exe}: there is no such executable.")

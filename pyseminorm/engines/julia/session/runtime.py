@@ -10,9 +10,9 @@ from typing import Any
 
 from ....errors import BackendUnavailableError, WrongThreadError
 from . import detect
-from .c_functions import Entries
+from .c_functions import CFunctions
 from .config import environment_threads
-from .startup import StartOptions, signals_left_to_python
+from .startup import StartOptions, leave_signals_to_python
 
 
 class _Remembering:
@@ -32,14 +32,14 @@ class Runtime:
 
     Attributes:
         module: the Julia module PySeminorm.
-        entries: its C functions.
+        c_functions: its C functions.
         versions: of Julia, juliacall, PythonCall and the solver packages.
         options: what Julia was started with.
     """
 
     def __init__(self, module: Any, versions: dict[str, str], options: StartOptions) -> None:
         self.module, self.versions, self.options = _Remembering(module), versions, options
-        self.entries = Entries(module)
+        self.c_functions = CFunctions(module)
         self._thread, self._forked = threading.get_ident(), False
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._fork)
@@ -60,7 +60,7 @@ class Runtime:
         self.versions[package] = str(main.seval(f"string(pkgversion({package}))"))
         return True
 
-    def adding(self, package: str) -> str:
+    def command_to_add(self, package: str) -> str:
         """The command that adds a package to the Julia project."""
         main = sys.modules["juliacall"].Main
         exe = main.seval("joinpath(Sys.BINDIR, Base.julia_exename())")
@@ -126,7 +126,7 @@ def _start(options: StartOptions) -> Runtime:
     configured = environment_threads() or (found.config.threads if found.config else None)
     StartOptions(options.threads or configured, options.handle_signals).to_environment()
     try:
-        with warnings.catch_warnings(), signals_left_to_python():
+        with warnings.catch_warnings(), leave_signals_to_python():
             # PyTorch is always imported first here; juliacall warns of crashes seen on macOS with old versions.
             warnings.filterwarnings("ignore", message="torch was imported before juliacall")
             import juliacall

@@ -15,7 +15,7 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGALRM", "SIGUSR1", "SIGUSR2")
 _NUMBERS = [int(getattr(signal, name)) for name in _NAMES if hasattr(signal, name)]
 
 
-class HeldSignals:
+class DeferredSignals:
     """Holds Python's signal handlers back at the entry of callbacks, while it is entered as a context.
 
     Python runs a handler where a frame is entered. Raised at the entry of a callback, its exception leaves before any

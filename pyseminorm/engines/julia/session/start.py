@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ....errors import InvalidInputError
-from .config import checked_threads
+from .config import check_threads
 
 
 def start_julia(threads: int | Literal["auto"] | None = None, handle_signals: bool | None = None) -> dict[str, str]:
@@ -36,7 +36,7 @@ def start_julia(threads: int | Literal["auto"] | None = None, handle_signals: bo
     Traceback (most recent call last):
     pyseminorm.errors.InvalidInputError: threads=0: expected a positive whole number or "auto".
     """
-    text = None if threads is None else checked_threads(threads, "threads")
+    text = None if threads is None else check_threads(threads, "threads")
     if handle_signals not in (None, True, False):
         raise InvalidInputError(f"handle_signals={handle_signals!r}: expected True, False or None.")
     from .runtime import runtime

@@ -44,18 +44,18 @@ class StartOptions:
         if all(vars(running)[name] == value for name, value in wanted.items()):
             return
         raise InvalidInputError(
-            f"Julia runs with {_listed(vars(running))}; asked for was {_listed(wanted)}. Julia takes these when it "
-            "starts: call pyseminorm.start_julia before the first solve and before any import of juliacall, in an "
-            f"environment where {_THREADS} and {_SIGNALS} do not say otherwise."
+            f"Julia runs with {_format_options(vars(running))}; asked for was {_format_options(wanted)}. Julia takes "
+            "these when it starts: call pyseminorm.start_julia before the first solve and before any import of "
+            f"juliacall, in an environment where {_THREADS} and {_SIGNALS} do not say otherwise."
         )
 
 
-def _listed(options: dict[str, str | bool | None]) -> str:
+def _format_options(options: dict[str, str | bool | None]) -> str:
     return ", ".join(f"{name}={value}" for name, value in options.items())
 
 
 @contextmanager
-def signals_left_to_python() -> Iterator[None]:
+def leave_signals_to_python() -> Iterator[None]:
     """Around Julia's start: interrupts and terminations are handled afterwards as they were before.
 
     A Julia that handles signals blocks four of them on the thread that starts it, to wait for them on a thread of its
