@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Literal
 
 from .errors import InvalidInputError
 from .norms import ADJOINT_NORMS, AdjointState
+from .problem.arguments import check_scalar, check_whole
+from .stepping import check_controller
 
 AdjointNorm = str | Callable[[AdjointState], Any]
 
@@ -33,12 +35,14 @@ class _ContinuousAdjoint:
                 f"{type(self).__name__}(norm={self.norm!r}) is not known. Give one of {', '.join(ADJOINT_NORMS)}, "
                 "or a callable that takes an AdjointState of scaled errors and returns a non-negative scalar."
             )
-        for name in ("rtol", "atol"):
+        owner = type(self).__name__
+        for name, check in (("rtol", check_scalar), ("atol", check_scalar), ("max_steps", check_whole)):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InvalidInputError(f"{type(self).__name__}({name}={value!r}): tolerances must be positive.")
-        if self.max_steps is not None and self.max_steps < 1:
-            raise InvalidInputError(f"{type(self).__name__}(max_steps={self.max_steps!r}): expected at least 1.")
+            if value is not None:
+                object.__setattr__(self, name, check(name, value, owner=owner))
+        if not isinstance(self.scale_invariant, bool):
+            raise InvalidInputError(f"{owner}(scale_invariant={self.scale_invariant!r}): expected True or False.")
+        check_controller(self.controller, owner)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ def odeint_adjoint(
 
     Differences from torchdiffeq 0.2.5: the backward norm defaults to ``"seminorm"`` (there: a norm over everything,
     which is ``adjoint_options={"norm": "torchdiffeq"}`` here); ``"rk4"`` is the classical method, there the 3/8 rule;
-    one backward solve serves all output times.
+    one backward solve serves all output times. As there, ``adjoint_atol`` is in units of the loss's gradients: the
+    backward steps depend on the loss's scale (`BacksolveAdjoint` has ``scale_invariant``, which is off here).
 
     Args:
         func, y0, t: as for `pyseminorm.solve`; ``y0`` may be a tensor or a tuple of tensors.
@@ -90,17 +91,26 @@ def odeint_adjoint(
             rtol=adjoint_rtol,
             atol=adjoint_atol,
             method=None if adjoint_method is None else _check_method("adjoint_method", adjoint_method),
-            max_steps=backward.get("max_num_steps"),
+            max_steps=_most_steps(backward, None),
             controller=_controller(backward),
+            scale_invariant=False,
         ),
         dt=next(iter(steps.values()), None),
-        max_steps=int(forward.get("max_num_steps", DEFAULT_MAX_STEPS)),
+        max_steps=_most_steps(forward, DEFAULT_MAX_STEPS),
         discontinuities=tuple(float(x) for x in forward.get("jump_t", ())),
         controller=_controller(forward),
         callbacks=_callbacks(func),
         compile=forward.get("compile"),
     )
     return solution.ys
+
+
+def _most_steps(options: Mapping[str, Any], default: int | None) -> Any:
+    """The limit of steps; torchdiffeq takes a whole number as a float too (1e4)."""
+    given = options.get("max_num_steps")
+    if given is None:
+        return default
+    return int(given) if isinstance(given, float) and given.is_integer() else given
 
 
 def _controller(options: Mapping[str, Any]) -> PIController | None:

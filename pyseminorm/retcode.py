@@ -23,7 +23,7 @@ class ReturnCode(Enum):
     )
     Unstable = (
         "the state or its error estimate became non-finite, or the step size fell to rounding error: the dynamics "
-        "blow up (check func, scale it down) or the tolerances are below what this dtype can resolve"
+        "blow up (check func and its scale) or the tolerances are below what this dtype can resolve"
     )
     Failure = "the solver stopped with an error"
 

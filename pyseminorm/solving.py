@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,16 +21,17 @@ from .errors import InvalidInputError
 from .julia_function import JuliaFunction
 from .methods.tableaus import METHODS
 from .norms import FORWARD_NORMS
-from .passes.autograd import SolveContext, SolveFunction, check_scalar, refuse_transforms
+from .passes.autograd import SolveContext, SolveFunction, refuse_transforms
 from .passes.engine import Engine
 from .passes.problems import DenseOutput, PassOptions
+from .problem.arguments import check_scalar, check_whole
 from .problem.discontinuities import Discontinuities
 from .problem.jacobian import JACOBIANS
 from .problem.state import StateSpec
 from .problem.vector_field import EagerVectorField, FirstValue
 from .retcode import ReturnCode
 from .stats import Stats
-from .stepping import MethodTraits, PIController, StepCallbacks, is_julia_object
+from .stepping import MethodTraits, PIController, StepCallbacks, check_controller
 
 DEFAULT_MAX_STEPS = 100_000
 
@@ -179,12 +180,14 @@ def solve(
     if not callable(func):
         raise InvalidInputError(f"func is a {type(func).__name__}: expected a callable func(t, y, *args).")
     spec = StateSpec.of(y0)
-    ts, times = _check_times(t)
+    ts, times = _check_times(t, spec.real_dtype)
     if not isinstance(args, (tuple, list)):
         raise InvalidInputError(f"args is a {type(args).__name__}: expected a tuple, such as args=(u,).")
     if callbacks is not None and not isinstance(callbacks, StepCallbacks):
         raise InvalidInputError(f"callbacks is a {type(callbacks).__name__}: expected a pyseminorm.StepCallbacks.")
     if not (params is None or isinstance(params, (list, tuple, Tensor))):
+        if not isinstance(params, Iterable):
+            raise InvalidInputError(f"params is a {type(params).__name__}: expected an iterable of tensors, or None.")
         params = list(params)  # an iterator can be read once
     engine, options, back = _settled(
         spec, method, rtol, atol, norm, adjoint, backend, dt, max_steps, discontinuities, controller, jacobian, compile
@@ -269,6 +272,8 @@ def _settle(
     compile: str | None,
 ) -> tuple[Engine, PassOptions, MethodTraits]:
     rtol, atol = check_scalar("rtol", rtol), check_scalar("atol", atol)
+    backwards = {f"{type(adjoint).__name__}({k})": getattr(adjoint, k, None) for k in ("rtol", "atol")}
+    _check_fits(spec.real_dtype, {"rtol": rtol, "atol": atol, **backwards})
     if not callable(norm) and norm not in FORWARD_NORMS:
         raise InvalidInputError(
             f"norm={norm!r} is not known for the forward solve: give {', '.join(map(repr, FORWARD_NORMS))} or a "
@@ -284,24 +289,24 @@ def _settle(
             f"DiscreteAdjoint does not know the steps of method={method!r}: give one of {', '.join(METHODS)}, or "
             "another adjoint, such as GaussAdjoint()."
         )
-    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
-        raise InvalidInputError(f"max_steps={max_steps!r}: expected a positive whole number.")
+    max_steps = check_whole("max_steps", max_steps)
     times_of_jumps = _check_discontinuities(discontinuities)
     if dt is not None:
         dt = check_scalar("dt", dt)
     if jacobian not in JACOBIANS:
         raise InvalidInputError(f"jacobian={jacobian!r} is not known: give one of {', '.join(map(repr, JACOBIANS))}.")
-    backwards = (None, None) if adjoint == "auto" else (adjoint.method, adjoint.controller)
-    for given in (controller, backwards[1]):
-        if not (given is None or isinstance(given, PIController) or is_julia_object(given)):
-            raise InvalidInputError(f"controller is a {type(given).__name__}: expected a pyseminorm.PIController.")
-    if getattr(adjoint, "batched_time", False) and not spec.is_tensor:
-        raise InvalidInputError("GaussAdjoint(batched_time=True) is for a single-tensor state: y0 is nested.")
-    methods = (method,) if backwards[0] is None else (method, backwards[0])
-    engine = select_engine(backend, spec, methods, (controller, backwards[1]))
+    own = (None, None) if adjoint == "auto" else (adjoint.method, adjoint.controller)
+    check_controller(controller, "solve")
+    if getattr(adjoint, "batched_time", False) and not (spec.is_tensor and spec.shapes[0]):
+        kind = "has no batch axis" if spec.is_tensor else "is nested"
+        raise InvalidInputError(
+            f"GaussAdjoint(batched_time=True) is for a tensor whose first axis is a batch: y0 {kind}."
+        )
+    methods = (method,) if own[0] is None else (method, own[0])
+    engine = select_engine(backend, spec, methods, (controller, own[1]))
     check_compile(compile, engine)
     traits = engine.traits(method)
-    back = traits if backwards[0] is None else engine.traits(backwards[0])
+    back = traits if own[0] is None else engine.traits(own[0])
     return engine, PassOptions(method, traits, rtol, atol, dt, max_steps, times_of_jumps, controller, jacobian), back
 
 
@@ -316,30 +321,42 @@ def _vector_field(
     return EagerVectorField(func, args, spec, params)
 
 
+def _check_fits(dtype: torch.dtype, numbers: Mapping[str, float | None]) -> None:
+    """Refuse a number that the state's dtype does not hold."""
+    most = torch.finfo(dtype).max
+    for name, number in numbers.items():
+        if number is not None and abs(number) > most:
+            raise InvalidInputError(f"{name} = {number!r} is beyond {dtype}, the state's dtype: at most {most:.3g}.")
+
+
 def _check_discontinuities(discontinuities: Sequence[float]) -> tuple[float, ...]:
     try:
         given = tuple(float(d) for d in discontinuities)
     except (TypeError, ValueError, RuntimeError):
         raise InvalidInputError(f"discontinuities={discontinuities!r}: expected a sequence of times.") from None
+    except OverflowError:
+        raise InvalidInputError("discontinuities contains a number that is too large for a time.") from None
     if not all(math.isfinite(d) for d in given):
         raise InvalidInputError("discontinuities contains NaN or infinite values.")
     return given
 
 
-def _check_times(t: Tensor | Sequence[float]) -> tuple[Tensor, tuple[float, ...]]:
-    """The times as a tensor (as given) and as floats."""
+def _check_times(t: Tensor | Sequence[float], seen: torch.dtype) -> tuple[Tensor, tuple[float, ...]]:
+    """The times as a tensor (as given) and as floats; func gets them in the dtype ``seen``."""
     try:
         ts = t if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         raise InvalidInputError(f"t is a {type(t).__name__}: expected a vector of times.") from None
+    if ts.is_meta or ts.layout is not torch.strided:
+        raise InvalidInputError(f"t is a {ts.layout} tensor on {ts.device}: expected times that can be read.")
     try:
-        return ts, _times_of(tuple(ts.tolist()), ts.dtype)
+        return ts, _times_of(tuple(ts.tolist()), ts.dtype, seen)
     except TypeError:  # a number, or rows of numbers
         raise InvalidInputError(f"t has shape {tuple(ts.shape)}: expected a vector of at least 2 times.") from None
 
 
 @functools.lru_cache(maxsize=64)
-def _times_of(values: tuple[Any, ...], dtype: torch.dtype) -> tuple[float, ...]:
+def _times_of(values: tuple[Any, ...], dtype: torch.dtype, seen: torch.dtype) -> tuple[float, ...]:
     """The values of a vector of a dtype as times in order; a training loop gives the same again and again."""
     if len(values) < 2:
         raise InvalidInputError(f"t has shape ({len(values)},): expected a vector of at least 2 times.")
@@ -353,4 +370,5 @@ def _times_of(values: tuple[Any, ...], dtype: torch.dtype) -> tuple[float, ...]:
         if any(s == 0 for s in steps):
             raise InvalidInputError(f"t repeats a time ({times[steps.index(0.0)]}): give every time once.")
         raise InvalidInputError("t is not sorted: expected strictly increasing or strictly decreasing times.")
+    _check_fits(seen, {"t[0]": times[0], "t[-1]": times[-1]})
     return times

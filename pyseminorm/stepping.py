@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .errors import InvalidInputError
+from .problem.arguments import check_scalar
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -93,15 +93,21 @@ class PIController:
 
     def __post_init__(self) -> None:
         for name, value in self.given:
-            if not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise InvalidInputError(f"PIController({name}={value!r}): expected a finite number.")
-            if name not in ("beta1", "beta2") and value <= 0:
-                raise InvalidInputError(f"PIController({name}={value!r}): expected a positive number.")
+            number = check_scalar(name, value, positive=name not in ("beta1", "beta2"), owner="PIController")
+            object.__setattr__(self, name, number)
 
     @property
     def given(self) -> tuple[tuple[str, float], ...]:
         """The values that replace the method's own."""
         return tuple((name, value) for name, value in vars(self).items() if value is not None)
+
+
+def check_controller(given: Any, owner: str) -> None:
+    """Refuse what is no step-size controller: neither a `PIController` nor an object of Julia, nor None."""
+    if not (given is None or isinstance(given, PIController) or is_julia_object(given)):
+        raise InvalidInputError(
+            f"{owner}: controller is a {type(given).__name__}: expected a pyseminorm.PIController, not {given!r}."
+        )
 
 
 StepCallback = Callable[[float, Any, float], Any]

@@ -94,3 +94,23 @@ def test_the_backward_solve_has_a_limit_of_its_own(engine):
         ys.sum().backward()
     with pytest.raises(InvalidInputError, match="max_steps=0"):
         BacksolveAdjoint(max_steps=0)
+
+
+@pytest.mark.parametrize("method", ["tsit5", "rk4"])
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint, DiscreteAdjoint])
+@pytest.mark.parametrize(
+    "jumps", [(0.3, 0.8, 0.8, 0.3), (0.3, 0.8, 0.8 + 2**-53, 0.8 + 2**-52)], ids=["twice", "close"]
+)
+def test_a_discontinuity_given_twice_counts_once(engine, method, adjoint, jumps):
+    y0 = torch.tensor([2.0, -1.0], dtype=torch.float64)
+
+    def gradients(discontinuities):
+        y, w = y0.clone().requires_grad_(), torch.ones((), dtype=torch.float64, requires_grad=True)
+        settings = {"method": method, "discontinuities": discontinuities, "dt": 0.02 if method == "rk4" else None}
+        ys = pyseminorm.solve(
+            switched(True), y, [0.0, 0.5, 1.5], args=(w,), adjoint=adjoint(), backend=engine, **settings, **TIGHT
+        ).ys
+        assert torch.allclose(ys[-1], exact(y0, 1.5), rtol=1e-6, atol=1e-6)
+        return torch.cat([x.reshape(-1) for x in torch.autograd.grad(ys.sum(), (y, w))])
+
+    assert torch.allclose(gradients(jumps), gradients(JUMPS), rtol=1e-9, atol=1e-9)

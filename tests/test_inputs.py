@@ -1,6 +1,7 @@
 """Bad input is refused by name, before the solve: func is called at most once, by the check."""
 
 import logging
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +9,15 @@ import torch
 from problems import MLP, batch
 
 import pyseminorm
-from pyseminorm import BackendUnavailableError, BacksolveAdjoint, HiddenParametersWarning, InvalidInputError
+from pyseminorm import (
+    BackendUnavailableError,
+    BacksolveAdjoint,
+    GaussAdjoint,
+    HiddenParametersWarning,
+    InterpolatingAdjoint,
+    InvalidInputError,
+    PIController,
+)
 
 Y0 = batch(2)
 T = [0.0, 1.0]
@@ -49,6 +58,22 @@ REFUSED = {
     "dt = 0": ({"dt": 0.0}, "dt=0.0"),
     "params as one tensor": ({"params": torch.ones(2, requires_grad=True)}, "params is a tensor"),
     "a func that is no function": ({"func": torch.ones(2)}, "func is a Tensor"),
+    "max_steps as text": ({"max_steps": "5"}, "max_steps='5'"),
+    "max_steps beyond counting": ({"max_steps": 10**400}, "max_steps=... is too large"),
+    "an rtol beyond floats": ({"rtol": 10**400}, "rtol=... is too large"),
+    "an rtol as text": ({"rtol": "1e-3"}, "rtol='1e-3'"),
+    "an rtol beyond float32": ({"rtol": 1e300, "y0": Y0.float()}, "rtol = 1e.300 is beyond torch.float32"),
+    "a time beyond floats": ({"t": [0, 10**400]}, "t is a list"),
+    "a time beyond float32": ({"t": [0.0, 1e300], "y0": Y0.float()}, "t.-1. = 1e.300 is beyond"),
+    "a discontinuity beyond floats": ({"discontinuities": [10**400]}, "discontinuities contains"),
+    "times on meta": ({"t": torch.tensor(T, device="meta")}, "t is a .*meta"),
+    "y0 on meta": ({"y0": Y0.to("meta")}, "y0 is on the device meta"),
+    "a sparse y0": ({"y0": Y0.to_sparse()}, "sparse_coo: expected a dense"),
+    "params that are no tensors": ({"params": 3}, "params is a int"),
+    "batched_time without a batch": (
+        {"y0": torch.tensor(1.0), "adjoint": GaussAdjoint(batched_time=True)},
+        "batched_time=True",
+    ),
 }
 
 
@@ -91,6 +116,35 @@ def test_unknown_adjoint_norm_and_tolerances_are_refused():
         BacksolveAdjoint(norm="l2")
     with pytest.raises(InvalidInputError, match="rtol=0"):
         BacksolveAdjoint(rtol=0.0)
+
+
+SETTINGS = {
+    "rtol": [math.inf, math.nan, "a", 10**400, torch.ones(2), True],
+    "atol": [-1.0, complex(1, 0)],
+    "max_steps": [2.5, "5", True, 0, 10**400],
+    "controller": [3, "pi"],
+    "scale_invariant": ["no", 1, None],
+}
+
+
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings_of_adjoints_are_refused_where_they_are_given(adjoint, name):
+    for value in SETTINGS[name]:
+        with pytest.raises(InvalidInputError, match=rf"{adjoint.__name__}.*{name}"):
+            adjoint(**{name: value})
+
+
+def test_numbers_of_other_kinds_are_numbers():
+    adjoint = BacksolveAdjoint(rtol=torch.tensor(1e-3), atol=np.float64(1e-6), max_steps=np.int64(7))
+    assert adjoint == BacksolveAdjoint(rtol=float(torch.tensor(1e-3)), atol=1e-6, max_steps=7)
+    assert type(adjoint.rtol) is float and type(adjoint.max_steps) is int
+
+
+@pytest.mark.parametrize("value", [True, "1", math.nan, 10**400])
+def test_settings_of_the_controller_are_refused_by_name(value):
+    with pytest.raises(InvalidInputError, match=r"PIController\(beta1"):
+        PIController(beta1=value)
 
 
 def test_a_norm_that_is_negative_or_no_scalar_is_refused(engine):

@@ -90,3 +90,26 @@ def test_compile_is_an_option_of_our_own():
     torch.testing.assert_close(*gradients)
     with pytest.raises(InvalidInputError, match="compile='fast' is not known"):
         pyseminorm.odeint_adjoint(field, y0, t, options={"compile": "fast"})
+
+
+def test_the_backward_tolerance_is_in_units_of_the_loss_as_there():
+    def backward_steps(odeint, size):
+        seen = []
+        field, y0 = MLP(width=16), batch(4)
+        field.callback_accept_step_adjoint = lambda t, y, dt: seen.append(dt)
+        norm = {"norm": lambda state: state[2].pow(2).mean().sqrt()}  # of adj_y
+        ys = odeint(field, y0, T, rtol=1e-7, atol=1e-7, adjoint_options=norm)
+        (ys[-1] * cotangents(4, 2) * size).sum().backward()
+        return len(seen)
+
+    counts = [backward_steps(pyseminorm.odeint_adjoint, size) for size in (1e-9, 1.0)]
+    assert counts[0] < counts[1]  # errors below atol are no errors
+
+
+def test_max_num_steps_is_a_whole_number():
+    field = lambda t, y: -y  # noqa: E731
+    assert pyseminorm.odeint_adjoint(field, batch(2), T, options={"max_num_steps": 1e4}).shape == (4, 2, 2)
+    for given in ("5", 2.5, 0):
+        for name in ("options", "adjoint_options"):
+            with pytest.raises(InvalidInputError, match="max_steps"):
+                pyseminorm.odeint_adjoint(field, batch(2), T, **{name: {"max_num_steps": given}})

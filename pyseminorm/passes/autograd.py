@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..adjoints import Adjoint, DiscreteAdjoint
-from ..errors import InvalidInputError, LastGoodState, SolveError, UnsupportedError
+from ..errors import LastGoodState, SolveError, UnsupportedError
 from ..norms import AdjointState
 from ..problem.state import StateSpec, all_finite
 from ..problem.vector_field import EagerVectorField, FirstValue
@@ -175,8 +175,19 @@ class SolveContext:
             result.retcode = ReturnCode.Unstable
         if result.retcode is not ReturnCode.Success:
             state = LastGoodState(result.t, self.spec.unflatten(result.adjoint * scale), result.stats)
-            raise SolveError(_failure("the backward solve", result, self.times[0]), result.retcode, state)
+            message = _failure("the backward solve", result, self.times[0])
+            raise SolveError(message + self._backward_advice(), result.retcode, state)
         return result
+
+    def _backward_advice(self) -> str:
+        """What to do where y, solved backwards too, is likely to be what failed."""
+        if not self.adjoint.integrates_y:
+            return ""
+        return (
+            f" {type(self.adjoint).__name__} solves y backwards beside the adjoint, where dynamics that contract "
+            "forwards (dissipative or stiff ones) blow up: use InterpolatingAdjoint() or GaussAdjoint(), which read y "
+            "from the forward solve."
+        )
 
     def _adjoint_state(self, z: Tensor, scale: float) -> AdjointState:
         """Lambda and y (None where the adjoint does not integrate it) of a flat backward state."""
@@ -332,9 +343,14 @@ def _reporter(
 
 
 def _largest_rms(grad: Tensor) -> float:
-    """The largest root mean square of an output's cotangent; the backward solve sees the cotangents divided by it."""
-    sizes = torch.linalg.vector_norm(grad, dim=1, dtype=torch.float64) / grad.shape[1] ** 0.5
-    return float(sizes.max())
+    """The largest root mean square of an output's cotangent; the backward solve sees the cotangents divided by it.
+
+    The cotangents are divided by their largest element first, since squares of 1e200 or 1e-200 are no numbers.
+    """
+    tiny = torch.finfo(grad.dtype).tiny  # the inverse of a smaller number is infinite
+    largest = max(grad.abs().max().item(), tiny)
+    sizes = torch.linalg.vector_norm(grad / largest, dim=1, dtype=torch.float64) / grad.shape[1] ** 0.5
+    return max(largest * sizes.max().item(), tiny)
 
 
 def _check_finite(result: ForwardResult, times: Sequence[float]) -> None:
@@ -358,14 +374,3 @@ def _failure(what: str, result: ForwardResult | AdjointResult, end: float) -> st
         f"{stats.naccept} accepted and {stats.nreject} rejected steps).{detail} The last good state is in "
         ".last_good_state."
     )
-
-
-def check_scalar(name: str, value: Any, *, positive: bool = True) -> float:
-    """A finite positive number, or an error that names the argument."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise InvalidInputError(f"{name}={value!r}: expected a number.") from None
-    if not math.isfinite(number) or (positive and number <= 0):
-        raise InvalidInputError(f"{name}={value!r}: expected a positive finite number.")
-    return number

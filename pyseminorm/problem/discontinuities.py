@@ -31,8 +31,8 @@ class Discontinuities:
         low, high = min(start, end), max(start, end)
         if not discontinuities:
             return cls((), ((_inwards(low, 1, set(), dtype), _inwards(high, -1, set(), dtype)),))
-        inside = sorted((d for d in discontinuities if low < d < high), reverse=not forwards)
         every = set(discontinuities)
+        inside = sorted((d for d in every if low < d < high), reverse=not forwards)
         intervals = []
         for a, b in itertools.pairwise([start, *inside, end]):
             left, right = (a, b) if forwards else (b, a)

@@ -42,9 +42,9 @@ class StateSpec:
             )
         for name, values in (("dtypes", {x.dtype for x in leaves}), ("devices", {x.device for x in leaves})):
             if len(values) > 1:
-                raise InvalidInputError(
-                    f"the leaves of y0 have different {name} ({_join_names(values)}): give them one."
-                )
+                raise InvalidInputError(f"the leaves of y0 have different {name} ({_join_names(values)}): give them one.")
+        for leaf in leaves:
+            _check_readable(leaf)
         self.is_complex = self.dtype.is_complex
         self.real_dtype = first.real.dtype if self.is_complex else self.dtype
         self.shapes = [tuple(leaf.shape) for leaf in leaves]
@@ -60,7 +60,7 @@ class StateSpec:
     @classmethod
     def of(cls, y0: Any) -> StateSpec:
         """The specification of a state; of a plain tensor, that of the last ones like it."""
-        if type(y0) is Tensor:
+        if type(y0) is Tensor and y0.layout is torch.strided:
             return _spec_of_tensor(y0.shape, y0.dtype, y0.device)
         return cls(y0)
 
@@ -128,6 +128,14 @@ class StateSpec:
             if leaf.device != self.device:
                 raise InvalidInputError(f"func returned a tensor on {leaf.device}: expected {self.device}, as y0.")
         return leaves
+
+
+def _check_readable(leaf: Tensor) -> None:
+    """Refuse a tensor that has no elements to compute with, one by one."""
+    if leaf.layout is not torch.strided:
+        raise InvalidInputError(f"y0 has the layout {leaf.layout}: expected a dense tensor. Use y0.to_dense().")
+    if leaf.is_meta:
+        raise InvalidInputError("y0 is on the device meta, which holds no values: expected a tensor with values.")
 
 
 @functools.lru_cache(maxsize=64)

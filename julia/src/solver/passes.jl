@@ -95,9 +95,10 @@ function adjoint(
         integral(functions.call),
     )
     jacobian = needs_jacobian(alg) ? solver_jacobian(functions.call, functions.jacobian, field, state!) : nothing
+    ends = adaptive || settings.dt > 0 ? jumps : stops    # fixed steps of no given size go from stop to stop
     result = integrate(
         field, copy(state), start, stop, alg, Control(settings, norm), tracker;
-        adaptive, tstops = [jumps; settings.discontinuities], calck = nodes !== nothing, jacobian,
+        adaptive, tstops = [ends; settings.discontinuities], calck = nodes !== nothing, jacobian,
     )
     copyto!(state, result.u)
     release!(functions.call)

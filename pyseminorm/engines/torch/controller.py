@@ -6,6 +6,7 @@ Equations II, section IV.2; FastPower.jl 1.4 for the power function.
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 
@@ -21,10 +22,13 @@ _FLOAT, _BITS = struct.Struct("<f"), struct.Struct("<I")
 
 
 def _f32(x: float) -> float:
-    """The nearest float32. A product of two float32 is exact in float64, so that ``_f32(a * b + c)`` is a fused
-    multiply-add, rounded once.
+    """The nearest float32, infinite beyond the largest. A product of two float32 is exact in float64, so that
+    ``_f32(a * b + c)`` is a fused multiply-add, rounded once.
     """
-    rounded: float = _FLOAT.unpack(_FLOAT.pack(x))[0]
+    try:
+        rounded: float = _FLOAT.unpack(_FLOAT.pack(x))[0]
+    except OverflowError:
+        return math.copysign(math.inf, x)
     return rounded
 
 
@@ -50,6 +54,8 @@ _EXP2 = tuple(
 
 
 def _exp2(x: float) -> float:
+    if not -150.0 <= x <= 128.0:
+        return math.inf if x > 0.0 else 0.0
     whole = round(x)
     r = x - whole
     value = 0.0
@@ -67,6 +73,14 @@ def fastpower(x: float, y: float) -> float:
     if x == 0.0:
         return 0.0
     return _exp2(_f32(_f32(y) * _fastlog2(_f32(x))))
+
+
+def _power(x: float, y: float) -> float:
+    """x^y for x > 0, infinite where it is too large for a float."""
+    try:
+        return float(x**y)
+    except OverflowError:
+        return math.inf
 
 
 @dataclass
@@ -105,11 +119,12 @@ class PIControl:
         qmax = self.qmax_first_step if first else self.qmax
         if error == 0.0:
             return 1 / qmax
-        if error == float("inf"):
-            self._error_power = float("inf")
+        if error == math.inf:
+            self._error_power = math.inf
         else:
-            self._error_power = error**self.beta1 if self.exact else fastpower(error, self.beta1)
-        q = self._error_power / fastpower(self.previous_error, self.beta2)
+            self._error_power = _power(error, self.beta1) if self.exact else fastpower(error, self.beta1)
+        before = fastpower(self.previous_error, self.beta2)
+        q = self._error_power / before if before else math.inf
         return min(max(q / self.gamma, 1 / qmax), 1 / self.qmin)
 
     def accept(self, error: float) -> None:

@@ -145,7 +145,9 @@ class Pass:
         return raised if raised is not None or self._native is None else self._native.failure()
 
 
-_INPUT_ERRORS = ("has an algorithm", "is not an OrdinaryDiffEq", "makes its dense output by further calls")
+# What Julia raises where it is given something that it cannot take, by the start of the first line, and our own.
+_INPUT_ERRORS = ("ArgumentError", "DomainError", "TypeError", "MethodError", "UndefKeywordError", "InexactError")
+_OUR_INPUT_ERRORS = ("has an algorithm", "is not an OrdinaryDiffEq", "makes its dense output by further calls")
 
 
 def translate_error(error: Exception) -> BaseException:
@@ -153,6 +155,6 @@ def translate_error(error: Exception) -> BaseException:
     line = first_line(error)
     if line.startswith("InterruptException"):
         return KeyboardInterrupt()
-    if any(sign in line for sign in _INPUT_ERRORS):
-        return InvalidInputError(line)
+    if line.startswith(_INPUT_ERRORS) or any(sign in line for sign in _OUR_INPUT_ERRORS):
+        return InvalidInputError(f"Julia refused the input: {line}. The full Julia error is the cause of this one.")
     return BackendUnavailableError(f"Julia raised: {line}. The full Julia error is the cause of this one.")

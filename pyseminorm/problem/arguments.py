@@ -1,0 +1,57 @@
+"""Numbers among the arguments, checked before any work: what is not as expected is refused by name."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+from ..errors import InvalidInputError
+
+LARGEST_WHOLE = 2**63 - 1  # what the engines count by
+_LONG = ...  # stands for hundreds of digits
+
+
+def check_scalar(name: str, value: Any, *, positive: bool = True, owner: str = "") -> float:
+    """Return a finite (and positive) number as a float; ``owner`` is the object that has the argument.
+
+    Raises:
+        InvalidInputError: it is no number, or none of these.
+    """
+    try:
+        if isinstance(value, (str, bytes, bool)):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise InvalidInputError(f"{_given(name, value, owner)}: expected a number.") from None
+    except OverflowError:
+        raise InvalidInputError(f"{_given(name, _LONG, owner)} is too large: expected a finite number.") from None
+    if not math.isfinite(number) or (positive and number <= 0):
+        kind = "positive finite" if positive else "finite"
+        raise InvalidInputError(f"{_given(name, value, owner)}: expected a {kind} number.")
+    return number
+
+
+def check_whole(name: str, value: Any, *, owner: str = "") -> int:
+    """Return a positive whole number as an int.
+
+    Raises:
+        InvalidInputError: it is none, or larger than any engine counts.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise InvalidInputError(f"{_given(name, value, owner)}: expected a positive whole number.") from None
+    if number < 1:
+        raise InvalidInputError(f"{_given(name, value, owner)}: expected a positive whole number, at least 1.")
+    if number > LARGEST_WHOLE:
+        raise InvalidInputError(f"{_given(name, _LONG, owner)} is too large: expected at most 2**63 - 1.")
+    return number
+
+
+def _given(name: str, value: Any, owner: str) -> str:
+    """The argument as the caller wrote it."""
+    shown = "..." if value is _LONG else repr(value)
+    return f"{owner}({name}={shown})" if owner else f"{name}={shown}"

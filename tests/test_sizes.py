@@ -1,0 +1,119 @@
+"""Numbers of any size that float64 holds: states, cotangents, error estimates."""
+
+import math
+
+import pytest
+import torch
+
+import pyseminorm
+from pyseminorm import (
+    BacksolveAdjoint,
+    DiscreteAdjoint,
+    GaussAdjoint,
+    InterpolatingAdjoint,
+    PIController,
+    ReturnCode,
+    SolveError,
+)
+
+ADJOINTS = [BacksolveAdjoint(atol=1e-10), InterpolatingAdjoint(atol=1e-10), GaussAdjoint(atol=1e-10), DiscreteAdjoint()]
+SIZES = [1e150, 1e200, 1e300, 1e-150, 1e-200, 1e-300]
+D = torch.float64
+
+
+def decay(w):
+    return lambda t, y: -w * y
+
+
+@pytest.mark.parametrize("adjoint", ADJOINTS, ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize("size", SIZES)
+def test_gradients_follow_the_size_of_the_loss(engine, adjoint, size):
+    y0 = torch.ones(2, dtype=D, requires_grad=True)
+    w = torch.ones(2, dtype=D, requires_grad=True)
+    s = pyseminorm.solve(decay(w), y0, [0.0, 1.0], params=[w], backend=engine, adjoint=adjoint, rtol=1e-8, atol=1e-10)
+    (s.ys[-1] * size).sum().backward()
+    assert (y0.grad / size).tolist() == pytest.approx([math.exp(-1)] * 2, rel=1e-6)
+    assert (w.grad / size).tolist() == pytest.approx([-math.exp(-1)] * 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("adjoint", ADJOINTS, ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize("size", SIZES)
+def test_states_of_any_size_are_solved_and_differentiated(engine, adjoint, size):
+    y0 = torch.full((2,), size, dtype=D, requires_grad=True)
+    w = torch.ones(2, dtype=D, requires_grad=True)
+    s = pyseminorm.solve(
+        decay(w), y0, [0.0, 1.0], params=[w], backend=engine, adjoint=adjoint, rtol=1e-8, atol=max(size * 1e-9, 1e-307)
+    )
+    assert (s.ys[-1] / size).tolist() == pytest.approx([math.exp(-1)] * 2, rel=1e-6)
+    s.ys[-1].div(size).sum().backward()
+    assert (y0.grad * size).tolist() == pytest.approx([math.exp(-1)] * 2, rel=1e-6)
+    assert w.grad.tolist() == pytest.approx([-math.exp(-1)] * 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-37, 1e30, 1e-30])
+def test_float32_cotangents_of_any_size(engine, size):
+    y0 = torch.ones(2, requires_grad=True)
+    (pyseminorm.solve(decay(1.0), y0, [0.0, 1.0], backend=engine, rtol=1e-5, atol=1e-6).ys[-1] * size).sum().backward()
+    assert (y0.grad / size).tolist() == pytest.approx([math.exp(-1)] * 2, rel=1e-4)
+
+
+def robertson(t, y):
+    a, b, c = 0.04 * y[0], 1e4 * y[1] * y[2], 3e7 * y[1] ** 2
+    return torch.stack([b - a, a - b - c, c])
+
+
+BLOW_UPS = {
+    "exponential": (lambda t, y: torch.exp(y), [1.0], 1.0),
+    "cubic": (lambda t, y: y**3, [3.0], 1.0),
+    "robertson": (robertson, [1.0, 0.0, 0.0], 100.0),
+}
+
+
+@pytest.mark.parametrize("method", ["tsit5", "dopri5", "bosh3", "vern7"])
+@pytest.mark.parametrize("name", BLOW_UPS)
+def test_an_error_estimate_beyond_float32_is_a_rejected_step(engine, name, method):
+    func, y0, end = BLOW_UPS[name]
+    with pytest.raises(SolveError) as info:
+        pyseminorm.solve(func, torch.tensor(y0, dtype=D), [0.0, end], method=method, backend=engine, max_steps=500)
+    state = info.value.last_good_state
+    assert info.value.retcode in (ReturnCode.MaxIters, ReturnCode.Unstable)
+    assert 0.0 < state.t < end and torch.isfinite(state.y).all() and state.stats.naccept > 0
+
+
+@pytest.mark.parametrize("gains", [{"beta1": 300.0}, {"beta2": 300.0}, {"beta1": -300.0}, {"beta1": 3e38}])
+@pytest.mark.parametrize("dtype", [torch.float32, D])
+def test_a_controller_with_gains_of_any_size_ends(gains, dtype):
+    y0 = torch.ones(2, dtype=dtype)
+    s = pyseminorm.solve(
+        decay(1.0), y0, [0.0, 1.0], backend="torch", controller=PIController(**gains), max_steps=50, throw=False
+    )
+    assert s.retcode in (ReturnCode.Success, ReturnCode.MaxIters, ReturnCode.Unstable)
+
+
+def test_a_backward_solve_of_contracting_dynamics_names_the_adjoints_that_do_not_mind(engine):
+    y0 = torch.ones(1, dtype=D, requires_grad=True)
+    s = pyseminorm.solve(
+        lambda t, y: -50.0 * (y - torch.cos(t)) - 1e3 * y**3, y0, [0.0, 2.0], backend=engine, max_steps=3000
+    )
+    with pytest.raises(SolveError, match=r"InterpolatingAdjoint\(\) or GaussAdjoint\(\)") as info:
+        s.ys[-1].sum().backward()
+    assert "scale it down" not in str(info.value)
+
+
+@pytest.mark.parametrize("method", ["euler", "midpoint", "rk4"])
+@pytest.mark.parametrize("adjoint", ADJOINTS, ids=lambda a: type(a).__name__)
+def test_fixed_steps_from_output_to_output_where_only_the_last_one_matters(engine, method, adjoint):
+    y0 = torch.ones(2, dtype=D, requires_grad=True)
+    t = torch.linspace(0, 1, 101, dtype=D)
+    s = pyseminorm.solve(decay(1.0), y0, t, method=method, backend=engine, adjoint=adjoint)
+    s.ys[-1].sum().backward()
+    assert y0.grad.tolist() == pytest.approx([math.exp(-1)] * 2, rel=1e-2)
+
+
+@pytest.mark.parametrize("method", ["euler", "rk4"])
+@pytest.mark.parametrize("adjoint", ADJOINTS, ids=lambda a: type(a).__name__)
+def test_one_fixed_step_over_the_whole_interval(engine, method, adjoint):
+    y0 = torch.ones(2, dtype=D, requires_grad=True)
+    s = pyseminorm.solve(decay(1.0), y0, [0.0, 0.1], method=method, backend=engine, adjoint=adjoint)
+    s.ys[-1].sum().backward()
+    assert y0.grad.tolist() == pytest.approx([math.exp(-0.1)] * 2, rel=1e-2)
