@@ -350,7 +350,7 @@ def _largest_rms(grad: Tensor) -> float:
     tiny = torch.finfo(grad.dtype).tiny  # the inverse of a smaller number is infinite
     largest = max(grad.abs().max().item(), tiny)
     sizes = torch.linalg.vector_norm(grad / largest, dim=1, dtype=torch.float64) / grad.shape[1] ** 0.5
-    return max(largest * sizes.max().item(), tiny)
+    return float(max(largest * sizes.max().item(), tiny))
 
 
 def _check_finite(result: ForwardResult, times: Sequence[float]) -> None:
