@@ -42,7 +42,9 @@ class StateSpec:
             )
         for name, values in (("dtypes", {x.dtype for x in leaves}), ("devices", {x.device for x in leaves})):
             if len(values) > 1:
-                raise InvalidInputError(f"the leaves of y0 have different {name} ({_join_names(values)}): give them one.")
+                raise InvalidInputError(
+                    f"the leaves of y0 have different {name} ({_join_names(values)}): give them one."
+                )
         for leaf in leaves:
             _check_readable(leaf)
         self.is_complex = self.dtype.is_complex
