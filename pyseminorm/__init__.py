@@ -1,8 +1,11 @@
 """Neural differential equations in PyTorch, with adjoints whose step-size control measures only what matters."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from .adjoints import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint
-from .crosschecking import CrossCheck, crosscheck
-from .engines.julia.session.start import start_julia
 from .errors import (
     BackendUnavailableError,
     HiddenParametersWarning,
@@ -14,15 +17,43 @@ from .errors import (
     UnsupportedError,
     WrongThreadError,
 )
-from .julia_function import JuliaFunction
 from .norms import AdjointState
 from .odeint import odeint_adjoint
-from .profiling import Profile, profile
 from .retcode import ReturnCode
 from .solving import Solution, solve
 from .stats import PassStats, Stats
 from .stepping import Algorithm, PIController, StepCallbacks
 from .version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from .crosschecking import CrossCheck, crosscheck
+    from .engines.julia.session.start import start_julia
+    from .julia_function import JuliaFunction
+    from .profiling import Profile, profile
+
+# What few programs name is imported when it is first named: an import of torch and pyseminorm stays short.
+_IMPORTED_LATE = {
+    "CrossCheck": "crosschecking",
+    "JuliaFunction": "julia_function",
+    "Profile": "profiling",
+    "crosscheck": "crosschecking",
+    "profile": "profiling",
+    "start_julia": "engines.julia.session.start",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name that is not needed for every program."""
+    if name not in _IMPORTED_LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_IMPORTED_LATE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "AdjointState",

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from .arguments import check_scalar, check_whole
 from .errors import InvalidInputError
 from .norms import ADJOINT_NORMS, AdjointState
-from .problem.arguments import check_scalar, check_whole
 from .stepping import check_controller
 
 AdjointNorm = str | Callable[[AdjointState], Any]

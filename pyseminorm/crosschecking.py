@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from .adjoints import Adjoint, BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint
 from .engines.select import select_engine
@@ -22,6 +21,7 @@ from .problem.state import StateSpec
 from .problem.vector_field import EagerVectorField
 from .solving import DEFAULT_MAX_STEPS, solve
 from .stats import PassStats
+from .torch_internals import pytree
 
 ADJOINTS: dict[str, Adjoint] = {
     "BacksolveAdjoint": BacksolveAdjoint(),

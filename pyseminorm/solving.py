@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from .adjoints import Adjoint, BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint, choose_adjoint
+from .arguments import check_scalar, check_whole
 from .compiled import check_compile, compiled, compiled_before
 from .engines.select import select_engine
 from .errors import InvalidInputError
@@ -24,7 +24,6 @@ from .norms import FORWARD_NORMS
 from .passes.autograd import SolveContext, SolveFunction, refuse_transforms
 from .passes.engine import Engine
 from .passes.problems import DenseOutput, PassOptions
-from .problem.arguments import check_scalar, check_whole
 from .problem.discontinuities import Discontinuities
 from .problem.jacobian import JACOBIANS
 from .problem.state import StateSpec
@@ -32,6 +31,7 @@ from .problem.vector_field import EagerVectorField, FirstValue
 from .retcode import ReturnCode
 from .stats import Stats
 from .stepping import MethodTraits, PIController, StepCallbacks, check_controller
+from .torch_internals import pytree
 
 DEFAULT_MAX_STEPS = 100_000
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from .arguments import check_scalar
 from .errors import InvalidInputError
-from .problem.arguments import check_scalar
 
 
 @dataclass(frozen=True, init=False, repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import Any
 
@@ -12,13 +13,18 @@ from ..methods.tableaus import METHODS
 from ..passes.engine import Engine
 from ..problem.state import StateSpec
 from ..stepping import Algorithm, PIController, is_julia_object
-from .torch.engine import TorchEngine
 
 logger = logging.getLogger("pyseminorm")
 
 BACKENDS = ("auto", "torch", "julia")
-_TORCH = TorchEngine()
 _logged: set[str] = set()
+
+
+@functools.cache
+def _torch_engine() -> Engine:
+    from .torch.engine import TorchEngine
+
+    return TorchEngine()
 
 
 def select_engine(backend: str, spec: StateSpec, methods: tuple[Any, ...], controllers: tuple[Any, ...] = ()) -> Engine:
@@ -38,7 +44,7 @@ def select_engine(backend: str, spec: StateSpec, methods: tuple[Any, ...], contr
                 f"{foreign[0]} is not known to the embedded engine: give one of {', '.join(METHODS)}"
                 f"{_OR_JULIA if all(_looks_like_algorithm(m) or _is_embedded(m) for m in methods) else ''}."
             )
-        return _TORCH
+        return _torch_engine()
     for method in methods:
         if not (_is_embedded(method) or _looks_like_algorithm(method)):
             raise InvalidInputError(
@@ -66,7 +72,7 @@ def select_engine(backend: str, spec: StateSpec, methods: tuple[Any, ...], contr
             f"{'' if refusal else detect.HOW_TO_SET_UP}"
         )
     _log_once(f'backend="auto" picks "torch": {reason}')
-    return _TORCH
+    return _torch_engine()
 
 
 _USE_TORCH = 'Use backend="torch", or move the state yourself: no engine copies between devices.'

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from ..adjoints import Adjoint, DiscreteAdjoint
 from ..errors import LastGoodState, SolveError, UnsupportedError
@@ -20,6 +19,7 @@ from ..problem.vector_field import EagerVectorField, FirstValue
 from ..retcode import ReturnCode
 from ..stats import PassStats, Stats
 from ..stepping import MethodTraits, StepCallback, StepCallbacks
+from ..torch_internals import forward_mode_is_active, pytree, transform_is_active, unwrap_if_dead
 from .engine import Engine
 from .problems import (
     AdjointProblem,
@@ -241,7 +241,6 @@ class SolveContext:
         return gradient
 
 
-_unwrap_if_dead: Any = torch._C._functorch.unwrap_if_dead  # a tensor that has left a transform
 _SHORT = 64  # elements that are read faster by Python than by a call of PyTorch
 
 
@@ -252,7 +251,7 @@ class SolveFunction(torch.autograd.Function):
     def apply(cls, context: SolveContext, y0: Tensor, t: Tensor | None, *inputs: Tensor) -> Tensor:
         """As torch's own where no transform of torch.func is active, which `refuse_transforms` has seen to."""
         plain: Any = super(torch.autograd.Function, cls)
-        tensors = map(_unwrap_if_dead, (y0, *inputs))
+        tensors = map(unwrap_if_dead, (y0, *inputs))
         ys: Tensor = plain.apply(context, next(tensors), t, *tensors)
         return ys
 
@@ -313,13 +312,13 @@ _refuse_again: Any = _NoDoubleBackward.apply
 
 def refuse_transforms(tensors: Sequence[Tensor]) -> None:
     """Raise by name under torch.func transforms and forward-mode AD, which `SolveFunction` does not define."""
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if transform_is_active():
         raise UnsupportedError(
             "pyseminorm.solve inside a torch.func transform (grad, vmap, jvp, jacrev ...) is not supported: call "
             "solve outside it and use .backward() or torch.autograd.grad; for a batch, give solve a batched y0."
         )
     unpack_dual: Any = torch.autograd.forward_ad.unpack_dual
-    for x in tensors if torch.autograd.forward_ad._current_level >= 0 else ():
+    for x in tensors if forward_mode_is_active() else ():
         if unpack_dual(x).tangent is not None:
             raise UnsupportedError(
                 "forward-mode AD through pyseminorm.solve is not supported: use .backward() or torch.autograd.grad, "

@@ -29,6 +29,7 @@ from ..methods.weights import weights
 from ..problem.vector_field import VjpFunction
 from ..retcode import ReturnCode
 from ..stats import PassStats
+from ..torch_internals import increment_all
 from .problems import AdjointResult, DiscreteProblem
 from .stages import Stage, needed_stages
 
@@ -258,4 +259,4 @@ class Sweep:
         if len(known) < len(gradients):
             totals = [total for total, g in zip(totals, gradients, strict=True) if g is not None]
         if known:
-            torch._foreach_add_(totals, known)
+            increment_all(totals, known)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..problem.vector_field import EagerVectorField
 from ..stats import PassStats
+from ..torch_internals import increment_all
 
 ELEMENTS_PER_CALL = 2**18  # of state, in one batched call: its activations stay a bounded multiple of this
 MOST_NODES = 256
@@ -39,4 +40,4 @@ class ParameterQuadrature:
         gradients = self._field.vjp_params(times, y, adjoint, batched_time=self._batched_time)
         pairs = [(t, g) for t, g in zip(self.total, gradients, strict=True) if g is not None]
         if pairs:
-            torch._foreach_add_([t for t, _ in pairs], [g for _, g in pairs])
+            increment_all([t for t, _ in pairs], [g for _, g in pairs])

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..norms import AdjointLayout
 from ..problem.vector_field import EagerVectorField
-
-# In one call, since a call for every parameter costs as much as a small layer.
-_copy: Any = torch._foreach_copy_
+from ..torch_internals import copy_all
 
 
 class AdjointRightHandSide:
@@ -56,7 +53,7 @@ class AdjointRightHandSide:
         if self._carried:
             parts += params_derivative
             params_derivative = []
-        _copy(views, [self._zero(i) if part is None else part for i, part in enumerate(parts)])
+        copy_all(views, [self._zero(i) if part is None else part for i, part in enumerate(parts)])
         return params_derivative
 
     def _parts(self, vector: Tensor) -> list[Tensor]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
+from ..torch_internals import pytree
 from .vector_field import EagerVectorField
 
 logger = logging.getLogger("pyseminorm")

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from ..errors import HiddenParametersWarning, InvalidInputError
+from ..torch_internals import pytree, run_backward
 from .state import StateSpec, all_finite
 
 logger = logging.getLogger("pyseminorm")
@@ -295,16 +295,13 @@ class FirstValue:
         return self.value
 
 
-_run_backward: Any = torch.autograd.Variable._execution_engine.run_backward
-
-
 def _gradients(
     outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], cotangents: tuple[Tensor, ...]
 ) -> tuple[Tensor | None, ...]:
     """`torch.autograd.grad` with ``allow_unused=True``, without its handling of arguments, which takes as long as a
     small layer.
     """
-    found: tuple[Tensor | None, ...] = _run_backward(
+    found: tuple[Tensor | None, ...] = run_backward(
         outputs, cotangents, False, False, inputs, True, accumulate_grad=False
     )
     return found

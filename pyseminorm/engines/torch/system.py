@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-_copy: Any = torch._foreach_copy_
+from ...torch_internals import copy_all, increment_all
 
 # The derivatives of the integrals that no right-hand side reads (None: zero).
 IntegralDerivatives = Sequence[Tensor | None]
@@ -57,14 +57,14 @@ class Integrals:
             return
         if self._first == 0.0:
             self._first = weight
-            _copy(self._trial, [zero if q is None else q for q, zero in zip(derivatives, self._zeros, strict=True)])
+            copy_all(self._trial, [zero if q is None else q for q, zero in zip(derivatives, self._zeros, strict=True)])
             return
         trial, known = self._trial, [q for q in derivatives if q is not None]
         if len(known) < len(derivatives):
             trial = [t for t, q in zip(trial, derivatives, strict=True) if q is not None]
         if known:
-            torch._foreach_add_(trial, known, alpha=weight / self._first)
+            increment_all(trial, known, alpha=weight / self._first)
 
     def accept(self, step: float) -> None:
         if self.total and self._first:
-            torch._foreach_add_(self.total, self._trial, alpha=step * self._first)
+            increment_all(self.total, self._trial, alpha=step * self._first)

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch._decomp import get_decompositions
 
+from ...torch_internals import get_decompositions
 from .loops import Lazy, Value, number
 from .memory import View
-
-if TYPE_CHECKING:
-    pass
 
 aten = torch.ops.aten
 

@@ -11,12 +11,13 @@ from ....errors import BackendUnavailableError, LastGoodState
 from ....passes.problems import AdjointResult, DiscreteProblem
 from ....retcode import ReturnCode
 from ....stats import PassStats
+from ....torch_internals import unflatten
 from ..calls.settings import tableau
 from ..session.c_functions import POLL, SUCCESS
 from ..session.memory import address, addresses, consecutive, doubles, integers
 from ..session.runtime import Runtime, first_line
 from .forward import StepsHandle
-from .vector_field import JuliaVectorField, unflatten
+from .vector_field import JuliaVectorField
 
 
 def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:

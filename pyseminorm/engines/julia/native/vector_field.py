@@ -13,6 +13,7 @@ from ....errors import InvalidInputError
 from ....passes.gauss_quadrature import gauss_legendre, nodes_per_call
 from ....problem.state import StateSpec
 from ....problem.vector_field import EagerVectorField, VjpFunction
+from ....torch_internals import unflatten
 from ..calls.callbacks import SolverCallbacks
 from ..calls.settings import tableau
 from ..session.c_functions import POLL
@@ -136,8 +137,6 @@ class JuliaVectorField(EagerVectorField):
 
 
 _SMALL = 16_384  # numbers that are copied once more in no time
-
-unflatten: Any = torch._C._nn.unflatten_dense_tensors  # views, all in one call
 
 
 def _starts(tensors: Sequence[Tensor]) -> list[int]:

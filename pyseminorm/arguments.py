@@ -6,7 +6,7 @@ import math
 import operator
 from typing import Any
 
-from ..errors import InvalidInputError
+from .errors import InvalidInputError
 
 LARGEST_WHOLE = 2**63 - 1  # what the engines count by
 _LONG = ...  # stands for hundreds of digits

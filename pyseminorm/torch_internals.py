@@ -1,0 +1,51 @@
+"""The names of PyTorch that it does not promise to keep, all in one place; tests/test_torch_internals.py tries each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+__all__ = [
+    "copy_all",
+    "forward_mode_is_active",
+    "get_decompositions",
+    "increment_all",
+    "pytree",
+    "run_backward",
+    "transform_is_active",
+    "unflatten",
+    "unwrap_if_dead",
+]
+
+# One call for many tensors: a call for each costs as much as a small layer.
+increment_all: Any = torch._foreach_add_
+copy_all: Any = torch._foreach_copy_
+
+# (flat, tensors) -> views of the flat tensor in the shapes of the others, all in one call.
+unflatten: Any = torch._C._nn.unflatten_dense_tensors
+
+# torch.autograd.grad without its handling of arguments, which takes as long as a small layer:
+# (outputs, cotangents, retain_graph, create_graph, inputs, allow_unused, accumulate_grad=False) -> gradients.
+run_backward: Any = torch.autograd.Variable._execution_engine.run_backward
+
+# A tensor that has left a transform of torch.func, as itself.
+unwrap_if_dead: Any = torch._C._functorch.unwrap_if_dead
+
+
+def get_decompositions(operations: list[Any]) -> dict[Any, Any]:
+    """Return torch's functions that write operations by smaller ones."""
+    from torch._decomp import get_decompositions  # which takes long to import
+
+    return get_decompositions(operations)
+
+
+def transform_is_active() -> bool:
+    """Tell whether this runs inside a transform of torch.func (grad, vmap, jvp ...)."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def forward_mode_is_active() -> bool:
+    """Tell whether this runs inside a level of forward-mode automatic differentiation."""
+    return bool(torch.autograd.forward_ad._current_level >= 0)

@@ -1,0 +1,80 @@
+"""The floor plan: a room uses rooms below its own only, and no module hides a public function."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import pyseminorm
+
+PACKAGE = Path(pyseminorm.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# From the lowest floor to the highest; a module is on the floor of its longest prefix here.
+FLOORS = (
+    ("errors", "retcode", "stats", "arguments", "norms", "stepping", "adjoints", "version", "torch_internals"),
+    ("problem",),
+    ("methods",),
+    ("graphs",),
+    ("passes",),
+    ("engines.torch",),
+    ("engines.julia.session",),
+    ("engines.julia.calls",),
+    ("engines.julia.native",),
+    ("engines.julia", "engines"),
+    ("compiled", "julia_function", "profiling", "solving", "odeint", "crosschecking"),
+    ("",),
+    ("demo",),
+    ("cli",),
+)
+FLOOR = {prefix: floor for floor, prefixes in enumerate(FLOORS) for prefix in prefixes}
+
+
+def _module(file: Path) -> str:
+    """The dotted name of a file inside the package."""
+    return ".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
+
+
+def _floor(module: str) -> int:
+    parts = module.split(".")
+    return next(FLOOR[name] for n in range(len(parts), -1, -1) if (name := ".".join(parts[:n])) in FLOOR)
+
+
+def _imports(file: Path) -> list[str]:
+    """The modules of the package that a file imports, anywhere in it."""
+    package = ["pyseminorm", *file.relative_to(PACKAGE).parent.parts]
+    found = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        start = package[: len(package) - node.level + 1] if node.level else []
+        source = [*start, *(node.module.split(".") if node.module else [])]
+        if source[:1] == ["pyseminorm"]:
+            found += [_existing([*source[1:], name.name]) for name in node.names]
+    return found
+
+
+def _existing(parts: list[str]) -> str:
+    """The module that a name is, or that holds it."""
+    path = PACKAGE.joinpath(*parts)
+    return ".".join(parts if path.is_dir() or path.with_suffix(".py").is_file() else parts[:-1])
+
+
+@pytest.mark.parametrize("file", FILES, ids=_module)
+def test_no_room_imports_upwards(file):
+    here = _floor(_module(file))
+    assert [name for name in _imports(file) if _floor(name) > here] == []
+
+
+def test_rooms_make_no_circle():
+    """Modules of one floor may use each other, but not in a circle."""
+    uses = {_module(file): set(_imports(file)) for file in FILES}
+    done: set[str] = set()
+    while ready := {name for name in uses.keys() - done if uses[name] <= done | {name}}:
+        done |= ready
+    assert uses.keys() - done == set()
+
+
+def test_no_module_hides_a_public_name():
+    modules = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert modules & set(pyseminorm.__all__) == set()

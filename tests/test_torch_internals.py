@@ -1,0 +1,100 @@
+"""Every private name of PyTorch that the package uses does what the package takes it to do; no other file uses one."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import torch
+
+import pyseminorm
+from pyseminorm import torch_internals
+
+PACKAGE = Path(pyseminorm.__file__).parent
+
+
+def test_increment_all_adds_in_place_with_a_factor():
+    totals = [torch.ones(2), torch.ones(3)]
+    torch_internals.increment_all(totals, [torch.ones(2), torch.full((3,), 2.0)], alpha=0.5)
+    assert torch.equal(totals[0], torch.full((2,), 1.5)) and torch.equal(totals[1], torch.full((3,), 2.0))
+
+
+def test_copy_all_copies_and_broadcasts():
+    into = [torch.zeros(2), torch.zeros(3)]
+    torch_internals.copy_all(into, [torch.tensor([1.0, 2.0]), torch.ones(()).expand(3)])
+    assert torch.equal(into[0], torch.tensor([1.0, 2.0])) and torch.equal(into[1], torch.ones(3))
+
+
+def test_unflatten_gives_views():
+    flat = torch.arange(5.0)
+    first, second = torch_internals.unflatten(flat, [torch.empty(2), torch.empty(1, 3)])
+    flat[0] = 7.0
+    assert torch.equal(first, torch.tensor([7.0, 1.0])) and second.shape == (1, 3) and second[0, 2] == 4.0
+
+
+def test_run_backward_gives_gradients_and_none_for_what_is_not_used():
+    x, unused = torch.tensor([1.0, 2.0], requires_grad=True), torch.ones(1, requires_grad=True)
+    found = torch_internals.run_backward(
+        (x**2,), (torch.ones(2),), False, False, (x, unused), True, accumulate_grad=False
+    )
+    assert torch.equal(found[0], 2 * x.detach()) and found[1] is None and x.grad is None
+
+
+def test_unwrap_if_dead_gives_a_usable_tensor():
+    escaped = []
+    torch.func.vmap(lambda x: (escaped.append(x), x * 2)[1])(torch.arange(3.0))
+    with pytest.raises(RuntimeError):
+        escaped[0] + 1
+    assert torch.equal(torch_internals.unwrap_if_dead(torch.ones(2)), torch.ones(2))
+    assert isinstance(torch_internals.unwrap_if_dead(escaped[0]), torch.Tensor)
+
+
+def test_a_transform_is_seen_from_inside():
+    seen = []
+    torch.func.grad(lambda x: (seen.append(torch_internals.transform_is_active()), x.sum())[1])(torch.ones(2))
+    assert seen == [True] and not torch_internals.transform_is_active()
+
+
+def test_forward_mode_is_seen_from_inside():
+    with torch.autograd.forward_ad.dual_level():
+        assert torch_internals.forward_mode_is_active()
+    assert not torch_internals.forward_mode_is_active()
+
+
+def test_decompositions_write_an_operation_by_smaller_ones():
+    operation = torch.ops.aten.addcmul.default
+    decomposed = torch_internals.get_decompositions([operation])[operation]
+    x = torch.arange(3.0)
+    assert torch.equal(decomposed(x, x, x, value=2), x + 2 * x * x)
+
+
+def test_pytree_flattens_in_order_and_builds_again():
+    pytree = torch_internals.pytree
+    leaves, tree = pytree.tree_flatten({"a": (1, 2), "b": [3]})
+    assert leaves == pytree.tree_leaves({"a": (1, 2), "b": [3]}) == [1, 2, 3]
+    assert pytree.tree_unflatten([2, 4, 6], tree) == pytree.tree_map(lambda x: 2 * x, {"a": (1, 2), "b": [3]})
+
+
+def _private_names(file: Path) -> list[str]:
+    """The private names of torch in a file, as attributes and as imports."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Attribute):
+            chain = ast.unparse(node)
+            found += [chain] if chain.replace(".", "").replace("_", "").isalnum() else []
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [f"{node.module}.{name.name}" for name in node.names]
+        elif isinstance(node, ast.Import):
+            found += [name.name for name in node.names]
+    found = [x for x in found if x.startswith("torch.") and not x.startswith("torch.ops.")]
+    return [x for x in found if any(_is_private(part) for part in x.split("."))]
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def test_no_other_file_uses_a_private_name_of_torch():
+    files = [
+        file for file in PACKAGE.rglob("*.py") if file.name != "torch_internals.py" and file.parent.name != "graphs"
+    ]
+    assert {str(f.relative_to(PACKAGE)): names for f in files if (names := _private_names(f))} == {}
