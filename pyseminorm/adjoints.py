@@ -70,9 +70,10 @@ class BacksolveAdjoint(_ContinuousAdjoint):
     Raises:
         InvalidInputError: unknown norm, or a tolerance that is not positive.
 
-    >>> import pyseminorm
-    >>> pyseminorm.BacksolveAdjoint(rtol=1e-5).norm
-    'seminorm'
+    Examples:
+        >>> import pyseminorm
+        >>> pyseminorm.BacksolveAdjoint(rtol=1e-5).norm
+        'seminorm'
     """
 
     integrates_y = True
@@ -87,9 +88,10 @@ class InterpolatingAdjoint(_ContinuousAdjoint):
 
     Args: as for `BacksolveAdjoint`; the norms see no y here (it is None in an `AdjointState`).
 
-    >>> import pyseminorm
-    >>> pyseminorm.InterpolatingAdjoint(norm="rms").norm
-    'rms'
+    Examples:
+        >>> import pyseminorm
+        >>> pyseminorm.InterpolatingAdjoint(norm="rms").norm
+        'rms'
     """
 
     integrates_y = False
@@ -114,9 +116,10 @@ class GaussAdjoint(_ContinuousAdjoint):
         batched_time: ``func`` treats the rows of y independently and takes ``t`` of shape (rows, 1, ...), one time per
             row: nodes are then stacked along the model's own batch axis, without vmap. For a single-tensor state.
 
-    >>> import pyseminorm
-    >>> pyseminorm.GaussAdjoint(interpolate=False).norm
-    'seminorm'
+    Examples:
+        >>> import pyseminorm
+        >>> pyseminorm.GaussAdjoint(interpolate=False).norm
+        'seminorm'
     """
 
     interpolate: bool = True
@@ -163,20 +166,21 @@ class DiscreteAdjoint:
     Source (discretise-then-optimise): W. W. Hager, Runge-Kutta methods in optimal control and the transformed adjoint
     system, Numerische Mathematik 87 (2000); A. Sandu, On the Properties of Runge-Kutta Discrete Adjoints, ICCS 2006.
 
-    >>> import torch, pyseminorm
-    >>> y0 = torch.ones(1, requires_grad=True)
-    >>> s = pyseminorm.solve(
-    ...     lambda t, y: -y,
-    ...     y0,
-    ...     [0.0, 1.0],
-    ...     method="euler",
-    ...     dt=0.5,
-    ...     adjoint=pyseminorm.DiscreteAdjoint(),
-    ...     backend="torch",
-    ... )
-    >>> s.ys[-1].sum().backward()
-    >>> y0.grad  # of (1 - 0.5)^2 y0
-    tensor([0.2500])
+    Examples:
+        >>> import torch, pyseminorm
+        >>> y0 = torch.ones(1, requires_grad=True)
+        >>> s = pyseminorm.solve(
+        ...     lambda t, y: -y,
+        ...     y0,
+        ...     [0.0, 1.0],
+        ...     method="euler",
+        ...     dt=0.5,
+        ...     adjoint=pyseminorm.DiscreteAdjoint(),
+        ...     backend="torch",
+        ... )
+        >>> s.ys[-1].sum().backward()
+        >>> y0.grad  # of (1 - 0.5)^2 y0
+        tensor([0.2500])
     """
 
     keep: str

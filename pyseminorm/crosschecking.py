@@ -186,19 +186,20 @@ def crosscheck(
         BackendUnavailableError: ``backend="julia"`` where Julia cannot run this problem.
         SolveError: the reference could not be made.
 
-    >>> import torch, pyseminorm
-    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
-    >>> class Field(torch.nn.Module):
-    ...     def __init__(self):
-    ...         super().__init__()
-    ...         self.net = net
-    ...     def forward(self, t, y):
-    ...         return self.net(y)
-    >>> found = pyseminorm.crosscheck(Field(), torch.ones(2), [0.0, 0.5, 1.0], backend="torch")
-    >>> len(found.rows)
-    5
-    >>> found.worst < 1e-2
-    True
+    Examples:
+        >>> import torch, pyseminorm
+        >>> net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
+        >>> class Field(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.net = net
+        ...     def forward(self, t, y):
+        ...         return self.net(y)
+        >>> found = pyseminorm.crosscheck(Field(), torch.ones(2), [0.0, 0.5, 1.0], backend="torch")
+        >>> len(found.rows)
+        5
+        >>> found.worst < 1e-2
+        True
     """
     if method not in ADAPTIVE_METHODS:
         raise InvalidInputError(f"method={method!r}: crosscheck takes one of {', '.join(ADAPTIVE_METHODS)}.")

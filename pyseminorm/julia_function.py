@@ -47,10 +47,11 @@ class JuliaFunction(nn.Module):
         UnsupportedError: no way to differentiate the function, a gradient by t with a ``vjp`` of your own.
         JuliaFunctionError: the Julia code raised.
 
-    >>> import torch, pyseminorm
-    >>> decay = pyseminorm.JuliaFunction("(du, u, p, t) -> (du .= .-p.rate .* u)", {"rate": torch.ones(3)})
-    >>> [(name, tuple(p.shape)) for name, p in decay.named_parameters()]
-    [('params.rate', (3,))]
+    Examples:
+        >>> import torch, pyseminorm
+        >>> decay = pyseminorm.JuliaFunction("(du, u, p, t) -> (du .= .-p.rate .* u)", {"rate": torch.ones(3)})
+        >>> [(name, tuple(p.shape)) for name, p in decay.named_parameters()]
+        [('params.rate', (3,))]
     """
 
     params: Any

@@ -40,8 +40,9 @@ class AdjointState(NamedTuple):
 def rms(x: Tensor) -> Tensor:
     """Root mean square of all elements of ``x`` (any shape), a 0-dim tensor; 0 for an empty tensor.
 
-    >>> rms(torch.tensor([3.0, -3.0]))
-    tensor(3.)
+    Examples:
+        >>> rms(torch.tensor([3.0, -3.0]))
+        tensor(3.)
     """
     wide = torch.promote_types(x.dtype, torch.float32)
     norm: Tensor = torch.linalg.vector_norm(x.reshape(-1), dtype=wide)

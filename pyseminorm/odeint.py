@@ -64,9 +64,10 @@ def odeint_adjoint(
     Raises:
         InvalidInputError: bad input, or an option that is not among the above.
 
-    >>> import torch, pyseminorm
-    >>> pyseminorm.odeint_adjoint(lambda t, y: -y, torch.ones(3), torch.tensor([0.0, 1.0])).shape
-    torch.Size([2, 3])
+    Examples:
+        >>> import torch, pyseminorm
+        >>> pyseminorm.odeint_adjoint(lambda t, y: -y, torch.ones(3), torch.tensor([0.0, 1.0])).shape
+        torch.Size([2, 3])
     """
     forward = _check(options, _OPTIONS, "options")
     backward = _check(adjoint_options, _ADJOINT_OPTIONS, "adjoint_options")

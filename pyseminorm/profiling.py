@@ -119,11 +119,12 @@ def profile(*, interval: float = 0.01) -> Iterator[Profile]:
         UnsupportedError: inside of another profile.
         BackendUnavailableError: Julia cannot be started.
 
-    >>> import torch, pyseminorm
-    >>> with pyseminorm.profile() as p:  # doctest: +SKIP
-    ...     s = pyseminorm.solve(lambda t, y: -y, torch.ones(2), [0.0, 1.0], backend="julia")
-    >>> print(p)  # doctest: +SKIP
-    >>> p.save("solve.speedscope.json")  # doctest: +SKIP
+    Examples:
+        >>> import torch, pyseminorm
+        >>> with pyseminorm.profile() as p:  # doctest: +SKIP
+        ...     s = pyseminorm.solve(lambda t, y: -y, torch.ones(2), [0.0, 1.0], backend="julia")
+        >>> print(p)  # doctest: +SKIP
+        >>> p.save("solve.speedscope.json")  # doctest: +SKIP
     """
     if not 0 < interval < math.inf:
         raise InvalidInputError(f"interval={interval!r}: expected seconds, more than 0.")

@@ -8,9 +8,10 @@ from enum import Enum
 class ReturnCode(Enum):
     """How a solve ended; the value of a member is the sentence that an error shows.
 
-    >>> import pyseminorm
-    >>> pyseminorm.ReturnCode.MaxIters.success
-    False
+    Examples:
+        >>> import pyseminorm
+        >>> pyseminorm.ReturnCode.MaxIters.success
+        False
     """
 
     Success = "the solve reached its last time"

@@ -21,7 +21,7 @@ from .errors import InvalidInputError
 from .julia_function import JuliaFunction
 from .methods.tableaus import METHODS
 from .norms import FORWARD_NORMS
-from .passes.autograd import SolveContext, SolveFunction, refuse_transforms
+from .passes.autograd import SolveContext, SolveFunction, refuse_dual_numbers, refuse_transforms
 from .passes.engine import Engine
 from .passes.problems import DenseOutput, PassOptions
 from .problem.discontinuities import Discontinuities
@@ -72,11 +72,12 @@ class Solution:
         Raises:
             InvalidInputError: without ``dense=True``, or for a time outside the solve.
 
-        >>> import torch, pyseminorm
-        >>> t = torch.tensor([0.0, 1.0])
-        >>> s = pyseminorm.solve(lambda t, y: -y, torch.ones(2), t, dense=True, backend="torch")
-        >>> s.interpolate([0.25, 0.5]).shape
-        torch.Size([2, 2])
+        Examples:
+            >>> import torch, pyseminorm
+            >>> t = torch.tensor([0.0, 1.0])
+            >>> s = pyseminorm.solve(lambda t, y: -y, torch.ones(2), t, dense=True, backend="torch")
+            >>> s.interpolate([0.25, 0.5]).shape
+            torch.Size([2, 2])
         """
         if self._dense is None:
             raise InvalidInputError("interpolate needs a kept trajectory: call solve(..., dense=True).")
@@ -167,18 +168,20 @@ def solve(
     The method is that of Chen et al., Neural Ordinary Differential Equations, NeurIPS 2018, with the norm of Kidger,
     Chen, Lyons, "Hey, that's not an ODE": Faster ODE Adjoints via Seminorms, ICML 2021.
 
-    >>> import torch, pyseminorm
-    >>> field = torch.nn.Linear(2, 2)
-    >>> y0, t = torch.zeros(5, 2), torch.linspace(0, 1, 3)
-    >>> solution = pyseminorm.solve(lambda t, y: field(y), y0, t, params=field.parameters())
-    >>> solution.ys.shape
-    torch.Size([3, 5, 2])
-    >>> solution.ys[-1].pow(2).mean().backward()
-    >>> field.weight.grad.shape
-    torch.Size([2, 2])
+    Examples:
+        >>> import torch, pyseminorm
+        >>> field = torch.nn.Linear(2, 2)
+        >>> y0, t = torch.zeros(5, 2), torch.linspace(0, 1, 3)
+        >>> solution = pyseminorm.solve(lambda t, y: field(y), y0, t, params=field.parameters())
+        >>> solution.ys.shape
+        torch.Size([3, 5, 2])
+        >>> solution.ys[-1].pow(2).mean().backward()
+        >>> field.weight.grad.shape
+        torch.Size([2, 2])
     """
     if not callable(func):
         raise InvalidInputError(f"func is a {type(func).__name__}: expected a callable func(t, y, *args).")
+    refuse_transforms()
     spec = StateSpec.of(y0)
     ts, times = _check_times(t, spec.real_dtype)
     if not isinstance(args, (tuple, list)):
@@ -197,7 +200,7 @@ def solve(
     if isinstance(adjoint, str):
         adjoint = choose_adjoint(spec.size, sum(field.sizes), needs_jacobian=options.traits.needs_jacobian)
     given = [ts, *((y0,) if spec.is_tensor else pytree.tree_leaves(y0)), *field.inputs]
-    refuse_transforms(given)
+    refuse_dual_numbers(given)
     recording = torch.is_grad_enabled() and (bool(field.inputs) or any(x.requires_grad for x in given))
     if recording and back.needs_jacobian and (adjoint.integrates_y or not adjoint.quadrature):
         raise InvalidInputError(

@@ -43,14 +43,15 @@ class PassStats:
 class Stats:
     """Statistics of a solve: `forward`, and `backward` once ``.backward()`` has run (the latest one), else None.
 
-    >>> import torch, pyseminorm
-    >>> y0 = torch.ones(2, requires_grad=True)
-    >>> solution = pyseminorm.solve(lambda t, y: -y, y0, torch.tensor([0.0, 1.0]), backend="torch")
-    >>> solution.stats.backward is None
-    True
-    >>> solution.ys[-1].sum().backward()
-    >>> solution.stats.backward.nvjp > 0
-    True
+    Examples:
+        >>> import torch, pyseminorm
+        >>> y0 = torch.ones(2, requires_grad=True)
+        >>> solution = pyseminorm.solve(lambda t, y: -y, y0, torch.tensor([0.0, 1.0]), backend="torch")
+        >>> solution.stats.backward is None
+        True
+        >>> solution.ys[-1].sum().backward()
+        >>> solution.stats.backward.nvjp > 0
+        True
     """
 
     forward: PassStats = field(default_factory=PassStats)

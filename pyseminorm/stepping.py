@@ -21,8 +21,9 @@ class Algorithm:
         name: such as "Vern9" or "Rodas5P".
         options: keyword arguments of its constructor in Julia, such as ``lazy=False``.
 
-    >>> Algorithm("Vern9", lazy=False)
-    Algorithm('Vern9', lazy=False)
+    Examples:
+        >>> Algorithm("Vern9", lazy=False)
+        Algorithm('Vern9', lazy=False)
     """
 
     name: str
@@ -73,15 +74,16 @@ class PIController:
         gamma: safety factor (default 9/10).
         qmax_first_step: qmax until a step is accepted (default 1e4: the initial step is only a guess).
 
-    >>> import torch, pyseminorm
-    >>> y0, t = torch.ones(2), torch.tensor([0.0, 1.0])
-    >>> calm = pyseminorm.PIController(qmax=1.2, qmax_first_step=1.2)
-    >>> steps = [
-    ...     pyseminorm.solve(lambda t, y: -y, y0, t, controller=c, backend="torch").stats.forward.naccept
-    ...     for c in (None, calm)
-    ... ]
-    >>> steps[0] < steps[1]
-    True
+    Examples:
+        >>> import torch, pyseminorm
+        >>> y0, t = torch.ones(2), torch.tensor([0.0, 1.0])
+        >>> calm = pyseminorm.PIController(qmax=1.2, qmax_first_step=1.2)
+        >>> steps = [
+        ...     pyseminorm.solve(lambda t, y: -y, y0, t, controller=c, backend="torch").stats.forward.naccept
+        ...     for c in (None, calm)
+        ... ]
+        >>> steps[0] < steps[1]
+        True
     """
 
     beta1: float | None = None
@@ -124,12 +126,13 @@ class StepCallbacks:
 
     What they return is ignored; what they raise ends the solve and reaches the caller.
 
-    >>> import torch, pyseminorm
-    >>> sizes = []
-    >>> watch = pyseminorm.StepCallbacks(accept_step=lambda t, y, dt: sizes.append(dt))
-    >>> s = pyseminorm.solve(lambda t, y: -y, torch.ones(2), [0.0, 1.0], callbacks=watch, backend="torch")
-    >>> len(sizes) == s.stats.forward.naccept
-    True
+    Examples:
+        >>> import torch, pyseminorm
+        >>> sizes = []
+        >>> watch = pyseminorm.StepCallbacks(accept_step=lambda t, y, dt: sizes.append(dt))
+        >>> s = pyseminorm.solve(lambda t, y: -y, torch.ones(2), [0.0, 1.0], callbacks=watch, backend="torch")
+        >>> len(sizes) == s.stats.forward.naccept
+        True
     """
 
     accept_step: StepCallback | None = None

@@ -1,6 +1,7 @@
 """The installed package: what importing it costs, and where its Julia package lies in a wheel and in a checkout."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -34,7 +35,7 @@ def installed(wheel, tmp_path_factory):
     """The wheel in a virtual environment of its own, which sees this one's dependencies behind it."""
     folder = tmp_path_factory.mktemp("installed")
     venv.create(folder, with_pip=False)
-    python = folder / "bin" / "python"
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site = Path(subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip())
     zipfile.ZipFile(wheel).extractall(site)
@@ -96,6 +97,14 @@ def test_julia_loads_pyseminorm_from_the_installed_wheel(installed, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.splitlines()[-1]) == site / "pyseminorm" / "julia" / "src" / "PySeminorm.jl"
+
+
+def test_one_version_is_written_everywhere():
+    import pyseminorm
+
+    version = pyseminorm.__version__
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {version}" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_import_starts_nothing_and_imports_no_juliacall():

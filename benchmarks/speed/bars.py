@@ -45,12 +45,11 @@ def _embedded(row: Row) -> bool:
     return row.settings["backend"] == "torch"
 
 
-BARS = (
-    Bar('best mode over torchdiffeq "seminorm"', _is_seminorm, _any, (200, 20, 7, 2.3)),
-    Bar('BacksolveAdjoint, best mode, over torchdiffeq "seminorm"', _is_seminorm, _backsolve, (80, 4, 2, 2)),
-    Bar('torch engine, best mode, over torchdiffeq "seminorm"', _is_seminorm, _embedded, (5, 4, 3, 2)),
-    Bar("best mode over diffrax's best", lambda row: row.package == DIFFRAX, _any, (1, 1, 1, 1)),
-)
+BEST = Bar('best mode over torchdiffeq "seminorm"', _is_seminorm, _any, (200, 20, 7, 2.3))
+BACKSOLVE = Bar('BacksolveAdjoint, best mode, over torchdiffeq "seminorm"', _is_seminorm, _backsolve, (80, 4, 2, 2))
+EMBEDDED = Bar('torch engine, best mode, over torchdiffeq "seminorm"', _is_seminorm, _embedded, (5, 4, 3, 2))
+OVER_DIFFRAX = Bar("best mode over diffrax's best", lambda row: row.package == DIFFRAX, _any, (1, 1, 1, 1))
+BARS = (BEST, BACKSOLVE, EMBEDDED, OVER_DIFFRAX)
 OVERHEAD = {"torch": (1.5, 1.3, 1.2, 1.1), "julia": (1.3, 1.2, 1.15, 1.1)}  # at most, cases 1 to 4
 OUTPUTS_RATIO, PER_OUTPUT, MEMORY = 1.1, 8.0, 3.0  # at most
 

@@ -310,13 +310,17 @@ class _NoDoubleBackward(torch.autograd.Function):
 _refuse_again: Any = _NoDoubleBackward.apply
 
 
-def refuse_transforms(tensors: Sequence[Tensor]) -> None:
-    """Raise by name under torch.func transforms and forward-mode AD, which `SolveFunction` does not define."""
+def refuse_transforms() -> None:
+    """Raise by name under torch.func transforms, which `SolveFunction` does not define."""
     if transform_is_active():
         raise UnsupportedError(
             "pyseminorm.solve inside a torch.func transform (grad, vmap, jvp, jacrev ...) is not supported: call "
             "solve outside it and use .backward() or torch.autograd.grad; for a batch, give solve a batched y0."
         )
+
+
+def refuse_dual_numbers(tensors: Sequence[Tensor]) -> None:
+    """Raise by name under forward-mode AD, which `SolveFunction` does not define."""
     unpack_dual: Any = torch.autograd.forward_ad.unpack_dual
     for x in tensors if forward_mode_is_active() else ():
         if unpack_dual(x).tangent is not None:

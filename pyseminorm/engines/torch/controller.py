@@ -67,8 +67,9 @@ def _exp2(x: float) -> float:
 def fastpower(x: float, y: float) -> float:
     """x^y by OrdinaryDiffEq's float32 approximation (FastPower.jl), for x >= 0.
 
-    >>> abs(fastpower(2.0, 0.5) - 2**0.5) < 1e-2
-    True
+    Examples:
+        >>> abs(fastpower(2.0, 0.5) - 2**0.5) < 1e-2
+        True
     """
     if x == 0.0:
         return 0.0

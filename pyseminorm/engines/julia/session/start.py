@@ -29,12 +29,13 @@ def start_julia(threads: int | Literal["auto"] | None = None, handle_signals: bo
         BackendUnavailableError: Julia cannot be started; the message says why and what to do.
         WrongThreadError: Julia was started on another thread.
 
-    >>> import pyseminorm
-    >>> pyseminorm.start_julia(threads=2)["julia"]  # doctest: +SKIP
-    '1.10.8'
-    >>> pyseminorm.start_julia(threads=0)
-    Traceback (most recent call last):
-    pyseminorm.errors.InvalidInputError: threads=0: expected a positive whole number or "auto".
+    Examples:
+        >>> import pyseminorm
+        >>> pyseminorm.start_julia(threads=2)["julia"]  # doctest: +SKIP
+        '1.10.8'
+        >>> pyseminorm.start_julia(threads=0)
+        Traceback (most recent call last):
+        pyseminorm.errors.InvalidInputError: threads=0: expected a positive whole number or "auto".
     """
     text = None if threads is None else check_threads(threads, "threads")
     if handle_signals not in (None, True, False):
