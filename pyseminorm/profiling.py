@@ -91,7 +91,7 @@ class Profile:
             ("outside Julia (torch, Python)", self.outside_seconds),
         )
         log = [Memory(torch.tensor(x, dtype=torch.int64)) for x in (clock.edges, clock.places)]
-        addresses = (x.words for x in log)
+        addresses = ((x.address, x.count) for x in log)
         self._julia, self._found = julia, julia.module.analysed(recording, *addresses, measured)
         self.seconds = sum(seconds for _, seconds in measured)
         self.gc_seconds, self.collections, self.allocated_bytes, self.allocations, samples, functions, self._table = (

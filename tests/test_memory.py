@@ -1,4 +1,4 @@
-"""Addresses for Julia: of numbers that lie one after the other, and of nothing else. Solves: test_layouts.py."""
+"""Addresses for Julia: of numbers that lie one after the other, and of nothing else. Solves: test_strides.py."""
 
 import ctypes
 from pathlib import Path
@@ -63,7 +63,7 @@ def test_parameters_are_read_where_they_are():
 
 def test_kept_numbers_outlive_what_they_were_made_of():
     kept = Memory(numbers((3, 4)).t())
-    assert read(kept.address, 12) == numbers((3, 4)).t().flatten().tolist() and kept.words == (kept.address, 12)
+    assert read(kept.address, 12) == numbers((3, 4)).t().flatten().tolist() and kept.count == 12
     assert read(doubles((1.5, 2.5)).address, 2) == [1.5, 2.5] and doubles((1.5, 2.5)) is doubles((1.5, 2.5))
     whole = integers((3, -4))
     assert list((ctypes.c_int64 * 2).from_address(whole.address)) == [3, -4]

@@ -30,6 +30,8 @@ using SciMLLogging: SciMLLogging
 export Seminorm
 
 include("python/memory.jl")
+include("python/layouts.jl")
+include("python/callbacks.jl")
 include("solver/seminorm.jl")
 include("solver/vector_field.jl")
 include("solver/algorithms.jl")

@@ -20,41 +20,44 @@ module Toy
 
 end
 
-"Call an entry as Python does, which lets go of nothing."
-function enter(entry, words...)
-    given, results = Int64[w isa UInt ? reinterpret(Int64, w) : w for w in words], zeros(16 + TIMES_OF_STEPS)
-    released = Int64[0]
-    ok = GC.@preserve given results released ccall(
-        Ptr{Cvoid}(entry), Cint, (Ptr{Int64}, Ptr{Float64}, Ptr{Int64}), given, results, released,
+"Arguments by name; all others are 0."
+arguments(::Type{C}; given...) where {C} = C((get(given, name, 0) % type for (name, type) in zip(fieldnames(C), fieldtypes(C)))...)
+
+"Call a C function by name as Python does; its result, and the times behind it."
+function enter(name, call::C, released = Int64[0]) where {C}
+    Result = name === :sweep ? SweepResult : name in (:forward, :adjoint) ? PassResult : FlagResult
+    given, memory = [call], zeros(UInt8, TIMES_AT + sizeof(Float64) * MOST_TIMES)
+    ok = GC.@preserve given memory released ccall(
+        Ptr{Cvoid}(c_functions()[findfirst(==(name), C_FUNCTIONS)]), Cint, (Ptr{C}, Ptr{UInt8}, Ptr{Int64}), given, memory, released,
     )
     ok == 1 || raise_again()
-    return results
+    return only(reinterpret(Result, memory[1:sizeof(Result)])), reinterpret(Float64, memory[(TIMES_AT + 1):end])
 end
-
-sized(x) = (address(x), length(x))
 
 function toy_solves(::Type{T}, method) where {T}
     call = T === Float64 ? @cfunction(Toy.call64, Cint, (Cint, Cint, Cdouble)) :
         @cfunction(Toy.call32, Cint, (Cint, Cint, Cdouble))
     register = @cfunction(Toy.register, Cint, (Cint, Ptr{Cvoid}, Int64))
-    functions, V = (0, UInt(call), UInt(register), 0, 0, 0), vector_type(("cpu", string(T), 0))
+    V = vector_type(("cpu", string(T), 0))
     settings = Settings((method, 1.0e-3, 1.0e-6, 0.0, 1000, nothing, (), (0.0, 1.0)))
     n, times, back = 2, [0.0, 0.5, 1.0], [1.0, 0.5, 0.0]
     ys, cotangents, z, y = ones(T, n, 3), ones(T, n, 3), ones(T, 2n + 1), ones(T, n)
     offsets, rows = Int64[0, n, n, 2n], Int64[1]
-    common = (address_of(V), functions..., address(offsets))
+    common = (;
+        vector = address_of(V), evaluate = UInt(call), register = UInt(register), offsets = address(offsets), ys = address(ys),
+        size = n, settings = address_of(settings), times_count = length(times),
+    )
     GC.@preserve ys cotangents z y times back offsets rows settings for dense in (false, true)
         empty!(Toy.BUFFERS)
-        found = enter(
-            c_functions().forward, common..., 1, n, sized(times)..., address(ys), address(ys), n, address_of(settings), dense,
-        )
-        outcome = dense ? take_handle!(Int(found[11])) : nothing
-        segments, m = dense ? (1, n + 1) : (2, 2n + 1)
+        found, _ = enter(:forward, arguments(ForwardCall; common..., times = address(times), y0 = address(ys), segments = 1, dense))
+        outcome = dense ? take_handle!(found.outcome) : nothing
         empty!(Toy.BUFFERS)
-        GC.@preserve outcome enter(
-            c_functions().adjoint, common..., segments, m, address(z), m, n, sized(back)..., sized(rows)..., address(ys),
-            address(cotangents), !dense, address_of(settings), dense ? address_of(outcome) : 0, address(y), 0,
+        back_call = arguments(
+            AdjointCall; common..., times = address(back), rows = address(rows), rows_count = 1, z = address(z),
+            length = dense ? n + 1 : 2n + 1, cotangents = address(cotangents), segments = dense ? 1 : 2, anchored = !dense,
+            outcome = dense ? address_of(outcome) : 0, y = address(y),
         )
+        GC.@preserve outcome enter(:adjoint, back_call)
         dense && evaluate!(outcome, 0.3, address(y))
     end
     return nothing

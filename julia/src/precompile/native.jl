@@ -49,8 +49,11 @@ function toy_lowered_field(::Type{T}, θ) where {T}
     field = lowered_field(T, ToyLowered, 2, 2, 1, 16, 16, 16)
     unsafe_store!(Ptr{UInt}(lowered_sources(field)), address(θ))
     y, f0, tolerance = ones(T, 2), -ones(T, 2), 1.0e-4
-    words = (address_of(field), 0, address(y), address(f0), reinterpret(UInt, tolerance))
-    GC.@preserve field y f0 enter(c_functions().agrees, words...), enter(c_functions().load, address_of(field))
+    at = address_of(field)
+    GC.@preserve field y f0 begin
+        enter(:agrees, AgreesCall(at, 0.0, address(y), address(f0), tolerance))
+        enter(:load, LoadCall(at))
+    end
     return field
 end
 
@@ -67,31 +70,44 @@ function toy_native_solves(field::NativeField{T}) where {T}
     offsets, moves, parts, lengths = Int64[0, n], Int64[0, 0, n], Int64[address(total)], Int64[n]
     V, heun, tsit5 = vector_type(("cpu", string(T), 0)), heun_tableau(), tsit5_weights()
     settings = Settings(("tsit5", 1.0e-3, 1.0e-6, 0.0, 1000, nothing, (), (0.0, 1.0)))
-    scatter, at, us = (address(moves), 1, n), address_of(field), address_of(settings)
-    norm(length) = (address(offsets), 1, length)
-    solved(keep) = enter(
-        c_functions().forward, address_of(V), 1, at, 0, 0, 0, keep, keep == 2 ? address_of(heun) : 0, 0, norm(n)...,
-        sized(times)..., address(ys), address(ys), n, us, keep == 0,
+    common = (; field = address_of(field), times_count = 2, settings = address_of(settings), cotangents = address(cotangents))
+    pass = (; common..., vector = address_of(V), ys = address(ys), size = n, offsets = address(offsets), segments = 1)
+    scatter = (; moves = address(moves), moves_count = 1, params_size = n)
+    solved(keep) = first(
+        enter(
+            :forward,
+            arguments(
+                ForwardCall; pass..., times = address(times), y0 = address(ys), dense = keep == 0, keep,
+                tableau = keep == 2 ? address_of(heun) : 0,
+            ),
+        ),
     )
     GC.@preserve field settings heun tsit5 ys cotangents total λ derivatives inside nodes point weight offsets moves parts lengths times back begin
-        outcome = take_handle!(Int(solved(0)[11]))
+        outcome = take_handle!(solved(0).outcome)
         for (keep, out, whole) in ((1, 0, address(total)), (2, address(derivatives), 0))
-            steps = Int(solved(keep)[7])
+            steps = solved(keep).steps
             enter(
-                c_functions().sweep, at, 0, address_of(heun), steps, sized(times)..., 2, address(cotangents), us,
-                scatter..., whole, address(parts), address(lengths), 1, address(λ), out, address(inside),
+                :sweep,
+                arguments(
+                    SweepCall; common..., scatter..., times = address(times), tableau = address_of(heun), steps, reached = 2,
+                    params = whole, parts = address(parts), lengths = address(lengths), parts_count = 1, adjoint = address(λ),
+                    derivatives = out, inside = address(inside),
+                ),
             )
             take_handle!(steps)
         end
         for (anchored, quadrature, apart) in
             ((true, false, false), (true, false, true), (false, false, false), (false, true, false))
             z = ones(T, n * (1 + anchored + !(quadrature || apart)))
-            gauss = quadrature ? (1, address(point), address(weight), 1, 4, address.(nodes)..., scatter..., address(total)) : (0,)
-            GC.@preserve z outcome enter(
-                c_functions().adjoint, address_of(V), 1, at, 0, 0, 0, anchored, false, address(moves), 1, quadrature ? -1 : n,
-                apart ? address_of(tsit5) : 0, address(total), norm(length(z))..., sized(z)..., n, sized(back)..., address(offsets), 0, address(ys), address(cotangents),
-                anchored, us, anchored ? 0 : address_of(outcome), address(field.work.u), gauss...,
+            gauss = quadrature ? (; points = address(point), weights = address(weight), points_count = 1, capacity = 4,
+                node_times = address(nodes[1]), node_y = address(nodes[2]), node_adjoint = address(nodes[3]), total = address(total),
+            ) : (;)
+            back_call = arguments(
+                AdjointCall; pass..., scatter..., gauss..., times = address(back), rows = address(offsets), z = address(z),
+                length = length(z), anchored, outcome = anchored ? 0 : address_of(outcome), y = address(field.work.u),
+                tableau = apart ? address_of(tsit5) : 0, params = address(total),
             )
+            GC.@preserve z outcome enter(:adjoint, back_call)
         end
     end
     return nothing

@@ -1,25 +1,11 @@
-# The C functions that Python calls for every pass. Both passes of a small model take a tenth of a millisecond, and a call by
-# way of PythonCall takes as long for its arguments alone; so they are 64-bit words here: numbers, addresses of Python's memory
-# and addresses of mutable Julia objects that Python keeps alive (0: none). Python mirrors the order in
-# pyseminorm/engines/julia. Beside them goes what Python lets go of: how many things, and their numbers.
+# The C functions that Python calls for every pass, on the structs of layouts.jl. Beside them goes what Python lets go of: how
+# many things, and their numbers.
 
-"Reads words, one after the other."
-mutable struct Words
-    at::Ptr{Int64}
-end
-
-function word!(words::Words)
-    value = unsafe_load(words.at)
-    words.at += sizeof(Int64)
-    return value
-end
-
-flag!(words::Words) = word!(words) != 0
-words!(words::Words, ::Val{N}) where {N} = ntuple(_ -> word!(words), Val(N))
+"The mutable Julia object at an address; nothing at 0."
 object(address) = address == 0 ? nothing : unsafe_pointer_to_objref(Ptr{Cvoid}(address))
-object!(words::Words) = object(word!(words))
 
-const RETCODES = (:Success, :MaxIters, :DtNaN, :DtLessThanMin, :Unstable, :CallbackFailure, :Interrupted)
+"Where an object is that Python keeps alive."
+address_of(object) = UInt(pointer_from_objref(object))
 
 # What stays in Julia between two passes, by number, until Python lets go of it.
 const HELD = Dict{Int, Any}()
@@ -43,13 +29,14 @@ function release!(released::Ptr{Int64})
     return nothing
 end
 
-# What an entry raised, for `raise_again`.
+# What a C function raised, for `raise_again`.
 const RAISED = Ref{Any}(nothing)
 
-function guarded(entry, words, results, released)
+"Run a C function's body, and answer 1; 0 where it raised."
+function guarded(run, call::Ptr, result::Ptr, released)
     try
         release!(released)
-        entry(Words(words), results)
+        run(unsafe_load(call), result)
     catch error
         RAISED[] = error
         return Cint(0)
@@ -57,49 +44,43 @@ function guarded(entry, words, results, released)
     return Cint(1)
 end
 
-"Raise what the last entry raised, where Python gets it as an exception."
+"Raise what the last C function raised, where Python gets it as an exception."
 raise_again() = throw(RAISED[])
 
-const TIMES_OF_STEPS = 4096     # that fit behind the other results
-
-"""
-    give!(results, outcome, numbers...; hold)
-
-Write what came of a pass: retcode (its place in `RETCODES`, or 0), t, accepted and rejected steps, calls, `numbers` (4 of them),
-the number of accepted steps, the number by which the outcome is held (0: it is not), and the times of the accepted steps.
-"""
-function give!(results, outcome::Outcome, numbers...; hold)
-    retcode = something(findfirst(==(outcome.retcode), RETCODES), 0)
-    many = length(outcome.accepted) > TIMES_OF_STEPS
-    held = hold || many || outcome.retcode !== :Success ? hold!(outcome) : 0
-    values = map(
-        Float64,
-        (retcode, outcome.t, outcome.naccept, outcome.nreject, outcome.calls, numbers..., length(outcome.accepted), held),
+"Write what came of a pass, and hold its outcome where Python needs more of it than fits (or wants to `keep` it)."
+function write_result!(result::Ptr{PassResult}, outcome::Outcome; reached, steps, jacobians, finite, keep)
+    (; retcode, t, naccept, nreject, calls, accepted) = outcome
+    fits = length(accepted) <= MOST_TIMES
+    held = keep || !fits || retcode !== :Success ? hold!(outcome) : 0
+    found = PassResult(
+        retcode_number(retcode), t, naccept, nreject, calls, reached, steps, jacobians, finite, length(accepted), held,
     )
-    foreach(i -> unsafe_store!(results, values[i], i), eachindex(values))
-    many || GC.@preserve outcome unsafe_copyto!(results + 16 * sizeof(Float64), pointer(outcome.accepted), length(outcome.accepted))
+    unsafe_store!(result, found)
+    fits && GC.@preserve accepted unsafe_copyto!(Ptr{Float64}(result + TIMES_AT), pointer(accepted), length(accepted))
     return nothing
 end
 
 retcode(outcome::Outcome) = String(outcome.retcode)
 steps_taken(outcome::Outcome) = length(outcome.accepted)
 
-"Where an object is that Python keeps alive."
-address_of(object) = UInt(pointer_from_objref(object))
-
 # ---- the passes
 
-forward_entry(words::Words, results) = forward_entry(object!(words)::Type, words, results)
+copied(::Type{T}, address, count) where {T} = copy(wrap(Vector{T}, address, count))
+times_of(call) = copied(Float64, call.times, call.times_count)
+scatter_of(call) = (call.moves, call.moves_count, call.params_size)
+functions_of_python(call) = Functions((call.evaluate, call.register, call.norm, call.jacobian, call.report))
 
-function forward_entry(::Type{V}, words, results) where {V}
-    functions, steps = forward_functions!(words)
-    norm = Seminorm(words!(words, Val(3)), functions.norm)
-    times = copy(wrap(Vector{Float64}, word!(words), word!(words)))
-    y0, ys, n = UInt(word!(words)), UInt(word!(words)), word!(words)
-    settings, dense = object!(words)::Settings, flag!(words)
-    outcome, reached = forward(V, functions, norm, times, y0, ys, n, settings, dense)
-    kept, finite = steps === nothing ? 0 : hold!(steps), known_finite(V, ys, reached * n)
-    give!(results, outcome, reached, kept, made_jacobians(functions.call), finite; hold = dense)
+run_forward(call::ForwardCall, result) = run_forward(object(call.vector)::Type, call, result)
+
+function run_forward(::Type{V}, call::ForwardCall, result) where {V}
+    functions, steps = forward_functions(call, object(call.field))
+    norm = Seminorm((call.offsets, call.segments, call.size), functions.norm)
+    y0, ys, n = UInt(call.y0), UInt(call.ys), call.size
+    outcome, reached = forward(V, functions, norm, times_of(call), y0, ys, n, object(call.settings)::Settings, call.dense != 0)
+    write_result!(
+        result, outcome; reached, steps = steps === nothing ? 0 : hold!(steps), jacobians = made_jacobians(functions.call),
+        finite = known_finite(V, ys, reached * n), keep = call.dense != 0,
+    )
     return nothing
 end
 
@@ -108,87 +89,73 @@ known_finite(::Type{Vector{T}}, address, count) where {T} = all(isfinite, wrap(V
 known_finite(::Type, address, count) = false
 
 "(Functions, Steps or nothing) of a forward pass."
-function forward_functions!(words::Words)
-    flag!(words) || return foreign_functions!(words), nothing
-    field, poll, norm, report, keep, tableau, load = words!(words, Val(7))
-    load == 0 || lowered_load!(object(field)::NativeField)
-    return forward_functions(object(field), poll, norm, report, keep, object(tableau))
-end
+forward_functions(call::ForwardCall, ::Nothing) = (functions_of_python(call), nothing)
 
-function forward_functions(field::NativeField, poll, norm, report, keep, tableau)
-    steps = keep == 0 ? nothing : native_steps(field, tableau)
-    side = native_forward(field, poll, steps)
-    return Functions((side, 0, norm, 0, steps === nothing ? report : steps)), steps
+function forward_functions(call::ForwardCall, field::NativeField)
+    call.load == 0 || lowered_load!(field)
+    steps = call.keep == 0 ? nothing : native_steps(field, object(call.tableau))
+    side = native_forward(field, call.poll, steps)
+    return Functions((side, 0, call.norm, 0, steps === nothing ? call.report : steps)), steps
 end
-
-foreign_functions!(words::Words) = Functions(words!(words, Val(5)))
 
 made_jacobians(side::NativeSide) = jacobians(side)
 made_jacobians(call) = 0
 
-adjoint_entry(words::Words, results) = adjoint_entry(object!(words)::Type, words, results)
+run_adjoint(call::AdjointCall, result) = run_adjoint(object(call.vector)::Type, call, result)
 
-function adjoint_entry(::Type{V}, words, results) where {V}
-    functions = backward_functions!(words)
-    norm = Seminorm(words!(words, Val(3)), functions.norm)
-    z, n = words!(words, Val(2)), word!(words)
-    times = copy(wrap(Vector{Float64}, word!(words), word!(words)))     # the start, then every stop
-    rows = copy(wrap(Vector{Int64}, word!(words), word!(words)))
-    ys, cotangents, anchored = UInt(word!(words)), UInt(word!(words)), flag!(words)
-    settings, outcome, y = object!(words)::Settings, object!(words), UInt(word!(words))
-    nodes = nodes!(words, functions.call)
-    found, jumped = adjoint(
-        V, functions, norm, z, n, first(times), times[2:end], rows, ys, cotangents, anchored, settings, outcome, y, nodes,
+function run_adjoint(::Type{V}, call::AdjointCall, result) where {V}
+    functions = backward_functions(call, object(call.field))
+    norm = Seminorm((call.offsets, call.segments, call.length), functions.norm)
+    times = times_of(call)
+    nodes = call.points_count == 0 ? nothing : nodes_of(call, functions.call)
+    outcome, jumped = adjoint(
+        V, functions, norm, (call.z, call.length), call.size, first(times), times[2:end],
+        copied(Int64, call.rows, call.rows_count), UInt(call.ys), UInt(call.cotangents), call.anchored != 0, object(call.settings)::Settings,
+        object(call.outcome), UInt(call.y), nodes,
     )
-    give!(results, found, jumped, made_nodes(nodes), made_jacobians(functions.call), false; hold = false)
+    write_result!(
+        result, outcome; reached = jumped, steps = made_nodes(nodes), jacobians = made_jacobians(functions.call),
+        finite = false, keep = false,
+    )
     return nothing
 end
 
-function backward_functions!(words::Words)
-    flag!(words) || return foreign_functions!(words)
-    field, poll, norm, report, anchored, timed, moves, count, size, tableau, μ = words!(words, Val(11))
-    return backward_functions(
-        object(field), poll, norm, report, anchored != 0, timed != 0, (moves, count, size), object(tableau), μ,
+backward_functions(call::AdjointCall, ::Nothing) = functions_of_python(call)
+
+"Where there is a quadrature, μ is not made; with a tableau it is an integral, else a part of the state."
+function backward_functions(call::AdjointCall, field::NativeField)
+    scatter = call.points_count == 0 ? Scatter(scatter_of(call)...) : nothing
+    integral = call.tableau == 0 ? nothing : native_integral(field, object(call.tableau)::Tableau, call.params, scatter)
+    side = native_backward(field, call.poll, call.anchored != 0, call.has_time != 0, scatter, integral)
+    return Functions((side, 0, call.norm, 0, call.report))
+end
+
+"What [`quadrature`](@ref) takes."
+function nodes_of(call::AdjointCall, side)
+    rule(address) = wrap(Vector{Float64}, address, call.points_count)
+    return (
+        rule(call.points), rule(call.weights), call.capacity, call.node_times, call.node_y, call.node_adjoint,
+        evaluator_of(call, side),
     )
 end
 
-"`size` of the scatter < 0: μ is not made; no tableau: it is part of the state, else the integral `μ`."
-function backward_functions(field::NativeField, poll, norm, report, anchored, timed, scatter, tableau, μ)
-    spread = last(scatter) < 0 ? nothing : Scatter(scatter...)
-    integral = tableau === nothing ? nothing : native_integral(field, tableau, μ, spread)
-    side = native_backward(field, poll, anchored, timed, spread, integral)
-    return Functions((side, 0, norm, 0, report))
-end
-
-"What [`quadrature`](@ref) takes, or nothing."
-function nodes!(words::Words, call)
-    flag!(words) || return nothing
-    points, weights, count, capacity, times, y, λ = words!(words, Val(7))
-    evaluate = call isa NativeSide ? nodes_of(call, times, y, λ, words!(words, Val(3)), word!(words)) : word!(words)
-    rule = (wrap(Vector{Float64}, points, count), wrap(Vector{Float64}, weights, count))
-    return (rule..., capacity, times, y, λ, evaluate)
-end
-
-nodes_of(side::NativeSide, times, y, λ, scatter, total) = native_nodes(side, times, y, λ, scatter, total)
+evaluator_of(call::AdjointCall, side) = call.evaluate_nodes
+evaluator_of(call::AdjointCall, side::NativeSide) =
+    native_nodes(side, call.node_times, call.node_y, call.node_adjoint, scatter_of(call), call.total)
 
 made_nodes(nodes) = nodes !== nothing && last(nodes) isa NativeNodes ? evaluated(last(nodes)) : 0
 
-sweep_entry(words::Words, results) = sweep_entry(object!(words)::NativeField, words, results)
+run_sweep(call::SweepCall, result) = run_sweep(object(call.field)::NativeField, call, result)
 
-function sweep_entry(field::NativeField{T}, words, results) where {T}
-    poll, tableau, steps = word!(words), object!(words)::Tableau, HELD[word!(words)]
-    times, reached = copy(wrap(Vector{Float64}, word!(words), word!(words))), word!(words)
-    cotangents, settings = word!(words), object!(words)::Settings
-    scatter, given, parts, λ = words!(words, Val(3)), word!(words), words!(words, Val(3)), word!(words)
-    derivatives, inside = word!(words), word!(words)
-    total = given == 0 ? Vector{T}(undef, last(scatter)) : given
-    found = native_sweep!(
-        field, poll, tableau, steps, times, reached, cotangents, settings.discontinuities, settings.intervals, scatter,
-        total, λ, derivatives, inside,
+function run_sweep(field::NativeField{T}, call::SweepCall, result) where {T}
+    (; discontinuities, intervals) = object(call.settings)::Settings
+    total = call.params == 0 ? Vector{T}(undef, call.params_size) : call.params
+    retcode, last_step, naccept, nvjp, finite = native_sweep!(
+        field, call.poll, object(call.tableau)::Tableau, HELD[call.steps], times_of(call), call.reached, call.cotangents,
+        discontinuities, intervals, scatter_of(call), total, call.adjoint, call.derivatives, call.inside,
     )
-    given == 0 && first(found) === :Success && write_parts!(total, parts...)
-    values = (something(findfirst(==(first(found)), RETCODES), 0), Base.tail(found)...)
-    foreach((i, x) -> unsafe_store!(results, Float64(x), i), eachindex(values), values)
+    call.params == 0 && retcode === :Success && write_parts!(total, call.parts, call.lengths, call.parts_count)
+    unsafe_store!(result, SweepResult(retcode_number(retcode), last_step, naccept, nvjp, finite))
     return nothing
 end
 
@@ -203,30 +170,24 @@ function write_parts!(total::Vector{T}, addresses, lengths, count) where {T}
     return nothing
 end
 
-"The tensors are read, and the value at y is compared with f0: 1 or 0."
-function agrees_entry(words::Words, results)
-    field, t, y, f0, tolerance = object!(words)::NativeField, words!(words, Val(4))...
-    reinterpreted(x) = reinterpret(Float64, x)
+"Read the tensors, and compare the value at y with f0."
+function run_agrees(call::AgreesCall, result)
+    field = object(call.field)::NativeField
     lowered_load!(field)
-    unsafe_store!(results, lowered_agrees(field, reinterpreted(t), y, f0, reinterpreted(tolerance)))
+    unsafe_store!(result, FlagResult(lowered_agrees(field, call.t, call.y, call.f0, call.tolerance)))
     return nothing
 end
 
-function load_entry(words::Words, results)
-    lowered_load!(object!(words)::NativeField)
-    return nothing
+run_load(call::LoadCall, result) = lowered_load!(object(call.field)::NativeField)
+
+for (name, call, result) in (
+        (:forward, :ForwardCall, :PassResult), (:adjoint, :AdjointCall, :PassResult), (:sweep, :SweepCall, :SweepResult),
+        (:agrees, :AgreesCall, :FlagResult), (:load, :LoadCall, :FlagResult),
+    )
+    run, entered, address = Symbol(:run_, name), Symbol(name, :_in_c), Symbol(name, :_address)
+    @eval $entered(call::Ptr{$call}, result::Ptr{$result}, released::Ptr{Int64})::Cint = guarded($run, call, result, released)
+    @eval $address() = UInt(@cfunction($entered, Cint, (Ptr{$call}, Ptr{$result}, Ptr{Int64})))
 end
 
-for name in (:forward, :adjoint, :sweep, :agrees, :load)
-    @eval $(Symbol(name, :_call))(words::Ptr{Int64}, results::Ptr{Float64}, released::Ptr{Int64})::Cint =
-        guarded($(Symbol(name, :_entry)), words, results, released)
-end
-
-"Addresses of the C functions, by name."
-c_functions() = (;
-    forward = UInt(@cfunction(forward_call, Cint, (Ptr{Int64}, Ptr{Float64}, Ptr{Int64}))),
-    adjoint = UInt(@cfunction(adjoint_call, Cint, (Ptr{Int64}, Ptr{Float64}, Ptr{Int64}))),
-    sweep = UInt(@cfunction(sweep_call, Cint, (Ptr{Int64}, Ptr{Float64}, Ptr{Int64}))),
-    agrees = UInt(@cfunction(agrees_call, Cint, (Ptr{Int64}, Ptr{Float64}, Ptr{Int64}))),
-    load = UInt(@cfunction(load_call, Cint, (Ptr{Int64}, Ptr{Float64}, Ptr{Int64}))),
-)
+"Addresses of the C functions, in the order of `C_FUNCTIONS`."
+c_functions() = (forward_address(), adjoint_address(), sweep_address(), agrees_address(), load_address())

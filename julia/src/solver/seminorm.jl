@@ -56,7 +56,7 @@ end
 
 function called(norm::Seminorm, u)
     synchronize(typeof(u))
-    value = GC.@preserve u ccall(norm.callback, Cdouble, (UInt, Int64), address(u), length(u))
+    value = GC.@preserve u call_norm(norm.callback, address(u), length(u))
     value < 0 && throw(CallbackFailure())
     return value
 end

@@ -12,7 +12,7 @@ struct ForeignEvaluator
     call::Ptr{Cvoid}
 end
 
-(foreign::ForeignEvaluator)(count) = ccall(foreign.call, Cint, (Cint,), count)
+(foreign::ForeignEvaluator)(count) = call_evaluate_nodes(foreign.call, count)
 
 evaluator(call::Integer) = Evaluator(ForeignEvaluator(Ptr{Cvoid}(UInt(call))))
 evaluator(native::Evaluator) = native
@@ -156,9 +156,7 @@ report(steps::Steps, tracker, accepted, attempt, u) =
 function report(call::Ptr{Cvoid}, tracker, accepted, (; t, h)::Attempt, u)
     call == C_NULL && return nothing
     synchronize(typeof(u))
-    ok = ccall(
-        call, Cint, (Cint, Cdouble, Cdouble, UInt, Int64), accepted, t, h, address(u), length(u),
-    )
+    ok = call_report(call, accepted, t, h, address(u), length(u))
     ok == 1 || throw(CallbackFailure())
     return nothing
 end

@@ -93,7 +93,7 @@ function slot!(field::ForeignField{V}, buffer::V) where {V}
     push!(field.buffers, buffer)
     slot = Cint(length(field.buffers) - 1)
     field.slots[address(buffer)] = slot
-    ok = ccall(field.register, Cint, (Cint, UInt, Int64), slot, address(buffer), length(buffer))
+    ok = call_register(field.register, slot, address(buffer), length(buffer))
     ok == 1 || throw(CallbackFailure())
     return slot
 end
@@ -101,7 +101,7 @@ end
 function (field::ForeignField{V})(du::V, u::V, t::Float64) where {V}
     slot_du, slot_u = slot!(field, du), slot!(field, u)
     synchronize(V)
-    ok = ccall(field.call, Cint, (Cint, Cint, Cdouble), slot_du, slot_u, t)
+    ok = call_evaluate(field.call, slot_du, slot_u, t)
     ok == 1 || throw(CallbackFailure())
     return nothing
 end
@@ -141,9 +141,7 @@ function fill_from!(out, jacobian::ForeignJacobian{V}, what, u, t) where {V}
     at = inside(jacobian.field, t)
     jacobian.state!(at)
     synchronize(V)
-    ok = GC.@preserve out u ccall(
-        jacobian.call, Cint, (Cint, UInt, UInt, Int64, Cdouble), what, address(out), address(u), length(u), at,
-    )
+    ok = GC.@preserve out u call_jacobian(jacobian.call, what, address(out), address(u), length(u), at)
     ok == 1 || throw(CallbackFailure())
     return nothing
 end

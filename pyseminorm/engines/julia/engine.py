@@ -17,7 +17,7 @@ from ...errors import BackendUnavailableError, InvalidInputError
 from ...methods.tableaus import TABLEAUS
 from ...norms import CallableNorm, Segment
 from ...passes.discrete_sweep import Sweep
-from ...passes.gauss_quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
+from ...passes.gauss_quadrature import ParameterQuadrature
 from ...passes.problems import AdjointProblem, AdjointResult, DiscreteProblem, ForwardProblem, ForwardResult
 from ...passes.right_hand_side import AdjointRightHandSide
 from ...problem.jacobian import Jacobian
@@ -25,13 +25,15 @@ from ...stats import PassStats
 from ...stepping import Algorithm, MethodTraits
 from .calls.callbacks import SolverCallbacks
 from .calls.dense_output import JuliaDenseInterpolation
+from .calls.nodes import NodeMemory
 from .calls.results import Pass, translate_error
 from .calls.settings import describe_method, make_settings
 from .native.compiled_function import ELTYPES
 from .native.forward import native_forward
 from .native.sweep import native_sweep
-from .native.vector_field import JuliaVectorField, NativeNodes, backward_words, refuse_call
+from .native.vector_field import JuliaVectorField, NativeNodes, backward_arguments, refuse_call
 from .session.c_functions import JuliaHandle
+from .session.layouts import AdjointCall, ForwardCall
 from .session.memory import Memory, address, addresses, consecutive, doubles, integers
 from .session.runtime import runtime
 
@@ -92,18 +94,13 @@ class JuliaEngine:
         python = SolverCallbacks(y0, field, norm, report=problem.report, jacobian=by_state)
         solve = Pass(julia, problem.spec.unflatten, y0, problem.times[0], python=python)
         offsets, settings = integers((0, size)), make_settings(problem.options, problem.discontinuities)
-        words = [
-            vector.address,
-            *python.words,
-            *(offsets.address, 1, size),
-            *doubles(tuple(problem.times)).words,
-            address(y0, y0.dtype),
-            address(ys, y0.dtype),
-            size,
-            settings.address,
-            problem.keep_dense,
-        ]
-        solve.run("forward", julia.c_functions.write(words))
+        times = doubles(tuple(problem.times))
+        call = ForwardCall(
+            vector=vector.address, times=times.address, times_count=times.count, y0=address(y0, y0.dtype),
+            ys=address(ys, y0.dtype), size=size, offsets=offsets.address, segments=1, settings=settings.address,
+            dense=problem.keep_dense, **python.arguments,
+        )  # fmt: skip
+        solve.run("forward", call)
         return solve.forward_result(problem, ys, started, len(field.known), jacobian.calls if jacobian else 0)
 
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult:
@@ -133,7 +130,7 @@ class JuliaEngine:
             nodes, interpolated = NativeNodes(problem, field) if gauss else None, native.u
             if norm is not None or report is not None:
                 python = SolverCallbacks(native.u, refuse_call, norm, report=report)
-            side = backward_words(field, problem, apart, python)
+            side = backward_arguments(field, problem, apart, python)
         else:
             backward, nodes = _BackwardField(problem), _Nodes(problem) if gauss else None
             interpolated = backward.interpolated
@@ -142,28 +139,23 @@ class JuliaEngine:
             python = SolverCallbacks(ys, backward, norm, evaluate_nodes=evaluate, jacobian=by_state, report=report)
             if nodes:
                 nodes.address = python.nodes
-            side = python.words
+            side = python.arguments
         start = problem.times[problem.last]
-        times = (start, *(problem.times[i] for i in problem.stops))
+        times = doubles((start, *(problem.times[i] for i in problem.stops)))
+        rows = integers(tuple(problem.stops))
         cotangents, anchors = consecutive(problem.cotangents), consecutive(ys)
         solve = Pass(julia, problem.unflatten_adjoint, z, start, python=python, native=native)
         offsets, settings = _offsets(segments), make_settings(problem.options, problem.discontinuities)
-        words = [
-            _vector_type(self._memory, ys.dtype, ys.device).address,
-            *side,
-            *(offsets.address, len(segments), len(z)),
-            *(address(z, ys.dtype), len(z), layout.state),
-            *doubles(times).words,
-            *integers(tuple(problem.stops)).words,
-            address(anchors, ys.dtype),
-            address(cotangents, ys.dtype),
-            layout.has_y,
-            settings.address,
-            outcome.address if outcome else 0,
-            address(interpolated, ys.dtype),
-            *(nodes.words if nodes else (0,)),
-        ]
-        solve.run("adjoint", julia.c_functions.write(words))
+        vector = _vector_type(self._memory, ys.dtype, ys.device)
+        at = addresses((z, anchors, cotangents, interpolated), ys.dtype)
+        call = AdjointCall(
+            vector=vector.address, times=times.address, times_count=times.count, rows=rows.address,
+            rows_count=rows.count, z=at[0], length=len(z), ys=at[1], cotangents=at[2], size=layout.state,
+            offsets=offsets.address, segments=len(segments), settings=settings.address, anchored=layout.has_y,
+            has_time=layout.has_time, outcome=outcome.address if outcome else 0, y=at[3], **side,
+            **(nodes.arguments if nodes else {}),
+        )  # fmt: skip
+        solve.run("adjoint", call)
         stats = solve.stats
         if nodes:
             stats.nvjp_state, stats.nvjp_param = solve.calls, nodes.evaluated or solve.steps
@@ -235,21 +227,17 @@ class _Nodes:
         size = problem.layout.state
         self._stats = PassStats()
         self._sums = ParameterQuadrature(problem.field, self._stats, batched_time=problem.adjoint.batched_time)
-        self._order = problem.options.traits.order
-        self._times = torch.empty(nodes_per_call(size), dtype=torch.float64)
-        self._y = problem.ys.new_empty(len(self._times), size)
-        self._adjoint = torch.empty_like(self._y)
+        self._memory = NodeMemory(problem.ys, size, problem.options.traits.order)
         self.address = 0  # of the function that evaluates them
 
     @property
-    def words(self) -> list[int]:
-        """What Julia's entry reads of them."""
-        points, weights = self._rule = [doubles(tuple(x)) for x in gauss_legendre(self._order)]
-        memory = [address(self._times, torch.float64), *addresses((self._y, self._adjoint), self._y.dtype)]
-        return [1, points.address, weights.address, points.words[1], len(self._times), *memory, self.address]
+    def arguments(self) -> dict[str, int]:
+        """Their arguments of "adjoint"."""
+        return {**self._memory.arguments, "evaluate_nodes": self.address}
 
     def evaluate(self, count: int) -> None:
-        self._sums.add(self._times[:count].tolist(), self._y[:count].clone(), self._adjoint[:count].clone())
+        times, y, adjoint = (x[:count] for x in (self._memory.times, self._memory.y, self._memory.adjoint))
+        self._sums.add(times.tolist(), y.clone(), adjoint.clone())
 
     @property
     def evaluated(self) -> int:

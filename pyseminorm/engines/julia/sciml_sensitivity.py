@@ -79,7 +79,7 @@ class Sensitivity:
             self._julia.module.sensitivity_gradients,
             self._forward,
             adjoint,
-            times.words,
+            (times.address, times.count),
             address(later, dy0.dtype),
             options.rtol,
             options.atol,

@@ -17,19 +17,9 @@ import torch
 from torch import Tensor
 
 from ..session.c_functions import address_of
+from ..session.layouts import PROTOTYPES
 from ..session.profiling_clock import Place, clock_calls
 from ..session.signals import DeferredSignals
-
-_RHS = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_double)
-_REGISTER = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_int64)
-_NODES = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int)
-_NORM = ctypes.PYFUNCTYPE(ctypes.c_double, ctypes.c_size_t, ctypes.c_int64)
-_JACOBIAN = ctypes.PYFUNCTYPE(
-    ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int64, ctypes.c_double
-)
-_REPORT = ctypes.PYFUNCTYPE(
-    ctypes.c_int, ctypes.c_int, ctypes.c_double, ctypes.c_double, ctypes.c_size_t, ctypes.c_int64
-)
 
 
 class SolverMemory:
@@ -103,42 +93,36 @@ class SolverCallbacks:
     @property
     def field(self) -> tuple[int, int]:
         """Addresses of the two functions of PySeminorm's ForeignField."""
-        return self._address("call", _RHS, self._call), self._address("register", _REGISTER, self._register)
+        return self._address("evaluate", self._evaluate), self._address("register", self._register)
 
     @property
-    def words(self) -> list[int]:
-        """What Julia's entries read of them: 0 for functions of Python, then their addresses; 0: none."""
-        return [0, *self.field, self._norm_address, self._jacobian_address, self._report_address]
+    def arguments(self) -> dict[str, int]:
+        """Addresses of the functions that a C function of Julia calls, by the names of its arguments; 0: none."""
+        evaluate, register = self.field
+        norm, report = self.measuring
+        jacobian = self._address("jacobian", self._jacobian if self._derivatives else None)
+        return {"evaluate": evaluate, "register": register, "norm": norm, "jacobian": jacobian, "report": report}
 
     @property
     def measuring(self) -> tuple[int, int]:
         """Addresses of the norm and of the report; 0: none."""
-        return self._norm_address, self._report_address
-
-    @property
-    def _norm_address(self) -> int:
-        return self._address("norm", _NORM, self._norm if self._user_norm else None)
-
-    @property
-    def _jacobian_address(self) -> int:
-        return self._address("jacobian", _JACOBIAN, self._jacobian if self._derivatives else None)
-
-    @property
-    def _report_address(self) -> int:
-        return self._address("report", _REPORT, self._report if self._user_report else None)
-
-    def _address(self, name: str, kind: Any, function: Callable[..., Any] | None) -> int:
-        """Where C finds a method; it stays there until `close`."""
-        if function is None:
-            return 0
-        if name not in self._c:
-            self._c[name] = kind(function)
-        return address_of(self._c[name])
+        return (
+            self._address("norm", self._norm if self._user_norm else None),
+            self._address("report", self._report if self._user_report else None),
+        )
 
     @property
     def nodes(self) -> int:
         """The address of what evaluates quadrature nodes."""
-        return self._address("nodes", _NODES, self._nodes if self._evaluate_nodes else None)
+        return self._address("evaluate_nodes", self._nodes if self._evaluate_nodes else None)
+
+    def _address(self, name: str, function: Callable[..., Any] | None) -> int:
+        """Where C finds a method; it stays there until `close`."""
+        if function is None:
+            return 0
+        if name not in self._c:
+            self._c[name] = PROTOTYPES[name](function)
+        return address_of(self._c[name])
 
     @property
     def raised(self) -> BaseException | None:
@@ -162,7 +146,7 @@ class SolverCallbacks:
         self._buffers.clear()
         self._c.clear()
 
-    def _call(self, slot_dz: int, slot_z: int, t: float) -> int:
+    def _evaluate(self, slot_dz: int, slot_z: int, t: float) -> int:
         try:
             self.signals.check()
             self._right_hand_side(t, self._buffers[slot_z], self._buffers[slot_dz])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -13,7 +14,8 @@ from ....errors import BackendUnavailableError, InvalidInputError, LastGoodState
 from ....passes.problems import ForwardProblem, ForwardResult, mark_unreached
 from ....retcode import ReturnCode
 from ....stats import PassStats
-from ..session.c_functions import RETCODES, JuliaHandle, accepted_times
+from ..session.c_functions import JuliaHandle
+from ..session.layouts import RETCODES
 from ..session.memory import address
 from ..session.runtime import Runtime, first_line
 from .callbacks import SolverCallbacks
@@ -56,10 +58,10 @@ class Pass:
         self.calls, self.reached, self.steps, self.jacobians, self.finite = 0, 1, 0, 0, False
         self.outcome: JuliaHandle | None = None
 
-    def run(self, entry: str, address: int) -> None:
-        """Call an entry, "forward" or "adjoint", with the words at an address; once."""
+    def run(self, name: str, arguments: ctypes.Structure) -> None:
+        """Call a C function, "forward" or "adjoint", once."""
         try:
-            self._take(entry, self._call(entry, address))
+            self._take(name, self._call(name, arguments))
         except BaseException as error:
             state = LastGoodState(self.t, self._unflatten(self.state.clone()), self.stats)
             error.last_good_state = state  # type: ignore[attr-defined]
@@ -85,30 +87,30 @@ class Pass:
         finite = self.finite and self.reached == rows
         return ForwardResult(ys, self.retcode, stats, self.t, self.state, dense, self.detail, finite)
 
-    def _call(self, entry: str, address: int) -> Any:
+    def _call(self, name: str, arguments: ctypes.Structure) -> Any:
         try:
             if self._python is None:
-                return self._julia.c_functions.call_at(entry, address)
+                return self._julia.c_functions.call(name, arguments)
             with self._python.running():
-                return self._julia.c_functions.call_at(entry, address)
+                return self._julia.c_functions.call(name, arguments)
         except Exception as error:
             raised = self._raised
             if raised is not None:
                 raise raised from None
             raise translate_error(error) from error
 
-    def _take(self, entry: str, numbers: Any) -> None:
-        first, (retcode, self.t, *counts) = self.t, numbers[:11]
-        naccept, nreject, self.calls, self.reached, self.steps, self.jacobians, finite, count, held = map(int, counts)
-        self.finite = finite != 0
-        name, accepted, stats = RETCODES[int(retcode)], accepted_times(numbers, count), self.stats
-        stats.naccept, stats.nreject = naccept, nreject
+    def _take(self, name: str, result: Any) -> None:
+        stats, retcode, held = self.stats, RETCODES[result.retcode], result.outcome
+        stats.naccept, stats.nreject, self.calls = result.naccept, result.nreject, result.calls
+        self.reached, self.steps, self.jacobians = result.reached, result.steps, result.jacobians
+        first, self.t, self.finite = self.t, result.t, result.finite != 0
+        accepted = self._julia.c_functions.times(result.times_count)
         if held:
             outcome = self._fetch(held)
-            name, accepted = name or str(self._julia.module.retcode(outcome)), self._copy_results(outcome)
+            retcode, accepted = retcode or str(self._julia.module.retcode(outcome)), self._copy_results(outcome)
         stats.times = [first, *(accepted or ())]
-        if name != "Success":
-            self._stop(entry, name)
+        if retcode != "Success":
+            self._stop(name, retcode)
 
     def _fetch(self, held: int) -> Any:
         """What Julia keeps of a pass that has failed, or whose trajectory is wanted."""
@@ -126,18 +128,18 @@ class Pass:
         times: list[float] = accepted.tolist()
         return times
 
-    def _stop(self, entry: str, name: str) -> None:
+    def _stop(self, name: str, retcode: str) -> None:
         """Raise what ended the pass, or keep its return code."""
-        if name in ("CallbackFailure", "Interrupted"):
-            if entry == "forward" and self.steps:
+        if retcode in ("CallbackFailure", "Interrupted"):
+            if name == "forward" and self.steps:
                 self._julia.c_functions.release(self.steps)  # no sweep follows
-            raised = KeyboardInterrupt() if name == "Interrupted" else self._julia.c_functions.raised or self._raised
+            raised = KeyboardInterrupt() if retcode == "Interrupted" else self._julia.c_functions.raised or self._raised
             if raised is not None:
                 raise raised
         try:
-            self.retcode = ReturnCode[name]
+            self.retcode = ReturnCode[retcode]
         except KeyError:
-            self.retcode, self.detail = ReturnCode.Failure, f"OrdinaryDiffEq's return code: {name}."
+            self.retcode, self.detail = ReturnCode.Failure, f"OrdinaryDiffEq's return code: {retcode}."
 
     @property
     def _raised(self) -> BaseException | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import time
 
 from ....norms import CallableNorm
@@ -11,6 +10,7 @@ from ..calls.callbacks import SolverCallbacks
 from ..calls.results import Pass
 from ..calls.settings import is_plain, make_settings, tableau
 from ..session.c_functions import POLL, CFunctions, JuliaHandle, NumberedHandle
+from ..session.layouts import ForwardCall
 from ..session.memory import address, consecutive, doubles, integers
 from ..session.runtime import Runtime
 from .vector_field import JuliaVectorField, refuse_call
@@ -33,18 +33,18 @@ def native_forward(julia: Runtime, problem: ForwardProblem, vector: JuliaHandle)
         call = _Call(problem, native.address, vector, keep)
         if is_plain(options) and options.report is None:
             native.prepared["forward"] = call
-    ys, words, python = y0.new_empty(call.shape), call.words, None
+    ys, arguments, python = y0.new_empty(call.shape), call.arguments, None
     report = None if keep else problem.report
     if report is not None or callable(problem.norm):
         norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
         python = SolverCallbacks(native.u, refuse_call, norm, report=report)
-    words.norm, words.report = (0, 0) if python is None else python.measuring
-    words.load = field.load_for_pass(by_pass=not options.traits.needs_jacobian)
+    arguments.norm, arguments.report = (0, 0) if python is None else python.measuring
+    arguments.load = field.load_for_pass(by_pass=not options.traits.needs_jacobian)
     if options.traits.needs_jacobian:  # its rows are products
         native.prepare(times[0], y0)
-    words.y0, words.ys = address(y0, y0.dtype), address(ys, y0.dtype)
+    arguments.y0, arguments.ys = address(y0, y0.dtype), address(ys, y0.dtype)
     solve = Pass(julia, problem.spec.unflatten, y0, times[0], python=python, native=native)
-    solve.run("forward", call.address)
+    solve.run("forward", arguments)
     if record is not None and solve.steps:
         record.foreign = StepsHandle(julia.c_functions, solve.steps, call.settings)
     checks = 0 if problem.first.value is None else 1
@@ -61,17 +61,6 @@ class StepsHandle(NumberedHandle):
         self.settings = settings
 
 
-class _Words(ctypes.Structure):
-    """What Julia's entry reads of a forward pass of a native field."""
-
-    # fmt: off
-    _fields_ = [(name, ctypes.c_int64) for name in (
-        "vector", "native", "field", "poll", "norm", "report", "keep", "tableau", "load", "offsets", "segments",
-        "length", "times", "count", "y0", "ys", "size", "settings", "dense",
-    )]
-    # fmt: on
-
-
 class _Call:
     """A forward pass as Julia reads it. Training makes the same again and again: only addresses of tensors change."""
 
@@ -83,9 +72,8 @@ class _Call:
         weights = tableau(problem.options.method) if keep == 2 else None
         self._kept = vector, offsets, times, weights
         self.shape = (len(problem.times), *problem.spec.shape)
-        self.words = _Words(
-            vector=vector.address, native=1, field=native, poll=POLL, keep=keep, offsets=offsets.address, segments=1,
-            length=size, times=times.address, count=len(problem.times), size=size, settings=self.settings.address,
+        self.arguments = ForwardCall(
+            vector=vector.address, field=native, poll=POLL, keep=keep, offsets=offsets.address, segments=1,
+            times=times.address, times_count=times.count, size=size, settings=self.settings.address,
             dense=problem.keep_dense, tableau=0 if weights is None else weights.address,
         )  # fmt: skip
-        self.address = ctypes.addressof(self.words)

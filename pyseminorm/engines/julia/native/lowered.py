@@ -6,7 +6,6 @@ import ctypes
 import functools
 import logging
 import operator
-import struct
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from ....graphs.field import TOLERANCES, Trace
 from ....graphs.lowering.lower import lower
 from ....graphs.lowering.writer import LoweringError
 from ....problem.vector_field import EagerVectorField
+from ..session.layouts import AgreesCall, LoadCall
 from ..session.memory import addresses, consecutive
 from ..session.runtime import runtime
 from .compiled_function import ELTYPES, NativeField
@@ -74,7 +74,7 @@ class LoweredNative(NativeField):
     def load(self, tensors: Sequence[Tensor]) -> None:
         """Point at the tensors, which the caller keeps alive, and make what stays the same in a solve."""
         self._point_at(tensors)
-        self.c_functions.call("load", [self.address])
+        self.c_functions.call("load", LoadCall(self.address))
 
     def load_once(self, owner: Any, tensors: Sequence[Tensor], *, by_pass: bool = False) -> bool:
         """The same, but for an owner whose tensors were the last to be loaded, and have not changed since.
@@ -95,9 +95,8 @@ class LoweredNative(NativeField):
         """Load the tensors, and compare the value at (t, y) with ``f0``."""
         self._point_at(tensors)
         y, f0 = consecutive(y), consecutive(f0)
-        bits = map(_bits, (t, TOLERANCES[self._dtype]))
-        words = [self.address, next(bits), *addresses((y, f0), self._dtype), next(bits)]
-        agree = self.c_functions.call("agrees", words)[0]
+        agrees = AgreesCall(self.address, t, *addresses((y, f0), self._dtype), TOLERANCES[self._dtype])
+        agree = self.c_functions.call("agrees", agrees).flag
         self._loaded = (weakref.ref(owner), list(map(_version, tensors)))
         return bool(agree)
 
@@ -150,12 +149,6 @@ class LoweredVectorField(JuliaVectorField):
     def moves(self) -> list[tuple[int, int, int]]:
         """Gradients come out by target, in order."""
         return [(0, 0, sum(self.sizes))] if self.sizes else []
-
-
-def _bits(x: float) -> int:
-    """A number as the word that holds it."""
-    word: int = struct.unpack("<q", struct.pack("<d", x))[0]
-    return word
 
 
 @functools.cache

@@ -13,7 +13,8 @@ from ....retcode import ReturnCode
 from ....stats import PassStats
 from ....torch_internals import unflatten
 from ..calls.settings import tableau
-from ..session.c_functions import POLL, SUCCESS
+from ..session.c_functions import POLL
+from ..session.layouts import SUCCESS, SweepCall
 from ..session.memory import address, addresses, consecutive, doubles, integers
 from ..session.runtime import Runtime, first_line
 from .forward import StepsHandle
@@ -28,28 +29,30 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
     call: _Call | None = native.prepared.get("sweep")
     if call is None or call.of != (steps.settings, field.scatter, problem.times):
         call = native.prepared["sweep"] = _Call(problem, steps, field)
-    words, stats = call.words, PassStats()
+    arguments, stats = call.arguments, PassStats()
     if field.small:  # gradients that share no memory take less time than views
         adjoint, params = torch.empty_like(native.u), list(map(torch.empty_like, field.targets))
         call.parts[:] = addresses(params, adjoint.dtype)
-        words.adjoint, words.params = address(adjoint, adjoint.dtype), 0
+        arguments.adjoint, arguments.params = address(adjoint, adjoint.dtype), 0
     else:
         sums = torch.empty(size + field.scatter.size, dtype=cotangents.dtype)  # lambda, then the parameters
         adjoint, *params = unflatten(sums, [native.u, *field.targets])
-        words.adjoint = address(sums, sums.dtype)
-        words.params = words.adjoint + size * sums.itemsize
+        arguments.adjoint = address(sums, sums.dtype)
+        arguments.params = arguments.adjoint + size * sums.itemsize
     derivatives = inside = None
     if problem.want_derivatives:
         derivatives, inside = torch.zeros_like(cotangents), (ctypes.c_bool * len(problem.times))()
     field.load_for_pass()
     native.prepare_vjp(problem.times[0])
-    words.steps, words.reached, words.cotangents = steps.number, problem.reached, address(cotangents, native.u.dtype)
-    words.derivatives = 0 if derivatives is None else address(derivatives, native.u.dtype)
-    words.inside = 0 if inside is None else ctypes.addressof(inside)
+    arguments.steps, arguments.reached = steps.number, problem.reached
+    arguments.cotangents = address(cotangents, native.u.dtype)
+    arguments.derivatives = 0 if derivatives is None else address(derivatives, native.u.dtype)
+    arguments.inside = 0 if inside is None else ctypes.addressof(inside)
     try:
-        code, last, stats.naccept, stats.nvjp, finite = map(int, julia.c_functions.call_at("sweep", call.address)[:5])
+        result = julia.c_functions.call("sweep", arguments)
+        retcode, last, stats.naccept, stats.nvjp = result.retcode, result.last_step, result.naccept, result.nvjp
         stats.times = list(problem.ends[last - stats.naccept : last + 1])[::-1]
-        if code not in (0, SUCCESS):
+        if retcode not in (0, SUCCESS):
             raise julia.c_functions.raised or native.failure() or KeyboardInterrupt()
     except BaseException as error:
         at = stats.times[-1] if stats.times else problem.times[-1]
@@ -58,24 +61,13 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
         if type(error).__name__ == "JuliaError":
             raise BackendUnavailableError(f"Julia raised: {first_line(error)}.") from error
         raise
-    if code == 0:
+    if retcode == 0:
         problem.look()  # raises what Julia has seen
         raise AssertionError("Julia refused cotangents that are right")
     stats.seconds = time.perf_counter() - started
     slopes = {} if derivatives is None else {i: derivatives[i] for i, found in enumerate(inside or ()) if found}
     success, at = ReturnCode.Success, problem.times[0]
-    return AdjointResult(adjoint, params, success, stats, at, "", slopes, finite=finite != 0)
-
-
-class _Words(ctypes.Structure):
-    """What Julia's entry reads of a sweep."""
-
-    # fmt: off
-    _fields_ = [(name, ctypes.c_int64) for name in (
-        "field", "poll", "tableau", "steps", "times", "count", "reached", "cotangents", "settings", "moves",
-        "moves_count", "params_size", "params", "parts", "lengths", "parts_count", "adjoint", "derivatives", "inside",
-    )]
-    # fmt: on
+    return AdjointResult(adjoint, params, success, stats, at, "", slopes, finite=result.finite != 0)
 
 
 class _Call:
@@ -86,11 +78,8 @@ class _Call:
         times, weights = doubles(tuple(problem.times)), tableau(problem.options.method)
         lengths, self.parts = integers(field.sizes), (ctypes.c_int64 * len(field.sizes))()
         self._kept = times, weights, lengths
-        moves, moves_count, params_size = field.scatter.words
-        self.words = _Words(
+        self.arguments = SweepCall(
             field=field.native.address, poll=POLL, tableau=weights.address, times=times.address,
-            count=len(problem.times), settings=steps.settings.address, moves=moves, moves_count=moves_count,
-            params_size=params_size, parts=ctypes.addressof(self.parts), lengths=lengths.address,
-            parts_count=len(field.sizes),
+            times_count=times.count, settings=steps.settings.address, parts=ctypes.addressof(self.parts),
+            lengths=lengths.address, parts_count=lengths.count, **field.scatter.arguments,
         )  # fmt: skip
-        self.address = ctypes.addressof(self.words)

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from ....errors import InvalidInputError
-from ....passes.gauss_quadrature import gauss_legendre, nodes_per_call
 from ....problem.state import StateSpec
 from ....problem.vector_field import EagerVectorField, VjpFunction
 from ....torch_internals import unflatten
 from ..calls.callbacks import SolverCallbacks
+from ..calls.nodes import NodeMemory
 from ..calls.settings import tableau
 from ..session.c_functions import POLL
-from ..session.memory import address, addresses, doubles, integers
+from ..session.memory import address, integers
 from .compiled_function import NativeField
 
 if TYPE_CHECKING:
@@ -143,10 +143,10 @@ def _starts(tensors: Sequence[Tensor]) -> list[int]:
     return list(itertools.accumulate((x.numel() for x in tensors), initial=0))[:-1]
 
 
-def backward_words(
+def backward_arguments(
     field: JuliaVectorField, problem: AdjointProblem, apart: Tensor | None, python: SolverCallbacks | None
-) -> list[int]:
-    """What Julia's entry reads of a field for a backward solve; ``apart`` is mu where it is not a part of the state.
+) -> dict[str, int]:
+    """Return the arguments of "adjoint" for a field; ``apart`` is mu where it is not a part of the state.
 
     ``python`` calls the norm and the report that are functions of Python.
     """
@@ -155,11 +155,11 @@ def backward_words(
     native.prepare(problem.times[problem.last], problem.ys[problem.last])
     if layout.has_time:
         native.check_time()
-    moves, count, size = field.scatter.words
-    size = -1 if problem.adjoint.quadrature else size
-    integral = (0, 0) if apart is None else (tableau(problem.options.method).address, address(apart, apart.dtype))
-    measuring = (0, 0) if python is None else python.measuring
-    return [1, native.address, POLL, *measuring, layout.has_y, layout.has_time, moves, count, size, *integral]
+    norm, report = (0, 0) if python is None else python.measuring
+    arguments = {"field": native.address, "poll": POLL, "norm": norm, "report": report, **field.scatter.arguments}
+    if apart is not None:
+        arguments |= {"tableau": tableau(problem.options.method).address, "params": address(apart, apart.dtype)}
+    return arguments
 
 
 class NativeNodes:
@@ -167,21 +167,15 @@ class NativeNodes:
 
     def __init__(self, problem: AdjointProblem, field: JuliaVectorField) -> None:
         size = problem.layout.state
-        self._field, self._order = field, problem.options.traits.order
-        self._times = torch.empty(nodes_per_call(size), dtype=torch.float64)
-        self._y = problem.ys.new_empty(len(self._times), size)
-        self._adjoint = torch.empty_like(self._y)
+        self._field = field
+        self._memory = NodeMemory(problem.ys, size, problem.options.traits.order)
         self._sum = problem.ys.new_zeros(sum(field.sizes))
         self.evaluated = 0  # Julia counts them
 
     @property
-    def words(self) -> list[int]:
-        """What Julia's entry reads of them."""
-        points, weights = self._rule = [doubles(tuple(x)) for x in gauss_legendre(self._order)]
-        y, adjoint, total = addresses((self._y, self._adjoint, self._sum), self._y.dtype)
-        memory = (address(self._times, torch.float64), y, adjoint)
-        counts = (points.words[1], len(self._times))
-        return [1, points.address, weights.address, *counts, *memory, *self._field.scatter.words, total]
+    def arguments(self) -> dict[str, int]:
+        """Their arguments of "adjoint"."""
+        return {**self._memory.arguments, "total": address(self._sum, self._sum.dtype)}
 
     @property
     def total(self) -> list[Tensor]:
@@ -193,12 +187,12 @@ class Scatter:
 
     Attributes:
         size: the number of elements that the moves lead to.
-        words: the address of the moves, their number, and ``size``.
+        arguments: those of "adjoint" and "sweep" that are about it.
     """
 
     def __init__(self, moves: Sequence[tuple[int, int, int]], size: int) -> None:
         self._rows, self.size = integers(tuple(itertools.chain.from_iterable(moves))), size
-        self.words = (self._rows.address, len(moves), size)
+        self.arguments = {"moves": self._rows.address, "moves_count": len(moves), "params_size": size}
 
 
 def refuse_call(t: float, z: Tensor, dz: Tensor) -> None:

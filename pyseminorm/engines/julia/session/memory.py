@@ -46,13 +46,13 @@ class Memory:
 
     Attributes:
         address: where they are.
-        words: the address and how many there are.
+        count: how many there are.
     """
 
     def __init__(self, numbers: Tensor) -> None:
         self._numbers = numbers.contiguous()
         self.address = address(self._numbers, numbers.dtype)
-        self.words = (self.address, numbers.numel())
+        self.count = numbers.numel()
 
 
 # Every pass of a training loop gives the same, so that they are kept.

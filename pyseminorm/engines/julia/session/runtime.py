@@ -12,6 +12,7 @@ from ....errors import BackendUnavailableError, WrongThreadError
 from . import detect
 from .c_functions import CFunctions
 from .config import environment_threads
+from .layouts import check_layouts
 from .startup import StartOptions, leave_signals_to_python
 
 
@@ -39,6 +40,7 @@ class Runtime:
 
     def __init__(self, module: Any, versions: dict[str, str], options: StartOptions) -> None:
         self.module, self.versions, self.options = _Remembering(module), versions, options
+        check_layouts(module)
         self.c_functions = CFunctions(module)
         self._thread, self._forked = threading.get_ident(), False
         if hasattr(os, "register_at_fork"):

@@ -1,0 +1,123 @@
+"""What Python and Julia must agree on about memory; julia/src/python/layouts.jl and callbacks.jl say the same.
+
+`check_layouts` compares with a running Julia; a test compares with those files as text.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_double, c_int, c_int64, c_size_t
+from typing import Any
+
+from ....errors import BackendUnavailableError
+from ....version import __version__
+
+
+def _fields(names: str, **doubles: Any) -> list[tuple[str, Any]]:
+    """Fields of 64 bits: integers, but for those that are ``doubles``."""
+    return [(name, doubles.get(name, c_int64)) for name in names.split()]
+
+
+class ForwardCall(ctypes.Structure):
+    """Arguments of "forward"; ``field`` is a native field, without one there are functions of Python."""
+
+    _fields_ = _fields(
+        "vector times times_count y0 ys size offsets segments settings dense evaluate register norm jacobian report "
+        "field poll keep tableau load"
+    )
+
+
+class AdjointCall(ctypes.Structure):
+    """Arguments of "adjoint"; ``times`` are the start and all stops."""
+
+    _fields_ = _fields(
+        "vector times times_count rows rows_count z length ys cotangents size offsets segments settings anchored "
+        "has_time outcome y evaluate register norm jacobian report field poll moves moves_count params_size tableau "
+        "params points weights points_count capacity node_times node_y node_adjoint evaluate_nodes total"
+    )
+
+
+class SweepCall(ctypes.Structure):
+    """Arguments of "sweep"; the gradients are written to ``params``, or in pieces to ``parts``."""
+
+    _fields_ = _fields(
+        "field poll tableau steps times times_count reached cotangents settings moves moves_count params_size params "
+        "parts lengths parts_count adjoint derivatives inside"
+    )
+
+
+class AgreesCall(ctypes.Structure):
+    """Arguments of "agrees", which compares a native field's value with ``f0``."""
+
+    _fields_ = _fields("field t y f0 tolerance", t=c_double, tolerance=c_double)
+
+
+class LoadCall(ctypes.Structure):
+    """Arguments of "load", which lets a native field read its tensors."""
+
+    _fields_ = _fields("field")
+
+
+class PassResult(ctypes.Structure):
+    """What came of "forward" or "adjoint"; the times of its accepted steps follow, unless there are too many."""
+
+    _fields_ = _fields("retcode t naccept nreject calls reached steps jacobians finite times_count outcome", t=c_double)
+
+
+class SweepResult(ctypes.Structure):
+    """What came of "sweep"."""
+
+    _fields_ = _fields("retcode last_step naccept nvjp finite")
+
+
+class FlagResult(ctypes.Structure):
+    """What came of "agrees" or "load"."""
+
+    _fields_ = _fields("flag")
+
+
+STRUCTS = (ForwardCall, AdjointCall, SweepCall, AgreesCall, LoadCall, PassResult, SweepResult, FlagResult)
+
+# The C functions, with their results.
+C_FUNCTIONS = {
+    "forward": PassResult, "adjoint": PassResult, "sweep": SweepResult, "agrees": FlagResult, "load": FlagResult,
+}  # fmt: skip
+
+# By number; any other is 0.
+RETCODES = ("", "Success", "MaxIters", "DtNaN", "DtLessThanMin", "Unstable", "CallbackFailure", "Interrupted")
+SUCCESS = RETCODES.index("Success")
+
+# Where the times of accepted steps begin in a result, in bytes, and how many fit; what one call lets go of at most.
+TIMES_AT, MOST_TIMES, MOST_RELEASED = 128, 4096, 32
+
+# What Julia calls: the type of what a function gives, then those of its arguments.
+CALLBACKS: dict[str, tuple[Any, ...]] = {
+    "evaluate": (c_int, c_int, c_int, c_double),
+    "register": (c_int, c_int, c_size_t, c_int64),
+    "norm": (c_double, c_size_t, c_int64),
+    "jacobian": (c_int, c_int, c_size_t, c_size_t, c_int64, c_double),
+    "report": (c_int, c_int, c_double, c_double, c_size_t, c_int64),
+    "evaluate_nodes": (c_int, c_int),
+}
+PROTOTYPES = {name: ctypes.PYFUNCTYPE(*types) for name, types in CALLBACKS.items()}
+
+
+def declared() -> str:
+    """Return the declarations as text, as Julia's function of this name does."""
+    kinds = {c_int64: "Int64", c_double: "Float64"}
+    lines = [f"{s.__name__}: {', '.join(f'{name} {kinds[kind]}' for name, kind in s._fields_)}" for s in STRUCTS]
+    lines += [f"C_FUNCTIONS: {', '.join(C_FUNCTIONS)}", f"RETCODES: {', '.join(RETCODES[1:])}"]
+    return "\n".join([*lines, f"TIMES: {TIMES_AT}, {MOST_TIMES}, {MOST_RELEASED}"])
+
+
+def check_layouts(module: Any) -> None:
+    """Refuse a Julia package PySeminorm that was made for another pyseminorm.
+
+    Raises:
+        BackendUnavailableError: with what to do.
+    """
+    if not hasattr(module, "declared") or str(module.declared()) != declared():
+        raise BackendUnavailableError(
+            f"the Julia project has a PySeminorm that does not belong to this pyseminorm ({__version__}): run "
+            "`pyseminorm setup` again, which puts the one that was installed with it into the project."
+        )
