@@ -14,6 +14,7 @@ from torch import Tensor
 from ..adjoints import Adjoint, DiscreteAdjoint
 from ..errors import LastGoodState, SolveError, UnsupportedError
 from ..norms import AdjointState
+from ..problem.finiteness import each_finite, first_not_finite, not_finite
 from ..problem.state import StateSpec, all_finite
 from ..problem.vector_field import EagerVectorField, FirstValue
 from ..retcode import ReturnCode
@@ -123,9 +124,7 @@ class SolveContext:
         assert ys is not None
         scale = _largest_rms(grad) if self.adjoint.scale_invariant else 1.0
         result = self._solve_adjoint(ys, grad / scale, active, scale)
-        if scale == 1.0:
-            return result.adjoint, result.params, result.output_derivatives
-        return result.adjoint * scale, [p.mul_(scale) for p in result.params], result.output_derivatives
+        return result.adjoint, result.params, result.output_derivatives
 
     def _sweep(self, grad: Tensor, look: Callable[[], list[bool]], *, want_derivatives: bool) -> AdjointResult:
         """The adjoint of the recorded steps."""
@@ -169,15 +168,27 @@ class SolveContext:
         return self._check_result(result, scale)
 
     def _check_result(self, result: AdjointResult, scale: float) -> AdjointResult:
-        """The result of a backward pass that reached its end with finite gradients."""
+        """The result of a backward pass that reached its end with finite gradients, in the loss's own scale."""
         self.stats.backward = result.stats
-        if not result.finite and result.retcode.success and not all_finite(result.adjoint):
-            result.retcode = ReturnCode.Unstable
+        if scale != 1.0:
+            result.adjoint, result.params = result.adjoint * scale, [p.mul_(scale) for p in result.params]
+        if not result.finite and result.retcode.success:
+            self._check_gradients(result)
         if result.retcode is not ReturnCode.Success:
-            state = LastGoodState(result.t, self.spec.unflatten(result.adjoint * scale), result.stats)
+            state = LastGoodState(result.t, self.spec.unflatten(result.adjoint), result.stats)
             message = _failure("the backward solve", result, self.times[0])
             raise SolveError(message + self._backward_advice(), result.retcode, state)
         return result
+
+    def _check_gradients(self, result: AdjointResult) -> None:
+        """Let a backward pass whose gradients are not finite be one that failed."""
+        if not all_finite(result.adjoint):
+            result.retcode, result.detail = ReturnCode.Unstable, "dL/dy is not finite."
+        elif not each_finite(result.params):
+            index = next(i for i, x in enumerate(result.params) if not all_finite(x))
+            shape = tuple(result.params[index].shape)
+            result.retcode = ReturnCode.Unstable
+            result.detail = f"The gradient by parameter {index}, of shape {shape}, is not finite."
 
     def _backward_advice(self) -> str:
         """What to do where y, solved backwards too, is likely to be what failed."""
@@ -238,6 +249,9 @@ class SolveContext:
             elif active[i]:
                 self.stats.backward.nf += 1
                 gradient[i] = torch.dot(grad[i], self.field.f(self.times[i], ys[i]))
+        index = first_not_finite(gradient.unsqueeze(1))
+        if index is not None:
+            raise not_finite("dL/dt, by what func returned, is", self.times[index])
         return gradient
 
 

@@ -23,9 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import LastGoodState
+from ..errors import LastGoodState, SolveError
 from ..methods.tableaus import TABLEAUS, Tableau
 from ..methods.weights import weights
+from ..problem.finiteness import PARAMS_PRODUCT, STATE_PRODUCT, VALUE, each_finite, not_finite
+from ..problem.state import all_finite
 from ..problem.vector_field import VjpFunction
 from ..retcode import ReturnCode
 from ..stats import PassStats
@@ -136,7 +138,10 @@ class Sweep:
             self._k_rows[i].copy_(self._problem.field.f(self._time(n, i), self._stage_input(n, i, y)))
         used = stages[-1] + 1
         b, h = self._weights.b[:used], self._problem.steps.sizes[n]
-        return torch.addmv(y, self._k_before[used], b, alpha=h)
+        end = torch.addmv(y, self._k_before[used], b, alpha=h)
+        if not all_finite(end):
+            raise self._not_finite(n, stages)
+        return end
 
     def _back(self, n: int, y: Tensor, adjoint: Tensor) -> Tensor:
         """dL/dy at the start of step ``n``, from dL/dy1 at its end; adds to the parameter gradient."""
@@ -162,8 +167,22 @@ class Sweep:
             self._keep_derivatives(n)
         if self._problem.want_derivatives:
             self._following = self._k_rows[0].clone()
-        start: Tensor = adjoint + self._ybar[:used].sum(dim=0)
+        # A value of func that is not finite makes the sum so too, even where its products are zero.
+        start: Tensor = torch.add(self._ybar[:used], self._k[:used], alpha=0.0).sum(dim=0).add_(adjoint)
+        if not (all_finite(start) and each_finite(self._params)):
+            raise self._not_finite(n, stages)
         return start
+
+    def _not_finite(self, n: int, stages: Sequence[int]) -> SolveError:
+        """Return the error of step ``n``, some of whose values or products are not finite."""
+        for i in stages:
+            if not all_finite(self._k_rows[i]):
+                return not_finite(VALUE, self._time(n, i))
+        for i in reversed(stages):
+            if not all_finite(self._ybar_rows[i]):
+                return not_finite(STATE_PRODUCT, self._time(n, i))
+        ends = self._problem.ends
+        return not_finite(PARAMS_PRODUCT, ends[n], ends[n + 1])
 
     def _after(self, i: int, used: int) -> tuple[Tensor, Tensor]:
         """Ybar of the stages from the one after ``i`` to ``used``, in columns, and what they weigh in stage ``i``."""

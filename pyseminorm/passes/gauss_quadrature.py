@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import SolveError
+from ..problem.finiteness import PARAMS_PRODUCT, each_finite, not_finite
 from ..problem.vector_field import EagerVectorField
 from ..stats import PassStats
 from ..torch_internals import increment_all
@@ -37,7 +39,19 @@ class ParameterQuadrature:
     def add(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> None:
         """Nodes at ``times`` with states and weighted adjoints (nodes, size)."""
         self._stats.nvjp_param += len(times)
-        gradients = self._field.vjp_params(times, y, adjoint, batched_time=self._batched_time)
+        gradients = self._vjp(times, y, adjoint)
+        if not each_finite(gradients):
+            raise self._not_finite(times, y, adjoint)
         pairs = [(t, g) for t, g in zip(self.total, gradients, strict=True) if g is not None]
         if pairs:
             increment_all([t for t, _ in pairs], [g for _, g in pairs])
+
+    def _vjp(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
+        return self._field.vjp_params(times, y, adjoint, batched_time=self._batched_time)
+
+    def _not_finite(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> SolveError:
+        """Return the error of nodes whose sum is not finite; they are evaluated again to find the one."""
+        for i, t in enumerate(times):
+            if not each_finite(self._vjp([t], y[i : i + 1], adjoint[i : i + 1])):
+                return not_finite(PARAMS_PRODUCT, t)
+        return not_finite(PARAMS_PRODUCT, times[0], times[-1])

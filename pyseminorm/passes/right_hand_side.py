@@ -43,8 +43,10 @@ class AdjointRightHandSide:
             t, y, adjoint.neg(), params=params, time=layout.has_time
         )
         if len(views) == 1:
-            views[0].copy_(state)
+            torch.add(state, f, alpha=0.0, out=views[0])
             return params_derivative
+        if not layout.has_y:
+            state = torch.add(state, f, alpha=0.0)
         parts: list[Tensor | None] = [state]
         if layout.has_y:
             parts.append(f)

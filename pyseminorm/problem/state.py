@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import cmath
 import functools
-import math
 from typing import Any
 
 import torch
@@ -147,7 +147,7 @@ def _spec_of_tensor(shape: torch.Size, dtype: torch.dtype, device: torch.device)
 
 def all_finite(x: Tensor) -> bool:
     """Whether no element is NaN or infinite: by their sum, and by a closer look where that overflows."""
-    return math.isfinite(x.sum().item()) or bool(torch.isfinite(x).all())
+    return cmath.isfinite(x.sum().item()) or bool(torch.isfinite(x).all())
 
 
 def _join_names(values: set[Any]) -> str:

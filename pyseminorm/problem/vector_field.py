@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import HiddenParametersWarning, InvalidInputError
+from ..errors import HiddenParametersWarning, InvalidInputError, SolveError
 from ..torch_internals import pytree, run_backward
+from .finiteness import VALUE, first_not_finite, not_finite
 from .state import StateSpec, all_finite
 
 logger = logging.getLogger("pyseminorm")
@@ -185,6 +186,8 @@ class EagerVectorField:
         if kind_of(self.func) not in _NOT_BATCHABLE:
             try:
                 return self._vjp_params_vmapped(times, y, adjoint)
+            except SolveError:
+                raise
             except Exception as error:  # whatever vmap cannot do; an error of func's own comes again below
                 gradients = self._vjp_params_looped(times, y, adjoint)
                 _NOT_BATCHABLE.add(kind_of(self.func))
@@ -199,7 +202,7 @@ class EagerVectorField:
 
         moments = torch.tensor(times, dtype=self.spec.real_dtype, device=self.spec.device)
         with torch.enable_grad():
-            return self._contract(torch.func.vmap(rate)(moments, y.detach()), adjoint)
+            return self._contract(torch.func.vmap(rate)(moments, y.detach()), adjoint, times)
 
     def _vjp_params_stacked(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
         (state,) = self.spec.split(y.detach())  # (rows, batch, ...)
@@ -207,7 +210,7 @@ class EagerVectorField:
         moments = torch.tensor(times, dtype=self.spec.real_dtype, device=self.spec.device).repeat_interleave(batch)
         with torch.enable_grad():
             value = self.func(moments.view(-1, *(1,) * (state.dim() - 2)), state.flatten(0, 1), *self.args)
-            return self._contract(self.spec.join([value]).view(rows, -1), adjoint)
+            return self._contract(self.spec.join([value]).view(rows, -1), adjoint, times)
 
     def _vjp_params_looped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
         with torch.enable_grad():
@@ -215,10 +218,12 @@ class EagerVectorField:
             for t, row in zip(times, y, strict=True):
                 leaves = [leaf.detach().requires_grad_() for leaf in self.spec.split(row)]
                 values.append(self.spec.flatten(self.func(self.time(t), self.spec.build(leaves), *self.args)))
-            return self._contract(torch.stack(values), adjoint)
+            return self._contract(torch.stack(values), adjoint, times)
 
-    def _contract(self, values: Tensor, adjoint: Tensor) -> list[Tensor | None]:
+    def _contract(self, values: Tensor, adjoint: Tensor, times: Sequence[float]) -> list[Tensor | None]:
         """Gradients of sum(values * adjoint) by the targets, None where func does not depend on one."""
+        if not all_finite(values.detach()):
+            raise not_finite(VALUE, times[first_not_finite(values.detach()) or 0])
         if not values.requires_grad or not self.targets:
             return [None] * len(self.targets)
         return list(torch.autograd.grad(values, self.targets, adjoint, allow_unused=True))

@@ -115,6 +115,7 @@ class TorchEngine:
             at_jump=lambda t, z: backward.jump(jumps[t], z),
             on_step=backward.quadrature.collect if backward.quadrature else None,
             report=problem.options.report,
+            looks=problem.segments is None or not problem.options.traits.adaptive,
         )
         integrator = Integrator(
             backward,

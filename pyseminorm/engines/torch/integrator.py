@@ -17,6 +17,8 @@ from ...methods.tableaus import Tableau
 from ...methods.weights import weights
 from ...norms import FlatNorm
 from ...problem.discontinuities import Discontinuities
+from ...problem.finiteness import PARAMS_PRODUCT, not_finite
+from ...problem.state import all_finite
 from ...retcode import ReturnCode
 from ...stats import PassStats
 from ...stepping import PIController
@@ -50,6 +52,7 @@ class Hooks:
         at_outputs: called with the index of the first output of a step that holds some, and their values, one a row.
         on_step: called with the polynomial of every accepted step, when given (dense output is kept).
         report: called with (accepted, t, state, dt) of every attempted step, a copy of the state at its start.
+        looks: whether to look at the state after every step, since no norm is known to see all of it.
     """
 
     stops: Sequence[float]
@@ -59,6 +62,7 @@ class Hooks:
     at_outputs: Callable[[int, Tensor], None] = lambda i, rows: None
     on_step: Callable[[LocalInterpolation, float], None] | None = None
     report: Callable[[bool, float, Tensor, float], None] | None = None
+    looks: bool = False
 
 
 @dataclass
@@ -207,14 +211,13 @@ class Integrator:
                 continue
 
             # Accept: advance, give out outputs, apply a jump where a stop has one.
+            t0, y0, t1 = self.t, self.state, stops[0] if hits_stop else self.t + h
+            if not self.integrals.accept(h):
+                raise not_finite(PARAMS_PRODUCT, t0, t1)
+            if self.hooks.looks and not all_finite(new):
+                return ReturnCode.Unstable
             self.stats.naccept += 1
-            self.integrals.accept(h)
-            t0, y0 = self.t, self.state
-            if hits_stop:
-                self.t = stops[0]
-            else:
-                self.t = t0 + h
-            self.state = new
+            self.t, self.state = t1, new
             if self._adaptive:
                 self._size = new_size
                 base = proposed if hits_stop else h

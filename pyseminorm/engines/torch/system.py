@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from ...problem.finiteness import each_finite
 from ...torch_internals import copy_all, increment_all
 
 # The derivatives of the integrals that no right-hand side reads (None: zero).
@@ -65,6 +66,9 @@ class Integrals:
         if known:
             increment_all(trial, known, alpha=weight / self._first)
 
-    def accept(self, step: float) -> None:
-        if self.total and self._first:
-            increment_all(self.total, self._trial, alpha=step * self._first)
+    def accept(self, step: float) -> bool:
+        """Add the derivatives of an accepted step; return whether the totals are finite, as no norm can say."""
+        if not (self.total and self._first):
+            return True
+        increment_all(self.total, self._trial, alpha=step * self._first)
+        return each_finite(self.total)
