@@ -303,7 +303,7 @@ def _settle(
     if getattr(adjoint, "batched_time", False) and not (spec.is_tensor and spec.shapes[0]):
         kind = "has no batch axis" if spec.is_tensor else "is nested"
         raise InvalidInputError(
-            f"GaussAdjoint(batched_time=True) is for a tensor whose first axis is a batch: y0 {kind}."
+            f"GaussAdjoint(batched_time=True) is for a single-tensor state whose first axis is a batch: y0 {kind}."
         )
     methods = (method,) if own[0] is None else (method, own[0])
     engine = select_engine(backend, spec, methods, (controller, own[1]))

@@ -37,8 +37,8 @@ def not_finite(what: str, t: float, end: float | None = None) -> SolveError:
     """
     where = f"at t = {t}" if end is None else f"between t = {t} and t = {end}"
     return SolveError(
-        f"the backward solve stopped {where}: {what} NaN or infinite there. Check func for divisions, logarithms, roots "
-        "and overflow (their derivatives too); the last good state is in .last_good_state.",
+        f"the backward solve stopped {where}: {what} NaN or infinite there. Check func for divisions, logarithms, "
+        "roots and overflow (their derivatives too); the last good state is in .last_good_state.",
         ReturnCode.Unstable,
         LastGoodState(t, None, PassStats()),
     )
