@@ -156,7 +156,7 @@ def test_what_func_raises_inside_a_jacobian_arrives():
 
     with torch.no_grad(), pytest.raises(ZeroDivisionError, match="in the graph") as info:
         pyseminorm.solve(func, batch(1), T, method="Rodas5P", backend="julia")
-    assert info.value.last_good_state.t >= 0
+    assert info.value.last_good_state.t > 0
     pyseminorm.solve(lambda t, y: -y, batch(1), T, method="Rodas5P", backend="julia")
 
 

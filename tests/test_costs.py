@@ -84,4 +84,6 @@ def test_backward_settings_of_their_own(engine):
     tight, _ = _backward(MLP(), t, engine, adjoint=BacksolveAdjoint(rtol=1e-9, atol=1e-9))
     other, _ = _backward(MLP(), t, engine, adjoint=BacksolveAdjoint(method="bosh3", rtol=1e-6))
     assert tight.backward.naccept > 2 * loose.backward.naccept and tight.forward.naccept == loose.forward.naccept
-    assert (other.backward.nvjp - 2) % 3 in (0, 1, 2) and other.backward.naccept > loose.backward.naccept
+    # Bosh3: 3 stages in an attempt, two evaluations to begin, one refreshed at the output inside
+    assert other.backward.nvjp == 3 * (other.backward.naccept + other.backward.nreject) + 3
+    assert other.backward.naccept > loose.backward.naccept

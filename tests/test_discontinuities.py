@@ -76,7 +76,7 @@ def test_no_stage_sees_the_other_side_or_the_jump_itself(engine, dtype):
     s = pyseminorm.solve(func, y0, [0.0, 1.0], discontinuities=(0.0, 0.3, 1.0), backend=engine, rtol=1e-3)
     s.ys.sum().backward()
     jump = torch.tensor(0.3, dtype=dtype).item()
-    assert all(0.0 < t < 1.0 and t != jump for t in seen)
+    assert len(seen) > 20 and all(0.0 < t < 1.0 and t != jump for t in seen)
 
 
 def test_bad_discontinuities_are_refused():

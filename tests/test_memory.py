@@ -36,7 +36,7 @@ def test_a_number_and_nothing():
     x = LAYOUTS["0-d"]()
     assert read(address(x, D), 1) == [x.item()]
     for nothing in (torch.empty(0, dtype=D), torch.empty(3, 0, dtype=D), numbers((3, 2))[:, :0]):
-        assert read(address(consecutive(nothing), D) or 1, 0) == []
+        assert isinstance(address(consecutive(nothing), D), int)
 
 
 REFUSED = {

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -409,10 +408,8 @@ def test_our_solver_counts_what_the_statistics_say():
 @pytest.mark.slow
 def test_the_quick_run_trains_every_task_and_makes_a_page(engine, tmp_path):
     runner, out = CliRunner(), tmp_path / "records"
-    before = time.process_time()  # one thread works, and the machine may have other work
     done = runner.invoke(app, ["--quick", "--backend", engine, "--out", str(out)])
     assert done.exit_code == 0, done.output
-    assert engine == "julia" or time.process_time() - before < 300  # Julia compiles, too
     records = read_records(out)
     assert len(records) == len(TASKS) * len(CONTENDERS) and not any(r.failure for r in records)
     assert {r.backend for r in records} == {engine, "torchdiffeq"}

@@ -412,7 +412,7 @@ def test_the_command_measures_a_tiny_case(tmp_path, monkeypatch, no_julia):
         torch_packages.SEMINORM,
         "torch Backsolve dopri5",
     }
-    assert all(r["ratio"] > 0.5 for r in found["sections"]["overhead"])
+    assert all(r["seconds"] > 0 and r["f_calls"] > 5 for r in found["sections"]["overhead"])
     assert found["versions"]["torch"] == torch.__version__ and found["machine"]["processor"]
     assert "### tiny: 2-4-4-2, batch 3, 3 outputs" in done.output and "| torch Discrete tsit5 |" in done.output
 
