@@ -1,6 +1,7 @@
-"""The floor plan: a room uses rooms below its own only, and no module hides a public function."""
+"""The floor plan: a room uses rooms below its own only, no module hides a public name, functions are small."""
 
 import ast
+import statistics
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,22 @@ def test_rooms_make_no_circle():
 def test_no_module_hides_a_public_name():
     modules = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
     assert modules & set(pyseminorm.__all__) == set()
+
+
+def _functions(file: Path) -> list[tuple[str, int]]:
+    """The functions of a file with their lines of code, without docstrings and the functions inside."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            inner = [x for x in ast.walk(node) if isinstance(x, ast.FunctionDef) and x is not node]
+            found.append((node.name, lines - sum(x.end_lineno - x.lineno + 1 for x in inner)))
+    return found
+
+
+def test_files_and_functions_are_small():
+    lengths = {_module(file): len(file.read_text().splitlines()) for file in FILES}
+    assert {name: n for name, n in lengths.items() if n > 450 and name != "methods.tableaus"} == {}
+    sizes = [lines for file in FILES for _, lines in _functions(file)]
+    assert statistics.quantiles(sizes, n=10)[-1] <= 16

@@ -18,9 +18,10 @@ import pyseminorm
 from pyseminorm import Algorithm, BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint, StepCallbacks
 from pyseminorm.graphs.field import TracedVectorField, captured, trace
 from pyseminorm.graphs.lowering import ops
+from pyseminorm.graphs.lowering.loops import Statement
 from pyseminorm.graphs.lowering.lower import lower, simplify
 from pyseminorm.graphs.lowering.memory import Buffer, View
-from pyseminorm.graphs.lowering.plan import shared
+from pyseminorm.graphs.lowering.plan import share
 from pyseminorm.methods.tableaus import TABLEAUS
 from pyseminorm.problem.state import StateSpec
 from pyseminorm.problem.vector_field import EagerVectorField
@@ -104,8 +105,8 @@ def test_views_are_those_of_torch(data):
 def test_buffers_that_are_used_together_share_no_memory(uses):
     sizes = {f"w{i}": size for i, (_, _, size) in enumerate(uses)}
     spans = {f"w{i}": (first, first + length) for i, (first, length, _) in enumerate(uses)}
-    lines = [f"call({', '.join(name for name, (a, b) in spans.items() if a <= i <= b)})" for i in range(31)]
-    places, end = shared(sizes, lines)
+    calls = [Statement([], others=[name for name, (a, b) in spans.items() if a <= i <= b]) for i in range(31)]
+    places, end = share(sizes, calls)
     for a, b in itertools.combinations(sizes, 2):
         together = spans[a][0] <= spans[b][1] and spans[b][0] <= spans[a][1]
         beside = places[a] + sizes[a] <= places[b] or places[b] + sizes[b] <= places[a]
@@ -115,12 +116,13 @@ def test_buffers_that_are_used_together_share_no_memory(uses):
 
 @pytest.mark.parametrize(
     ("index", "later", "taken"),
-    [("3i0 + i1", "", True), ("i0 + 3i1", "", False), ("3i0 + i1", "x0 = load(w0, 0)", False)],
+    [("3i0 + i1", [], True), ("i0 + 3i1", [], False), ("3i0 + i1", [("w0", "0")], False)],
     ids=["same place", "another place", "read again"],
 )
 def test_a_loop_writes_over_what_it_reads_for_the_last_time(index, later, taken):
-    loop = ["for i0 in 0:4", f"    x0 = load(w0, {index})", "    v0 = -x0", "    store!(w1, v0, 3i0 + i1)", "end"]
-    places, _ = shared({"w0": 15, "w1": 15}, ["fill(w0)", *loop, "read(w1)", later])
+    loop = Statement([], loads=[("w0", index)], stores=[("w1", "3i0 + i1")])
+    statements = [Statement([], others=["w0"]), loop, Statement([], others=["w1"]), Statement([], loads=later)]
+    places, _ = share({"w0": 15, "w1": 15}, statements)
     assert (places["w0"] == places["w1"]) is taken
 
 

@@ -38,6 +38,27 @@ Value = View | Lazy
 
 
 @dataclass
+class Statement:
+    """A loop, or a call, of Julia code, with what it does to buffers.
+
+    Attributes:
+        lines: its code.
+        loads, stores: (buffer, index) of the elements that a loop reads, and of those that it writes one by one.
+        others: buffers that it uses in another way: collects in, or gives to a function.
+    """
+
+    lines: list[str]
+    loads: list[tuple[str, str]] = field(default_factory=list)
+    stores: list[tuple[str, str]] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> set[str]:
+        """The buffers that it uses."""
+        return {name for name, _ in (*self.loads, *self.stores)}.union(self.others)
+
+
+@dataclass
 class Axis:
     """One loop: its extent and, for every view that is accessed, the stride."""
 
@@ -69,66 +90,73 @@ class Nest:
             self._body.append(f"{self._known[id(x)]} = {text}")
         return self._known[id(x)]
 
-    def store(self, to: View, x: Value) -> list[str]:
-        """To .= x, for ``to`` of the nest's shape; returns the lines of all loops."""
-        return self._write_nest([(to, self.value(x), x.boolean, "store!")])
+    def store(self, to: View, x: Value) -> Statement:
+        """Write to .= x, for ``to`` of the nest's shape."""
+        return self._write(to, x, "store!")
 
-    def add(self, to: View, x: Value, function: str) -> list[str]:
-        """``to`` collects ``x`` where its strides are zero."""
-        return self._write_nest([(to, self.value(x), x.boolean, function)])
+    def add(self, to: View, x: Value, function: str) -> Statement:
+        """Collect ``x`` in ``to`` where its strides are zero."""
+        return self._write(to, x, function)
 
-    def _write_nest(self, stores: Sequence[tuple[View, str, bool, str]]) -> list[str]:
-        views = [*self._loads, *(to for to, *_ in stores)]
-        axes = _axes(self.shape, views)
-        index = {view: _index(view, axes) for view in views}
-        body = []
-        for view, name in self._loads.items():
-            got = f"load({view.buffer.name}, {index[view]})"
-            body.append(f"{name} = {got} != 0" if view.boolean else f"{name} = {got}")
-        body += self._body
-        for to, name, boolean, function in stores:
-            body.append(f"{function}({to.buffer.name}, {f'T({name})' if boolean else name}, {index[to]})")
+    def accumulate(self, to: View, x: Value, function: str) -> Statement:
+        """Collect as `add`, with a local accumulator along the last axis, where ``to`` does not move."""
+        name = self._as_number(x)
+        axes = _axes(self.shape, [*self._loads, to])
+        outer, pad = axes[:-1], "    " * (len(axes) - 1)
+        lines = [f"{'    ' * d}for i{d} in 0:{axis.extent - 1}" for d, axis in enumerate(outer)]
+        lines += [f"{pad}s = {_STARTS[function]}", f"{pad}@simd for i{len(outer)} in 0:{axes[-1].extent - 1}"]
+        lines += [f"{pad}    {line}" for line in self._evaluation(axes)]
+        lines += [f"{pad}    s = {_COMBINED[function].format(name)}", f"{pad}end"]
+        lines.append(f"{pad}{function}({to.buffer.name}, s, {_index(to, axes)})")
+        lines += [f"{'    ' * d}end" for d in reversed(range(len(outer)))]
+        return Statement(lines, self._places(axes), [], [to.buffer.name])
+
+    def _write(self, to: View, x: Value, function: str) -> Statement:
+        name = self._as_number(x)
+        axes = _axes(self.shape, [*self._loads, to])
+        index, depths = _index(to, axes), range(len(axes))
         # Only the last axis is told to be free of dependencies: a sum along it has an accumulator of its own.
-        lines = []
-        for depth, axis in enumerate(axes):
-            simd = "@simd ivdep " if depth == len(axes) - 1 else ""
-            lines.append(f"{'    ' * depth}{simd}for i{depth} in 0:{axis.extent - 1}")
+        simd = ["" if depth < len(axes) - 1 else "@simd ivdep " for depth in depths]
+        lines = [f"{'    ' * d}{simd[d]}for i{d} in 0:{axis.extent - 1}" for d, axis in enumerate(axes)]
+        body = [*self._evaluation(axes), f"{function}({to.buffer.name}, {name}, {index})"]
         lines += [f"{'    ' * len(axes)}{line}" for line in body]
-        lines += [f"{'    ' * depth}end" for depth in reversed(range(len(axes)))]
-        return lines
+        lines += [f"{'    ' * depth}end" for depth in reversed(depths)]
+        if function == "store!" and not x.boolean:
+            return Statement(lines, self._places(axes), [(to.buffer.name, index)])
+        return Statement(lines, self._places(axes), [], [to.buffer.name])
+
+    def _as_number(self, x: Value) -> str:
+        """The name of a value in the body, as a number."""
+        name = self.value(x)
+        return f"T({name})" if x.boolean else name
+
+    def _evaluation(self, axes: Sequence[Axis]) -> list[str]:
+        """The lines that load and compute."""
+        lines = []
+        for view, name in self._loads.items():
+            got = f"load({view.buffer.name}, {_index(view, axes)})"
+            lines.append(f"{name} = {got} != 0" if view.boolean else f"{name} = {got}")
+        return lines + self._body
+
+    def _places(self, axes: Sequence[Axis]) -> list[tuple[str, str]]:
+        """What is loaded, and where."""
+        return [(view.buffer.name, _index(view, axes)) for view in self._loads]
 
 
-def reduce(to: View, x: Value, dims: Sequence[int], start: str, function: str) -> list[str]:
-    """``to`` (in the shape of ``x`` with ones in the reduced dimensions) collects ``x`` by add!, max! or min!."""
+_COMBINED = {"add!": "s + {}", "max!": "larger(s, {})", "min!": "smaller(s, {})"}
+_STARTS = {"add!": "zero(T)", "max!": "T(-Inf)", "min!": "T(Inf)"}
+
+
+def reduce(to: View, x: Value, dims: Sequence[int], start: str, function: str) -> list[Statement]:
+    """Collect ``x`` in ``to`` (in its shape with ones in the reduced dimensions) by add!, max! or min!."""
     shape = x.shape
     reduced = {d for d in dims if shape[d] != 1}
-    lines = Nest(to.shape).store(to, Lazy(start, [], ()))
+    statement = Nest(to.shape).store(to, Lazy(start, [], ()))
     last = max((d for d in range(len(shape)) if shape[d] != 1), default=-1)
     target = to.as_strided(shape, [0 if d in reduced else s for d, s in enumerate(to.strides)])
     if last in reduced:
-        return lines + _accumulate(Nest(shape), target, x, function)
-    return lines + Nest(shape).add(target, x, function)
-
-
-def _accumulate(nest: Nest, to: View, x: Value, function: str) -> list[str]:
-    """As `Nest.add`, with a local accumulator along the last axis, where ``to`` does not move."""
-    name = nest.value(x)
-    text = f"T({name})" if x.boolean else name
-    views = list(nest._loads)
-    axes = _axes(nest.shape, [*views, to])
-    inner = axes[-1]
-    combine = {"add!": "s + {}", "max!": "larger(s, {})", "min!": "smaller(s, {})"}[function].format(text)
-    start = {"add!": "zero(T)", "max!": "T(-Inf)", "min!": "T(Inf)"}[function]
-    pad = "    " * (len(axes) - 1)
-    lines = [f"{'    ' * d}for i{d} in 0:{axis.extent - 1}" for d, axis in enumerate(axes[:-1])]
-    lines += [f"{pad}s = {start}", f"{pad}@simd for i{len(axes) - 1} in 0:{inner.extent - 1}"]
-    for view, load in nest._loads.items():
-        got = f"load({view.buffer.name}, {_index(view, axes)})"
-        lines.append(f"{pad}    {load} = {got} != 0" if view.boolean else f"{pad}    {load} = {got}")
-    lines += [f"{pad}    {line}" for line in nest._body]
-    lines += [f"{pad}    s = {combine}", f"{pad}end"]
-    lines.append(f"{pad}{function}({to.buffer.name}, s, {_index(to, axes)})")
-    return lines + [f"{'    ' * d}end" for d in reversed(range(len(axes) - 1))]
+        return [statement, Nest(shape).accumulate(target, x, function)]
+    return [statement, Nest(shape).add(target, x, function)]
 
 
 def _axes(shape: Shape, views: Sequence[View]) -> list[Axis]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from .loops import Statement
 
 # Whole cache lines, of the smaller element type.
 _LINE = 16
 
-_NAMES = re.compile(r"\b[a-z]+\d+(?:_\d+)?\b")
-_LOADS = re.compile(r"\bload\((\w+), ([^()]*)\)")
-_STORES = re.compile(r"^\s*store!\((\w+), \w+, ([^()]*)\)$", re.MULTILINE)
 
-
-def names_in(lines: Sequence[str]) -> set[str]:
-    """Names of buffers (and of whatever is written like them) in Julia code."""
-    return set(_NAMES.findall("\n".join(lines)))
+def names_in(statements: Iterable[Statement]) -> set[str]:
+    """Return the names of the buffers that statements use."""
+    return {name for statement in statements for name in statement.names}
 
 
 def side_by_side(sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:
@@ -27,17 +24,15 @@ def side_by_side(sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:
     return places, end
 
 
-def shared(sizes: Mapping[str, int], lines: Sequence[str]) -> tuple[dict[str, int], int]:
+def share(sizes: Mapping[str, int], statements: Sequence[Statement]) -> tuple[dict[str, int], int]:
     """Offsets of buffers that the code of one function alone uses, from their first use to their last, and the size.
 
     A buffer that a loop writes, element for element, from one that it reads for the last time, takes its place.
     """
-    statements = _statements(lines)
     uses: dict[str, list[int]] = {name: [] for name in sizes}
     for i, statement in enumerate(statements):
-        for name in names_in([statement]):
-            if name in uses:
-                uses[name].append(i)
+        for name in statement.names & uses.keys():
+            uses[name].append(i)
     places: dict[str, int] = {}
     living: dict[str, int] = {}  # name: size
     end = 0
@@ -63,28 +58,16 @@ def _round_up(size: int) -> int:
     return -(-size // _LINE) * _LINE
 
 
-def _statements(lines: Sequence[str]) -> list[str]:
-    """Loops with all that is in them, and single calls."""
-    found: list[list[str]] = []
-    depth = 0
-    for line in lines:
-        if depth == 0:
-            found.append([])
-        found[-1].append(line)
-        words = line.split()
-        depth += ("for" in words[:3]) - (words == ["end"])
-    return ["\n".join(statement) for statement in found]
-
-
-def _replace(statement: str, new: str, old: Collection[str]) -> str | None:
-    """Which of some buffers a loop reads only where it writes ``new``."""
-    stores = _STORES.findall(statement)
-    if len(stores) != 1 or stores[0][0] != new or len(re.findall(rf"\b{new}\b", statement)) != 1:
+def _replace(statement: Statement, new: str, old: Collection[str]) -> str | None:
+    """Return which of some buffers a loop reads only where it writes ``new``, and writes nothing else."""
+    if len(statement.stores) != 1 or statement.stores[0][0] != new or new in statement.others:
+        return None
+    (_, place), loads = statement.stores[0], statement.loads
+    if any(name == new for name, _ in loads):
         return None
     for name in sorted(old):
-        indices = [index for buffer, index in _LOADS.findall(statement) if buffer == name]
-        mentions = len(re.findall(rf"\b{name}\b", statement))
-        if indices and mentions == len(indices) and all(index == stores[0][1] for index in indices):
+        indices = {index for buffer, index in loads if buffer == name}
+        if indices == {place} and name not in statement.others:
             return name
     return None
 

@@ -14,67 +14,13 @@ from ..split import Parts, Wanted
 from .loops import Lazy, Nest, Value, number, reduce
 from .memory import Buffer, Shape, View, contiguous
 from .ops import COMPARISONS, ELEMENTWISE, FILLED, FORMED, OTHERS, PIECES, REDUCTIONS, SAME, VIEWS
-from .plan import names_in, shared, side_by_side
-
-# Below this many multiplications a product is a loop in Julia: calling a BLAS costs more.
-SMALL_PRODUCT = 1 << 15
+from .plan import names_in
+from .products import SMALL_PRODUCT, blas_product, blas_reads, has_rows, small_product
+from .sections import Section
 
 
 class LoweringError(Exception):
     """Which operation has no entry in the table of operations."""
-
-
-class Section:
-    """One function that is being written.
-
-    Attributes:
-        lines: its code.
-        sizes: of its own buffers, by name.
-        given: what the pointers of those are that lie in memory of the caller.
-        products: the lines of matrix products by a BLAS, by the buffers that they make.
-        places: what the pointers of the others are, once that is known.
-    """
-
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
-        self.lines: list[str] = []
-        self.sizes: dict[str, int] = {}
-        self.given: dict[str, str] = {}
-        self.products: dict[str, int] = {}
-        self.places: dict[str, str] = {}
-
-    def buffer(self, size: int) -> Buffer:
-        made = Buffer(f"{self._prefix}{len(self.sizes)}", size)
-        self.sizes[made.name] = size
-        return made
-
-    def place(self, saved: Collection[str] | None, storage: str) -> tuple[int, int]:
-        """Lay buffers out: those that others read in ``storage``, the rest where scratch is; the sizes of both.
-
-        ``saved``: None for all.
-        """
-        own = {name: size for name, size in self.sizes.items() if name not in self.given}
-        kept = own if saved is None else {name: size for name, size in own.items() if name in saved}
-        (places, size), (passing, scratch) = (
-            side_by_side(kept),
-            shared({name: size for name, size in own.items() if name not in kept}, self.lines),
-        )
-        self.places = {
-            **self.given,
-            **{name: f"at({storage}, {offset})" for name, offset in places.items()},
-            **{name: f"at(q, {offset})" for name, offset in passing.items()},
-        }
-        return size, scratch
-
-    def adds_to(self, name: str, place: str) -> bool:
-        """Let the matrix product that makes a buffer add to a place of the caller's instead; whether that can be."""
-        line = self.products.get(name)
-        others = [other for i, other in enumerate(self.lines) if i != line]
-        if line is None or name in self.given or name in names_in(others):
-            return False
-        self.lines[line] = f"{self.lines[line][:-1]}, one(T))"
-        self.given[name] = place
-        return True
 
 
 class Writer:
@@ -104,7 +50,7 @@ class Writer:
             self._write_adjoint(name, wanted)
         self.constants_size, _ = self._hoisted.place(None, "k")
         primal, products = self._functions["primal!"][1], [self._functions[name][1] for name in PRODUCTS]
-        self.work_size, *scratch = primal.place(names_in([line for p in products for line in p.lines]), "w")
+        self.work_size, *scratch = primal.place(names_in([x for p in products for x in p.statements]), "w")
         self.scratch_size = max(*scratch, *(p.place((), "w")[1] for p in products))
 
     @property
@@ -184,7 +130,7 @@ class Writer:
                 section.given[x.buffer.name] = f"at({name}, {to.offset})"  # type: ignore[union-attr]
                 given.add(x.buffer.name)  # type: ignore[union-attr]
             else:
-                section.lines += Nest(to.shape).store(to, x)
+                section.statements.append(Nest(to.shape).store(to, x))
 
     def _add_out(self, section: Section, name: str, nodes: Sequence[fx.Node | None], shapes: Sequence[Shape]) -> None:
         """Add results to memory of the caller."""
@@ -194,13 +140,13 @@ class Writer:
         for x, to in places:
             alone = isinstance(x, View) and x.is_whole and not x.boolean and buffers.count(x.buffer) == 1
             if not (alone and section.adds_to(x.buffer.name, f"at({name}, {to.offset})")):
-                section.lines += Nest(to.shape).add(to, x, "add!")
+                section.statements.append(Nest(to.shape).add(to, x, "add!"))
 
     def _function(self, name: str, signature: str, section: Section) -> str:
         places = {**self._inputs, **self._hoisted.places, **self._functions["primal!"][1].places, **section.places}
-        used = names_in(section.lines)
+        used = names_in(section.statements)
         head = [f"{buffer} = {place}" for buffer, place in places.items() if buffer in used]
-        body = "".join(f"    {line}\n" for line in [*head, *section.lines])
+        body = "".join(f"    {line}\n" for line in [*head, *(line for x in section.statements for line in x.lines)])
         return f"function {name}({signature}) where {{T}}\n{body}    return nothing\nend"
 
     # -- one node ------------------------------------------------------------------------------------------------------
@@ -265,7 +211,7 @@ class Writer:
         if x.boolean:
             x = Lazy.of("T({0})", x)
         to = self._new(tuple(1 if d in axes else n for d, n in enumerate(x.shape)))
-        self._section.lines += reduce(to, x, axes, start, function)
+        self._section.statements += reduce(to, x, axes, start, function)
         return to if keepdim else to.squeeze(axes)
 
     # -- what operations use -------------------------------------------------------------------------------------------
@@ -290,7 +236,7 @@ class Writer:
             return x
         if id(x) not in self._stored or self._stored[id(x)][1].buffer.name not in self._reachable():
             to = self._new(x.shape, boolean=x.boolean)
-            self._section.lines += Nest(x.shape).store(to, x)
+            self._section.statements.append(Nest(x.shape).store(to, x))
             self._stored[id(x)] = (x, to)
         return self._stored[id(x)][1]
 
@@ -303,7 +249,7 @@ class Writer:
     def copy(self, x: Value) -> View:
         """The value in row-major memory of its own."""
         to = self._new(x.shape, boolean=x.boolean)
-        self._section.lines += Nest(x.shape).store(to, x)
+        self._section.statements.append(Nest(x.shape).store(to, x))
         return to
 
     def _new(self, shape: Shape, *, boolean: bool = False) -> View:
@@ -321,60 +267,33 @@ class Writer:
 
     def sum_of_products(self, a: Value, b: Value) -> View:
         to = self._new((1,))
-        self._section.lines += reduce(to, Lazy.of("({0} * {1})", self.view(a), self.view(b)), [0], "zero(T)", "add!")
+        self._section.statements += reduce(
+            to, Lazy.of("({0} * {1})", self.view(a), self.view(b)), [0], "zero(T)", "add!"
+        )
         return to.squeeze()
 
     def matrix_times_vector(self, a: Value, x: Value) -> View:
         return self.product(a, self.view(x).unsqueeze(1)).select(1, 0)
 
     def product(self, a: Value, b: Value) -> View:
-        """Matrix products (..., m, k) by (..., k, n), of one leading dimension at most."""
+        """Write a matrix product (..., m, k) by (..., k, n), of one leading dimension at most."""
         left, right = self.view(a), self.view(b)
         *lead, m, k = left.shape
         n = right.shape[-1]
         small = m * n * k <= SMALL_PRODUCT
         if small:
-            right = self._rows(right)
+            right = right if has_rows(right) else self._copy_once(right)
         else:
-            left, right = self._store_for_blas(left), self._store_for_blas(right)
+            left, right = (x if blas_reads(x) else self._copy_once(x) for x in (left, right))
         to = self._new((*lead, m, n))
-        if lead:
-            self._section.lines.append(f"for j in 0:{lead[0] - 1}")
-        pointers = [self._pointer(x, bool(lead)) for x in (to, left, right)]
-        if small:
-            (a0, a1), b0 = left.strides[-2:], right.strides[-2]
-            call = f"gemm_small!({', '.join(pointers)}, {a0}, {a1}, {b0}, Val({m}), Val({n}), Val({k}))"
-        else:
-            # Row-major C = A B is column-major C' = B' A'.
-            (how_b, ld_b), (how_a, ld_a) = _blas_form(right), _blas_form(left)
-            shape = f"'{how_b}', '{how_a}', {n}, {m}, {k}"
-            call = f"gemm!({shape}, {pointers[2]}, {ld_b}, {pointers[1]}, {ld_a}, {pointers[0]}, {n})"
+        statement = small_product(to, left, right) if small else blas_product(to, left, right)
         if not (lead or small):
-            self._section.products[to.buffer.name] = len(self._section.lines)
-        self._section.lines.append(f"    {call}" if lead else call)
-        if lead:
-            self._section.lines.append("end")
+            self._section.products[to.buffer.name] = statement
+        self._section.statements.append(statement)
         return to
 
-    def _pointer(self, x: View, batched: bool) -> str:
-        if batched and x.strides[0]:
-            return f"at({x.buffer.name}, {x.offset} + {x.strides[0]}j)"
-        return f"at({x.buffer.name}, {x.offset})" if x.offset else x.buffer.name
-
-    def _rows(self, x: View) -> View:
-        """With rows that lie together; a parameter's copy is made once a solve."""
-        if x.strides[-1] == 1 or x.shape[-1] == 1:
-            return x
-        return self._copy_once(x)
-
-    def _store_for_blas(self, x: View) -> View:
-        rows, columns = x.shape[-2:]
-        s0, s1 = x.strides[-2:]
-        row_major = (s1 == 1 or columns == 1) and (s0 >= columns or rows == 1)
-        column_major = (s0 == 1 or rows == 1) and (s1 >= rows or columns == 1)
-        return x if row_major or column_major else self._copy_once(x)
-
     def _copy_once(self, x: View) -> View:
+        """A copy; that of a parameter is made once a solve."""
         constant = x.buffer.name in self._inputs or x.buffer.name in self._hoisted.sizes
         section = self._section
         if constant and x in self._copies:
@@ -395,7 +314,7 @@ class Writer:
         to, start = self._new(tuple(shape)), 0
         for part in parts:
             end = start + part.shape[dim]
-            self._section.lines += Nest(part.shape).store(to.slice(dim, start, end), part)
+            self._section.statements.append(Nest(part.shape).store(to.slice(dim, start, end), part))
             start = end
         return to
 
@@ -404,7 +323,7 @@ class Writer:
         to = self.copy(x)
         region = VIEWS[view](to, *how, **more)
         assert region is not None
-        self._section.lines += Nest(region.shape).store(region, self.broadcast_to(part, region.shape))
+        self._section.statements.append(Nest(region.shape).store(region, self.broadcast_to(part, region.shape)))
         return to
 
     def embed(self, part: Value, shape: Sequence[int], view: Any, *how: Any) -> View:
@@ -418,7 +337,7 @@ class Writer:
         tiles = to.reshape([m for n, r in zip(inner, times, strict=True) for m in (r, n)])
         part = self.view(x).reshape([m for n in inner for m in (1, n)])
         assert tiles is not None and part is not None
-        self._section.lines += Nest(tiles.shape).store(tiles, part)
+        self._section.statements.append(Nest(tiles.shape).store(tiles, part))
         return to
 
     def pad(self, x: Value, pad: Sequence[int], value: float) -> View:
@@ -434,7 +353,7 @@ class Writer:
         region = to
         for d, start in starts:
             region = region.slice(d, start, start + inner.shape[d])
-        self._section.lines += Nest(region.shape).store(region, inner)
+        self._section.statements.append(Nest(region.shape).store(region, inner))
         return to
 
 
@@ -463,12 +382,3 @@ def _lay_out(name: str, shapes: Sequence[Shape]) -> list[View]:
         views.append(View(buffer, tuple(shape), contiguous(shape), start))
         start += math.prod(shape)
     return views
-
-
-def _blas_form(x: View) -> tuple[str, int]:
-    """How a column-major BLAS reads the transpose of a row-major matrix: 'N' or 'T', and its leading dimension."""
-    rows, columns = x.shape[-2:]
-    s0, s1 = x.strides[-2:]
-    if (s1 == 1 or columns == 1) and (s0 >= columns or rows == 1):
-        return "N", max(s0, columns, 1)
-    return "T", max(s1, rows, 1)
