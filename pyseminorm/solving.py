@@ -197,33 +197,57 @@ def solve(
     )
     known = compiled_before(func, args, spec, params, compile, engine)
     field = known or _vector_field(func, tuple(args), spec, params)
-    if isinstance(adjoint, str):
-        adjoint = choose_adjoint(spec.size, sum(field.sizes), needs_jacobian=options.traits.needs_jacobian)
-    given = [ts, *((y0,) if spec.is_tensor else pytree.tree_leaves(y0)), *field.inputs]
-    refuse_dual_numbers(given)
-    recording = torch.is_grad_enabled() and (bool(field.inputs) or any(x.requires_grad for x in given))
-    if recording and back.needs_jacobian and (adjoint.integrates_y or not adjoint.quadrature):
-        raise InvalidInputError(
-            f"{type(adjoint).__name__} cannot be solved by {back.name}: a method that needs the Jacobian wants the "
-            'backward state to be lambda alone. Give adjoint=GaussAdjoint() (or adjoint="auto"), or the adjoint an '
-            'explicit method of its own, such as InterpolatingAdjoint(method="tsit5").'
-        )
-    start = Discontinuities.of(times[0], times[-1], options.discontinuities, spec.real_dtype).intervals[0]
-    at = min(max(times[0], start[0]), start[1])
+    given = [ts, *((y0,) if spec.is_tensor else pytree.tree_leaves(y0))]
+    refuse_dual_numbers([*given, *field.inputs])
+    interval = Discontinuities.of(times[0], times[-1], options.discontinuities, spec.real_dtype).intervals[0]
+    at = min(max(times[0], interval[0]), interval[1])
     state = spec.to_tensor(y0)
     # A captured function was looked at when it was captured.
     first = FirstValue(field, at, state, recording=torch.is_grad_enabled() and compile is None)
     if known is None:
-        field = first.field = compiled(field, compile, engine, at, state.detach().reshape(-1), first)
+        field = first.field = compiled(field, compile, engine, at, first.y0, first)
+    if isinstance(adjoint, str):
+        adjoint = choose_adjoint(spec.size, sum(field.sizes), needs_jacobian=options.traits.needs_jacobian)
+    recording = torch.is_grad_enabled() and (bool(field.inputs) or any(x.requires_grad for x in given))
+    if recording:
+        _check_backward_method(adjoint, back)
+    if field.random_from is not None:
+        _check_random(adjoint if recording else None, options.traits)
     watch = callbacks or _NO_CALLBACKS
     context = SolveContext(engine, field, spec, times, options, norm, adjoint, back, watch, first, dense, throw)
     if recording:
         moments = ts if ts.requires_grad else None
         ys = SolveFunction.apply(context, state, moments, *field.inputs)
     else:
-        ys = context.forward(state.detach().reshape(-1), recording=False)
+        ys = context.forward(recording=False)
     kept = context.dense if dense else None
     return Solution(spec.from_tensor(ys), ts, context.stats, context.retcode, engine.name, spec, times, kept)
+
+
+def _check_backward_method(adjoint: Adjoint, back: MethodTraits) -> None:
+    """Refuse a backward method that needs the Jacobian of a state which is more than lambda."""
+    if back.needs_jacobian and (adjoint.integrates_y or not adjoint.quadrature):
+        raise InvalidInputError(
+            f"{type(adjoint).__name__} cannot be solved by {back.name}: a method that needs the Jacobian wants the "
+            'backward state to be lambda alone. Give adjoint=GaussAdjoint() (or adjoint="auto"), or the adjoint an '
+            'explicit method of its own, such as InterpolatingAdjoint(method="tsit5").'
+        )
+
+
+def _check_random(adjoint: Adjoint | None, traits: MethodTraits) -> None:
+    """Refuse a function that draws random numbers where its values are compared, or wanted twice."""
+    said = "func draws random numbers: called twice at one time and state, it gives different values. "
+    if traits.adaptive:
+        raise InvalidInputError(
+            f"{said}{traits.name} would take the difference for its own error, and make its steps smaller and smaller: "
+            'give a fixed-step method (method="rk4", dt=...), draw the numbers once, before the solve, or switch '
+            "dropout off (module.eval())."
+        )
+    if adjoint is not None and not (isinstance(adjoint, DiscreteAdjoint) and adjoint.keep == "stages"):
+        raise InvalidInputError(
+            f'{said}The backward pass would draw others: give adjoint=DiscreteAdjoint(keep="stages"), which evaluates '
+            "nothing again, draw the numbers once, before the solve, or switch dropout off (module.eval())."
+        )
 
 
 def _settled(spec: StateSpec, *given: Any) -> tuple[Engine, PassOptions, MethodTraits]:

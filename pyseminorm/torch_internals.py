@@ -9,8 +9,12 @@ from torch.utils import _pytree as pytree
 
 __all__ = [
     "copy_all",
+    "count_nodes",
+    "count_writes",
     "forward_mode_is_active",
     "get_decompositions",
+    "get_number",
+    "has_hooks",
     "increment_all",
     "pytree",
     "run_backward",
@@ -32,6 +36,26 @@ run_backward: Any = torch.autograd.Variable._execution_engine.run_backward
 
 # A tensor that has left a transform of torch.func, as itself.
 unwrap_if_dead: Any = torch._C._functorch.unwrap_if_dead
+
+
+# How many nodes of graphs this thread has made; the next one gets this number.
+count_nodes: Any = torch._C._autograd._get_sequence_nr
+
+
+def get_number(x: torch.Tensor) -> int | None:
+    """Return the number of the node that a tensor comes from, or None for a leaf."""
+    node: Any = x.grad_fn
+    return None if node is None else int(node._sequence_nr())
+
+
+def count_writes(x: torch.Tensor) -> int:
+    """Return how often the memory of a tensor was changed in place; 0 for an inference tensor, which does not count."""
+    return 0 if x.is_inference() else x._version
+
+
+def has_hooks(x: torch.Tensor) -> bool:
+    """Tell whether hooks act on the gradient by a leaf, however it is asked for."""
+    return bool(x._backward_hooks)
 
 
 def get_decompositions(operations: list[Any]) -> dict[Any, Any]:

@@ -90,7 +90,9 @@ def test_refused_before_any_call(case):
 RETURNS = {
     "nothing": (lambda t, y: None, "returned None"),
     "another shape": (lambda t, y: y[0], "returned shape"),
-    "another dtype": (lambda t, y: y.float(), "returned dtype"),
+    "whole numbers": (lambda t, y: y.long(), "returned dtype"),
+    "complex numbers": (lambda t, y: 1j * y, "returned dtype"),
+    "its own state": (lambda t, y: y.mul_(-1.0), "in place"),
     "another structure": (lambda t, y: (y, y), "returned a tuple"),
     "a number": (lambda t, y: 1.0, "returned a float"),
     "NaN": (lambda t, y: y * float("nan"), "non-finite values at the first time"),

@@ -60,6 +60,33 @@ def test_forward_mode_is_seen_from_inside():
     assert not torch_internals.forward_mode_is_active()
 
 
+def test_nodes_are_numbered_in_the_order_in_which_they_are_made():
+    leaf = torch.ones(2, requires_grad=True)
+    before = 2 * leaf
+    start = torch_internals.count_nodes()
+    after = 2 * leaf
+    assert torch_internals.get_number(before) < start <= torch_internals.get_number(after)
+    assert torch_internals.get_number(leaf) is None
+
+
+def test_writes_into_the_memory_of_a_tensor_are_counted_by_all_that_share_it():
+    x = torch.ones(2)
+    twin, count = x.detach(), torch_internals.count_writes(x)
+    x[0] = 3.0
+    assert torch_internals.count_writes(twin) == torch_internals.count_writes(x) > count
+    with torch.inference_mode():
+        assert torch_internals.count_writes(torch.ones(2)) == 0
+
+
+def test_hooks_on_the_gradient_by_a_leaf_are_seen():
+    x = torch.ones(2, requires_grad=True)
+    assert not torch_internals.has_hooks(x)
+    handle = x.register_hook(lambda g: 2 * g)
+    assert torch_internals.has_hooks(x)
+    handle.remove()
+    assert not torch_internals.has_hooks(x)
+
+
 def test_decompositions_write_an_operation_by_smaller_ones():
     operation = torch.ops.aten.addcmul.default
     decomposed = torch_internals.get_decompositions([operation])[operation]

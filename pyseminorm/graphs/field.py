@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from ..problem.checking_call import check_value
+from ..problem.parameters import kind_of
 from ..problem.state import StateSpec
-from ..problem.vector_field import EagerVectorField, VjpFunction, check_value, kind_of
+from ..problem.vector_field import EagerVectorField, VjpFunction
 from .capture import CaptureError, Graph, SourceTensors, capture
 from .closed import Finder, Proof, plain, proof
 from .run import Functions
@@ -230,6 +232,8 @@ class TracedVectorField(EagerVectorField):
     """
 
     _LASTING = (*EagerVectorField._LASTING, "graph", "_functions")
+
+    rereads = False
 
     def __init__(
         self,

@@ -56,18 +56,28 @@ class SolveContext:
     rows: int = 0  # reached rows of ys
     steps: RecordedSteps | None = None  # for DiscreteAdjoint
 
-    def forward(self, y0: Tensor, *, recording: bool) -> Tensor:
-        """The states (len(times), *shape) from ``y0`` (size,)."""
+    def forward(self, *, recording: bool) -> Tensor:
+        """The states (len(times), *shape)."""
         keep_dense, watch = self.keep_dense, self.callbacks
         report = _reporter(watch.accept_step, watch.reject_step, self.spec.unflatten)
         if recording and isinstance(self.adjoint, DiscreteAdjoint):
             self.steps = RecordedSteps(self.adjoint.keep, watched=watch.accept_step_adjoint is not None)
+            if self.steps.stages and self.field.rereads:
+                self.field.start_pass(backward=False)
         elif recording:
             keep_dense = keep_dense or not self.adjoint.integrates_y
         options = self.options if report is None else dataclasses.replace(self.options, report=report)
         result = self.engine.integrate(
             ForwardProblem(
-                self.field, self.spec, y0, self.first, self.times, options, self.norm, keep_dense, self.steps
+                self.field,
+                self.spec,
+                self.first.y0,
+                self.first,
+                self.times,
+                options,
+                self.norm,
+                keep_dense,
+                self.steps,
             )
         )
         if not result.finite:
@@ -76,6 +86,8 @@ class SolveContext:
         self.rows = len(self.times)
         if result.retcode is not ReturnCode.Success:
             self._fail(result)
+        if recording and self.field.rereads:
+            self.field.settle()
         return result.ys
 
     def _fail(self, result: ForwardResult) -> None:
@@ -93,6 +105,8 @@ class SolveContext:
 
         Both are states (len(times), *shape), and so is dL/dy0. Where `reads_ys` is not, ``ys`` can be None.
         """
+        if self.field.rereads:
+            self.field.start_pass(backward=True)
         grad = grad.reshape(len(self.times), self.spec.size)
         ys = None if ys is None else ys.detach().view_as(grad)  # func may differentiate by a view of ys
         times: Tensor | None = None
@@ -271,7 +285,7 @@ class SolveFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, context: SolveContext, y0: Tensor, t: Tensor | None, *inputs: Tensor) -> Tensor:
-        ys = context.forward(y0.reshape(-1), recording=True)
+        ys = context.forward(recording=True)
         ctx.context = context
         ctx.t_like = None if t is None else (t.dtype, t.device)
         ctx.saves_ys = not inputs or context.reads_ys(want_times=t is not None)

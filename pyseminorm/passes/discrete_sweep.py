@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import LastGoodState, SolveError
+from ..errors import LastGoodState, SolveError, UnsupportedError
 from ..methods.tableaus import TABLEAUS, Tableau
 from ..methods.weights import weights
 from ..problem.finiteness import PARAMS_PRODUCT, STATE_PRODUCT, VALUE, each_finite, not_finite
@@ -98,7 +98,8 @@ class Sweep:
         self._k_before = [self._k[:i].T for i in range(self._weights.stages + 1)]
         self._views: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self._interval = problem.discontinuities.intervals[0]  # of the step that the sweep is at
-        self._kept = problem.steps.take_stages()
+        kept = problem.steps.take_stages()
+        self._kept = kept if problem.field.graphs_last else {}
         self._params = [torch.zeros_like(x) for x in problem.field.targets]
         self._following: Tensor | None = None  # the first stage of the step after the present one
         self._output_derivatives: dict[int, Tensor] = {}
@@ -226,7 +227,13 @@ class Sweep:
         if kept is not None:
             value, vjp = kept.value, kept.vjp
         else:
-            value, vjp = self._problem.field.evaluate_with_vjp(self._time(n, i), self._stage_input(n, i, y))
+            field = self._problem.field
+            if field.random_from is not None:
+                raise UnsupportedError(
+                    "func draws random numbers, and the stages that the forward pass kept are used up, or hold other "
+                    "tensors than func finds now: call backward() once for each solve, before parameters are frozen."
+                )
+            value, vjp = field.evaluate_with_vjp(self._time(n, i), self._stage_input(n, i, y))
         self._k_rows[i].copy_(value)
         return vjp
 

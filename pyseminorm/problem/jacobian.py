@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..torch_internals import pytree
 from .vector_field import EagerVectorField
 
 logger = logging.getLogger("pyseminorm")
@@ -65,7 +64,7 @@ class Jacobian:
 
     def _flat(self, t: Tensor, y: Tensor) -> Tensor:
         field, spec = self._field, self._field.spec
-        return spec.flatten(field.func(t, spec.unflatten(y), *field.args))
+        return spec.join(spec.leaves_of(field.call(t, spec.unflatten(y), *field.args)))
 
     def _graph(self, t: float, y: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
         """(f, leaves of the state, time), connected."""
@@ -73,7 +72,7 @@ class Jacobian:
         with torch.enable_grad():
             leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
             when = field.time(t).requires_grad_()
-            outputs = pytree.tree_leaves(field.func(when, spec.build(leaves), *field.args))
+            outputs = spec.leaves_of(field.call(when, spec.build(leaves), *field.args))
             return spec.join(outputs), leaves, when
 
     def _rows(self, value: Tensor, leaves: list[Tensor], when: Tensor) -> Derivatives:

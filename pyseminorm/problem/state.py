@@ -103,8 +103,12 @@ class StateSpec:
     def build(self, leaves: list[Tensor]) -> Any:
         return leaves[0] if self.is_tensor else pytree.tree_unflatten(leaves, self.tree)
 
+    def leaves_of(self, value: Any) -> list[Tensor]:
+        """Leaves of what func returned, of the state's dtype: more or fewer digits are rounded, as by torchdiffeq."""
+        return [x.to(self.dtype) for x in ([value] if self.is_tensor else pytree.tree_leaves(value))]
+
     def check_output(self, value: Any) -> list[Tensor]:
-        """Leaves of what func returned, after a check that it looks like y0."""
+        """Leaves of what func returned, of the state's dtype, after a check that it looks like y0."""
         if value is None:
             raise InvalidInputError("func returned None: it must return dy/dt (is a `return` missing?).")
         if self.is_tensor:
@@ -115,21 +119,21 @@ class StateSpec:
             leaves = [value]
         else:
             leaves, tree = pytree.tree_flatten(value)
-            if tree != self.tree:
+            if str(tree).replace("list", "tuple") != str(self.tree).replace("list", "tuple"):
                 raise InvalidInputError(f"func returned the structure {tree}: expected that of y0, {self.tree}.")
         for leaf, shape in zip(leaves, self.shapes, strict=True):
-            if not isinstance(leaf, Tensor):
-                raise InvalidInputError(f"func returned a {type(leaf).__name__}: expected tensors like those of y0.")
-            if tuple(leaf.shape) != shape:
-                raise InvalidInputError(f"func returned shape {tuple(leaf.shape)}: expected {shape}, that of y0.")
-            if leaf.dtype != self.dtype:
-                raise InvalidInputError(
-                    f"func returned dtype {leaf.dtype}: expected {self.dtype}, that of y0. Are the parameters of func "
-                    f"and y0 of one dtype? (module.to({self.dtype}))"
-                )
-            if leaf.device != self.device:
-                raise InvalidInputError(f"func returned a tensor on {leaf.device}: expected {self.device}, as y0.")
-        return leaves
+            self._check_leaf(leaf, shape)
+        return self.leaves_of(value)
+
+    def _check_leaf(self, leaf: Any, shape: tuple[int, ...]) -> None:
+        if not isinstance(leaf, Tensor):
+            raise InvalidInputError(f"func returned a {type(leaf).__name__}: expected tensors like those of y0.")
+        if tuple(leaf.shape) != shape:
+            raise InvalidInputError(f"func returned shape {tuple(leaf.shape)}: expected {shape}, that of y0.")
+        if leaf.dtype not in (FLOATING + COMPLEX if self.is_complex else FLOATING):
+            raise InvalidInputError(f"func returned dtype {leaf.dtype}: expected {self.dtype}, that of y0.")
+        if leaf.device != self.device:
+            raise InvalidInputError(f"func returned a tensor on {leaf.device}: expected {self.device}, as y0.")
 
 
 def _check_readable(leaf: Tensor) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import warnings
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..errors import HiddenParametersWarning, InvalidInputError, SolveError
-from ..torch_internals import pytree, run_backward
+from ..errors import InvalidInputError, SolveError
+from ..torch_internals import run_backward
+from .checking_call import check_func
 from .finiteness import VALUE, first_not_finite, not_finite
+from .parameters import kind_of
+from .randomness import Generators
+from .solve_tensors import SolveTensors
 from .state import StateSpec, all_finite
+from .tensors_read import TensorsRead
 
 logger = logging.getLogger("pyseminorm")
 
@@ -31,29 +34,31 @@ class EagerVectorField:
     Attributes:
         targets: the tensors that gradients are wanted for: parameters, then differentiable leaves of ``args``.
         sizes: their numbers of elements.
+        rereads: whether func is called anew in the backward pass, and may then find other tensors than before.
+        random_from: the generators as they were before the checking call, of a function that draws random numbers.
     """
 
-    _LASTING: tuple[str, ...] = ("spec", "explicit_params", "shapes", "sizes", "_differentiates_inside")
+    rereads: ClassVar[bool] = True
+
+    _LASTING: tuple[str, ...] = ("spec", "explicit_params", "shapes", "sizes", "random_from", "_differentiates_inside")
 
     def __init__(
         self, func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None
     ) -> None:
         self.func, self.spec = func, spec
         self.explicit_params = params is not None
-        self.params = _parameters(func) if params is None else _check_params(params)
-        self.args: Any = ()
-        self.inputs = self.targets = self.params
-        if args:
-            leaves, tree = pytree.tree_flatten(args)
-            given = [leaf for leaf in leaves if _differentiable(leaf)]
-            # The function gets detached twins, so that a product stops at its own arguments.
-            twins = {id(leaf): leaf.detach().requires_grad_() for leaf in given}
-            self.args = pytree.tree_unflatten([twins.get(id(leaf), leaf) for leaf in leaves], tree)
-            self.inputs = [*self.params, *given]
-            self.targets = [*self.params, *(twins[id(leaf)] for leaf in given)]
+        self.random_from: Generators | None = None
+        self._tensors = SolveTensors(func, args, params)
+        self._differentiates_inside = False
+        self._take_tensors()
+
+    def _take_tensors(self) -> None:
+        tensors = self._tensors
+        self.params, self.args = tensors.own, tensors.args
+        self.inputs, self.targets = tensors.inputs, tensors.targets
+        self.call, self.call_for_value = tensors.call, tensors.call_for_value
         self.shapes = [x.shape for x in self.targets]
         self.sizes = tuple(x.numel() for x in self.targets)
-        self._differentiates_inside = False
 
     def lasting(self) -> dict[str, Any]:
         """What is the same for the next solve of a function without arguments; it holds no tensor."""
@@ -61,7 +66,8 @@ class EagerVectorField:
 
     def renew(self, func: Callable[..., Any], params: list[Tensor], sources: list[Tensor]) -> None:
         """Take what is not the same; ``sources`` are what a captured graph reads."""
-        self.func, self.args = func, ()
+        self.func = self.call = self.call_for_value = func
+        self.args = ()
         self.params = self.inputs = self.targets = params
 
     def f(self, t: float, y: Tensor) -> Tensor:
@@ -74,21 +80,20 @@ class EagerVectorField:
         spec = self.spec
         try:
             if spec.is_plain:
-                value: Tensor = self.func(self.time(t), y.reshape(spec.shape), *self.args)
-                return value.reshape(-1)
-            return spec.flatten(self.func(self.time(t), spec.unflatten(y), *self.args))
+                value: Tensor = self.call_for_value(self.time(t), y.reshape(spec.shape), *self.args)
+                return value.to(spec.dtype).reshape(-1)
+            return spec.join(spec.leaves_of(self.call_for_value(self.time(t), spec.unflatten(y), *self.args)))
         except RuntimeError as error:
-            if _NEEDS_GRAD_MODE not in str(error):
+            if not self.needs_grad_mode(error):
                 raise
-            self._differentiates_inside = True
             return self._f_with_grad(t, y)
 
     def _f_with_grad(self, t: float, y: Tensor) -> Tensor:
         """The same for functions that call autograd themselves (Hamiltonian nets, divergences)."""
         with torch.enable_grad():
             leaves = [leaf.detach().requires_grad_() for leaf in self.spec.split(y)]
-            value = self.func(self.time(t), self.spec.build(leaves), *self.args)
-            return self.spec.flatten(value).detach()
+            value = self.call_for_value(self.time(t), self.spec.build(leaves), *self.args)
+            return self.spec.join([x.detach() for x in self.spec.leaves_of(value)])
 
     def vjp(
         self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
@@ -112,7 +117,7 @@ class EagerVectorField:
             y.requires_grad_()
             if time:
                 when.requires_grad_()
-            value = self.func(when, y, *self.args)
+            value = self.call(when, y, *self.args).to(self.spec.dtype)
         wanted = (y, *self.targets) if params else (y,)
         if time:
             wanted += (when,)
@@ -132,7 +137,7 @@ class EagerVectorField:
         with torch.enable_grad():
             leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
             when = self.time(t).requires_grad_(time)
-            outputs = pytree.tree_leaves(self.func(when, spec.build(leaves), *self.args))
+            outputs = spec.leaves_of(self.call(when, spec.build(leaves), *self.args))
         wanted = [*leaves, *(self.targets if params else ()), *((when,) if time else ())]
         n = len(leaves)
 
@@ -145,7 +150,7 @@ class EagerVectorField:
             else:
                 grads = (None,) * len(wanted)
             state = [torch.zeros_like(x) if g is None else g for g, x in zip(grads[:n], leaves, strict=True)]
-            rest = list(grads[n:])
+            rest = _strided(grads[n:])
             grad_time = rest.pop() if time else None
             return spec.join(state), rest, grad_time
 
@@ -158,7 +163,7 @@ class EagerVectorField:
             leaf, when = y.reshape(shape).detach().requires_grad_(), self.time(t)
             if time:
                 when.requires_grad_()
-            value = self.func(when, leaf, *self.args)
+            value = self.call(when, leaf, *self.args).to(self.spec.dtype)
         wanted = (leaf, *self.targets) if params else (leaf,)
         if time:
             wanted += (when,)
@@ -198,7 +203,7 @@ class EagerVectorField:
 
     def _vjp_params_vmapped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
         def rate(t: Tensor, state: Tensor) -> Tensor:
-            return self.spec.flatten(self.func(t, self.spec.unflatten(state), *self.args))
+            return self.spec.join(self.spec.leaves_of(self.call(t, self.spec.unflatten(state), *self.args)))
 
         moments = torch.tensor(times, dtype=self.spec.real_dtype, device=self.spec.device)
         with torch.enable_grad():
@@ -209,15 +214,16 @@ class EagerVectorField:
         rows, batch = state.shape[:2]
         moments = torch.tensor(times, dtype=self.spec.real_dtype, device=self.spec.device).repeat_interleave(batch)
         with torch.enable_grad():
-            value = self.func(moments.view(-1, *(1,) * (state.dim() - 2)), state.flatten(0, 1), *self.args)
-            return self._contract(self.spec.join([value]).view(rows, -1), adjoint, times)
+            value = self.call(moments.view(-1, *(1,) * (state.dim() - 2)), state.flatten(0, 1), *self.args)
+            return self._contract(self.spec.join(self.spec.leaves_of(value)).view(rows, -1), adjoint, times)
 
     def _vjp_params_looped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
         with torch.enable_grad():
             values = []
             for t, row in zip(times, y, strict=True):
                 leaves = [leaf.detach().requires_grad_() for leaf in self.spec.split(row)]
-                values.append(self.spec.flatten(self.func(self.time(t), self.spec.build(leaves), *self.args)))
+                value = self.call(self.time(t), self.spec.build(leaves), *self.args)
+                values.append(self.spec.join(self.spec.leaves_of(value)))
             return self._contract(torch.stack(values), adjoint, times)
 
     def _contract(self, values: Tensor, adjoint: Tensor, times: Sequence[float]) -> list[Tensor | None]:
@@ -226,51 +232,43 @@ class EagerVectorField:
             raise not_finite(VALUE, times[first_not_finite(values.detach()) or 0])
         if not values.requires_grad or not self.targets:
             return [None] * len(self.targets)
-        return list(torch.autograd.grad(values, self.targets, adjoint, allow_unused=True))
+        return _strided(torch.autograd.grad(values, self.targets, adjoint, allow_unused=True))
 
     def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
         """The one checking call at the start: f(t0, y0), after a look at its form and (if recording) at its graph."""
-        with torch.set_grad_enabled(recording):
-            leaves = [leaf.detach().requires_grad_(recording) for leaf in self.spec.split(y)]
-            try:
-                value = self.func(self.time(t), self.spec.build(leaves), *self.args)
-            except RuntimeError as error:
-                if recording or _NEEDS_GRAD_MODE not in str(error):
-                    raise
-                self._differentiates_inside = True
-                with torch.enable_grad():
-                    leaves = [leaf.requires_grad_() for leaf in leaves]
-                    value = self.func(self.time(t), self.spec.build(leaves), *self.args)
-            outputs = self.spec.check_output(value)
-            if recording:
-                self._warn_about_hidden(outputs, leaves)
-        return check_value(self.spec.join([o.detach() for o in outputs]), t)
+        return check_func(self, t, y, recording=recording)
 
-    def _warn_about_hidden(self, outputs: list[Tensor], leaves: list[Tensor]) -> None:
-        known = [*self.targets, *leaves]
-        if self.explicit_params:
-            known += _parameters(self.func)
-        hidden = _graph_leaves(outputs, known)
-        if hidden:
-            shapes = ", ".join(str(tuple(x.shape)) for x in hidden)
-            warnings.warn(
-                f"func uses {len(hidden)} tensor(s) that require grad but are hidden from solve (shapes {shapes}), "
-                "so they get no gradient. Pass them with params=..., or give func as an nn.Module that owns them, "
-                "or detach them.",
-                HiddenParametersWarning,
-                stacklevel=4,
-            )
+    def observe(self, seen: TensorsRead, state: Sequence[Tensor]) -> None:
+        """Take up the tensors that func has read in a call with ``state``."""
+        self._tensors.observe(seen, state)
+        self._take_tensors()
+
+    def settle(self) -> None:
+        """The forward pass of a solve that may be differentiated has ended."""
+        self._tensors.settle()
+
+    def start_pass(self, *, backward: bool) -> None:
+        """Make ready for products; before a backward pass, see to it that func reads what it has read before.
+
+        Raises:
+            UnsupportedError: it would not.
+        """
+        self._tensors.start_pass(backward=backward)
+        self._take_tensors()
+
+    @property
+    def graphs_last(self) -> bool:
+        """Whether graphs of func that were made in the forward pass are right in the backward pass."""
+        return not self.rereads or self._tensors.graphs_last
+
+    def needs_grad_mode(self, error: RuntimeError) -> bool:
+        """Whether an error under no_grad is that of a function which calls autograd itself; remembered."""
+        self._differentiates_inside = self._differentiates_inside or _NEEDS_GRAD_MODE in str(error)
+        return self._differentiates_inside
 
     def time(self, t: float) -> Tensor:
         """The time as func gets it."""
         return torch.full((), t, dtype=self.spec.real_dtype, device=self.spec.device)
-
-
-def check_value(value: Tensor, t: float) -> Tensor:
-    """What func returned at the first time, if it is finite."""
-    if not all_finite(value):
-        raise InvalidInputError(f"func returned non-finite values at the first time, t = {t}: check func and y0.")
-    return value
 
 
 class FirstValue:
@@ -278,13 +276,15 @@ class FirstValue:
 
     Attributes:
         field: what is called.
+        y0: the initial state (size,), in memory of its own: the user may overwrite theirs.
         value: what it gave, (size,); None as long as nobody has asked.
     """
 
     def __init__(self, field: EagerVectorField, t: float, y0: Tensor, *, recording: bool) -> None:
         self.field = field
         self.value: Tensor | None = None
-        self._t, self._y0, self._recording = t, y0, recording
+        self.y0 = y0.detach().reshape(-1).clone()
+        self._t, self._recording = t, recording
 
     def __call__(self) -> Tensor:
         """The value.
@@ -293,10 +293,9 @@ class FirstValue:
             InvalidInputError: y0 or the value is not finite, or what func returns does not look like y0.
         """
         if self.value is None:
-            flat = self._y0.detach().reshape(-1)
-            if not all_finite(flat):
+            if not all_finite(self.y0):
                 raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
-            self.value = self.field.check(self._t, flat, recording=self._recording)
+            self.value = self.field.check(self._t, self.y0, recording=self._recording)
         return self.value
 
 
@@ -309,79 +308,13 @@ def _gradients(
     found: tuple[Tensor | None, ...] = run_backward(
         outputs, cotangents, False, False, inputs, True, accumulate_grad=False
     )
-    return found
+    return found if all(x is None or x.layout is torch.strided for x in found) else tuple(_strided(found))
+
+
+def _strided(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Gradients whose every element is in memory: those of an embedding may be sparse."""
+    return [x if x is None or x.layout is torch.strided else x.to_dense() for x in gradients]
 
 
 # What vmap could not batch once; later solves do not try again.
 _NOT_BATCHABLE: weakref.WeakSet[Any] = weakref.WeakSet()
-
-
-def kind_of(func: Callable[..., Any]) -> Any:
-    """What stays the same when a training loop makes its lambda, partial or bound method anew."""
-    while isinstance(func, functools.partial):
-        func = func.func
-    if isinstance(func, nn.Module):  # asks its __getattr__ for what it has not
-        return func
-    return getattr(func, "__self__", None) or getattr(func, "__code__", func)
-
-
-def _differentiable(x: Any) -> bool:
-    return isinstance(x, Tensor) and x.requires_grad
-
-
-def _parameters(func: Callable[..., Any]) -> list[Tensor]:
-    """Parameters that require grad of a module, of the module that a bound method belongs to, or of a partial."""
-    while isinstance(func, functools.partial):
-        func = func.func
-    owner = func if isinstance(func, nn.Module) else getattr(func, "__self__", None)
-    if not isinstance(owner, nn.Module):
-        return []
-    # As owner.parameters(), without its names: this runs in every solve.
-    found: dict[int, Tensor] = {}
-    for module in _modules(owner, set()):
-        for p in module._parameters.values():
-            if p is not None and p.requires_grad:
-                found.setdefault(id(p), p)
-    return list(found.values())
-
-
-def _modules(module: nn.Module, seen: set[int]) -> list[nn.Module]:
-    """As ``module.modules()``, in its order."""
-    seen.add(id(module))
-    found = [module]
-    for child in module._modules.values():
-        if child is not None and id(child) not in seen:
-            found += _modules(child, seen) if child._modules else [child]
-            seen.add(id(child))
-    return found
-
-
-def _check_params(params: Iterable[Tensor]) -> list[Tensor]:
-    if isinstance(params, Tensor):
-        raise InvalidInputError("params is a tensor: expected an iterable of tensors, such as module.parameters().")
-    unique: dict[int, Tensor] = {}
-    for p in params:
-        if not isinstance(p, Tensor):
-            raise InvalidInputError(f"params contains a {type(p).__name__}: expected tensors.")
-        if p.requires_grad:
-            unique[id(p)] = p
-    return list(unique.values())
-
-
-def _graph_leaves(outputs: list[Tensor], known: list[Tensor]) -> list[Tensor]:
-    """Leaves that require grad in the graph of the outputs, other than those reached only through known tensors."""
-    known_ids = {id(x) for x in known}
-    stop = {x.grad_fn for x in known if x.grad_fn is not None}
-    stack = [x.grad_fn for x in outputs if x.grad_fn is not None]
-    seen: set[Any] = set()
-    found: dict[int, Tensor] = {}
-    while stack:
-        node = stack.pop()
-        if node in seen or node in stop:
-            continue
-        seen.add(node)
-        variable = getattr(node, "variable", None)  # AccumulateGrad nodes carry the leaf
-        if isinstance(variable, Tensor) and id(variable) not in known_ids:
-            found[id(variable)] = variable
-        stack += [following for following, _ in node.next_functions if following is not None]
-    return list(found.values())

@@ -36,6 +36,7 @@ class JuliaVectorField(EagerVectorField):
 
     scatter: Scatter
     small: bool
+    rereads = False
 
     def __init__(
         self,

@@ -1,0 +1,143 @@
+"""The one checking call at the start of a solve: what func returns at the first time, and what it reads."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import HiddenParametersWarning, InvalidInputError
+from ..torch_internals import count_writes
+from .parameters import hidden_leaves, parameters_of
+from .randomness import Generators
+from .state import StateSpec, all_finite
+from .tensors_read import TensorsRead, uncompiled
+
+_WRITES = "leaf Variable that requires grad is being used in an in-place operation"
+_WRITES_MESSAGE = (
+    "func changes in place what it is given, such as its state y, or a parameter: let it work on a copy (y.clone())."
+)
+
+
+class CheckedField(Protocol):
+    """What the checking call reads of a vector field, and tells it."""
+
+    func: Callable[..., Any]
+    spec: StateSpec
+    args: Any
+    targets: list[Tensor]
+    explicit_params: bool
+    random_from: Generators | None
+
+    def observe(self, seen: TensorsRead, state: Sequence[Tensor]) -> None: ...
+
+    def needs_grad_mode(self, error: RuntimeError) -> bool: ...
+
+    def time(self, t: float) -> Tensor: ...
+
+
+def check_func(field: CheckedField, t: float, y: Tensor, *, recording: bool) -> Tensor:
+    """Call func at (t, y), flat, and return what it gives, if that looks like y and is finite.
+
+    Where a backward pass may follow (``recording``), the tensors that func reads are taken up.
+
+    Raises:
+        InvalidInputError: it does not.
+    """
+    generators = Generators(field.spec.device)
+    version = count_writes(y)
+    try:
+        value = _observe(field, t, y) if recording else _evaluate(field, t, y)
+    except RuntimeError as error:
+        if _WRITES not in str(error):
+            raise
+        raise InvalidInputError(_WRITES_MESSAGE) from error
+    if count_writes(y) != version:
+        raise InvalidInputError(_WRITES_MESSAGE)
+    if generators.moved() and _is_random(field, t, y, value):
+        field.random_from = generators
+    return check_value(value, t)
+
+
+def check_value(value: Tensor, t: float) -> Tensor:
+    """What func returned at the first time, if it is finite."""
+    if not all_finite(value):
+        raise InvalidInputError(f"func returned non-finite values at the first time, t = {t}: check func and y0.")
+    return value
+
+
+def _observe(field: CheckedField, t: float, y: Tensor) -> Tensor:
+    """F(t, y), after a look at what func reads and at its graph.
+
+    What a call computes and keeps for the next one (weights that are made once) is read by the next one: that is looked
+    at too.
+    """
+    value, hidden, keeps = _observe_once(field, t, y)
+    if keeps:
+        value, hidden, _ = _observe_once(field, t, y)
+    if hidden:
+        _warn_about_hidden(hidden)
+    return value
+
+
+def _observe_once(field: CheckedField, t: float, y: Tensor) -> tuple[Tensor, list[Tensor], bool]:
+    """F(t, y), the leaves in its graph that solve does not know, and whether func keeps a tensor with a graph."""
+    spec, when, seen = field.spec, field.time(t), TensorsRead()
+    leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
+    with torch.enable_grad(), uncompiled(), seen:
+        value = field.func(when, spec.build(leaves), *field.args)
+    outputs, kept = spec.check_output(value), seen.kept()
+    field.observe(seen, [*leaves, when])
+    known = [*field.targets, *leaves, *(parameters_of(field.func) if field.explicit_params else ())]
+    hidden = hidden_leaves(outputs, known)
+    flat = spec.join([x.detach() for x in outputs]).clone()  # it may be y itself, or a buffer of func's
+    del value, outputs
+    return flat, hidden, any(x() is not None for x in kept)
+
+
+def _evaluate(field: CheckedField, t: float, y: Tensor) -> Tensor:
+    """F(t, y), of the right form."""
+    spec, leaves = field.spec, field.spec.split(y)
+    with torch.no_grad():
+        try:
+            outputs = spec.check_output(field.func(field.time(t), spec.build(leaves), *field.args))
+        except RuntimeError as error:
+            if not field.needs_grad_mode(error):
+                raise
+            with torch.enable_grad():
+                leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+                outputs = spec.check_output(field.func(field.time(t), spec.build(leaves), *field.args))
+    return spec.join([x.detach() for x in outputs]).clone()
+
+
+def _is_random(field: CheckedField, t: float, y: Tensor, value: Tensor) -> bool:
+    """Whether func, which has drawn random numbers, does so in every call, and gives another value."""
+    generators = Generators(field.spec.device)
+    again = _evaluate(field, t, y)
+    draws = generators.moved()
+    generators.restore()
+    return draws and not torch.equal(again, value)
+
+
+def _warn_about_hidden(hidden: Sequence[Tensor]) -> None:
+    shapes = ", ".join(str(tuple(x.shape)) for x in hidden)
+    warnings.warn(
+        f"func uses {len(hidden)} tensor(s) that require grad but are hidden from solve (shapes {shapes}), "
+        "so they get no gradient. Pass them with params=..., or give func as an nn.Module that owns them, "
+        "or detach them.",
+        HiddenParametersWarning,
+        stacklevel=_level_of_caller(),
+    )
+
+
+def _level_of_caller() -> int:
+    """How far up the stack, from the function that warns, the first line is that is not this package's."""
+    frame, level = sys._getframe(1), 1
+    package = __name__.partition(".")[0]
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    return level

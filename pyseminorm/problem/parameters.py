@@ -1,0 +1,105 @@
+"""The parameters of a function: of the module that it is, or that it is a method of; and those that are given."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..errors import InvalidInputError
+
+
+def kind_of(func: Callable[..., Any]) -> Any:
+    """What stays the same when a training loop makes its lambda, partial or bound method anew; it can be referred to
+    weakly, and has a hash.
+    """
+    while isinstance(func, functools.partial):
+        func = func.func
+    if isinstance(func, nn.Module):  # asks its __getattr__ for what it has not
+        return func
+    owner = getattr(func, "__self__", None)
+    kind = getattr(func, "__code__", func) if owner is None else owner
+    try:
+        hash(kind)
+        weakref.ref(kind)
+    except TypeError:  # a dataclass; an object with slots
+        return type(kind)
+    return kind
+
+
+def parameters_of(func: Callable[..., Any]) -> list[Tensor]:
+    """Parameters that require grad of a module, of the module that a bound method belongs to, or of a partial."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    owner = func if isinstance(func, nn.Module) else getattr(func, "__self__", None)
+    if not isinstance(owner, nn.Module):
+        return []
+    # As owner.parameters(), without its names: this runs in every solve.
+    found: dict[int, Tensor] = {}
+    for module in _modules(owner, set()):
+        for p in module._parameters.values():
+            if p is not None and p.requires_grad:
+                found.setdefault(id(p), p)
+        if "_is_replica" in module.__dict__:  # of nn.DataParallel, whose parameters are attributes
+            for p in module.__dict__.values():
+                if isinstance(p, Tensor) and p.requires_grad:
+                    found.setdefault(id(p), p)
+    return list(found.values())
+
+
+def _modules(module: nn.Module, seen: set[int]) -> list[nn.Module]:
+    """As ``module.modules()``, in its order."""
+    seen.add(id(module))
+    found = [module]
+    for child in module._modules.values():
+        if child is not None and id(child) not in seen:
+            found += _modules(child, seen) if child._modules else [child]
+            seen.add(id(child))
+    return found
+
+
+def check_params(params: Iterable[Tensor]) -> list[Tensor]:
+    """The tensors among ``params`` that require grad, each once."""
+    if isinstance(params, Tensor):
+        raise InvalidInputError("params is a tensor: expected an iterable of tensors, such as module.parameters().")
+    unique: dict[int, Tensor] = {}
+    for p in params:
+        if not isinstance(p, Tensor):
+            raise InvalidInputError(f"params contains a {type(p).__name__}: expected tensors.")
+        if p.requires_grad:
+            unique[id(p)] = p
+    return list(unique.values())
+
+
+def hidden_leaves(outputs: Iterable[Tensor], known: Iterable[Tensor]) -> list[Tensor]:
+    """Leaves that require grad in the graph of the outputs, other than those reached only through ``known`` tensors."""
+    known = list(known)
+    known_ids = {id(x) for x in known}
+    nodes = _nodes(outputs, stop={x.grad_fn for x in known if x.grad_fn is not None})
+    leaves = {id(node.variable): node.variable for node in nodes if hasattr(node, "variable")}  # of AccumulateGrad
+    return [x for key, x in leaves.items() if key not in known_ids]
+
+
+def graph_reaches(outputs: Iterable[Tensor], tensors: Iterable[Tensor]) -> bool:
+    """Whether the graph of the outputs leads to one of ``tensors``."""
+    ids, stop = set(), set()
+    for x in tensors:
+        ids.add(id(x))
+        stop.add(x.grad_fn)
+    nodes = _nodes(outputs, stop=set())
+    return any(node in stop or id(getattr(node, "variable", None)) in ids for node in nodes)
+
+
+def _nodes(outputs: Iterable[Tensor], stop: set[Any]) -> set[Any]:
+    """The nodes of the graph of the outputs, as far as those where it is to stop."""
+    stack = [x.grad_fn for x in outputs if x.grad_fn is not None]
+    seen: set[Any] = set()
+    while stack:
+        node = stack.pop()
+        if node not in seen and node not in stop:
+            seen.add(node)
+            stack += [following for following, _ in node.next_functions if following is not None]
+    return seen

@@ -1,0 +1,154 @@
+"""The tensors that func reads in one solve: what autograd is told of, and what products are made by."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UnsupportedError
+from ..torch_internals import count_writes, has_hooks, pytree
+from .parameters import check_params, graph_reaches, parameters_of
+from .places import Place, find_places
+from .tensors_read import Exchange, TensorsRead, uncompiled
+
+_OURS = 3  # references to a tensor that nobody but `SolveTensors.observe` has
+
+
+class SolveTensors:
+    """The differentiable tensors of one solve, each once, and the others that func reads.
+
+    Func is given twins of the leaves of ``args``, detached from what these were computed from; its parameters, and
+    tensors that were computed before the solve, it finds by itself. Products are made by the latter as they are, or,
+    where that would be wrong, by twins that func gets in their places: where a hook would act on every product, where
+    one tensor is computed from another, and where func finds other tensors in the backward pass than in the forward
+    pass.
+
+    Attributes:
+        own: parameters, and tensors with a graph that func has read.
+        args: as func gets them.
+        inputs: what autograd is told of: ``own``, and the differentiable leaves of args.
+        targets: what products are made by, in this order.
+        call: func, or func with twins; ``call_for_value``: the same where no product is made.
+        graphs_last: whether a graph of func made in the forward pass is right in the backward pass.
+    """
+
+    def __init__(self, func: Callable[..., Any], args: tuple[Any, ...], params: Iterable[Tensor] | None) -> None:
+        self._func = self.call = self.call_for_value = func
+        self.own = parameters_of(func) if params is None else check_params(params)
+        self.inputs = self.targets = self.own
+        self.args: Any = ()
+        self._leaves: list[Tensor] = []  # of args
+        self._given: list[Tensor] = []  # those of them that require grad
+        self._twins: list[Tensor] = []
+        if args:
+            self._take_args(args)
+        self.graphs_last = self._exchanged = False
+        self._read: list[tuple[Tensor, int]] = []  # with its version
+        self._places: list[Place] = []
+
+    def _take_args(self, args: tuple[Any, ...]) -> None:
+        leaves, tree = pytree.tree_flatten(args)
+        self._leaves = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        given = {id(leaf): leaf for leaf in self._leaves if leaf.requires_grad}
+        twins = {key: _twin_of(leaf) for key, leaf in given.items()}
+        self._given, self._twins = list(given.values()), list(twins.values())
+        self.args = pytree.tree_unflatten([twins.get(id(leaf), leaf) for leaf in leaves], tree)
+        self._set_own(self.own)
+
+    def _set_own(self, own: list[Tensor]) -> None:
+        self.own = own
+        self.inputs = [*own, *self._given]
+        self.targets = [*own, *self._twins]
+
+    def observe(self, seen: TensorsRead, state: Sequence[Tensor]) -> None:
+        """Take up what func has read in a call with ``state``: leaves of y, and the time."""
+        read = seen.take([*state, *self._twins])
+        known = {id(x) for x in self.inputs}
+        self._set_own([*self.own, *(x for x, _ in read if id(x) not in known and seen.is_older(x))])
+        known = {id(x) for x in (*self.inputs, *self._leaves)}
+        # What nobody refers to any more was made by func where no mode sees it.
+        self._read = [(x, version) for x, version in read if id(x) in known or sys.getrefcount(x) > _OURS]
+        del read
+        in_args = {id(x) for x in self._leaves}
+        self._places = find_places(self._func, [x for x, _ in self._read if id(x) not in in_args])
+
+    def settle(self) -> None:
+        """The forward pass has ended: what func itself has changed in it is no reason to refuse the backward pass."""
+        inputs = {id(x) for x in self.inputs}  # autograd sees changes of these by itself
+        self._read = [(x, v) for x, v in self._read if id(x) not in inputs and count_writes(x) == v]
+        self._places = [place for place in self._places if place.now() is place.tensor]
+
+    def start_pass(self, *, backward: bool) -> None:
+        """Exchange tensors for twins where the products of a pass need that.
+
+        Raises:
+            UnsupportedError: what func read in the forward pass has been changed, or is not there any more.
+        """
+        moved = self._moved() if backward else {}
+        usual = all(x.is_leaf and x.requires_grad and not has_hooks(x) for x in self.own)
+        self.graphs_last = usual or self._exchanged
+        self.call = self.call_for_value = self._func
+        self.targets = [*self.own, *self._twins]
+        if usual and not moved:
+            return
+        twins = {id(x): _twin_of(x) for x in self.own}
+        self.targets = [*twins.values(), *self._twins]
+        twins.update({key: twins.get(id(x), x) for key, x in moved.items()})
+        self.call = _WithTwins(self._func, twins, self.own)
+        if moved:
+            self.call_for_value = self.call
+        self._exchanged = self._exchanged or not backward
+
+    def _moved(self) -> dict[int, Tensor]:
+        """What func read in the forward pass, by the id of what stands in its place now."""
+        for x, version in self._read:
+            if count_writes(x) != version:
+                raise UnsupportedError(
+                    f"a tensor of shape {tuple(x.shape)} that func reads was changed in place between solve and "
+                    "backward(), which would evaluate func with other values than the forward pass: change a copy "
+                    "(x = x.clone()), or call backward() first."
+                )
+        moved: dict[int, Tensor] = {}
+        for place in self._places:
+            now = place.now()
+            if now is place.tensor:
+                continue
+            taken = not isinstance(now, Tensor) or moved.get(id(now), place.tensor) is not place.tensor
+            if taken or any(now is other.tensor for other in self._places):
+                raise UnsupportedError(
+                    f"func read the tensor {place.key!r} in the forward pass, and would find "
+                    f"{'another one' if isinstance(now, Tensor) else now!r} in its place in the backward pass: call "
+                    "backward() before that is changed, or pass the tensor with args=(...)."
+                )
+            moved[id(now)] = place.tensor
+        return moved
+
+
+class _WithTwins:
+    """Func, as if it had read twins (by the id of what it reads) in the place of its own tensors."""
+
+    def __init__(self, func: Callable[..., Any], twins: dict[int, Tensor], own: list[Tensor]) -> None:
+        self._func, self._twins, self._own = func, twins, own
+        self._seen_to = False
+
+    def __call__(self, *args: Any) -> Any:
+        with uncompiled(), Exchange(self._twins):
+            value = self._func(*args)
+        if not self._seen_to and torch.is_grad_enabled():
+            self._seen_to = True
+            if graph_reaches([x for x in pytree.tree_leaves(value) if isinstance(x, Tensor)], self._own):
+                raise UnsupportedError(
+                    "func reads a tensor that has a hook, was computed from others, or is another one than in the "
+                    "forward pass, by code that torch cannot give a twin to (a custom autograd function, a scripted "
+                    "module): pass the tensor with args=(...)."
+                )
+        return value
+
+
+def _twin_of(x: Tensor) -> Tensor:
+    """A leaf that shares a tensor's memory and version, and neither its graph nor its hooks."""
+    return x.detach().requires_grad_()
