@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 import torch
 from found_julia import JULIA, NO_JULIA
@@ -22,12 +24,20 @@ def _one_generator():
     torch.manual_seed(0)
 
 
+def _missing_peer(item):
+    """The first package of the marks `peer` that is not installed."""
+    names = [name for mark in item.iter_markers("peer") for name in mark.args]
+    return next((name for name in names if importlib.util.find_spec(name) is None), None)
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("julia") and JULIA is None:
             item.add_marker(pytest.mark.skip(reason=f"no Julia: {NO_JULIA}"))
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+        if missing := _missing_peer(item):
+            item.add_marker(pytest.mark.skip(reason=f"{missing} is not installed"))
 
 
 def pytest_terminal_summary(terminalreporter):

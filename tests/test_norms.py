@@ -3,7 +3,6 @@
 import pytest
 import torch
 from problems import MLP, batch
-from torchdiffeq._impl.misc import _mixed_norm, _rms_norm
 
 import pyseminorm
 from pyseminorm import AdjointState, BacksolveAdjoint, InterpolatingAdjoint
@@ -51,9 +50,12 @@ def test_values_of_our_norms():
         assert Seminorm(adjoint_segments(norm, layout))(z) == pytest.approx(value, rel=1e-14)
 
 
+@pytest.mark.peer("torchdiffeq")
 @pytest.mark.parametrize("nested", [False, True])
 def test_the_torchdiffeq_norms_are_torchdiffeqs_functions(nested):
     """torchdiffeq 0.2.5, adjoint.py: max(|t|, state_norm(y), state_norm(adj_y), _mixed_norm(adj_params))."""
+    from torchdiffeq._impl.misc import _mixed_norm, _rms_norm
+
     leaves = (3, 4) if nested else (7,)
     layout = AdjointLayout(leaves, (6, 2, 5), True, True)
     state_norm = (lambda x: _mixed_norm(torch.split(x, list(leaves)))) if nested else _rms_norm

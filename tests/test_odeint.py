@@ -4,12 +4,13 @@ import inspect
 
 import pytest
 import torch
-import torchdiffeq
 from problems import MLP, batch, cotangents, relative
 
 import pyseminorm
 from pyseminorm import InvalidInputError
 
+torchdiffeq = pytest.importorskip("torchdiffeq")
+pytestmark = pytest.mark.peer("torchdiffeq")
 T = torch.linspace(0, 1, 4, dtype=torch.float64)
 
 

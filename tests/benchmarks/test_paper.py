@@ -149,9 +149,9 @@ class _Decay(nn.Module):
         return -self.rate * y * (1 + torch.sin(9 * t))
 
 
+@pytest.mark.peer("torchdiffeq")
 @pytest.mark.parametrize("name", ["norm-torchdiffeq", "package-default", "package-seminorm"])
 def test_counts_are_calls_of_the_field(name):
-    pytest.importorskip("torchdiffeq")
     (pair,) = pairs("pendulum", quick=True)
     solver, field = _named(name).solver(pair, "torch"), _Decay()
     ys = solver(field, torch.ones(3), [0.0, 1.0, 2.0], field.parameters())
@@ -163,8 +163,8 @@ def test_counts_are_calls_of_the_field(name):
     assert field.rate.grad < 0
 
 
+@pytest.mark.peer("torchdiffeq")
 def test_rejected_steps_of_torchdiffeq_are_seen():
-    pytest.importorskip("torchdiffeq")
     (pair,) = pairs("pendulum", quick=True)
     solver, field = _named("package-default").solver(dataclasses.replace(pair, rtol=1e-7, atol=1e-9), "torch"), _Decay()
     solver(field, torch.ones(3), [0.0, 2.0], field.parameters()).sum().backward()
@@ -405,6 +405,7 @@ def test_our_solver_counts_what_the_statistics_say():
     )
 
 
+@pytest.mark.peer("torchdiffeq", "sklearn")
 @pytest.mark.slow
 def test_the_quick_run_trains_every_task_and_makes_a_page(engine, tmp_path):
     runner, out = CliRunner(), tmp_path / "records"

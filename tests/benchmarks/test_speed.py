@@ -37,7 +37,6 @@ RESULTS = ROOT / "benchmarks" / "results" / "speed"
 needs_results = pytest.mark.skipif(not RESULTS.exists(), reason="the results are in a checkout only")
 TINY = Case("tiny", 2, 4, 3, 3, bar=1)
 OSCILLATING = Case("tiny-oscillating", 2, 4, 3, 4, oscillating=True)
-HAS_TORCHDIFFEQ = importlib.util.find_spec("torchdiffeq") is not None
 
 
 @pytest.fixture
@@ -211,7 +210,7 @@ def test_the_field_takes_a_time_for_each_row():
     assert torch.allclose(together, one_by_one, atol=1e-7) and together.abs().max() > 1e-3
 
 
-@pytest.mark.skipif(not HAS_TORCHDIFFEQ, reason="torchdiffeq is not installed")
+@pytest.mark.peer("torchdiffeq")
 def test_the_reference_agrees_with_torchdiffeq():
     problem = Problem(TINY)
     found = reference(problem)
@@ -236,22 +235,23 @@ def check_contender(contender, case):
     return made
 
 
-@pytest.mark.parametrize("contender", torch_packages.peers()[0], ids=lambda c: c.name)
+QUICK_PEERS = [c for c in torch_packages.peers()[0] if c.quick]  # the other one compiles for minutes
+
+
+@pytest.mark.peer("torchdiffeq", "torchode")
+@pytest.mark.parametrize("contender", QUICK_PEERS, ids=lambda c: c.name)
 def test_peers_in_torch_solve_the_same_problem(contender):
-    if not contender.quick:
-        pytest.skip("compiles for a minute")
     made = check_contender(contender, OSCILLATING)
     assert made.forward.nf > 5 and made.backward.nvjp > 5
 
 
+@pytest.mark.peer("jax", "diffrax")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("adjoint", "case"), [("Backsolve", OSCILLATING), ("checkpointed", Case("f64", 2, 4, 3, 4, dtype="float64"))]
 )
 def test_diffrax_solves_the_same_problem(adjoint, case):
-    found, missing = jax_packages.peers()
-    if missing:
-        pytest.skip(missing[0])
+    found, _ = jax_packages.peers()
     (contender,) = (c for c in found if c.quick and adjoint in c.name)
     check_contender(contender, case)
 
@@ -397,7 +397,7 @@ def bench(tmp_path, *arguments):
     return CliRunner().invoke(app, ["--out", str(tmp_path), *arguments])
 
 
-@pytest.mark.skipif(not HAS_TORCHDIFFEQ, reason="torchdiffeq is not installed")
+@pytest.mark.peer("torchdiffeq")
 def test_the_command_measures_a_tiny_case(tmp_path, monkeypatch, no_julia):
     monkeypatch.setattr(command, "CASES", (TINY,))
     chosen = ["--case", "tiny", "--contender", "torchdiffeq*", "--contender", "torch Discrete*"]
@@ -417,7 +417,7 @@ def test_the_command_measures_a_tiny_case(tmp_path, monkeypatch, no_julia):
     assert "### tiny: 2-4-4-2, batch 3, 3 outputs" in done.output and "| torch Discrete tsit5 |" in done.output
 
 
-@pytest.mark.skipif(not HAS_TORCHDIFFEQ, reason="torchdiffeq is not installed")
+@pytest.mark.peer("torchdiffeq")
 @pytest.mark.parametrize(("flag", "tolerances"), [("--curves", 5), ("--no-curves", 1)])
 def test_curves_can_be_left_out(tmp_path, monkeypatch, no_julia, flag, tolerances):
     monkeypatch.setattr(command, "CASES", (replace(TINY, curve=True),))
