@@ -204,7 +204,7 @@ def crosscheck(
     if method not in ADAPTIVE_METHODS:
         raise InvalidInputError(f"method={method!r}: crosscheck takes one of {', '.join(ADAPTIVE_METHODS)}.")
     problem = _problem(func, y0, t, args, params, cotangents)
-    options = PassOptions(method, TABLEAUS[method].traits, rtol, atol, None, max_steps)
+    options = PassOptions(method, TABLEAUS[method].traits, rtol, atol, max_steps)
     exact, reference = _reference(problem)
     rows: list[Row] = []
     notes: list[str] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +49,21 @@ class LastGoodState:
     t: float
     y: Any
     stats: PassStats
+
+
+@contextmanager
+def attach_last_good_state(state: Callable[[], LastGoodState]) -> Iterator[None]:
+    """Attach the last good state to whatever exception leaves the block, the user's own ones too."""
+    try:
+        yield
+    except BaseException as error:
+        error.last_good_state = state()  # type: ignore[attr-defined]
+        raise
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, which says what happened; its type where there is none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class SolveError(PySeminormError, RuntimeError):

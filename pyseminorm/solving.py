@@ -334,7 +334,11 @@ def _settle(
     check_compile(compile, engine)
     traits = engine.traits(method)
     back = traits if own[0] is None else engine.traits(own[0])
-    return engine, PassOptions(method, traits, rtol, atol, dt, max_steps, times_of_jumps, controller, jacobian), back
+    fixed_step, first_step = (None, dt) if traits.adaptive else (dt, None)
+    options = PassOptions(
+        method, traits, rtol, atol, max_steps, fixed_step, first_step, times_of_jumps, controller, jacobian
+    )
+    return engine, options, back
 
 
 _settled_before = functools.lru_cache(maxsize=64, typed=True)(_settle)

@@ -225,7 +225,7 @@ def test_errors_of_func_pass_through_sciml_sensitivity(sciml):
     y0 = batch(2).reshape(-1)
     assert runtime().load("SciMLSensitivity")
     field = EagerVectorField(func, (), StateSpec(y0), None)
-    options = PassOptions("tsit5", TABLEAUS["tsit5"].traits, 1e-3, 1e-6, None, 1000)
+    options = PassOptions("tsit5", TABLEAUS["tsit5"].traits, 1e-3, 1e-6, 1000)
     with pytest.raises(ZeroDivisionError, match="mine"):
         Sensitivity(runtime(), field, y0, T.tolist(), options)
 

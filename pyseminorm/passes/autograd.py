@@ -163,7 +163,8 @@ class SolveContext:
             traits=self.backward_traits,
             rtol=adjoint.rtol or forward.rtol,
             atol=adjoint.atol or forward.atol,
-            dt=forward.dt if same_method and not forward.traits.adaptive else None,  # else it was only a first step
+            fixed_step=forward.fixed_step if same_method else None,
+            first_step=None,
             max_steps=adjoint.max_steps or forward.max_steps,
             controller=forward.controller if adjoint.controller is None else adjoint.controller,
             report=_reporter(

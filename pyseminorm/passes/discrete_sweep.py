@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import LastGoodState, SolveError, UnsupportedError
+from ..errors import LastGoodState, SolveError, UnsupportedError, attach_last_good_state
 from ..methods.tableaus import TABLEAUS, Tableau
 from ..methods.weights import weights
 from ..problem.finiteness import PARAMS_PRODUCT, STATE_PRODUCT, VALUE, each_finite, not_finite
@@ -111,7 +111,7 @@ class Sweep:
         adjoint = torch.zeros_like(problem.cotangents[0])
         at = problem.ends[last + 1]
         stats.times.append(at)
-        try:
+        with attach_last_good_state(lambda: LastGoodState(at, problem.spec.unflatten(adjoint.clone()), stats)):
             for n, y in problem.steps.backwards(last, self.advance):
                 if n in self._outputs.at_end:
                     adjoint = adjoint + problem.cotangents[self._outputs.at_end[n]].sum(dim=0)
@@ -121,10 +121,6 @@ class Sweep:
                 at = problem.ends[n]
                 stats.naccept += 1
                 stats.times.append(at)
-        except BaseException as error:
-            state = LastGoodState(at, problem.spec.unflatten(adjoint.clone()), stats)
-            error.last_good_state = state  # type: ignore[attr-defined]
-            raise
         stats.seconds = time.perf_counter() - started
         return AdjointResult(
             adjoint, self._params, ReturnCode.Success, stats, at, output_derivatives=self._output_derivatives

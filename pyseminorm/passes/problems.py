@@ -29,7 +29,8 @@ class PassOptions:
     Attributes:
         method: a name, or what only the Julia engine takes: an `Algorithm`, an algorithm object of Julia.
         traits: what the engine says of the method.
-        dt: fixed step, or first step of an adaptive method.
+        fixed_step: the size of steps of a method without error control; None: from output to output.
+        first_step: the size of the first step of an adaptive method; None: chosen by a look at func.
         discontinuities: times at which func jumps.
         controller: a `PIController`, a controller object of Julia, or None for the method's own.
         jacobian: how methods that need it get df/dy, one of `JACOBIANS`.
@@ -40,8 +41,9 @@ class PassOptions:
     traits: MethodTraits
     rtol: float
     atol: float
-    dt: float | None
     max_steps: int
+    fixed_step: float | None = None
+    first_step: float | None = None
     discontinuities: tuple[float, ...] = ()
     controller: Any = None
     jacobian: str = "reverse"
@@ -50,7 +52,7 @@ class PassOptions:
     @property
     def output_to_output(self) -> bool:
         """Whether steps go from output to output: fixed steps of no given size."""
-        return not self.traits.adaptive and not self.dt
+        return not self.traits.adaptive and not self.fixed_step
 
 
 @dataclass

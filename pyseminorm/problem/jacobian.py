@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ..errors import first_line
 from .vector_field import EagerVectorField
 
 logger = logging.getLogger("pyseminorm")
@@ -89,8 +90,9 @@ class Jacobian:
                 )
             except RuntimeError as error:
                 self._one_by_one = True
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
-                logger.info(f"the Jacobian is made row by row: torch cannot batch func's products ({reason})")
+                logger.info(
+                    f"the Jacobian is made row by row: torch cannot batch func's products ({first_line(error)})"
+                )
         if grads is None:
             rows = [
                 torch.autograd.grad(value, wanted, unit, retain_graph=True, allow_unused=True, materialize_grads=True)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..errors import InvalidInputError, SolveError
+from ..errors import InvalidInputError, SolveError, first_line
 from ..torch_internals import run_backward
 from .checking_call import check_func
 from .finiteness import VALUE, first_not_finite, not_finite
@@ -196,8 +196,7 @@ class EagerVectorField:
             except Exception as error:  # whatever vmap cannot do; an error of func's own comes again below
                 gradients = self._vjp_params_looped(times, y, adjoint)
                 _NOT_BATCHABLE.add(kind_of(self.func))
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
-                logger.info(f"quadrature nodes are evaluated one by one: vmap cannot batch func ({reason})")
+                logger.info(f"quadrature nodes are evaluated one by one: vmap cannot batch func ({first_line(error)})")
                 return gradients
         return self._vjp_params_looped(times, y, adjoint)
 

@@ -60,7 +60,7 @@ class _Sensitivity:
         self._spec = StateSpec(problem.y0)
         self._field = EagerVectorField(problem.field, (), self._spec, None)
         traits = TABLEAUS[METHOD].traits
-        self._options = PassOptions(METHOD, traits, tolerance, tolerance, None, DEFAULT_MAX_STEPS)
+        self._options = PassOptions(METHOD, traits, tolerance, tolerance, DEFAULT_MAX_STEPS)
 
     def refresh(self) -> None:
         """Nothing to do: its products call torch, which sees the parameters themselves."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...adjoints import GaussAdjoint
-from ...errors import LastGoodState
+from ...errors import LastGoodState, attach_last_good_state
 from ...methods.tableaus import TABLEAUS
 from ...norms import CallableNorm, FlatNorm, Seminorm
 from ...passes.discrete_sweep import Sweep
@@ -27,7 +27,7 @@ from ...passes.problems import (
 from ...passes.right_hand_side import AdjointRightHandSide
 from ...stats import PassStats
 from ...stepping import MethodTraits
-from .integrator import Hooks, Integrator, StepControl
+from .integrator import Hooks, Integrator
 from .interpolant import DenseInterpolation, LocalInterpolation
 from .system import IntegralDerivatives, Integrals
 
@@ -79,13 +79,14 @@ class TorchEngine:
             times[0],
             y0,
             problem.first(),
-            _control(problem.options, norm),
+            problem.options,
+            norm,
             hooks,
             Integrals([]),
             stats,
             problem.discontinuities,
         )
-        with torch.no_grad(), _ReportState(integrator, problem.spec.unflatten):
+        with torch.no_grad(), attach_last_good_state(lambda: _last_good_state(integrator, problem.spec.unflatten)):
             retcode = integrator.run()
         if reached < len(times):
             mark_unreached(ys, reached)
@@ -123,13 +124,14 @@ class TorchEngine:
             times[last],
             z0,
             None,
-            _control(problem.options, norm),
+            problem.options,
+            norm,
             hooks,
             backward.integrals,
             stats,
             problem.discontinuities,
         )
-        with torch.no_grad(), _ReportState(integrator, problem.unflatten_adjoint):
+        with torch.no_grad(), attach_last_good_state(lambda: _last_good_state(integrator, problem.unflatten_adjoint)):
             retcode = integrator.run()
             if backward.quadrature:
                 backward.quadrature.evaluate()
@@ -216,25 +218,10 @@ class _Nodes:
         self._times, self._y, self._adjoint = [], [], []
 
 
-def _control(options: PassOptions, norm: FlatNorm) -> StepControl:
-    return StepControl(options.rtol, options.atol, norm, options.dt, options.max_steps, options.controller)
-
-
 def _forward_stops(times: Sequence[float], options: PassOptions) -> list[float]:
     """The end; a fixed-step method without dt steps from output to output."""
     return list(times[1:]) if options.output_to_output else [times[-1]]
 
 
-class _ReportState:
-    """Attach the last good state to whatever exception leaves the solver (the user's own ones too)."""
-
-    def __init__(self, integrator: Integrator, unflatten: Callable[[Tensor], object]) -> None:
-        self.integrator, self.unflatten = integrator, unflatten
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is not None:
-            at = self.integrator
-            error.last_good_state = LastGoodState(at.t, self.unflatten(at.state.clone()), at.stats)  # type: ignore[attr-defined]
+def _last_good_state(integrator: Integrator, unflatten: Callable[[Tensor], object]) -> LastGoodState:
+    return LastGoodState(integrator.t, unflatten(integrator.state.clone()), integrator.stats)

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...methods.tableaus import Tableau
 from ...methods.weights import weights
 from ...norms import FlatNorm
+from ...passes.problems import PassOptions
 from ...problem.discontinuities import Discontinuities
 from ...problem.finiteness import PARAMS_PRODUCT, not_finite
 from ...problem.state import all_finite
@@ -26,18 +27,6 @@ from .controller import PIControl
 from .initial_step import initial_step
 from .interpolant import LocalInterpolation
 from .system import Derivative, IntegralDerivatives, Integrals, System
-
-
-@dataclass(frozen=True)
-class StepControl:
-    """Settings of one pass. ``dt``: the fixed step, or the first one of an adaptive method; 0 or None: automatic."""
-
-    rtol: float
-    atol: float
-    norm: FlatNorm
-    dt: float | None
-    max_steps: int
-    controller: PIController | None
 
 
 @dataclass
@@ -74,7 +63,8 @@ class Integrator:
     t0: float
     y0: Tensor
     f0: Tensor | None
-    control: StepControl
+    options: PassOptions
+    norm: FlatNorm
     hooks: Hooks
     integrals: Integrals
     stats: PassStats
@@ -82,7 +72,6 @@ class Integrator:
 
     t: float = field(init=False)
     state: Tensor = field(init=False)
-    _dt: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.t, self.state = self.t0, self.y0
@@ -98,9 +87,14 @@ class Integrator:
         self._before = [self._k[:i].T for i in range(self._weights.stages + 1)]  # columns: the stages before the i-th
         self._integral_derivatives: IntegralDerivatives = []  # of the first stage
         self._first_known = False  # whether the first stage of the next step is there
-        self._atol = self.y0.new_full((), self.control.atol)
+        self._atol = self.y0.new_full((), self.options.atol)
         self._size = self.y0.abs()  # |state|
         self._next_output = 0
+        given = self.options.controller or PIController()
+        self._controller = PIControl.of(self.tableau, given, exact=self.state.dtype != torch.float64)
+        self._stops = sorted({*self.hooks.stops, *self._discontinuities}, reverse=self._direction < 0)
+        # Of the last attempt: its size, what is proposed after it, whether it was accepted; and how many there were.
+        self._h, self._proposed, self._accepted, self._attempts = 0.0, 0.0, True, 0
 
     # -- one evaluation and one step -------------------------------------------------------------------------------
 
@@ -137,10 +131,10 @@ class Integrator:
     def _error(self, new: Tensor, new_size: Tensor, h: float) -> float:
         assert self._weights.error is not None
         error = torch.mv(self._before[self.tableau.stages], self._weights.error).mul_(h)
-        return self.control.norm(error.div_(self._scale(torch.maximum(self._size, new_size))))
+        return self.norm(error.div_(self._scale(torch.maximum(self._size, new_size))))
 
     def _scale(self, size: Tensor) -> Tensor:
-        return torch.add(self._atol, size, alpha=self.control.rtol)
+        return torch.add(self._atol, size, alpha=self.options.rtol)
 
     def _interpolation(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> LocalInterpolation:
         """Dense output of the step just made; the extra stages of the interpolant are evaluated here."""
@@ -175,78 +169,88 @@ class Integrator:
     def run(self) -> ReturnCode:
         """Integrate to the last stop, or until a check fails."""
         self._start()
-        controller = PIControl.of(
-            self.tableau, self.control.controller or PIController(), exact=self.state.dtype != torch.float64
-        )
-        stops = sorted({*self.hooks.stops, *self.discontinuities.times}, reverse=self._direction < 0)
-        h, proposed, accepted, iterations, first = self._dt, self._dt, True, 0, True
-        fixed = abs(self._dt)
-        while stops:
-            # The loop header: the step size to try, clipped to the next stop.
-            if iterations > 0:
-                if accepted:
-                    first = False
-                    h, proposed, _ = self._clip(proposed, proposed, stops[0], fixed)
-                else:
-                    h /= controller.rejection_divisor()
-            iterations += 1
-            h = self._bounded(h)
-            h, proposed, hits_stop = self._clip(h, proposed, stops[0], fixed)
-            failure = self._failure(h, accepted, iterations)
+        while self._stops:
+            h, hits_stop = self._next_size()
+            failure = self._failure(h)
             if failure is not None:
                 return failure
-
-            new, derivatives = self._attempt(
-                h, first_of_next=self.tableau.fsal and not (hits_stop and self._renews(stops))
-            )
-            error, q = 0.0, 1.0
-            if self._adaptive:
-                new_size = new.abs()
-                error = self._error(new, new_size, h)
-                q = controller.factor(error, first=first)
-            accepted = error <= 1.0
-            if not accepted:
+            renews = hits_stop and self._renews()
+            new, derivatives = self._attempt(h, first_of_next=self.tableau.fsal and not renews)
+            error, q = self._measure(new, h)
+            self._accepted = error <= 1.0
+            if not self._accepted:
                 self.stats.nreject += 1
                 self._report(False, self.t, self.state, h)
                 continue
-
-            # Accept: advance, give out outputs, apply a jump where a stop has one.
-            t0, y0, t1 = self.t, self.state, stops[0] if hits_stop else self.t + h
-            if not self.integrals.accept(h):
-                raise not_finite(PARAMS_PRODUCT, t0, t1)
-            if self.hooks.looks and not all_finite(new):
+            t0, y0 = self.t, self.state
+            if not self._advance(new, h, self._stops[0] if hits_stop else t0 + h):
                 return ReturnCode.Unstable
-            self.stats.naccept += 1
-            self.t, self.state = t1, new
-            if self._adaptive:
-                self._size = new_size
-                base = proposed if hits_stop else h
-                controller.accept(error)
-                proposed = self._direction * max(min(abs(self.end - self.t0), abs(base / q)), math.ulp(self.t))
-            else:
-                proposed = h
-            self.stats.times.append(self.t)
+            self._propose(h, error, q, hits_stop=hits_stop)
             self._report(True, t0, y0, h)
             self._emit(t0, h, y0, new)
-            refresh = hits_stop and self._renews(stops)
             if hits_stop:
-                self._cross_stop(stops.pop(0))
-            if self.tableau.fsal and stops:
-                if refresh:
-                    self._integral_derivatives = self._evaluate(self.t, self.state, self._rows[0], wanted=True)
-                else:
-                    self._rows[0].copy_(self._rows[self.tableau.stages - 1])
-                    self._integral_derivatives = derivatives
+                self._cross_stop(self._stops.pop(0))
+            if self.tableau.fsal and self._stops:
+                self._begin_step(derivatives, renews=renews)
         return ReturnCode.Success
+
+    def _next_size(self) -> tuple[float, bool]:
+        """The step size to try, and whether the step ends at the next stop: the loop header there."""
+        h = self._h
+        if self._attempts > 0 and self._accepted:
+            h, self._proposed, _ = self._clip(self._proposed)
+        elif self._attempts > 0:
+            h /= self._controller.rejection_divisor()
+        self._attempts += 1
+        self._h, self._proposed, hits_stop = self._clip(self._bounded(h))
+        return self._h, hits_stop
+
+    def _measure(self, new: Tensor, h: float) -> tuple[float, float]:
+        """The error of the step just made, and by how much the next one is to be smaller."""
+        if not self._adaptive:
+            return 0.0, 1.0
+        self._new_size = new.abs()
+        error = self._error(new, self._new_size, h)
+        return error, self._controller.factor(error, first=self.stats.naccept == 0)
+
+    def _advance(self, new: Tensor, h: float, t1: float) -> bool:
+        """Take the step just made; whether its end is finite, where that is looked at."""
+        if not self.integrals.accept(h):
+            raise not_finite(PARAMS_PRODUCT, self.t, t1)
+        if self.hooks.looks and not all_finite(new):
+            return False
+        self.stats.naccept += 1
+        self.t, self.state = t1, new
+        self.stats.times.append(t1)
+        return True
+
+    def _propose(self, h: float, error: float, q: float, *, hits_stop: bool) -> None:
+        """Let the controller choose the next step size, from the size before it was clipped to a stop."""
+        if not self._adaptive:
+            self._proposed = h
+            return
+        self._size = self._new_size
+        self._controller.accept(error)
+        base = self._proposed if hits_stop else h
+        size = max(min(abs(self.end - self.t0), abs(base / q)), math.ulp(self.t))
+        self._proposed = self._direction * size
+
+    def _begin_step(self, derivatives: IntegralDerivatives, *, renews: bool) -> None:
+        """Make the first stage of the next step: the last one of this step, where nothing has changed since."""
+        if renews:
+            self._integral_derivatives = self._evaluate(self.t, self.state, self._rows[0], wanted=True)
+        else:
+            self._rows[0].copy_(self._rows[self.tableau.stages - 1])
+            self._integral_derivatives = derivatives
 
     def _report(self, accepted: bool, t: float, state: Tensor, h: float) -> None:
         if self.hooks.report is not None:
             self.hooks.report(accepted, t, state.clone(), h)
 
-    def _renews(self, stops: Sequence[float]) -> bool:
-        """Whether a step to the first of these stops is the last one, or the next one begins with a new derivative."""
-        stop = stops[0]
-        return len(stops) == 1 or stop in self.hooks.jumps or stop in self._discontinuities
+    def _renews(self) -> bool:
+        """Whether a step to the next stop is the last one, or the one after it begins with a new derivative."""
+        stop = self._stops[0]
+        return len(self._stops) == 1 or stop in self.hooks.jumps or stop in self._discontinuities
 
     def _cross_stop(self, stop: float) -> None:
         """Enter the next smooth interval, and change the state, where the step just made ended at such a stop."""
@@ -264,45 +268,41 @@ class Integrator:
         else:
             self._rows[0].copy_(self.f0)
         self._first_known = True
-        control = self.control
-        if control.dt:
-            self._dt = self._direction * abs(control.dt)
-        elif not self._adaptive:
-            self._dt = 0.0
-        else:
-            self._dt = initial_step(
-                self._derivative,
-                self.t0,
-                self.end,
-                self.y0,
-                Derivative(self._rows[0], self._integral_derivatives),
-                self.tableau.order,
-                self._size * control.rtol + control.atol,
-                control.norm,
-            )
+        self._h = self._proposed = self._direction * self._first_size()
+
+    def _first_size(self) -> float:
+        """The fixed step (0: from stop to stop), or the first one of an adaptive method."""
+        options = self.options
+        if not self._adaptive or options.first_step:
+            return abs(options.first_step or options.fixed_step or 0.0)
+        first = Derivative(self._rows[0], self._integral_derivatives)
+        scale = self._size * options.rtol + options.atol
+        return abs(
+            initial_step(self._derivative, self.t0, self.end, self.y0, first, self.tableau.order, scale, self.norm)
+        )
 
     def _bounded(self, h: float) -> float:
-        if not self._adaptive and not self._dt:
+        if not self._adaptive and not self.options.fixed_step:
             return h
         size = min(abs(h), abs(self.end - self.t0))
         return self._direction * max(size, math.ulp(self.t))
 
-    def _clip(self, h: float, proposed: float, stop: float, fixed: float) -> tuple[float, float, bool]:
-        """(step size, proposed step size, whether the step ends at ``stop``): modify_dt_for_tstops! there."""
+    def _clip(self, h: float) -> tuple[float, float, bool]:
+        """(step size, proposed step size, whether the step ends at the next stop): modify_dt_for_tstops! there."""
+        stop = self._stops[0]
         distance = abs(stop - self.t)
         tolerance = 100 * math.ulp(max(abs(self.t), abs(stop)))
-        size = abs(h) if self._adaptive else (fixed or distance)
-        if self._adaptive:
-            proposed = h
+        size = abs(h) if self._adaptive else (abs(self.options.fixed_step or 0.0) or distance)
+        proposed = h if self._adaptive else self._proposed
         return self._direction * min(size, distance), proposed, size + tolerance >= distance
 
-    def _failure(self, h: float, accepted: bool, iterations: int) -> ReturnCode | None:
+    def _failure(self, h: float) -> ReturnCode | None:
         if math.isnan(h):
             return ReturnCode.DtNaN
-        if iterations > self.control.max_steps:
+        if self._attempts > self.options.max_steps:
             return ReturnCode.MaxIters
         if self._adaptive and abs(h) <= 0.0:
             return ReturnCode.DtLessThanMin
-        if self._adaptive and not accepted and abs(h) <= math.ulp(self.t):
+        if self._adaptive and not self._accepted and abs(h) <= math.ulp(self.t):
             return ReturnCode.Unstable
         return None

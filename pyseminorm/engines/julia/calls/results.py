@@ -10,14 +10,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ....errors import BackendUnavailableError, InvalidInputError, LastGoodState
+from ....errors import BackendUnavailableError, InvalidInputError, LastGoodState, attach_last_good_state, first_line
 from ....passes.problems import ForwardProblem, ForwardResult, mark_unreached
 from ....retcode import ReturnCode
 from ....stats import PassStats
 from ..session.c_functions import JuliaHandle
 from ..session.layouts import RETCODES
 from ..session.memory import address
-from ..session.runtime import Runtime, first_line
+from ..session.runtime import Runtime
 from .callbacks import SolverCallbacks
 from .dense_output import JuliaDenseInterpolation
 
@@ -61,14 +61,14 @@ class Pass:
     def run(self, name: str, arguments: ctypes.Structure) -> None:
         """Call a C function, "forward" or "adjoint", once."""
         try:
-            self._take(name, self._call(name, arguments))
-        except BaseException as error:
-            state = LastGoodState(self.t, self._unflatten(self.state.clone()), self.stats)
-            error.last_good_state = state  # type: ignore[attr-defined]
-            raise
+            with attach_last_good_state(self._last_good_state):
+                self._take(name, self._call(name, arguments))
         finally:
             if self._python is not None:
                 self._python.close()
+
+    def _last_good_state(self) -> LastGoodState:
+        return LastGoodState(self.t, self._unflatten(self.state.clone()), self.stats)
 
     def forward_result(
         self, problem: ForwardProblem, ys: Tensor, started: float, checks: int, jacobians: int

@@ -18,7 +18,7 @@ from ..session.runtime import runtime
 
 def make_settings(options: PassOptions, discontinuities: Discontinuities) -> JuliaHandle:
     """PySeminorm's Settings."""
-    controller, dt = options.controller, abs(options.dt or 0.0)
+    controller, dt = options.controller, abs(options.fixed_step or options.first_step or 0.0)
     make = _cached_settings if is_plain(options) else _new_settings
     return make(options.method, options.rtol, options.atol, dt, options.max_steps, controller, discontinuities)
 

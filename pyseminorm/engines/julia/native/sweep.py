@@ -7,16 +7,17 @@ import time
 
 import torch
 
-from ....errors import BackendUnavailableError, LastGoodState
+from ....errors import LastGoodState, attach_last_good_state
 from ....passes.problems import AdjointResult, DiscreteProblem
 from ....retcode import ReturnCode
 from ....stats import PassStats
 from ....torch_internals import unflatten
+from ..calls.results import translate_error
 from ..calls.settings import tableau
 from ..session.c_functions import POLL
 from ..session.layouts import SUCCESS, SweepCall
 from ..session.memory import address, addresses, consecutive, doubles, integers
-from ..session.runtime import Runtime, first_line
+from ..session.runtime import Runtime
 from .forward import StepsHandle
 from .vector_field import JuliaVectorField
 
@@ -48,19 +49,20 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
     arguments.cotangents = address(cotangents, native.u.dtype)
     arguments.derivatives = 0 if derivatives is None else address(derivatives, native.u.dtype)
     arguments.inside = 0 if inside is None else ctypes.addressof(inside)
-    try:
-        result = julia.c_functions.call("sweep", arguments)
+
+    def last_good_state() -> LastGoodState:
+        at = stats.times[-1] if stats.times else problem.times[-1]
+        return LastGoodState(at, problem.spec.unflatten(adjoint.clone()), stats)
+
+    with attach_last_good_state(last_good_state):
+        try:
+            result = julia.c_functions.call("sweep", arguments)
+        except Exception as error:
+            raise translate_error(error) from error
         retcode, last, stats.naccept, stats.nvjp = result.retcode, result.last_step, result.naccept, result.nvjp
         stats.times = list(problem.ends[last - stats.naccept : last + 1])[::-1]
         if retcode not in (0, SUCCESS):
             raise julia.c_functions.raised or native.failure() or KeyboardInterrupt()
-    except BaseException as error:
-        at = stats.times[-1] if stats.times else problem.times[-1]
-        state = LastGoodState(at, problem.spec.unflatten(adjoint.clone()), stats)
-        error.last_good_state = state  # type: ignore[attr-defined]
-        if type(error).__name__ == "JuliaError":
-            raise BackendUnavailableError(f"Julia raised: {first_line(error)}.") from error
-        raise
     if retcode == 0:
         problem.look()  # raises what Julia has seen
         raise AssertionError("Julia refused cotangents that are right")

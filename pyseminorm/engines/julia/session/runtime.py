@@ -8,7 +8,7 @@ import threading
 import warnings
 from typing import Any
 
-from ....errors import BackendUnavailableError, WrongThreadError
+from ....errors import BackendUnavailableError, WrongThreadError, first_line
 from . import detect
 from .c_functions import CFunctions
 from .config import environment_threads
@@ -166,8 +166,3 @@ end
 """
 
 _PYTHONCALL_VERSION = "string(pkgversion(only(m for m in values(Base.loaded_modules) if nameof(m) === :PythonCall)))"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of a Julia error, which says what happened; the stack below it is Julia's."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
