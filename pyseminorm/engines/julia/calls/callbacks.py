@@ -7,10 +7,8 @@ it again as itself once Julia has returned.
 from __future__ import annotations
 
 import ctypes
-import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from types import CodeType, FunctionType
 from typing import Any
 
 import torch
@@ -53,6 +51,24 @@ class _CudaMemory:
         }
 
 
+def _keep_errors(failed: float) -> Callable[[Callable[..., float | None]], Callable[..., float]]:
+    """Make a method one that C can enter: what it raises is kept, and C gets ``failed``; else its value, or 1."""
+
+    def decorate(method: Callable[..., float | None]) -> Callable[..., float]:
+        def enter(self: SolverCallbacks, *arguments: Any) -> float:
+            try:
+                self.signals.check()
+                value = method(self, *arguments)
+            except BaseException as error:
+                self._error = error
+                return failed
+            return 1 if value is None else value
+
+        return enter
+
+    return decorate
+
+
 class SolverCallbacks:
     """Callbacks for one solve.
 
@@ -77,17 +93,13 @@ class SolverCallbacks:
     ) -> None:
         self._memory = SolverMemory(like)
         self._right_hand_side = clock_calls(Place.CALLBACK, right_hand_side)
-        self._user_norm, self._evaluate_nodes = (
-            clock_calls(Place.CALLBACK, norm),
-            clock_calls(Place.CALLBACK, evaluate_nodes),
-        )
-        self._derivatives, self._user_report = (
-            clock_calls(Place.CALLBACK, jacobian),
-            clock_calls(Place.CALLBACK, report),
-        )
+        self._user_norm = clock_calls(Place.CALLBACK, norm)
+        self._evaluate_nodes = clock_calls(Place.CALLBACK, evaluate_nodes)
+        self._derivatives = clock_calls(Place.CALLBACK, jacobian)
+        self._user_report = clock_calls(Place.CALLBACK, report)
         self._buffers: list[Tensor] = []
         self._error: BaseException | None = None
-        self.signals = DeferredSignals(self._entries())
+        self.signals = DeferredSignals(self._evaluate.__code__)  # that of `enter`, for every callback
         self._c: dict[str, ctypes._FuncPointer] = {}
 
     @property
@@ -129,14 +141,6 @@ class SolverCallbacks:
         """The exception that a callback raised during the solve, if any."""
         return self._error
 
-    @classmethod
-    @functools.cache
-    def _entries(cls) -> frozenset[CodeType]:
-        """The code of all functions of the class, which C enters."""
-        members = (member for kind in cls.__mro__ for member in vars(kind).values())
-        functions = (m.__func__ if isinstance(m, staticmethod) else m for m in members)
-        return frozenset(f.__code__ for f in functions if isinstance(f, FunctionType))
-
     def running(self) -> AbstractContextManager[Any]:
         """The context of the call into Julia."""
         return self.signals
@@ -146,66 +150,37 @@ class SolverCallbacks:
         self._buffers.clear()
         self._c.clear()
 
-    def _evaluate(self, slot_dz: int, slot_z: int, t: float) -> int:
-        try:
-            self.signals.check()
-            self._right_hand_side(t, self._buffers[slot_z], self._buffers[slot_dz])
-            self._memory.finish()
-        except BaseException as error:
-            self._error = error
-            return 0
-        return 1
+    @_keep_errors(failed=0)
+    def _evaluate(self, slot_dz: int, slot_z: int, t: float) -> None:
+        self._right_hand_side(t, self._buffers[slot_z], self._buffers[slot_dz])
+        self._memory.finish()
 
-    def _register(self, slot: int, address: int, length: int) -> int:
-        try:
-            self.signals.check()
-            assert slot == len(self._buffers)
-            self._buffers.append(self._memory.at(address, length))
-        except BaseException as error:
-            self._error = error
-            return 0
-        return 1
+    @_keep_errors(failed=0)
+    def _register(self, slot: int, address: int, length: int) -> None:
+        assert slot == len(self._buffers)
+        self._buffers.append(self._memory.at(address, length))
 
-    def _nodes(self, count: int) -> int:
+    @_keep_errors(failed=0)
+    def _nodes(self, count: int) -> None:
         assert self._evaluate_nodes is not None
-        try:
-            self.signals.check()
-            self._evaluate_nodes(count)
-        except BaseException as error:
-            self._error = error
-            return 0
-        return 1
+        self._evaluate_nodes(count)
 
+    @_keep_errors(failed=-1.0)
     def _norm(self, address: int, length: int) -> float:
         assert self._user_norm is not None
-        try:
-            self.signals.check()
-            return self._user_norm(self._memory.at(address, length).clone())
-        except BaseException as error:
-            self._error = error
-            return -1.0
+        return self._user_norm(self._memory.at(address, length).clone())
 
-    def _jacobian(self, what: int, out: int, address: int, length: int, t: float) -> int:
+    @_keep_errors(failed=0)
+    def _jacobian(self, what: int, out: int, address: int, length: int, t: float) -> None:
         assert self._derivatives is not None
-        try:
-            self.signals.check()
-            by_state, by_time = self._derivatives(t, self._memory.at(address, length).clone())
-            if what == 0:  # Julia's matrices are column major
-                self._memory.at(out, length * length).view(length, length).copy_(by_state.T)
-            else:
-                self._memory.at(out, length).copy_(by_time)
-            self._memory.finish()
-        except BaseException as error:
-            self._error = error
-            return 0
-        return 1
+        by_state, by_time = self._derivatives(t, self._memory.at(address, length).clone())
+        if what == 0:  # Julia's matrices are column major
+            self._memory.at(out, length * length).view(length, length).copy_(by_state.T)
+        else:
+            self._memory.at(out, length).copy_(by_time)
+        self._memory.finish()
 
-    def _report(self, accepted: int, t: float, dt: float, address: int, length: int) -> int:
+    @_keep_errors(failed=0)
+    def _report(self, accepted: int, t: float, dt: float, address: int, length: int) -> None:
         assert self._user_report is not None
-        try:
-            self.signals.check()
-            self._user_report(bool(accepted), t, self._memory.at(address, length).clone(), dt)
-        except BaseException as error:
-            self._error = error
-            return 0
-        return 1
+        self._user_report(bool(accepted), t, self._memory.at(address, length).clone(), dt)

@@ -7,7 +7,6 @@ import _signal  # type: ignore[import-not-found]
 import signal
 import sys
 import threading
-from collections.abc import Set
 from types import CodeType, FrameType
 from typing import Any
 
@@ -23,11 +22,11 @@ class DeferredSignals:
     callback calls `check` inside its ``try``; everywhere else, as in the user's func, it runs at once.
 
     Args:
-        entries: the code of the callbacks.
+        entry: the code that C enters in every callback.
     """
 
-    def __init__(self, entries: Set[CodeType]) -> None:
-        self._entries = entries
+    def __init__(self, entry: CodeType) -> None:
+        self._entry = entry
         self._handlers: dict[int, Any] = {}
         self._waiting: list[int] = []
 
@@ -53,7 +52,7 @@ class DeferredSignals:
             self._handlers[number](number, sys._getframe())
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
-        if frame is not None and frame.f_code in self._entries:
+        if frame is not None and frame.f_code is self._entry:
             self._waiting.append(number)
         else:
             self._handlers[number](number, frame)
