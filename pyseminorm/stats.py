@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 class PassStats:
     """Work of one pass, forward or backward; `nf`, `naccept` and `nreject` as SciML counts them.
 
+    (A fixed-step method evaluates ``func`` at the end of a step only where that is read: by the next step, or by dense
+    output. SciML's evaluates it there always.)
+
     Attributes:
         nf: calls of ``func`` alone.
         nvjp: fused vector-Jacobian products (the call of ``func`` inside is not counted again in `nf`). Their part by

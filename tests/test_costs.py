@@ -6,7 +6,7 @@ from problems import MLP, Oscillating, batch, cotangents, relative
 from thresholds import SCALED_LOSS_GRADIENTS, TIGHT
 
 import pyseminorm
-from pyseminorm import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
+from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint
 
 
 def _backward(field, t, engine, *, scale=1.0, y0=None, **settings):
@@ -87,3 +87,32 @@ def test_backward_settings_of_their_own(engine):
     # Bosh3: 3 stages in an attempt, two evaluations to begin, one refreshed at the output inside
     assert other.backward.nvjp == 3 * (other.backward.naccept + other.backward.nreject) + 3
     assert other.backward.naccept > loose.backward.naccept
+
+
+@pytest.mark.parametrize(("method", "stages"), [("euler", 1), ("midpoint", 2), ("rk4", 4)])
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint(), InterpolatingAdjoint(), DiscreteAdjoint(), "stages"], ids=str)
+@pytest.mark.parametrize("jump", [(), (0.3,)], ids=["smooth", "discontinuous"])
+def test_fixed_steps_evaluate_their_stages_and_nothing_else(engine, method, stages, adjoint, jump):
+    adjoint = DiscreteAdjoint(keep="stages") if adjoint == "stages" else adjoint
+    calls = []
+
+    def func(t, y, w):
+        calls.append(float(t))
+        return -w * y * (1.0 + (t > 0.3)) if jump else -w * y
+
+    y0, w = (torch.ones(2, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    t = torch.linspace(0, 1, 3, dtype=torch.float64)
+    settings = {"method": method, "dt": 0.125, "discontinuities": jump, "adjoint": adjoint, "backend": engine}
+    s = pyseminorm.solve(func, y0, t, args=(w,), **settings)
+    steps = s.stats.forward.naccept
+    assert steps == 9 if jump else steps == 8
+    # Dense output is made of every step for an adjoint that reads it: then the end of a stretch is evaluated too.
+    dense = (1 + len(jump)) * isinstance(adjoint, InterpolatingAdjoint)
+    assert len(calls) == s.stats.forward.nf == stages * steps + dense
+    calls.clear()
+    s.ys[-1].sum().backward()
+    backward = s.stats.backward
+    kept = isinstance(adjoint, DiscreteAdjoint) and adjoint.keep == "stages"
+    assert backward.nvjp == stages * backward.naccept
+    assert kept or len(calls) == backward.nvjp
+    assert torch.allclose(y0.grad, -w.grad / (1.7 if jump else 1.0), rtol=0.4)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from parity_cases import cases, run
+from parity_cases import FIXED, cases, run
 from thresholds import (
     ILL_CONDITIONED,
     ILL_CONDITIONED_GRADIENTS,
@@ -19,6 +19,13 @@ RECORDED = json.loads((Path(__file__).parent / "data" / "julia_reference.json").
 CASES = cases()
 
 
+def spared(settings: dict, name: str) -> int:
+    """Evaluations at the end of fixed steps that nothing reads: OrdinaryDiffEq makes them, and they are recorded."""
+    if settings["method"] not in FIXED:
+        return 0
+    return 1 if name == "forward" else settings.get("outputs", 4) - 1  # the end; every jump
+
+
 def _compare(torch_run: dict, julia_run: dict, settings: dict, case: str) -> None:
     fragile = case == ILL_CONDITIONED
     single = settings.get("dtype") == "float32"
@@ -31,7 +38,7 @@ def _compare(torch_run: dict, julia_run: dict, settings: dict, case: str) -> Non
             )
             continue
         assert (ours["naccept"], ours["nreject"]) == (theirs["naccept"], theirs["nreject"]), name
-        assert ours["nf"] == theirs["nf"], name
+        assert ours["nf"] == theirs["nf"] - spared(settings, name), name
         assert ours["times"] == pytest.approx(theirs["times"], rel=PARITY_TIMES, abs=1e-12), name
     for name in ("y_end", "grad_y0", "grad_params"):
         tolerance = PARITY_VALUES

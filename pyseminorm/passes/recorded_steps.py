@@ -58,7 +58,7 @@ class RecordedSteps:
 
     def _record(self, accepted: bool, t: float, y: Tensor, h: float) -> None:
         if self._collector is not None:
-            self._collector.end_attempt(accepted, len(self.sizes))
+            self._collector.end_attempt(accepted, len(self.sizes), t, h)
         if not accepted:
             return
         if len(self.sizes) % self._stride == 0:

@@ -45,7 +45,7 @@ class StageCollector:
     """
 
     def __init__(self, field: EagerVectorField, tableau: Tableau) -> None:
-        self._field, self._later = field, tableau.stages - 1
+        self._field, self._later, self._adaptive = field, tableau.stages - 1, tableau.adaptive
         self._needed = frozenset(needed_stages(tableau, inner=True))
         self._evaluated: list[Stage] = []
         self._kept: Stages = {}
@@ -56,9 +56,11 @@ class StageCollector:
         self._evaluated.append(Stage(t, y, value, vjp))
         return value
 
-    def end_attempt(self, accepted: bool, step: int) -> None:
-        """The evaluations so far were those of an attempt at a step, and of what came before it."""
+    def end_attempt(self, accepted: bool, step: int, t: float, h: float) -> None:
+        """The evaluations so far were those of an attempt at a step from ``t`` by ``h``, and of what came before it."""
         start = len(self._evaluated) - self._later
+        if not self._adaptive:  # such a step may leave out its last stage, and none is rejected
+            start = 1 if self._evaluated and abs(self._evaluated[0].t - t) < abs(h) / 4 else 0
         if not accepted:
             del self._evaluated[start:]
             return

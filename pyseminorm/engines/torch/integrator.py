@@ -106,10 +106,10 @@ class Integrator:
         out = torch.empty_like(state)
         return Derivative(out, self._evaluate(t, state, out, wanted=True))
 
-    def _attempt(self, h: float, *, first_of_next: bool) -> tuple[Tensor, IntegralDerivatives]:
+    def _attempt(self, h: float, *, first_of_next: bool, last: bool) -> tuple[Tensor, IntegralDerivatives]:
         """All stages of one step: the new state, and what the last stage gave for the integrals.
 
-        ``first_of_next``: the last stage serves the next step too, if this one is accepted.
+        ``first_of_next``: the last stage serves the next step too, if this one is accepted; ``last``: it is wanted.
         """
         tableau, state, add_stage = self.tableau, self.state, self.integrals.add_stage
         rows, b = self._weights.rows, tableau.b
@@ -121,6 +121,8 @@ class Integrator:
         add_stage(derivatives, b[0])
         for i in range(1, tableau.stages):
             new = torch.addmv(state, self._before[i], rows[i], alpha=h)
+            if i == tableau.stages - 1 and not last:
+                break
             wanted = b[i] != 0.0 or (first_of_next and i == tableau.stages - 1)
             derivatives = self._evaluate(self.t + tableau.c[i] * h, new, self._rows[i], wanted=wanted)
             add_stage(derivatives, b[i])
@@ -175,7 +177,8 @@ class Integrator:
             if failure is not None:
                 return failure
             renews = hits_stop and self._renews()
-            new, derivatives = self._attempt(h, first_of_next=self.tableau.fsal and not renews)
+            last = self._adaptive or not renews or self._reads_last_stage(self._stops[0])
+            new, derivatives = self._attempt(h, first_of_next=self.tableau.fsal and not renews, last=last)
             error, q = self._measure(new, h)
             self._accepted = error <= 1.0
             if not self._accepted:
@@ -251,6 +254,12 @@ class Integrator:
         """Whether a step to the next stop is the last one, or the one after it begins with a new derivative."""
         stop = self._stops[0]
         return len(self._stops) == 1 or stop in self.hooks.jumps or stop in self._discontinuities
+
+    def _reads_last_stage(self, stop: float) -> bool:
+        """Whether dense output in the step to ``stop`` is wanted, which a fixed-step method's last stage serves."""
+        outputs, following = self.hooks.outputs, self._next_output
+        inside = following < len(outputs) and self._direction * outputs[following] < self._direction * stop
+        return inside or self.hooks.on_step is not None
 
     def _cross_stop(self, stop: float) -> None:
         """Enter the next smooth interval, and change the state, where the step just made ended at such a stop."""
