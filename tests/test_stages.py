@@ -8,7 +8,7 @@ from problems import ContinuousFlow, Hamiltonian, Oscillating, batch, cotangents
 
 import pyseminorm
 from pyseminorm import DiscreteAdjoint, PIController, ReturnCode, SolveError, StepCallbacks
-from pyseminorm.methods.tableaus import BOSH3, TABLEAUS
+from pyseminorm.methods.tableaus import BOSH3, RK4, TABLEAUS
 from pyseminorm.passes.stages import StageCollector
 
 ROUNDING = 1e-12
@@ -266,13 +266,15 @@ def test_a_collector_tells_stages_by_their_order(tableau):
 
     def attempt(*labels, accepted, step):
         for label in labels:
-            collector(0.0, label)
-        collector.end_attempt(accepted, step)
+            collector(1.0 if label.startswith("stage") else 0.0, label)
+        collector.end_attempt(accepted, step, 0.0, 1.0)
 
     first = [] if tableau.fsal else ["first"]
-    attempt("probe", *first, *["bad"] * len(later), accepted=False, step=0)
+    if tableau.adaptive:
+        attempt("probe", *first, *["bad"] * len(later), accepted=False, step=0)
     attempt("first", *later, accepted=True, step=0)
-    attempt("extra", "extra", "first", *["bad"] * len(later), accepted=False, step=1)
+    if tableau.adaptive:
+        attempt("extra", "extra", "first", *["bad"] * len(later), accepted=False, step=1)
     attempt(*first, *later, accepted=True, step=1)
     kept = collector.take()
     assert {n for n, _ in kept} == {0, 1} and collector.take() == {}
@@ -283,5 +285,16 @@ def test_a_collector_may_never_see_a_first_stage():
     collector = StageCollector(Labels(), BOSH3)
     for i in range(1, 4):
         collector(0.0, str(i))
-    collector.end_attempt(True, 0)
+    collector.end_attempt(True, 0, 0.0, 1.0)
     assert {i: stage.value for (_, i), stage in collector.take().items()} == {1: "1", 2: "2", 3: "3"}
+
+
+@pytest.mark.parametrize("fresh", [True, False], ids=["with its first stage", "without"])
+def test_a_fixed_step_may_leave_out_its_last_stage(fresh):
+    collector = StageCollector(Labels(), RK4)
+    labels = [*(["extra", "first"] if fresh else []), "stage 1", "stage 2", "stage 3"]
+    for label in labels:
+        collector({"stage 1": 2.5, "stage 2": 2.5, "stage 3": 3.0}.get(label, 2.0), label)
+    collector.end_attempt(True, 7, 2.0, 1.0)
+    kept = {i: stage.value for (_, i), stage in collector.take().items()}
+    assert kept == {**({0: "first"} if fresh else {}), 1: "stage 1", 2: "stage 2", 3: "stage 3"}

@@ -60,7 +60,8 @@ class StageCollector:
         """The evaluations so far were those of an attempt at a step from ``t`` by ``h``, and of what came before it."""
         start = len(self._evaluated) - self._later
         if not self._adaptive:  # such a step may leave out its last stage, and none is rejected
-            start = 1 if self._evaluated and abs(self._evaluated[0].t - t) < abs(h) / 4 else 0
+            early = [i for i, stage in enumerate(self._evaluated) if abs(stage.t - t) < abs(h) / 4]
+            start = early[-1] + 1 if early else 0
         if not accepted:
             del self._evaluated[start:]
             return
