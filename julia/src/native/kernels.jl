@@ -184,6 +184,23 @@ R rows and N vectors of W columns of a product: all sums stay in registers.
     end
 end
 
+# Before the generated function that calls it: what generates code sees only what was there.
+function column_block(column, count, rows, vectors, width, m, n, k)
+    call(r, i) = :(
+        tile!(at(c, $i * $n + j), $n, at(a, $i * a0), a0, a1, at(b, j), b0, $k, Val($r), Val($vectors), Val($width))
+    )
+    full = m ÷ rows * rows
+    rest = m - full
+    return quote
+        for j in $column:$(vectors * width):$(column + (count - 1) * vectors * width)
+            for i in 0:$rows:$(full - 1)
+                $(call(rows, :i))
+            end
+            $(rest > 0 ? call(rest, full) : nothing)
+        end
+    end
+end
+
 """
     gemm_small!(c, a, b, a0, a1, b0, Val(m), Val(n), Val(k))
 
@@ -207,22 +224,6 @@ C = A B for row-major C (m, n) without gaps, A (m, k) of strides a0, a1, and B (
     return quote
         $(blocks...)
         return nothing
-    end
-end
-
-function column_block(column, count, rows, vectors, width, m, n, k)
-    call(r, i) = :(
-        tile!(at(c, $i * $n + j), $n, at(a, $i * a0), a0, a1, at(b, j), b0, $k, Val($r), Val($vectors), Val($width))
-    )
-    full = m ÷ rows * rows
-    rest = m - full
-    return quote
-        for j in $column:$(vectors * width):$(column + (count - 1) * vectors * width)
-            for i in 0:$rows:$(full - 1)
-                $(call(rows, :i))
-            end
-            $(rest > 0 ? call(rest, full) : nothing)
-        end
     end
 end
 
