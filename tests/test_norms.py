@@ -8,6 +8,7 @@ import pyseminorm
 from pyseminorm import AdjointState, BacksolveAdjoint, InterpolatingAdjoint
 from pyseminorm.norms import ADJOINT_NORMS, AdjointLayout, Seminorm, adjoint_segments
 
+SAME_STEPS = 1e-6  # roundings of a norm go through the controller's power, which is computed in float32
 LAYOUT = AdjointLayout(leaves=(3, 4), params=(6, 2, 5), has_y=True, has_time=True)
 
 # Norm -> the parts of [lambda; y; a_t; mu] that it measures.
@@ -123,9 +124,9 @@ def test_a_named_norm_is_the_callable_that_measures_the_same(engine, norm):
     named, _ = _gradient(engine, BacksolveAdjoint(norm=norm))
     spied, _ = _gradient(engine, BacksolveAdjoint(norm=Spy(written_out[norm])))
     assert len(named.times) == len(spied.times)
-    assert named.times == pytest.approx(spied.times, rel=1e-9)
+    assert named.times == pytest.approx(spied.times, rel=SAME_STEPS)
     others = {n: _gradient(engine, BacksolveAdjoint(norm=n))[0].times for n in written_out if n != norm}
-    assert all(times != pytest.approx(spied.times, rel=1e-9) for times in others.values())
+    assert all(times != pytest.approx(spied.times, rel=SAME_STEPS) for times in others.values())
 
 
 def test_a_forward_norm_gets_the_state_in_the_users_shapes(engine):
