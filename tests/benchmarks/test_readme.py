@@ -46,3 +46,12 @@ def test_a_command_exists(command):
 def test_the_test_command_is_marked_for_ci():
     marked = re.search(r"<!-- tests -->\n```sh\n(.*)\n```", TEXT)
     assert marked and marked[1].endswith("&& pytest")
+
+
+def test_the_requirements_are_those_of_the_package_and_of_the_workflow():
+    project = (ROOT / "pyproject.toml").read_text()
+    (python,) = re.findall(r'^requires-python = ">=(.+)"', project, flags=re.MULTILINE)
+    (lowest,) = re.findall(r'"torch>=(.+)"', project)
+    assert f"Python {python} or newer and PyTorch {lowest} or newer" in TEXT
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    assert f"'torch=={lowest}.0'" in workflow and f'python: ["{python}", ' in workflow
