@@ -7,6 +7,7 @@ import itertools
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from .calls.dense_output import JuliaDenseInterpolation
 from .calls.nodes import NodeMemory
 from .calls.results import Pass, translate_error
 from .calls.settings import describe_method, make_settings
-from .native.compiled_function import ELTYPES
+from .native.compiled_function import ELTYPES, NativeField
 from .native.forward import native_forward
 from .native.sweep import native_sweep
 from .native.vector_field import JuliaVectorField, NativeNodes, backward_arguments, refuse_call
@@ -104,70 +105,38 @@ class JuliaEngine:
         return solve.forward_result(problem, ys, started, len(field.known), jacobian.calls if jacobian else 0)
 
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult:
-        julia, started = runtime(), time.perf_counter()
-        layout, field, ys = problem.layout, problem.field, problem.ys
-        apart = _params_apart(problem)
-        z = ys.new_zeros(layout.size if apart is None else layout.params_start)
-        z[layout.adjoint_slice] = problem.cotangents[problem.last]
-        if layout.has_y:
-            z[layout.y_slice] = ys[problem.last]
-        outcome = None
+        julia, started, layout = runtime(), time.perf_counter(), problem.layout
+        side = _native_side(problem) if isinstance(problem.field, JuliaVectorField) else _python_side(problem)
+        z = _start(problem, apart=side.apart is not None)
+        t0 = problem.times[problem.last]
+        solve = Pass(julia, problem.unflatten_adjoint, z, t0, python=side.python, native=side.native)
+        solve.run("adjoint", self._adjoint_call(problem, side, z))
+        side.count(solve)
+        solve.stats.seconds = time.perf_counter() - started
+        adjoint, params = z[layout.adjoint_slice], side.params(problem, z)
+        return AdjointResult(adjoint, params, solve.retcode, solve.stats, solve.t, solve.detail)
+
+    def _adjoint_call(self, problem: AdjointProblem, side: _Side, z: Tensor) -> AdjointCall:
+        """The arguments of the C function; it holds what they are the addresses of."""
+        layout, ys = problem.layout, problem.ys
+        times = doubles((problem.times[problem.last], *(problem.times[i] for i in problem.stops)))
+        rows, segments = integers(tuple(problem.stops)), problem.segments or ()
+        offsets, settings = _offsets(segments), make_settings(problem.options, problem.discontinuities)
+        vector, outcome = _vector_type(self._memory, ys.dtype, ys.device), 0
         if not layout.has_y:
             assert isinstance(problem.dense, JuliaDenseInterpolation)
-            outcome = problem.dense.outcome
-        norm = None
-        segments: Sequence[Segment] = problem.segments or ()
-        if problem.segments is None:
-            assert callable(problem.adjoint.norm)
-            norm = CallableNorm(problem.adjoint.norm, problem.unflatten)
-        gauss, jacobian, native = isinstance(problem.adjoint, GaussAdjoint), _jacobian(problem), None
-        interpolated: Tensor  # y, which Julia writes where it is not in z
-        report = problem.options.report
-        nodes: _Nodes | NativeNodes | None = None
-        python: SolverCallbacks | None = None
-        if isinstance(field, JuliaVectorField):
-            native = field.native
-            nodes, interpolated = NativeNodes(problem, field) if gauss else None, native.u
-            if norm is not None or report is not None:
-                python = SolverCallbacks(native.u, refuse_call, norm, report=report)
-            side = backward_arguments(field, problem, apart, python)
-        else:
-            backward, nodes = _BackwardField(problem), _Nodes(problem) if gauss else None
-            interpolated = backward.interpolated
-            evaluate = nodes.evaluate if nodes else None
-            by_state = (lambda t, z: jacobian.of_adjoint(t, interpolated.clone(), z)) if jacobian else None
-            python = SolverCallbacks(ys, backward, norm, evaluate_nodes=evaluate, jacobian=by_state, report=report)
-            if nodes:
-                nodes.address = python.nodes
-            side = python.arguments
-        start = problem.times[problem.last]
-        times = doubles((start, *(problem.times[i] for i in problem.stops)))
-        rows = integers(tuple(problem.stops))
-        cotangents, anchors = consecutive(problem.cotangents), consecutive(ys)
-        solve = Pass(julia, problem.unflatten_adjoint, z, start, python=python, native=native)
-        offsets, settings = _offsets(segments), make_settings(problem.options, problem.discontinuities)
-        vector = _vector_type(self._memory, ys.dtype, ys.device)
-        at = addresses((z, anchors, cotangents, interpolated), ys.dtype)
+            outcome = problem.dense.outcome.address
+        tensors = (z, consecutive(ys), consecutive(problem.cotangents), side.interpolated)
+        at = addresses(tensors, ys.dtype)
         call = AdjointCall(
             vector=vector.address, times=times.address, times_count=times.count, rows=rows.address,
             rows_count=rows.count, z=at[0], length=len(z), ys=at[1], cotangents=at[2], size=layout.state,
             offsets=offsets.address, segments=len(segments), settings=settings.address, anchored=layout.has_y,
-            has_time=layout.has_time, outcome=outcome.address if outcome else 0, y=at[3], **side,
-            **(nodes.arguments if nodes else {}),
+            has_time=layout.has_time, outcome=outcome, y=at[3], **side.arguments,
+            **(side.nodes.arguments if side.nodes else {}),
         )  # fmt: skip
-        solve.run("adjoint", call)
-        stats = solve.stats
-        if nodes:
-            stats.nvjp_state, stats.nvjp_param = solve.calls, nodes.evaluated or solve.steps
-        else:
-            stats.nvjp = solve.calls
-        stats.njac = jacobian.calls if jacobian else solve.jacobians
-        stats.seconds = time.perf_counter() - started
-        if isinstance(field, JuliaVectorField) and apart is not None:
-            params = field.split(apart)
-        else:
-            params = nodes.total if nodes else layout.split_params(z, field.shapes)
-        return AdjointResult(z[layout.adjoint_slice], params, solve.retcode, stats, solve.t, solve.detail)
+        call.holds = tensors, times, rows, offsets, settings, vector
+        return call
 
     def sweep(self, problem: DiscreteProblem) -> AdjointResult:
         if problem.steps.foreign is not None:
@@ -185,6 +154,85 @@ class _ForwardField:
     def __call__(self, t: float, y: Tensor, dy: Tensor) -> None:
         # The copy is for the user: the solver reuses its buffers, and frees them after the solve.
         dy.copy_(self.known.pop() if self.known else self._problem.f(t, y.clone()))
+
+
+@dataclass
+class _Side:
+    """What a backward solve calls, in Python or in Julia, and where the parameter gradient is after it.
+
+    Attributes:
+        arguments: what the C function is told of it.
+        interpolated: y, which Julia writes where it is not in the state.
+        apart: mu, where it is not a part of the state.
+    """
+
+    arguments: dict[str, int]
+    interpolated: Tensor
+    python: SolverCallbacks | None
+    native: NativeField | None = None
+    nodes: _Nodes | NativeNodes | None = None
+    jacobian: Jacobian | None = None
+    apart: Tensor | None = None
+
+    def count(self, solve: Pass) -> None:
+        """Write the evaluations into the statistics of the pass."""
+        stats, nodes = solve.stats, self.nodes
+        if nodes:
+            stats.nvjp_state, stats.nvjp_param = solve.calls, nodes.evaluated or solve.steps
+        else:
+            stats.nvjp = solve.calls
+        stats.njac = self.jacobian.calls if self.jacobian else solve.jacobians
+
+    def params(self, problem: AdjointProblem, z: Tensor) -> list[Tensor]:
+        """Mu at the end of the solve."""
+        if self.apart is not None:
+            assert isinstance(problem.field, JuliaVectorField)
+            return problem.field.split(self.apart)
+        return self.nodes.total if self.nodes else problem.layout.split_params(z, problem.field.shapes)
+
+
+def _native_side(problem: AdjointProblem) -> _Side:
+    field, norm, report = problem.field, _callable_norm(problem), problem.options.report
+    assert isinstance(field, JuliaVectorField)
+    native, apart = field.native, _params_apart(problem)
+    python = None
+    if norm is not None or report is not None:
+        python = SolverCallbacks(native.u, refuse_call, norm, report=report)
+    nodes = NativeNodes(problem, field) if isinstance(problem.adjoint, GaussAdjoint) else None
+    arguments = backward_arguments(field, problem, apart, python)
+    return _Side(arguments, native.u, python, native, nodes, apart=apart)
+
+
+def _python_side(problem: AdjointProblem) -> _Side:
+    backward, jacobian = _BackwardField(problem), _jacobian(problem)
+    nodes = _Nodes(problem) if isinstance(problem.adjoint, GaussAdjoint) else None
+    y = backward.interpolated
+    python = SolverCallbacks(
+        problem.ys,
+        backward,
+        _callable_norm(problem),
+        evaluate_nodes=nodes.evaluate if nodes else None,
+        jacobian=(lambda t, z: jacobian.of_adjoint(t, y.clone(), z)) if jacobian else None,
+        report=problem.options.report,
+    )
+    if nodes:
+        nodes.address = python.nodes
+    return _Side(python.arguments, y, python, None, nodes, jacobian)
+
+
+def _callable_norm(problem: AdjointProblem) -> CallableNorm | None:
+    norm = problem.adjoint.norm
+    return CallableNorm(norm, problem.unflatten) if callable(norm) else None
+
+
+def _start(problem: AdjointProblem, *, apart: bool) -> Tensor:
+    """The backward state at the last output with a cotangent."""
+    layout = problem.layout
+    z = problem.ys.new_zeros(layout.params_start if apart else layout.size)
+    z[layout.adjoint_slice] = problem.cotangents[problem.last]
+    if layout.has_y:
+        z[layout.y_slice] = problem.ys[problem.last]
+    return z
 
 
 def _params_apart(problem: AdjointProblem) -> Tensor | None:

@@ -41,109 +41,85 @@ class TorchEngine:
         return TABLEAUS[method].traits
 
     def integrate(self, problem: ForwardProblem) -> ForwardResult:
-        started = time.perf_counter()
-        f, times, y0 = problem.f, problem.times, problem.y0
-        stats = PassStats(nf=1)  # the checking call gave f0
-
-        def system(t: float, y: Tensor, out: Tensor, wanted: bool) -> IntegralDerivatives:
-            stats.nf += 1
-            out.copy_(f(t, y))
-            return ()
-
-        values = y0.new_empty((len(times), *problem.spec.shape))
-        ys = values.view(len(times), -1)
-        ys[0] = y0
-        reached = 1
-
-        def at_outputs(first: int, rows: Tensor) -> None:
-            nonlocal reached
-            reached = first + 1 + len(rows)
-            ys[first + 1 : reached] = rows
-
-        norm: FlatNorm
-        if callable(problem.norm):
-            norm = CallableNorm(problem.norm, problem.spec.unflatten)
-        else:
-            norm = Seminorm(((0, y0.numel()),))
+        started, times, options = time.perf_counter(), problem.times, problem.options
+        forward, norm = _ForwardSystem(problem), _forward_norm(problem)
         dense = DenseInterpolation(times[0], 1.0 if times[-1] > times[0] else -1.0) if problem.keep_dense else None
         hooks = Hooks(
-            stops=_forward_stops(times, problem.options),
+            stops=_forward_stops(times, options),
             outputs=times[1:],
-            at_outputs=at_outputs,
-            on_step=dense.append if dense is not None else None,
+            at_outputs=forward.take_outputs,
+            on_step=None if dense is None else dense.append,
             report=problem.report,
         )
+        tableau, f0, stats = TABLEAUS[options.method], problem.first(), forward.stats
         integrator = Integrator(
-            system,
-            TABLEAUS[problem.options.method],
-            times[0],
-            y0,
-            problem.first(),
-            problem.options,
-            norm,
-            hooks,
-            Integrals([]),
-            stats,
+            forward, tableau, times[0], problem.y0, f0, options, norm, hooks, Integrals([]), stats,
             problem.discontinuities,
-        )
+        )  # fmt: skip
         with torch.no_grad(), attach_last_good_state(lambda: _last_good_state(integrator, problem.spec.unflatten)):
             retcode = integrator.run()
-        if reached < len(times):
-            mark_unreached(ys, reached)
+        ys = forward.outputs()
         stats.seconds = time.perf_counter() - started
-        return ForwardResult(values, retcode, stats, integrator.t, integrator.state, dense)
+        return ForwardResult(ys, retcode, stats, integrator.t, integrator.state, dense)
 
     def sweep(self, problem: DiscreteProblem) -> AdjointResult:
         return Sweep(problem).run()
 
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult:
-        started = time.perf_counter()
-        stats = PassStats()
-        layout, times, last = problem.layout, problem.times, problem.last
-        backward = _BackwardSystem(problem, stats)
-        z0 = backward.start()
-        norm: FlatNorm
-        if problem.segments is None:
-            assert callable(problem.adjoint.norm)
-            norm = CallableNorm(problem.adjoint.norm, problem.unflatten)
-        else:
-            norm = Seminorm(problem.segments)
-        stops = problem.stops
-        jumps = {times[i]: i for i in stops[:-1] if layout.has_y or problem.active[i]}
-        hooks = Hooks(
-            stops=[times[i] for i in stops],
-            jumps=frozenset(jumps),
-            at_jump=lambda t, z: backward.jump(jumps[t], z),
-            on_step=backward.quadrature.collect if backward.quadrature else None,
-            report=problem.options.report,
-            looks=problem.segments is None or not problem.options.traits.adaptive,
-        )
+        started, stats, options = time.perf_counter(), PassStats(), problem.options
+        backward, start = _BackwardSystem(problem, stats), problem.times[problem.last]
         integrator = Integrator(
-            backward,
-            TABLEAUS[problem.options.method],
-            times[last],
-            z0,
-            None,
-            problem.options,
-            norm,
-            hooks,
-            backward.integrals,
-            stats,
-            problem.discontinuities,
-        )
+            backward, TABLEAUS[options.method], start, backward.start(), None, options, _backward_norm(problem),
+            backward.hooks(), backward.integrals, stats, problem.discontinuities,
+        )  # fmt: skip
         with torch.no_grad(), attach_last_good_state(lambda: _last_good_state(integrator, problem.unflatten_adjoint)):
             retcode = integrator.run()
             if backward.quadrature:
                 backward.quadrature.evaluate()
         z = integrator.state
-        if backward.quadrature:
-            params = backward.quadrature.sums.total
-        elif backward.measures_params:
-            params = layout.split_params(z, problem.field.shapes)
-        else:
-            params = backward.integrals.total
         stats.seconds = time.perf_counter() - started
-        return AdjointResult(z[layout.adjoint_slice], params, retcode, stats, integrator.t)
+        return AdjointResult(z[problem.layout.adjoint_slice], backward.params(z), retcode, stats, integrator.t)
+
+
+def _forward_norm(problem: ForwardProblem) -> FlatNorm:
+    if callable(problem.norm):
+        return CallableNorm(problem.norm, problem.spec.unflatten)
+    return Seminorm(((0, problem.y0.numel()),))
+
+
+def _backward_norm(problem: AdjointProblem) -> FlatNorm:
+    norm = problem.adjoint.norm
+    if callable(norm):
+        return CallableNorm(norm, problem.unflatten)
+    assert problem.segments is not None
+    return Seminorm(problem.segments)
+
+
+class _ForwardSystem:
+    """dy/dt, and the rows of the outputs that were reached."""
+
+    def __init__(self, problem: ForwardProblem) -> None:
+        self.stats = PassStats(nf=1)  # the checking call gave f0
+        self._f, self._reached = problem.f, 1
+        self._ys = problem.y0.new_empty((len(problem.times), *problem.spec.shape))
+        self._rows = self._ys.view(len(problem.times), -1)
+        self._rows[0] = problem.y0
+
+    def __call__(self, t: float, y: Tensor, out: Tensor, wanted: bool) -> IntegralDerivatives:
+        self.stats.nf += 1
+        out.copy_(self._f(t, y))
+        return ()
+
+    def take_outputs(self, first: int, rows: Tensor) -> None:
+        """Write the outputs of a step, from the one of index ``first`` after y0."""
+        self._reached = first + 1 + len(rows)
+        self._rows[first + 1 : self._reached] = rows
+
+    def outputs(self) -> Tensor:
+        """The states (len(times), *shape), NaN where the solve has not been."""
+        if self._reached < len(self._rows):
+            mark_unreached(self._rows, self._reached)
+        return self._ys
 
 
 class _BackwardSystem:
@@ -167,6 +143,25 @@ class _BackwardSystem:
         if layout.has_y:
             z[layout.y_slice] = problem.ys[problem.last]
         return z
+
+    def hooks(self) -> Hooks:
+        """Jumps at outputs with cotangents, and Gauss nodes in every step."""
+        problem, times, stops = self.problem, self.problem.times, self.problem.stops
+        jumps = {times[i]: i for i in stops[:-1] if self.layout.has_y or problem.active[i]}
+        return Hooks(
+            stops=[times[i] for i in stops],
+            jumps=frozenset(jumps),
+            at_jump=lambda t, z: self.jump(jumps[t], z),
+            on_step=self.quadrature.collect if self.quadrature else None,
+            report=problem.options.report,
+            looks=problem.segments is None or not problem.options.traits.adaptive,
+        )
+
+    def params(self, z: Tensor) -> list[Tensor]:
+        """Mu at the end of the solve, of which ``z`` is the state."""
+        if self.quadrature:
+            return self.quadrature.sums.total
+        return self.layout.split_params(z, self.problem.field.shapes) if self.measures_params else self.integrals.total
 
     def jump(self, index: int, z: Tensor) -> Tensor:
         """The adjoint gains the cotangent of an output, and y is set back to its forward value."""
