@@ -2,17 +2,24 @@
 const SILENT = DEVerbosity(SciMLLogging.None())
 
 """
-    Control
+    Settings(method, rtol, atol, dt, max_steps, controller, discontinuities, intervals)
 
-How one pass is integrated; `dt = 0` leaves the (first) step size to the solver, and so does no `controller`.
+How passes are integrated: `method` is what [`algorithm`](@ref) takes, `dt = 0` leaves the (first) step size to the solver, and so
+does no `controller`; `discontinuities` and `intervals` are those of [`Discontinuities`](@ref). Python keeps those that it uses again.
 """
-struct Control
-    rtol::Float64
-    atol::Float64
-    norm::Seminorm
-    dt::Float64
-    max_steps::Int
-    controller::Any     # what `controller` takes, or nothing
+mutable struct Settings
+    const method::Any
+    const rtol::Float64
+    const atol::Float64
+    const dt::Float64
+    const max_steps::Int
+    const controller::Any
+    const discontinuities::Vector{Float64}
+    const intervals::Vector{Float64}
+end
+
+function Settings((method, rtol, atol, dt, max_steps, controller, discontinuities, intervals)::Tuple)
+    return Settings(method, rtol, atol, dt, max_steps, controller, Float64[discontinuities...], Float64[intervals...])
 end
 
 """
@@ -52,32 +59,33 @@ function (rejections::Rejections)(u, p, t)
 end
 
 """
-    integrate(field, u0, t0, t1, alg, control, tracker; adaptive, tstops, dense, calck, jacobian) -> Outcome
+    integrate(field, u0, t0, t1, alg, settings, norm, tracker; adaptive, tstops, dense, calck, jacobian) -> Outcome
 
 One pass by OrdinaryDiffEq. A function that raised, a solver that failed, or an interrupt, ends it with the last good
 state.
 """
 function integrate(
-        field::VectorField{V}, u0::V, t0::Float64, t1::Float64, alg, control::Control, tracker::Tracker{V};
+        field::VectorField{V}, u0::V, t0::Float64, t1::Float64, alg, settings::Settings, norm::Seminorm,
+        tracker::Tracker{V};
         adaptive::Bool, tstops::Vector{Float64} = Float64[], dense::Bool = false, calck::Bool = true, jacobian = nothing,
     ) where {V}
     T = eltype(V)
     problem = ODEProblem{true, FullSpecialize}(with_jacobian(field, jacobian), u0, (t0, t1))
     rejections = Rejections{V}(tracker, nothing)
     options = (;
-        abstol = T(control.atol), reltol = T(control.rtol), internalnorm = control.norm, adaptive, tstops,
+        abstol = T(settings.atol), reltol = T(settings.rtol), internalnorm = norm, adaptive, tstops,
         callback = CallbackSet(callback(tracker)), save_everystep = dense, save_start = dense, dense,
-        calck, maxiters = control.max_steps, isoutofdomain = rejections, verbose = SILENT,
+        calck, maxiters = settings.max_steps, isoutofdomain = rejections, verbose = SILENT,
     )
-    if control.controller !== nothing && adaptive
-        options = (; options..., controller = controller(alg, control.controller))
+    if settings.controller !== nothing && adaptive
+        options = (; options..., controller = controller(alg, settings.controller))
     end
     integrator = nothing
     try
-        integrator = if iszero(control.dt)
+        integrator = if iszero(settings.dt)
             init(problem, alg; options...)
         else
-            init(problem, alg; options..., dt = copysign(control.dt, t1 - t0))
+            init(problem, alg; options..., dt = copysign(settings.dt, t1 - t0))
         end
         rejections.integrator = integrator
         begin!(tracker.integral, [tstops; t1])

@@ -21,30 +21,6 @@ function Functions((call, register, norm, jacobian, report)::Tuple)
     return Functions(call, pointers..., report isa Steps ? report : Ptr{Cvoid}(UInt(report)))
 end
 
-"""
-    Settings(method, rtol, atol, dt, max_steps, controller, discontinuities, intervals)
-
-How to integrate; `method` is what [`algorithm`](@ref) takes, `discontinuities` and `intervals` are those of [`Discontinuities`](@ref). Python
-keeps those that it uses again.
-"""
-mutable struct Settings
-    const method::Any
-    const rtol::Float64
-    const atol::Float64
-    const dt::Float64
-    const max_steps::Int
-    const controller::Any
-    const discontinuities::Vector{Float64}
-    const intervals::Vector{Float64}
-end
-
-function Settings((method, rtol, atol, dt, max_steps, controller, discontinuities, intervals)::Tuple)
-    return Settings(method, rtol, atol, dt, max_steps, controller, Float64[discontinuities...], Float64[intervals...])
-end
-
-Control(settings::Settings, norm::Seminorm) =
-    Control(settings.rtol, settings.atol, norm, settings.dt, settings.max_steps, settings.controller)
-
 # offsets, number of segments, length
 Seminorm((offsets, segments, length)::NTuple{3, Integer}, callback::Ptr{Cvoid}) =
     Seminorm(Ptr{Int64}(UInt(offsets)), segments, length, callback)
@@ -64,7 +40,7 @@ function forward(::Type{V}, functions, norm, times, y0, ys, n, settings, dense) 
     jacobian = needs_jacobian(alg) ? solver_jacobian(functions.call, functions.jacobian, field, t -> nothing) : nothing
     start = copyto!(row(V, ys, 0, n), wrap(V, y0, n))
     result = integrate(
-        field, copy(start), t0, t1, alg, Control(settings, norm), tracker; adaptive, tstops, dense, jacobian,
+        field, copy(start), t0, t1, alg, settings, norm, tracker; adaptive, tstops, dense, jacobian,
     )
     synchronize(V)
     return result, tracker.reached + 1
@@ -97,7 +73,7 @@ function adjoint(
     jacobian = needs_jacobian(alg) ? solver_jacobian(functions.call, functions.jacobian, field, state!) : nothing
     ends = adaptive || settings.dt > 0 ? jumps : stops    # fixed steps of no given size go from stop to stop
     result = integrate(
-        field, copy(state), start, stop, alg, Control(settings, norm), tracker;
+        field, copy(state), start, stop, alg, settings, norm, tracker;
         adaptive, tstops = [ends; settings.discontinuities], calck = nodes !== nothing, jacobian,
     )
     copyto!(state, result.u)
