@@ -210,7 +210,7 @@ Adjoint = BacksolveAdjoint | InterpolatingAdjoint | GaussAdjoint | DiscreteAdjoi
 
 
 def choose_adjoint(state: int, params: int, *, needs_jacobian: bool) -> Adjoint:
-    """What ``adjoint="auto"`` is, for so many elements of the state and of the parameters.
+    """Return what ``adjoint="auto"`` is, for so many elements of the state and of the parameters.
 
     `GaussAdjoint` where the method needs the Jacobian (only lambda alone has one of the size of the state), or where
     there are at least as many parameters as elements of the state: no stage then carries anything as long as the

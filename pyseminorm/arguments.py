@@ -52,6 +52,6 @@ def check_whole(name: str, value: Any, *, owner: str = "") -> int:
 
 
 def _given(name: str, value: Any, owner: str) -> str:
-    """The argument as the caller wrote it."""
+    """Return the argument as the caller wrote it."""
     shown = "..." if value is _LONG else repr(value)
     return f"{owner}({name}={shown})" if owner else f"{name}={shown}"

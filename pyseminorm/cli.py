@@ -165,7 +165,7 @@ def _need(extra: str, *packages: str) -> None:
 
 
 def _made(problem: str) -> dict[str, Any]:
-    """The arguments of `crosscheck` that script.py:function makes."""
+    """Return the arguments of `crosscheck` that script.py:function makes."""
     path, _, name = problem.rpartition(":")
     script = Path(path)
     if not name.isidentifier() or not script.is_file():

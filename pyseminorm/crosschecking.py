@@ -117,7 +117,7 @@ class _Problem:
         self.field = EagerVectorField(self.func, self.args, self.spec, self.params)
 
     def gradients(self, **settings: Any) -> tuple[Tensor, Tensor, PassStats]:
-        """(dL/dy0, dL/dtheta, the cost of the backward pass) by `solve`, as flat vectors."""
+        """Return (dL/dy0, dL/dtheta, the cost of the backward pass) by `solve`, as flat vectors."""
         y0 = pytree.tree_map(lambda x: x.detach().requires_grad_(), self.y0)
         inputs = [*pytree.tree_leaves(y0), *self.field.inputs]
         with torch.enable_grad():
@@ -133,7 +133,7 @@ class _Problem:
         return torch.stack([self.spec.flatten(_row_of(ys, i)) for i in range(len(self.t))])
 
     def doubled(self) -> _Problem | None:
-        """A copy in float64, or None where that cannot be made (the problem's tensors are not all in reach)."""
+        """Return a copy in float64, or None where that cannot be made (the problem's tensors are not all in reach)."""
         if self.spec.real_dtype == torch.float64:
             return self
         if not isinstance(self.func, nn.Module):
@@ -161,7 +161,7 @@ def crosscheck(
     backend: Literal["auto", "torch", "julia"] = "auto",
     max_steps: int = DEFAULT_MAX_STEPS,
 ) -> CrossCheck:
-    """Gradients of one problem by every engine and adjoint at hand, with their errors and costs.
+    """Compare the gradients of one problem by every engine and adjoint at hand, with their errors and costs.
 
     The adjoints are `BacksolveAdjoint`, `InterpolatingAdjoint`, `GaussAdjoint` and its ``interpolate=False``, and
     `DiscreteAdjoint`, on both engines, and, where the Julia project has SciMLSensitivity, its BacksolveAdjoint,
@@ -235,7 +235,7 @@ def _problem(func: Any, y0: Any, t: Any, args: Any, params: Any, cotangents: Any
 
 
 def _reference(problem: _Problem) -> tuple[tuple[Tensor, Tensor], str]:
-    """The gradients to compare with, and how they were made."""
+    """Return the gradients to compare with, and how they were made."""
     double = problem.doubled()
     used = double or problem
     tolerance = _REFERENCE.get(used.spec.real_dtype, 1e-3)
@@ -268,7 +268,7 @@ def _row(
 
 
 def _julia(problem: _Problem, options: PassOptions, backend: str) -> tuple[Any, list[str]]:
-    """The running Julia, or None and a line that says why."""
+    """Return the running Julia, or None and a line that says why."""
     if backend == "torch":
         return None, ['backend="torch": only the rows of the embedded engine.']
     try:
@@ -327,7 +327,9 @@ def _join(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
 
 
 def _relative(found: Tensor, wanted: Tensor) -> float:
-    """Relative error in the Euclidean norm; NaN for empty vectors, the absolute one where the reference is zero."""
+    """Return the relative error in the Euclidean norm; NaN for empty vectors, the absolute one where the reference
+    is zero.
+    """
     if not wanted.numel():
         return math.nan
     error, size = float((found.to(wanted.dtype) - wanted).norm()), float(wanted.norm())

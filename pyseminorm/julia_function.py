@@ -75,13 +75,14 @@ class JuliaFunction(nn.Module):
         self._ready: dict[Any, NativeField] = {}
 
     def tensors(self) -> list[Tensor]:
-        """All parameters, in the order in which they were given."""
+        """Return all parameters, in the order in which they were given."""
         if self._names is not None:
             return [self._computed[name] if name in self._computed else self.params[name] for name in self._names]
         return [] if self.params is None else [self.params]
 
     def forward(self, t: Tensor | float, y: Tensor) -> Tensor:
-        r"""dy/dt, of the shape of ``y``, by one call of Julia; differentiable by ``y``, the parameters and ``t``.
+        r"""Return dy/dt, of the shape of ``y``, by one call of Julia; differentiable by ``y``, the parameters and
+        ``t``.
 
         Args:
             t: a number or a tensor with one element.
@@ -97,7 +98,7 @@ class JuliaFunction(nn.Module):
         return value
 
     def _native(self, dtype: torch.dtype, shape: Sequence[int], tensors: list[Tensor]) -> NativeField:
-        """The function, ready for one dtype and shape of the state."""
+        """Return the function, ready for one dtype and shape of the state."""
         _check_dtypes(dtype, tensors)
         key = (dtype, tuple(shape), tuple(x.shape for x in tensors))
         if key not in self._ready:
@@ -107,7 +108,7 @@ class JuliaFunction(nn.Module):
         return self._ready[key]
 
     def vector_field(self, args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None) -> JuliaVectorField:
-        """For `solve`: this function on flat vectors."""
+        """Return this function on flat vectors, for `solve`."""
         if args:
             raise InvalidInputError(
                 "args= is for Python functions: give a JuliaFunction its constants as params (with "
@@ -123,7 +124,7 @@ class JuliaFunction(nn.Module):
         return JuliaVectorField(self, self._native(spec.dtype, spec.shapes[0], tensors), tensors, spec, params)
 
     def extra_repr(self) -> str:
-        """The first line of the source."""
+        """Return the first line of the source."""
         return str(self._code.function).strip().splitlines()[0]
 
     def __getstate__(self) -> dict[str, Any]:

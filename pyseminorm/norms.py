@@ -38,7 +38,7 @@ class AdjointState(NamedTuple):
 
 
 def rms(x: Tensor) -> Tensor:
-    """Root mean square of all elements of ``x`` (any shape), a 0-dim tensor; 0 for an empty tensor.
+    """Return the root mean square of all elements of ``x`` (any shape), a 0-dim tensor; 0 for an empty tensor.
 
     Examples:
         >>> rms(torch.tensor([3.0, -3.0]))
@@ -94,7 +94,7 @@ class AdjointLayout:
         return slice(self.params_start, self.size)
 
     def split_params(self, z: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
-        """Views of the mu part of a flat backward state (size,), in the parameters' own shapes."""
+        """Return views of the mu part of a flat backward state (size,), in the parameters' own shapes."""
         parts = torch.split(z[self.params_slice], list(self.params)) if self.params else ()
         return [part.view(shape) for part, shape in zip(parts, shapes, strict=bool(self.params))]
 
@@ -108,7 +108,7 @@ def _consecutive(start: int, sizes: Sequence[int]) -> list[Segment]:
 
 
 def adjoint_segments(norm: str, layout: AdjointLayout) -> tuple[Segment, ...]:
-    """The segments of the flat backward state whose rms the named norm takes the maximum of."""
+    """Return the segments of the flat backward state whose rms the named norm takes the maximum of."""
     n, measured = layout.state, layout.state * (2 if layout.has_y else 1)
     if norm == "rms":
         return ((0, layout.size),)

@@ -36,7 +36,7 @@ def odeint_adjoint(
     adjoint_options: Mapping[str, Any] | None = None,
     adjoint_params: Iterable[Tensor] | None = None,
 ) -> Any:
-    r"""`torchdiffeq.odeint_adjoint` with our engines and, where no adjoint norm is given, our seminorm.
+    r"""Solve as `torchdiffeq.odeint_adjoint`, with our engines and, where no adjoint norm is given, our seminorm.
 
     Differences from torchdiffeq 0.2.5: the backward norm defaults to ``"seminorm"`` (there: a norm over everything,
     which is ``adjoint_options={"norm": "torchdiffeq"}`` here); ``"rk4"`` is the classical method, there the 3/8 rule;
@@ -107,7 +107,7 @@ def odeint_adjoint(
 
 
 def _most_steps(options: Mapping[str, Any], default: int | None) -> Any:
-    """The limit of steps; torchdiffeq takes a whole number as a float too (1e4)."""
+    """Return the limit of steps; torchdiffeq takes a whole number as a float too (1e4)."""
     given = options.get("max_num_steps")
     if given is None:
         return default
@@ -120,7 +120,7 @@ def _controller(options: Mapping[str, Any]) -> PIController | None:
 
 
 def _callbacks(func: Callable[..., Any]) -> StepCallbacks:
-    """The callbacks that torchdiffeq looks for on func: a step's own and those of its outcome."""
+    """Return the callbacks that torchdiffeq looks for on func: a step's own and those of its outcome."""
 
     def both(kind: str, adjoint: str) -> StepCallback | None:
         names = (f"callback_step{adjoint}", f"callback_{kind}_step{adjoint}")
@@ -147,7 +147,7 @@ def _check(options: Mapping[str, Any] | None, known: tuple[str, ...], name: str)
 
 
 def _check_method(name: str, method: str) -> str:
-    """Torchdiffeq's methods that we do not have are refused by their names, with the nearest of ours."""
+    """Refuse torchdiffeq's methods that we do not have by their names, with the nearest of ours."""
     nearest = {"dopri8": "vern7", "fehlberg2": "bosh3", "adaptive_heun": "bosh3", "heun2": "midpoint", "heun3": "rk4"}
     if method in nearest:
         raise InvalidInputError(f"{name}={method!r} is not provided: use {nearest[method]!r} ({', '.join(METHODS)}).")

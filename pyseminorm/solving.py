@@ -59,7 +59,7 @@ class Solution:
     _dense: DenseOutput | None
 
     def interpolate(self, t: Tensor | Sequence[float] | float) -> Any:
-        r"""The state at any times between the first and the last, **values without gradient**.
+        r"""Return the state at any times between the first and the last, **values without gradient**.
 
         A loss on these values trains nothing: times whose loss matters belong in ``t`` of `solve`.
 
@@ -251,7 +251,8 @@ def _check_random(adjoint: Adjoint | None, traits: MethodTraits) -> None:
 
 
 def _settled(spec: StateSpec, *given: Any) -> tuple[Engine, PassOptions, MethodTraits]:
-    """The engine, the options of the forward pass and the traits of the backward pass's method, all of them checked.
+    """Return the engine, the options of the forward pass and the traits of the backward pass's method, all of them
+    checked.
 
     A training loop asks the same again and again: answers to plain values are kept, once it is clear which Julia runs.
     """
@@ -373,7 +374,7 @@ def _check_discontinuities(discontinuities: Sequence[float]) -> tuple[float, ...
 
 
 def _check_times(t: Tensor | Sequence[float], seen: torch.dtype) -> tuple[Tensor, tuple[float, ...]]:
-    """The times as a tensor (as given) and as floats; func gets them in the dtype ``seen``."""
+    """Return the times as a tensor (as given) and as floats; func gets them in the dtype ``seen``."""
     try:
         ts = t if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError, OverflowError):
@@ -388,7 +389,7 @@ def _check_times(t: Tensor | Sequence[float], seen: torch.dtype) -> tuple[Tensor
 
 @functools.lru_cache(maxsize=64)
 def _times_of(values: tuple[Any, ...], dtype: torch.dtype, seen: torch.dtype) -> tuple[float, ...]:
-    """The values of a vector of a dtype as times in order; a training loop gives the same again and again."""
+    """Return the values of a vector of a dtype as times in order; a training loop gives the same again and again."""
     if len(values) < 2:
         raise InvalidInputError(f"t has shape ({len(values)},): expected a vector of at least 2 times.")
     if dtype.is_complex or dtype == torch.bool:

@@ -40,7 +40,7 @@ class Algorithm:
 
 
 def is_julia_object(x: Any) -> bool:
-    """Whether ``x`` lives in Julia; asks its class only, so that juliacall need not be loaded."""
+    """Tell whether ``x`` lives in Julia; asks its class only, so that juliacall need not be loaded."""
     return type(x).__module__.partition(".")[0] == "juliacall"
 
 

@@ -22,7 +22,7 @@ DATASETS = ("basic-motions", "japanese-vowels")
 
 
 def load(name: str) -> tuple[Split, Split, int]:
-    """Training and test split and the number of classes; channels are standardised on the training split."""
+    """Return the training and test split and the number of classes; channels are standardised on the training split."""
     from aeon.datasets import load_basic_motions, load_japanese_vowels
 
     loader = {"basic-motions": load_basic_motions, "japanese-vowels": load_japanese_vowels}[name]

@@ -13,7 +13,8 @@ from .solver import Solver
 
 
 def backward_difference_spline(series: Tensor) -> Tensor:
-    """Coefficients (times - 1, 3, samples, channels) of dX/dt, for ``series`` (samples, channels, times) one apart.
+    """Return coefficients (times - 1, 3, samples, channels) of dX/dt, for ``series`` (samples, channels, times) one
+    apart.
 
     On interval i, with s = t - i: dX/dt = c[i, 0] + 2 s c[i, 1] + 3 s^2 c[i, 2].
     """
@@ -42,7 +43,7 @@ class NeuralCDE(nn.Module):
         self.readout = nn.Linear(hidden, classes)
 
     def vector_field(self, t: Tensor, z: Tensor, spline: Tensor) -> Tensor:
-        """f(z) dX/dt, (samples, hidden)."""
+        """Return f(z) dX/dt, (samples, hidden)."""
         i = t.detach().long().clamp(0, len(spline) - 1)  # a tensor: quadrature nodes are batched by vmap
         s = t - i
         start, second, third = torch.index_select(spline, 0, i.view(1))[0]

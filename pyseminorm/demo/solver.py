@@ -16,7 +16,7 @@ class Solver(Protocol):
     """Solves dy/dt = field(t, y) and differentiates by y0 and ``params``."""
 
     def __call__(self, field: Field, y0: Tensor, times: Sequence[float], params: Iterable[Tensor], /) -> Tensor:
-        """The states (len(times), *y0.shape)."""
+        """Return the states (len(times), *y0.shape)."""
         ...
 
 

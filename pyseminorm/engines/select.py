@@ -28,7 +28,7 @@ def _torch_engine() -> Engine:
 
 
 def select_engine(backend: str, spec: StateSpec, methods: tuple[Any, ...], controllers: tuple[Any, ...] = ()) -> Engine:
-    """The engine for ``backend`` ("auto", "torch" or "julia") and a state like ``spec``.
+    """Return the engine for ``backend`` ("auto", "torch" or "julia") and a state like ``spec``.
 
     Raises:
         InvalidInputError: unknown backend or method.
@@ -79,7 +79,7 @@ _USE_TORCH = 'Use backend="torch", or move the state yourself: no engine copies 
 
 
 def _cannot_alias(spec: StateSpec, backend: str) -> str | None:
-    """Why the Julia engine cannot work on the memory of such a state, or None."""
+    """Return why the Julia engine cannot work on the memory of such a state, or None."""
     if spec.device.type == "cuda" and backend == "auto":
         return f'the state is on {spec.device}; backend="julia" uses CUDA.jl there, where the project has it'
     if spec.device.type not in ("cpu", "cuda"):

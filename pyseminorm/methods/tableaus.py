@@ -51,7 +51,9 @@ class Tableau:
         return MethodTraits(self.name, self.order, self.adaptive, needs_jacobian=False)
 
     def gains(self, beta2: float | None = None) -> tuple[float, float]:
-        """Gains of the PI controller, OrdinaryDiffEq's defaults; the first may depend on a second that is given."""
+        """Return gains of the PI controller, OrdinaryDiffEq's defaults; the first may depend on a second that is
+        given.
+        """
         if self.hairer_gains:
             beta2 = 0.04 if beta2 is None else beta2
             return 1 / self.order - 0.75 * beta2, beta2
@@ -69,7 +71,7 @@ def _polynomial(*terms: tuple[float, Row]) -> Row:
 
 
 def _hermite(b: Row) -> tuple[Row, ...]:
-    """Cubic Hermite weights on [y0, y1] with derivatives at the first and last stage (Hairer I, page 190)."""
+    """Return cubic Hermite weights on [y0, y1] with derivatives at the first and last stage (Hairer I, page 190)."""
     last = len(b) - 1
     return tuple(
         _polynomial(
@@ -82,7 +84,7 @@ def _hermite(b: Row) -> tuple[Row, ...]:
 
 
 def _dopri5_dense(b: Row, d: Row) -> tuple[Row, ...]:
-    """Hairer's nested form of the dense output, expanded to one polynomial per stage."""
+    """Return Hairer's nested form of the dense output, expanded to one polynomial per stage."""
     return tuple(
         _polynomial(
             (b[i], (1.0,)),

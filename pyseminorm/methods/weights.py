@@ -39,7 +39,7 @@ class Weights:
 
 
 def weights(tableau: Tableau, like: Tensor) -> Weights:
-    """The weights of a tableau in the dtype of ``like``, on its device."""
+    """Return the weights of a tableau in the dtype of ``like``, on its device."""
     return _weights(tableau, like.dtype, like.device)
 
 

@@ -57,7 +57,7 @@ class SolveContext:
     steps: RecordedSteps | None = None  # for DiscreteAdjoint
 
     def forward(self, *, recording: bool) -> Tensor:
-        """The states (len(times), *shape)."""
+        """Solve, and return the states (len(times), *shape)."""
         keep_dense, watch = self.keep_dense, self.callbacks
         report = _reporter(watch.accept_step, watch.reject_step, self.spec.unflatten)
         if recording and isinstance(self.adjoint, DiscreteAdjoint):
@@ -101,7 +101,7 @@ class SolveContext:
     def backward(
         self, ys: Tensor | None, grad: Tensor, *, want_start: bool, want_times: bool
     ) -> tuple[Tensor | None, list[Tensor], Tensor | None]:
-        """(dL/dy0 or None, [dL/dtarget], dL/dt or None), of the outputs ``ys`` with the cotangents ``grad``.
+        """Return (dL/dy0 or None, [dL/dtarget], dL/dt or None), of the outputs ``ys`` with the cotangents ``grad``.
 
         Both are states (len(times), *shape), and so is dL/dy0. Where `reads_ys` is not, ``ys`` can be None.
         """
@@ -122,13 +122,13 @@ class SolveContext:
         return (at_start + grad[0]).view(self.spec.shape) if want_start else None, params, times
 
     def reads_ys(self, *, want_times: bool) -> bool:
-        """Whether the backward pass needs the outputs: a sweep has steps, which end elsewhere."""
+        """Tell whether the backward pass needs the outputs: a sweep has steps, which end elsewhere."""
         return want_times or self.steps is None
 
     def _adjoint(
         self, ys: Tensor | None, grad: Tensor, active: list[bool], *, want_derivatives: bool
     ) -> tuple[Tensor, list[Tensor], dict[int, Tensor]]:
-        """Lambda(t0+), mu(t0) and the output derivatives of `AdjointResult`, in the loss's own scale."""
+        """Return lambda(t0+), mu(t0) and the output derivatives of `AdjointResult`, in the loss's own scale."""
         if not any(active[1:]):
             self.stats.backward = PassStats()
             return torch.zeros_like(grad[0]), [torch.zeros_like(x) for x in self.field.targets], {}
@@ -141,7 +141,7 @@ class SolveContext:
         return result.adjoint, result.params, result.output_derivatives
 
     def _sweep(self, grad: Tensor, look: Callable[[], list[bool]], *, want_derivatives: bool) -> AdjointResult:
-        """The adjoint of the recorded steps."""
+        """Sweep back through the recorded steps."""
         assert self.steps is not None
         tell, ends = self.callbacks.accept_step_adjoint, self.stats.forward.times
         report = _reporter(tell, None, lambda z: self._adjoint_state(z, 1.0)) if tell else None
@@ -183,7 +183,7 @@ class SolveContext:
         return self._check_result(result, scale)
 
     def _check_result(self, result: AdjointResult, scale: float) -> AdjointResult:
-        """The result of a backward pass that reached its end with finite gradients, in the loss's own scale."""
+        """Return the result of a backward pass that reached its end with finite gradients, in the loss's own scale."""
         self.stats.backward = result.stats
         if scale != 1.0:
             result.adjoint, result.params = result.adjoint * scale, [p.mul_(scale) for p in result.params]
@@ -206,7 +206,7 @@ class SolveContext:
             result.detail = f"The gradient by parameter {index}, of shape {shape}, is not finite."
 
     def _backward_advice(self) -> str:
-        """What to do where y, solved backwards too, is likely to be what failed."""
+        """Return what to do where y, solved backwards too, is likely to be what failed."""
         if not self.adjoint.integrates_y:
             return ""
         return (
@@ -216,13 +216,13 @@ class SolveContext:
         )
 
     def _adjoint_state(self, z: Tensor, scale: float) -> AdjointState:
-        """Lambda and y (None where the adjoint does not integrate it) of a flat backward state."""
+        """Return lambda and y (None where the adjoint does not integrate it) of a flat backward state."""
         n, unflatten = self.spec.size, self.spec.unflatten
         y = unflatten(z[n : 2 * n]) if self.adjoint.integrates_y else None
         return AdjointState(unflatten(z[:n] * scale), y, ())
 
     def _check_cotangents(self, grad: Tensor) -> list[bool]:
-        """Which outputs have a nonzero cotangent."""
+        """Return which outputs have a nonzero cotangent."""
         if grad.numel() <= _SHORT and not grad.is_cuda:
             rows = grad.tolist()
             active, total = list(map(any, rows)), sum(map(sum, rows))
@@ -250,7 +250,9 @@ class SolveContext:
     def _time_gradient(
         self, ys: Tensor, grad: Tensor, active: Sequence[bool], at_start: Tensor, output_derivatives: dict[int, Tensor]
     ) -> Tensor:
-        """dL/dt_i = g_i . f(t_i, y_i), and dL/dt_0 = -lambda(t_0+) . f(t_0, y_0); ``output_derivatives`` first."""
+        """Return dL/dt_i = g_i . f(t_i, y_i), and dL/dt_0 = -lambda(t_0+) . f(t_0, y_0); ``output_derivatives``
+        first.
+        """
         assert self.stats.backward is not None
         gradient = grad.new_zeros(len(self.times))
         f0 = self.first.value
@@ -278,7 +280,7 @@ class SolveFunction(torch.autograd.Function):
 
     @classmethod
     def apply(cls, context: SolveContext, y0: Tensor, t: Tensor | None, *inputs: Tensor) -> Tensor:
-        """As torch's own where no transform of torch.func is active, which `refuse_transforms` has seen to."""
+        """Do as torch's own where no transform of torch.func is active, which `refuse_transforms` has seen to."""
         plain: Any = super(torch.autograd.Function, cls)
         tensors = map(unwrap_if_dead, (y0, *inputs))
         ys: Tensor = plain.apply(context, next(tensors), t, *tensors)
@@ -362,7 +364,7 @@ def refuse_dual_numbers(tensors: Sequence[Tensor]) -> None:
 def _reporter(
     accept: StepCallback | None, reject: StepCallback | None, unflatten: Callable[[Tensor], Any]
 ) -> StepReport | None:
-    """What tells the user's callbacks of steps; None where there are none."""
+    """Return what tells the user's callbacks of steps; None where there are none."""
     if accept is None and reject is None:
         return None
 
@@ -375,7 +377,8 @@ def _reporter(
 
 
 def _largest_rms(grad: Tensor) -> float:
-    """The largest root mean square of an output's cotangent; the backward solve sees the cotangents divided by it.
+    """Return the largest root mean square of an output's cotangent; the backward solve sees the cotangents divided by
+    it.
 
     The cotangents are divided by their largest element first, since squares of 1e200 or 1e-200 are no numbers.
     """
@@ -386,7 +389,7 @@ def _largest_rms(grad: Tensor) -> float:
 
 
 def _check_finite(result: ForwardResult, times: Sequence[float]) -> None:
-    """A blow-up that no error estimate saw (fixed steps have none): the solve ends at its last finite output."""
+    """Let a blow-up that no error estimate saw (fixed steps have none) end the solve at its last finite output."""
     if result.retcode.success and all_finite(result.ys):
         return
     finite = torch.isfinite(result.ys).flatten(1).all(dim=1).tolist()

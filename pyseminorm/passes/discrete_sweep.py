@@ -63,16 +63,16 @@ class Outputs:
         self._slopes = torch.from_numpy(powers * thetas[:, None] ** (powers - 1) @ dense.T).to(like)
 
     def weights(self, step: int) -> Tensor:
-        """b_i(theta) of the outputs inside a step, (outputs, stages)."""
+        """Return b_i(theta) of the outputs inside a step, (outputs, stages)."""
         return self._weights[self.inner[step]]
 
     def slopes(self, step: int) -> Tensor:
-        """The derivatives of the weights by theta, so that the dense output's is sum_i slope_i k_i."""
+        """Return the derivatives of the weights by theta, so that the dense output's is sum_i slope_i k_i."""
         return self._slopes[self.inner[step]]
 
 
 def _group_rows(steps: np.ndarray[Any, Any], chosen: np.ndarray[Any, Any]) -> dict[int, slice]:
-    """The rows, from the first to the last, of the chosen outputs in every step that has some."""
+    """Return the rows, from the first to the last, of the chosen outputs in every step that has some."""
     rows = np.flatnonzero(chosen)
     kinds, first = np.unique(steps[rows], return_index=True)
     ranges = itertools.pairwise([*first, len(rows)])
@@ -127,7 +127,7 @@ class Sweep:
         )
 
     def advance(self, n: int, y: Tensor) -> Tensor:
-        """The state after step ``n`` from ``y``, made again."""
+        """Return the state after step ``n`` from ``y``, made again."""
         stages = needed_stages(self._tableau, inner=False)
         self._enter(n)
         for i in stages:
@@ -141,7 +141,7 @@ class Sweep:
         return end
 
     def _back(self, n: int, y: Tensor, adjoint: Tensor) -> Tensor:
-        """dL/dy at the start of step ``n``, from dL/dy1 at its end; adds to the parameter gradient."""
+        """Return dL/dy at the start of step ``n``, from dL/dy1 at its end; adds to the parameter gradient."""
         stages = needed_stages(self._tableau, inner=n in self._outputs.inner)
         if self._shares_last(n):
             stages = tuple(i for i in stages if i != self._tableau.stages - 1)
@@ -182,13 +182,15 @@ class Sweep:
         return not_finite(PARAMS_PRODUCT, ends[n], ends[n + 1])
 
     def _after(self, i: int, used: int) -> tuple[Tensor, Tensor]:
-        """Ybar of the stages from the one after ``i`` to ``used``, in columns, and what they weigh in stage ``i``."""
+        """Return ybar of the stages from the one after ``i`` to ``used``, in columns, and what they weigh in stage
+        ``i``.
+        """
         if (i, used) not in self._views:
             self._views[i, used] = self._ybar[i + 1 : used].T, self._weights.columns[i][: used - i - 1]
         return self._views[i, used]
 
     def _direct(self, n: int, adjoint: Tensor) -> Tensor:
-        """What every stage's kbar gets from the new state and from the outputs inside, (stages, size).
+        """Return what every stage's kbar gets from the new state and from the outputs inside, (stages, size).
 
         The first stage stands for the last one of the step before too, where the two are one evaluation.
         """
@@ -202,7 +204,7 @@ class Sweep:
         return direct
 
     def _vjps(self, n: int, stages: Sequence[int], y: Tensor) -> list[VjpFunction]:
-        """What makes the products of stages: kept ones, and the others evaluated."""
+        """Return what makes the products of stages: kept ones, and the others evaluated."""
         kept = [self._take(n, i, y) for i in stages]
         known = [stage.vjp for stage in kept if stage is not None]
         if len(known) == len(stages) and not self._problem.want_derivatives:
@@ -210,7 +212,7 @@ class Sweep:
         return [self._stage(n, i, y, stage) for i, stage in zip(stages, kept, strict=True)]
 
     def _take(self, n: int, i: int, y: Tensor) -> Stage | None:
-        """A stage that the forward solve kept; its graph is freed by the product."""
+        """Return a stage that the forward solve kept; its graph is freed by the product."""
         if not self._kept:
             return None
         shared = i == 0 and n > 0 and self._shares_last(n - 1)
@@ -244,16 +246,16 @@ class Sweep:
         self._interval = self._problem.discontinuities.intervals[self._interval_of(self._problem.ends[n])]
 
     def _time(self, n: int, i: int) -> float:
-        """The time t + c_i h, kept within the smooth interval that the step is in."""
+        """Return the time t + c_i h, kept within the smooth interval that the step is in."""
         low, high = self._interval
         return min(max(self._problem.ends[n] + self._weights.c[i] * self._problem.steps.sizes[n], low), high)
 
     def _interval_of(self, t: float) -> int:
-        """The smooth interval that a step from ``t`` is in."""
+        """Return the smooth interval that a step from ``t`` is in."""
         return bisect.bisect_right(self._discontinuities, self._direction * t)
 
     def _shares_last(self, n: int) -> bool:
-        """Whether the last stage of step ``n`` is the first of the next one, which the sweep has been through."""
+        """Tell whether the last stage of step ``n`` is the first of the next one, which the sweep has been through."""
         ends = self._problem.ends
         return (
             self._tableau.fsal
@@ -265,7 +267,7 @@ class Sweep:
         return self._problem.cotangents[self._outputs.inner[n]]
 
     def _keep_derivatives(self, n: int) -> None:
-        """The derivative of the dense output at the outputs inside step ``n``."""
+        """Keep the derivative of the dense output at the outputs inside step ``n``."""
         if not self._problem.want_derivatives:
             return
         if self._shares_last(n):

@@ -14,7 +14,7 @@ class Engine(Protocol):
     name: str
 
     def traits(self, method: Any) -> MethodTraits:
-        """What is known of a method.
+        """Return what is known of a method.
 
         Raises:
             InvalidInputError: the engine has no such method.

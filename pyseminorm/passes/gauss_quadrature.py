@@ -19,13 +19,13 @@ MOST_NODES = 256
 
 
 def gauss_legendre(order: int) -> tuple[list[float], list[float]]:
-    """Nodes and weights on [0, 1], (order + 1) // 2 of them, as SciMLSensitivity's GaussAdjoint takes."""
+    """Return nodes and weights on [0, 1], (order + 1) // 2 of them, as SciMLSensitivity's GaussAdjoint takes."""
     nodes, weights = np.polynomial.legendre.leggauss((order + 1) // 2)
     return ((nodes + 1) / 2).tolist(), (weights / 2).tolist()
 
 
 def nodes_per_call(size: int) -> int:
-    """How many nodes are evaluated together for a state of ``size`` elements."""
+    """Return how many nodes are evaluated together for a state of ``size`` elements."""
     return max(1, min(MOST_NODES, ELEMENTS_PER_CALL // size))
 
 
@@ -37,7 +37,7 @@ class ParameterQuadrature:
         self._field, self._stats, self._batched_time = field, stats, batched_time
 
     def add(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> None:
-        """Nodes at ``times`` with states and weighted adjoints (nodes, size)."""
+        """Add nodes at ``times`` with states and weighted adjoints (nodes, size)."""
         self._stats.nvjp_param += len(times)
         gradients = self._vjp(times, y, adjoint)
         if not each_finite(gradients):

@@ -170,12 +170,12 @@ class AdjointProblem:
         return self.segments is None or max(stop for _, stop in self.segments) > self.layout.params_start
 
     def y_at(self, t: float) -> Tensor:
-        """Y from the forward pass's dense output, where the backward state does not hold it."""
+        """Return y from the forward pass's dense output, where the backward state does not hold it."""
         assert self.dense is not None
         return self.dense(t)
 
     def unflatten(self, z: Tensor) -> AdjointState:
-        """The flat backward state (or a residual like it) in the user's own shapes."""
+        """Return the flat backward state (or a residual like it) in the user's own shapes."""
         layout, spec = self.layout, self.spec
         return AdjointState(
             spec.unflatten(z[layout.adjoint_slice]),
@@ -184,7 +184,7 @@ class AdjointProblem:
         )
 
     def unflatten_adjoint(self, z: Tensor) -> Any:
-        """Only lambda of the flat backward state, in the user's own shapes."""
+        """Return only lambda of the flat backward state, in the user's own shapes."""
         return self.spec.unflatten(z[self.layout.adjoint_slice])
 
 

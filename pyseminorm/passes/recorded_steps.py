@@ -35,18 +35,18 @@ class RecordedSteps:
         self._collector: StageCollector | None = None
 
     def evaluating(self, field: EagerVectorField, method: str) -> Callable[[float, Tensor], Tensor]:
-        """What gives the solver f, where the solver calls Python for it."""
+        """Return what gives the solver f, where the solver calls Python for it."""
         if not self.stages:
             return field.f
         self._collector = StageCollector(field, TABLEAUS[method])
         return self._collector
 
     def take_stages(self) -> Stages:
-        """The stages that were kept; they are gone from here, since a product can be made of each only once."""
+        """Return the stages that were kept; they are gone from here, since a product can be made of each only once."""
         return {} if self._collector is None else self._collector.take()
 
     def reporting_to(self, report: StepReport | None) -> StepReport:
-        """What the engine tells of every attempted step; passed on to the user's ``report``."""
+        """Return what the engine tells of every attempted step; passed on to the user's ``report``."""
         if report is None:
             return self._record
 
@@ -69,7 +69,7 @@ class RecordedSteps:
             self._stride *= 2
 
     def backwards(self, last: int, advance: Callable[[int, Tensor], Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """(n, y_n) for n = last ... 0; those not kept are made again, by ``advance(n, y_n)``."""
+        """Return (n, y_n) for n = last ... 0; those not kept are made again, by ``advance(n, y_n)``."""
         for kept in reversed(range(last // self._stride + 1)):
             first = kept * self._stride
             stretch = [self.states[kept]]

@@ -29,12 +29,12 @@ class AdjointRightHandSide:
         self._zeros: list[Tensor] = []
 
     def read(self, z: Tensor) -> tuple[Tensor, ...]:
-        """Views of lambda, and of y where it is a part of the state, in `StateSpec.shape`."""
+        """Return views of lambda, and of y where it is a part of the state, in `StateSpec.shape`."""
         state = z if z.numel() == self._length else z[: self._length]
         return state.view(self._rows).unbind(0)
 
     def write(self, t: float, adjoint: Tensor, y: Tensor, out: Tensor, *, params: bool) -> Sequence[Tensor | None]:
-        """Everything at (t, y) into ``out``; gives mu' where it is asked for and not carried.
+        """Write everything at (t, y) into ``out``; return mu' where it is asked for and not carried.
 
         ``adjoint`` and ``y`` are in `StateSpec.shape`; ``y`` is func's to keep.
         """
@@ -59,7 +59,7 @@ class AdjointRightHandSide:
         return params_derivative
 
     def _parts(self, vector: Tensor) -> list[Tensor]:
-        """The parts of a vector that comes again, made once."""
+        """Return the parts of a vector that comes again, made once."""
         known = self._views.get(id(vector))
         if known is None:
             parts = vector.split_with_sizes([torch.Size(shape).numel() for shape in self._shapes])

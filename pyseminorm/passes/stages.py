@@ -13,7 +13,7 @@ from ..problem.vector_field import EagerVectorField, VjpFunction
 
 @functools.cache
 def needed_stages(tableau: Tableau, *, inner: bool) -> tuple[int, ...]:
-    """The stages that the new state depends on, and (``inner``) dense output inside the step."""
+    """Return the stages that the new state depends on, and (``inner``) dense output inside the step."""
     rows = tableau.a + tableau.extra_a
     used = {i for i, b in enumerate(tableau.b) if b}
     if inner:
@@ -51,13 +51,15 @@ class StageCollector:
         self._kept: Stages = {}
 
     def __call__(self, t: float, y: Tensor) -> Tensor:
-        """dy/dt at (t, y), without gradient; ``y`` is kept."""
+        """Return dy/dt at (t, y), without gradient; ``y`` is kept."""
         value, vjp = self._field.evaluate_with_vjp(t, y)
         self._evaluated.append(Stage(t, y, value, vjp))
         return value
 
     def end_attempt(self, accepted: bool, step: int, t: float, h: float) -> None:
-        """The evaluations so far were those of an attempt at a step from ``t`` by ``h``, and of what came before it."""
+        """End an attempt at a step from ``t`` by ``h``, of which the evaluations so far were, and what came before
+        it.
+        """
         start = len(self._evaluated) - self._later
         if not self._adaptive:  # such a step may leave out its last stage, and none is rejected
             early = [i for i, stage in enumerate(self._evaluated) if abs(stage.t - t) < abs(h) / 4]
@@ -72,7 +74,7 @@ class StageCollector:
         self._evaluated.clear()
 
     def take(self) -> Stages:
-        """The stages kept, which are the caller's from now on."""
+        """Return the stages kept, which are the caller's from now on."""
         kept, self._kept = self._kept, {}
         self._evaluated.clear()
         return kept

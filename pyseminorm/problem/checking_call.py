@@ -64,14 +64,14 @@ def check_func(field: CheckedField, t: float, y: Tensor, *, recording: bool) -> 
 
 
 def check_value(value: Tensor, t: float) -> Tensor:
-    """What func returned at the first time, if it is finite."""
+    """Return what func returned at the first time, if it is finite."""
     if not all_finite(value):
         raise InvalidInputError(f"func returned non-finite values at the first time, t = {t}: check func and y0.")
     return value
 
 
 def _observe(field: CheckedField, t: float, y: Tensor) -> Tensor:
-    """F(t, y), after a look at what func reads and at its graph.
+    """Return f(t, y), after a look at what func reads and at its graph.
 
     What a call computes and keeps for the next one (weights that are made once) is read by the next one: that is looked
     at too.
@@ -85,7 +85,9 @@ def _observe(field: CheckedField, t: float, y: Tensor) -> Tensor:
 
 
 def _observe_once(field: CheckedField, t: float, y: Tensor) -> tuple[Tensor, list[Tensor], bool]:
-    """F(t, y), the leaves in its graph that solve does not know, and whether func keeps a tensor with a graph."""
+    """Return f(t, y), the leaves in its graph that solve does not know, and whether func keeps a tensor with a
+    graph.
+    """
     spec, when, seen = field.spec, field.time(t), TensorsRead()
     leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
     with torch.enable_grad(), uncompiled(), seen:
@@ -100,7 +102,7 @@ def _observe_once(field: CheckedField, t: float, y: Tensor) -> tuple[Tensor, lis
 
 
 def _evaluate(field: CheckedField, t: float, y: Tensor) -> Tensor:
-    """F(t, y), of the right form."""
+    """Return f(t, y), of the right form."""
     spec, leaves = field.spec, field.spec.split(y)
     with torch.no_grad():
         try:
@@ -115,7 +117,7 @@ def _evaluate(field: CheckedField, t: float, y: Tensor) -> Tensor:
 
 
 def _is_random(field: CheckedField, t: float, y: Tensor, value: Tensor) -> bool:
-    """Whether func, which has drawn random numbers, does so in every call, and gives another value."""
+    """Tell whether func, which has drawn random numbers, does so in every call, and gives another value."""
     generators = Generators(field.spec.device)
     again = _evaluate(field, t, y)
     draws = generators.moved()
@@ -135,7 +137,7 @@ def _warn_about_hidden(hidden: Sequence[Tensor]) -> None:
 
 
 def _level_of_caller() -> int:
-    """How far up the stack, from the function that warns, the first line is that is not this package's."""
+    """Return how far up the stack, from the function that warns, the first line is that is not this package's."""
     frame, level = sys._getframe(1), 1
     package = __name__.partition(".")[0]
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:

@@ -42,7 +42,7 @@ class Discontinuities:
 
 
 def _inwards(t: float, side: int, discontinuities: set[float], dtype: torch.dtype) -> float:
-    """The first time of ``dtype`` at ``t`` or, from a discontinuity, beyond it, on the side +1 or -1."""
+    """Return the first time of ``dtype`` at ``t`` or, from a discontinuity, beyond it, on the side +1 or -1."""
     if t in discontinuities:
         t += side * max(2 * abs(t) * torch.finfo(dtype).eps, 1e-30)
     rounded = _rounded(t, dtype)
@@ -52,7 +52,7 @@ def _inwards(t: float, side: int, discontinuities: set[float], dtype: torch.dtyp
 
 
 def _rounded(t: float, dtype: torch.dtype) -> float:
-    """The nearest number of a dtype; that of numpy is the faster way."""
+    """Return the nearest number of a dtype; that of numpy is the faster way."""
     if dtype == torch.float64:
         return t
     return float(np.float32(t)) if dtype == torch.float32 else float(torch.tensor(t, dtype=dtype))

@@ -34,15 +34,17 @@ class Jacobian:
         self._known: tuple[float, Tensor, Derivatives] | None = None
 
     def of_field(self, t: float, y: Tensor) -> Derivatives:
-        """(df/dy, df/dt) at (t, y), for y (size,)."""
+        """Return (df/dy, df/dt) at (t, y), for y (size,)."""
         return self._once(t, y, lambda: self._by_mode(t, y))
 
     def of_adjoint(self, t: float, y: Tensor, adjoint: Tensor) -> Derivatives:
-        """(A, d) for lambda' = A lambda with A = -(df/dy)^T along the trajectory y(t), and d = (dA/dt) lambda."""
+        """Return (A, d) for lambda' = A lambda with A = -(df/dy)^T along the trajectory y(t), and d = (dA/dt)
+        lambda.
+        """
         return self._once(t, adjoint, lambda: self._adjoint(t, y, adjoint))
 
     def _once(self, t: float, state: Tensor, evaluate: Callable[[], Derivatives]) -> Derivatives:
-        """Solvers ask for the two derivatives at one point one after the other."""
+        """Evaluate once where a solver asks for the two derivatives at one point one after the other."""
         known = self._known
         if known is None or known[0] != t or not torch.equal(known[1], state):
             self.calls += 1
@@ -68,7 +70,7 @@ class Jacobian:
         return spec.join(spec.leaves_of(field.call(t, spec.unflatten(y), *field.args)))
 
     def _graph(self, t: float, y: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-        """(f, leaves of the state, time), connected."""
+        """Return (f, leaves of the state, time), connected."""
         field, spec = self._field, self._field.spec
         with torch.enable_grad():
             leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
@@ -77,7 +79,7 @@ class Jacobian:
             return spec.join(outputs), leaves, when
 
     def _rows(self, value: Tensor, leaves: list[Tensor], when: Tensor) -> Derivatives:
-        """Every row of the Jacobian is a vector-Jacobian product with a unit vector."""
+        """Make every row of the Jacobian as a vector-Jacobian product with a unit vector."""
         size, wanted = value.numel(), [*leaves, when]
         if not value.requires_grad:
             return value.new_zeros(size, size), value.new_zeros(size)
@@ -116,7 +118,7 @@ class Jacobian:
         return torch.stack(columns, dim=1), (self._field.f(later, y) - value) / (later - t)
 
     def _beside(self, t: float, root: float) -> float:
-        """Another time, a small step away inside the smooth interval that t is in."""
+        """Return another time, a small step away inside the smooth interval that t is in."""
         low, high = next((b for b in self._intervals if b[0] <= t <= b[1]), self._intervals[-1])
         step = root * max(1.0, abs(t))
         return t + step if high - t > t - low else t - step
@@ -129,7 +131,9 @@ class Jacobian:
         return -by_state.T, -self._along_trajectory(value, leaves, when, adjoint)
 
     def _along_trajectory(self, value: Tensor, leaves: list[Tensor], when: Tensor, adjoint: Tensor) -> Tensor:
-        """d/dt of (df/dy)^T lambda along y(t): the gradient by y of the derivative of lambda . f along (1, f)."""
+        """Return d/dt of (df/dy)^T lambda along y(t): the gradient by y of the derivative of lambda . f along (1,
+        f).
+        """
         spec = self._field.spec
         if not value.requires_grad:
             return torch.zeros_like(adjoint)

@@ -13,8 +13,8 @@ from ..errors import InvalidInputError
 
 
 def kind_of(func: Callable[..., Any]) -> Any:
-    """What stays the same when a training loop makes its lambda, partial or bound method anew; it can be referred to
-    weakly, and has a hash.
+    """Return what stays the same when a training loop makes its lambda, partial or bound method anew; it can be
+    referred to weakly, and has a hash.
     """
     while isinstance(func, functools.partial):
         func = func.func
@@ -31,7 +31,9 @@ def kind_of(func: Callable[..., Any]) -> Any:
 
 
 def parameters_of(func: Callable[..., Any]) -> list[Tensor]:
-    """Parameters that require grad of a module, of the module that a bound method belongs to, or of a partial."""
+    """Return parameters that require grad of a module, of the module that a bound method belongs to, or of a
+    partial.
+    """
     while isinstance(func, functools.partial):
         func = func.func
     owner = func if isinstance(func, nn.Module) else getattr(func, "__self__", None)
@@ -51,7 +53,7 @@ def parameters_of(func: Callable[..., Any]) -> list[Tensor]:
 
 
 def _modules(module: nn.Module, seen: set[int]) -> list[nn.Module]:
-    """As ``module.modules()``, in its order."""
+    """Return the modules as ``module.modules()`` does, in its order."""
     seen.add(id(module))
     found = [module]
     for child in module._modules.values():
@@ -62,7 +64,7 @@ def _modules(module: nn.Module, seen: set[int]) -> list[nn.Module]:
 
 
 def check_params(params: Iterable[Tensor]) -> list[Tensor]:
-    """The tensors among ``params`` that require grad, each once."""
+    """Return the tensors among ``params`` that require grad, each once."""
     if isinstance(params, Tensor):
         raise InvalidInputError("params is a tensor: expected an iterable of tensors, such as module.parameters().")
     unique: dict[int, Tensor] = {}
@@ -75,7 +77,9 @@ def check_params(params: Iterable[Tensor]) -> list[Tensor]:
 
 
 def hidden_leaves(outputs: Iterable[Tensor], known: Iterable[Tensor]) -> list[Tensor]:
-    """Leaves that require grad in the graph of the outputs, other than those reached only through ``known`` tensors."""
+    """Return leaves that require grad in the graph of the outputs, other than those reached only through ``known``
+    tensors.
+    """
     known = list(known)
     known_ids = {id(x) for x in known}
     nodes = _nodes(outputs, stop={x.grad_fn for x in known if x.grad_fn is not None})
@@ -84,7 +88,7 @@ def hidden_leaves(outputs: Iterable[Tensor], known: Iterable[Tensor]) -> list[Te
 
 
 def graph_reaches(outputs: Iterable[Tensor], tensors: Iterable[Tensor]) -> bool:
-    """Whether the graph of the outputs leads to one of ``tensors``."""
+    """Tell whether the graph of the outputs leads to one of ``tensors``."""
     ids, stop = set(), set()
     for x in tensors:
         ids.add(id(x))
@@ -94,7 +98,7 @@ def graph_reaches(outputs: Iterable[Tensor], tensors: Iterable[Tensor]) -> bool:
 
 
 def _nodes(outputs: Iterable[Tensor], stop: set[Any]) -> set[Any]:
-    """The nodes of the graph of the outputs, as far as those where it is to stop."""
+    """Return the nodes of the graph of the outputs, as far as those where it is to stop."""
     stack = [x.grad_fn for x in outputs if x.grad_fn is not None]
     seen: set[Any] = set()
     while stack:

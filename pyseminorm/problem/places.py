@@ -23,7 +23,7 @@ class Place(NamedTuple):
     tensor: Tensor
 
     def now(self) -> Any:
-        """What is there now; None where there is nothing."""
+        """Return what is there now; None where there is nothing."""
         try:
             return self.where[self.key]
         except (LookupError, AttributeError, ValueError):
@@ -70,7 +70,7 @@ def find_places(func: Any, tensors: Iterable[Tensor]) -> list[Place]:
 
 
 def _held_by(owner: Any) -> Iterator[tuple[Any, Any, Any]]:
-    """(where, key, where[key]) of what an object refers to."""
+    """Return (where, key, where[key]) of what an object refers to."""
     if isinstance(owner, dict):
         yield from ((owner, key, value) for key, value in list(owner.items()))
     elif isinstance(owner, (list, tuple)):

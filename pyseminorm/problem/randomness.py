@@ -17,7 +17,7 @@ class Generators:
         self._states = [generator.get_state() for generator in self._generators]
 
     def moved(self) -> bool:
-        """Whether numbers have been drawn since then."""
+        """Tell whether numbers have been drawn since then."""
         pairs = zip(self._generators, self._states, strict=True)
         return any(g.get_state().numpy().tobytes() != state.numpy().tobytes() for g, state in pairs)
 

@@ -77,7 +77,7 @@ class SolveTensors:
         self._places = find_places(self._func, [x for x, _ in self._read if id(x) not in in_args])
 
     def settle(self) -> None:
-        """The forward pass has ended: what func itself has changed in it is no reason to refuse the backward pass."""
+        """End the forward pass: what func itself has changed in it is no reason to refuse the backward pass."""
         inputs = {id(x) for x in self.inputs}  # autograd sees changes of these by itself
         self._read = [(x, v) for x, v in self._read if id(x) not in inputs and count_writes(x) == v]
         self._places = [place for place in self._places if place.now() is place.tensor]
@@ -104,7 +104,7 @@ class SolveTensors:
         self._exchanged = self._exchanged or not backward
 
     def _moved(self) -> dict[int, Tensor]:
-        """What func read in the forward pass, by the id of what stands in its place now."""
+        """Return what func read in the forward pass, by the id of what stands in its place now."""
         for x, version in self._read:
             if count_writes(x) != version:
                 raise UnsupportedError(
@@ -150,5 +150,5 @@ class _WithTwins:
 
 
 def _twin_of(x: Tensor) -> Tensor:
-    """A leaf that shares a tensor's memory and version, and neither its graph nor its hooks."""
+    """Return a leaf that shares a tensor's memory and version, and neither its graph nor its hooks."""
     return x.detach().requires_grad_()

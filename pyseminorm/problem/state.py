@@ -61,7 +61,7 @@ class StateSpec:
 
     @classmethod
     def of(cls, y0: Any) -> StateSpec:
-        """The specification of a state; of a plain tensor, that of the last ones like it."""
+        """Return the specification of a state; of a plain tensor, that of the last ones like it."""
         if type(y0) is Tensor and y0.layout is torch.strided:
             return _spec_of_tensor(y0.shape, y0.dtype, y0.device)
         return cls(y0)
@@ -75,11 +75,11 @@ class StateSpec:
         return rows if self.is_plain else self.unflatten(rows)
 
     def flatten(self, state: Any) -> Tensor:
-        """The state as one vector of shape (size,), differentiable; a view where that is possible."""
+        """Return the state as one vector of shape (size,), differentiable; a view where that is possible."""
         return self.join([state] if self.is_tensor else pytree.tree_leaves(state))
 
     def join(self, leaves: list[Tensor]) -> Tensor:
-        """Leaves in their own shapes to one vector of shape (size,)."""
+        """Join leaves in their own shapes to one vector of shape (size,)."""
         if self.is_complex:
             leaves = [torch.view_as_real(x.resolve_conj()) for x in leaves]
         if len(leaves) == 1:
@@ -87,7 +87,7 @@ class StateSpec:
         return torch.cat([x.reshape(-1) for x in leaves])
 
     def split(self, flat: Tensor) -> list[Tensor]:
-        """Views of ``flat`` (..., size) as leaves (..., *shape)."""
+        """Return views of ``flat`` (..., size) as leaves (..., *shape)."""
         parts = (flat,) if len(self.sizes) == 1 else torch.split(flat, list(self.sizes), dim=-1)
         lead = flat.shape[:-1]
         if self.is_complex:
@@ -95,7 +95,7 @@ class StateSpec:
         return [p.reshape((*lead, *s)) for p, s in zip(parts, self.shapes, strict=True)]
 
     def unflatten(self, flat: Tensor) -> Any:
-        """The flat vector(s) (..., size) in the user's structure, every leaf (..., *shape)."""
+        """Return the flat vector(s) (..., size) in the user's structure, every leaf (..., *shape)."""
         if self.is_plain:
             return flat.reshape(flat.shape[:-1] + self.shape)
         return self.build(self.split(flat))
@@ -104,11 +104,13 @@ class StateSpec:
         return leaves[0] if self.is_tensor else pytree.tree_unflatten(leaves, self.tree)
 
     def leaves_of(self, value: Any) -> list[Tensor]:
-        """Leaves of what func returned, of the state's dtype: more or fewer digits are rounded, as by torchdiffeq."""
+        """Return leaves of what func returned, of the state's dtype: more or fewer digits are rounded, as by
+        torchdiffeq.
+        """
         return [x.to(self.dtype) for x in ([value] if self.is_tensor else pytree.tree_leaves(value))]
 
     def check_output(self, value: Any) -> list[Tensor]:
-        """Leaves of what func returned, of the state's dtype, after a check that it looks like y0."""
+        """Return leaves of what func returned, of the state's dtype, after a check that it looks like y0."""
         if value is None:
             raise InvalidInputError("func returned None: it must return dy/dt (is a `return` missing?).")
         if self.is_tensor:
@@ -150,7 +152,7 @@ def _spec_of_tensor(shape: torch.Size, dtype: torch.dtype, device: torch.device)
 
 
 def all_finite(x: Tensor) -> bool:
-    """Whether no element is NaN or infinite: by their sum, and by a closer look where that overflows."""
+    """Tell whether no element is NaN or infinite: by their sum, and by a closer look where that overflows."""
     return cmath.isfinite(x.sum().item()) or bool(torch.isfinite(x).all())
 
 

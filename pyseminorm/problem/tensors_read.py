@@ -60,7 +60,7 @@ class TensorsRead(TorchFunctionMode):
                 self._look(x)
 
     def take(self, given: Iterable[Tensor]) -> list[tuple[Tensor, int]]:
-        """The tensors that were read, but for those ``given`` to func, with their versions before that.
+        """Return the tensors that were read, but for those ``given`` to func, with their versions before that.
 
         Those that came out are forgotten.
         """
@@ -71,11 +71,11 @@ class TensorsRead(TorchFunctionMode):
         return read
 
     def kept(self) -> list[weakref.ref[Tensor]]:
-        """What came out with a graph; still alive when that graph is gone, func keeps it for its next call."""
+        """Return what came out with a graph; still alive when that graph is gone, func keeps it for its next call."""
         return [weakref.ref(x) for x in self._made.values() if x.grad_fn is not None]
 
     def is_older(self, x: Tensor) -> bool:
-        """Whether a tensor has a graph, made before the call."""
+        """Tell whether a tensor has a graph, made before the call."""
         number = get_number(x)
         return number is not None and number < self.start
 

@@ -61,7 +61,7 @@ class EagerVectorField:
         self.sizes = tuple(x.numel() for x in self.targets)
 
     def lasting(self) -> dict[str, Any]:
-        """What is the same for the next solve of a function without arguments; it holds no tensor."""
+        """Return what is the same for the next solve of a function without arguments; it holds no tensor."""
         return {name: getattr(self, name) for name in self._LASTING}
 
     def renew(self, func: Callable[..., Any], params: list[Tensor], sources: list[Tensor]) -> None:
@@ -71,7 +71,7 @@ class EagerVectorField:
         self.params = self.inputs = self.targets = params
 
     def f(self, t: float, y: Tensor) -> Tensor:
-        """dy/dt at (t, y): a new vector of shape (size,), without gradient."""
+        """Return dy/dt at (t, y): a new vector of shape (size,), without gradient."""
         if self._differentiates_inside:
             return self._f_with_grad(t, y)
         if torch.is_grad_enabled():
@@ -89,7 +89,7 @@ class EagerVectorField:
             return self._f_with_grad(t, y)
 
     def _f_with_grad(self, t: float, y: Tensor) -> Tensor:
-        """The same for functions that call autograd themselves (Hamiltonian nets, divergences)."""
+        """Do the same for functions that call autograd themselves (Hamiltonian nets, divergences)."""
         with torch.enable_grad():
             leaves = [leaf.detach().requires_grad_() for leaf in self.spec.split(y)]
             value = self.call_for_value(self.time(t), self.spec.build(leaves), *self.args)
@@ -98,14 +98,14 @@ class EagerVectorField:
     def vjp(
         self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
-        """(f, adj df/dy, [adj df/dtheta_i or None], adj df/dt or None), for ``adjoint`` (size,)."""
+        """Return (f, adj df/dy, [adj df/dtheta_i or None], adj df/dt or None), for ``adjoint`` (size,)."""
         value, vjp = self.evaluate_with_vjp(t, y, params=params, time=time)
         return value, *vjp(adjoint)
 
     def vjp_shaped(
         self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
-        """`vjp` for ``y`` and ``adjoint`` in `StateSpec.shape`, without more calls than it takes.
+        """Return `vjp` for ``y`` and ``adjoint`` in `StateSpec.shape`, without more calls than it takes.
 
         ``y``, a leaf of autograd, becomes part of the graph. What comes out is to be read, not changed, with gradients
         off: f is in the graph.
@@ -130,7 +130,7 @@ class EagerVectorField:
     def evaluate_with_vjp(
         self, t: float, y: Tensor, *, params: bool = True, time: bool = False
     ) -> tuple[Tensor, VjpFunction]:
-        """f, and what takes an ``adjoint`` (size,) to the products of `vjp`, once."""
+        """Return f, and what takes an ``adjoint`` (size,) to the products of `vjp`, once."""
         spec = self.spec
         if spec.is_plain:
             return self._evaluate_tensor_with_vjp(t, y, params=params, time=time)
@@ -157,7 +157,9 @@ class EagerVectorField:
         return spec.join([o.detach() for o in outputs]), vjp
 
     def _evaluate_tensor_with_vjp(self, t: float, y: Tensor, *, params: bool, time: bool) -> tuple[Tensor, VjpFunction]:
-        """The same for a state that is one real tensor, without the general case's bookkeeping: it is called often."""
+        """Do the same for a state that is one real tensor, without the general case's bookkeeping: it is called
+        often.
+        """
         shape = self.spec.shapes[0]
         with torch.enable_grad():
             leaf, when = y.reshape(shape).detach().requires_grad_(), self.time(t)
@@ -226,7 +228,7 @@ class EagerVectorField:
             return self._contract(torch.stack(values), adjoint, times)
 
     def _contract(self, values: Tensor, adjoint: Tensor, times: Sequence[float]) -> list[Tensor | None]:
-        """Gradients of sum(values * adjoint) by the targets, None where func does not depend on one."""
+        """Return gradients of sum(values * adjoint) by the targets, None where func does not depend on one."""
         if not all_finite(values.detach()):
             raise not_finite(VALUE, times[first_not_finite(values.detach()) or 0])
         if not values.requires_grad or not self.targets:
@@ -234,7 +236,7 @@ class EagerVectorField:
         return _strided(torch.autograd.grad(values, self.targets, adjoint, allow_unused=True))
 
     def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
-        """The one checking call at the start: f(t0, y0), after a look at its form and (if recording) at its graph."""
+        """Call func once at the start: return f(t0, y0), after a look at its form and (if recording) at its graph."""
         return check_func(self, t, y, recording=recording)
 
     def observe(self, seen: TensorsRead, state: Sequence[Tensor]) -> None:
@@ -243,7 +245,7 @@ class EagerVectorField:
         self._take_tensors()
 
     def settle(self) -> None:
-        """The forward pass of a solve that may be differentiated has ended."""
+        """End the forward pass of a solve that may be differentiated."""
         self._tensors.settle()
 
     def start_pass(self, *, backward: bool) -> None:
@@ -261,12 +263,12 @@ class EagerVectorField:
         return not self.rereads or self._tensors.graphs_last
 
     def needs_grad_mode(self, error: RuntimeError) -> bool:
-        """Whether an error under no_grad is that of a function which calls autograd itself; remembered."""
+        """Tell whether an error under no_grad is that of a function which calls autograd itself; remembered."""
         self._differentiates_inside = self._differentiates_inside or _NEEDS_GRAD_MODE in str(error)
         return self._differentiates_inside
 
     def time(self, t: float) -> Tensor:
-        """The time as func gets it."""
+        """Return the time as func gets it."""
         return torch.full((), t, dtype=self.spec.real_dtype, device=self.spec.device)
 
 
@@ -286,7 +288,7 @@ class FirstValue:
         self._t, self._recording = t, recording
 
     def __call__(self) -> Tensor:
-        """The value.
+        """Return the value.
 
         Raises:
             InvalidInputError: y0 or the value is not finite, or what func returns does not look like y0.
@@ -311,7 +313,7 @@ def _gradients(
 
 
 def _strided(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Gradients whose every element is in memory: those of an embedding may be sparse."""
+    """Return gradients whose every element is in memory: those of an embedding may be sparse."""
     return [x if x is None or x.layout is torch.strided else x.to_dense() for x in gradients]
 
 

@@ -51,7 +51,7 @@ class JuliaEngine:
 
     @classmethod
     def on(cls, device: torch.device) -> JuliaEngine:
-        """The engine for states on a device; a GPU needs its Julia package, which is loaded here.
+        """Return the engine for states on a device; a GPU needs its Julia package, which is loaded here.
 
         Raises:
             BackendUnavailableError: the Julia project has no such package.
@@ -117,7 +117,7 @@ class JuliaEngine:
         return AdjointResult(adjoint, params, solve.retcode, solve.stats, solve.t, solve.detail)
 
     def _adjoint_call(self, problem: AdjointProblem, side: _Side, z: Tensor) -> AdjointCall:
-        """The arguments of the C function; it holds what they are the addresses of."""
+        """Return the arguments of the C function; it holds what they are the addresses of."""
         layout, ys = problem.layout, problem.ys
         times = doubles((problem.times[problem.last], *(problem.times[i] for i in problem.stops)))
         rows, segments = integers(tuple(problem.stops)), problem.segments or ()
@@ -184,7 +184,7 @@ class _Side:
         stats.njac = self.jacobian.calls if self.jacobian else solve.jacobians
 
     def params(self, problem: AdjointProblem, z: Tensor) -> list[Tensor]:
-        """Mu at the end of the solve."""
+        """Return mu at the end of the solve."""
         if self.apart is not None:
             assert isinstance(problem.field, JuliaVectorField)
             return problem.field.split(self.apart)
@@ -226,7 +226,7 @@ def _callable_norm(problem: AdjointProblem) -> CallableNorm | None:
 
 
 def _start(problem: AdjointProblem, *, apart: bool) -> Tensor:
-    """The backward state at the last output with a cotangent."""
+    """Return the backward state at the last output with a cotangent."""
     layout = problem.layout
     z = problem.ys.new_zeros(layout.params_start if apart else layout.size)
     z[layout.adjoint_slice] = problem.cotangents[problem.last]
@@ -236,7 +236,7 @@ def _start(problem: AdjointProblem, *, apart: bool) -> Tensor:
 
 
 def _params_apart(problem: AdjointProblem) -> Tensor | None:
-    """All of mu, where it is not a part of the backward state: no norm sees it, and the stages are known.
+    """Return all of mu, where it is not a part of the backward state: no norm sees it, and the stages are known.
 
     Functions that Julia calls back write it with the rest; see `Integral` in PySeminorm for the others.
     """
@@ -308,7 +308,9 @@ def _offsets(segments: Sequence[Segment]) -> Memory:
 
 
 def _jacobian(problem: ForwardProblem | AdjointProblem) -> Jacobian | None:
-    """The Jacobian through torch, where the method needs one and the function is not one in Julia, with its own."""
+    """Return the Jacobian through torch, where the method needs one and the function is not one in Julia, with its
+    own.
+    """
     options = problem.options
     if not options.traits.needs_jacobian or isinstance(problem.field, JuliaVectorField):
         return None

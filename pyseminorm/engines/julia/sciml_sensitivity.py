@@ -57,7 +57,7 @@ class Sensitivity:
         self.forward_calls = self._vjps.stats.nf
 
     def values(self) -> Tensor:
-        """The forward solution at all times, (times, size), without gradient."""
+        """Return the forward solution at all times, (times, size), without gradient."""
         ys = self._like.new_empty(1 + len(self._times), self._like.numel())
         ys[0] = self._like
         later = ys[1:].numpy()
@@ -66,7 +66,7 @@ class Sensitivity:
         return ys
 
     def gradients(self, adjoint: str, cotangents: Tensor) -> tuple[Tensor, Tensor, PassStats]:
-        """(dL/dy0 (size,), dL/dtheta (all targets in one vector), what the backward pass cost).
+        """Return (dL/dy0 (size,), dL/dtheta (all targets in one vector), what the backward pass cost).
 
         ``cotangents`` is dL/dys (times, size); that of the first time is added here.
         """

@@ -22,7 +22,7 @@ _FLOAT, _BITS = struct.Struct("<f"), struct.Struct("<I")
 
 
 def _f32(x: float) -> float:
-    """The nearest float32, infinite beyond the largest. A product of two float32 is exact in float64, so that
+    """Return the nearest float32, infinite beyond the largest. A product of two float32 is exact in float64, so that
     ``_f32(a * b + c)`` is a fused multiply-add, rounded once.
     """
     try:
@@ -33,7 +33,9 @@ def _f32(x: float) -> float:
 
 
 def _fastlog2(x: float) -> float:
-    """FastPower.fastlog2: a rational approximation on the significand (D. Goldberg, "Fast approximate logarithms")."""
+    """Return FastPower.fastlog2: a rational approximation on the significand (D. Goldberg, "Fast approximate
+    logarithms").
+    """
     (bits,) = _BITS.unpack(_FLOAT.pack(x))
     exponent = (bits & 0x7F800000) >> 23
     if bits & 0x00400000 == 0:  # significand below 1.5
@@ -65,7 +67,7 @@ def _exp2(x: float) -> float:
 
 
 def fastpower(x: float, y: float) -> float:
-    """x^y by OrdinaryDiffEq's float32 approximation (FastPower.jl), for x >= 0.
+    """Return x^y by OrdinaryDiffEq's float32 approximation (FastPower.jl), for x >= 0.
 
     Examples:
         >>> abs(fastpower(2.0, 0.5) - 2**0.5) < 1e-2
@@ -77,7 +79,7 @@ def fastpower(x: float, y: float) -> float:
 
 
 def _power(x: float, y: float) -> float:
-    """x^y for x > 0, infinite where it is too large for a float."""
+    """Return x^y for x > 0, infinite where it is too large for a float."""
     try:
         return float(x**y)
     except OverflowError:
@@ -116,7 +118,7 @@ class PIControl:
         )
 
     def factor(self, error: float, *, first: bool) -> float:
-        """q, by which the step size is divided after an accepted step."""
+        """Return q, by which the step size is divided after an accepted step."""
         qmax = self.qmax_first_step if first else self.qmax
         if error == 0.0:
             return 1 / qmax

@@ -116,7 +116,7 @@ class _ForwardSystem:
         self._rows[first + 1 : self._reached] = rows
 
     def outputs(self) -> Tensor:
-        """The states (len(times), *shape), NaN where the solve has not been."""
+        """Return the states (len(times), *shape), NaN where the solve has not been."""
         if self._reached < len(self._rows):
             mark_unreached(self._rows, self._reached)
         return self._ys
@@ -145,7 +145,7 @@ class _BackwardSystem:
         return z
 
     def hooks(self) -> Hooks:
-        """Jumps at outputs with cotangents, and Gauss nodes in every step."""
+        """Return jumps at outputs with cotangents, and Gauss nodes in every step."""
         problem, times, stops = self.problem, self.problem.times, self.problem.stops
         jumps = {times[i]: i for i in stops[:-1] if self.layout.has_y or problem.active[i]}
         return Hooks(
@@ -158,13 +158,13 @@ class _BackwardSystem:
         )
 
     def params(self, z: Tensor) -> list[Tensor]:
-        """Mu at the end of the solve, of which ``z`` is the state."""
+        """Return mu at the end of the solve, of which ``z`` is the state."""
         if self.quadrature:
             return self.quadrature.sums.total
         return self.layout.split_params(z, self.problem.field.shapes) if self.measures_params else self.integrals.total
 
     def jump(self, index: int, z: Tensor) -> Tensor:
-        """The adjoint gains the cotangent of an output, and y is set back to its forward value."""
+        """Add the cotangent of an output to the adjoint, and set y back to its forward value."""
         layout, changed = self.layout, z.clone()
         changed[layout.adjoint_slice] += self.problem.cotangents[index]
         if layout.has_y:
@@ -196,7 +196,9 @@ class _Nodes:
         self._adjoint: list[Tensor] = []
 
     def collect(self, step: LocalInterpolation, end: float) -> None:
-        """dL/dtheta gains -h sum_j w_j lambda_j^T df/dtheta of a step of size h (negative for increasing times)."""
+        """Add the nodes of a step: dL/dtheta gains -h sum_j w_j lambda_j^T df/dtheta (negative for increasing
+        times).
+        """
         low, high = sorted((step.t0, end))
         points, weights = self._rule
         times, layout = [min(max(step.t0 + point * step.h, low), high) for point in points], self._problem.layout
@@ -214,7 +216,7 @@ class _Nodes:
 
 
 def _forward_stops(times: Sequence[float], options: PassOptions) -> list[float]:
-    """The end; a fixed-step method without dt steps from output to output."""
+    """Return the end; a fixed-step method without dt steps from output to output."""
     return list(times[1:]) if options.output_to_output else [times[-1]]
 
 

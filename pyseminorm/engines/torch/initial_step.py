@@ -23,7 +23,7 @@ def initial_step(
     scale: Tensor,
     norm: FlatNorm,
 ) -> float:
-    """A signed first step for ``system`` from (t0, y0) towards t1; one evaluation beyond ``f0``.
+    """Return a signed first step for ``system`` from (t0, y0) towards t1; one evaluation beyond ``f0``.
 
     ``scale`` is what errors are measured against, atol + |y0| rtol.
     """

@@ -107,7 +107,7 @@ class Integrator:
         return Derivative(out, self._evaluate(t, state, out, wanted=True))
 
     def _attempt(self, h: float, *, first_of_next: bool, last: bool) -> tuple[Tensor, IntegralDerivatives]:
-        """All stages of one step: the new state, and what the last stage gave for the integrals.
+        """Evaluate all stages of one step: the new state, and what the last stage gave for the integrals.
 
         ``first_of_next``: the last stage serves the next step too, if this one is accepted; ``last``: it is wanted.
         """
@@ -139,7 +139,7 @@ class Integrator:
         return torch.add(self._atol, size, alpha=self.options.rtol)
 
     def _interpolation(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> LocalInterpolation:
-        """Dense output of the step just made; the extra stages of the interpolant are evaluated here."""
+        """Make the dense output of the step just made, with the extra stages of the interpolant."""
         weights = self._weights
         for i in range(self.tableau.stages, weights.stages):
             value = torch.addmv(y0, self._before[i], weights.rows[i], alpha=h)
@@ -198,7 +198,7 @@ class Integrator:
         return ReturnCode.Success
 
     def _next_size(self) -> tuple[float, bool]:
-        """The step size to try, and whether the step ends at the next stop: the loop header there."""
+        """Choose the step size to try, and tell whether the step ends at the next stop: the loop header there."""
         h = self._h
         if self._attempts > 0 and self._accepted:
             h, self._proposed, _ = self._clip(self._proposed)
@@ -209,7 +209,7 @@ class Integrator:
         return self._h, hits_stop
 
     def _measure(self, new: Tensor, h: float) -> tuple[float, float]:
-        """The error of the step just made, and by how much the next one is to be smaller."""
+        """Return the error of the step just made, and by how much the next one is to be smaller."""
         if not self._adaptive:
             return 0.0, 1.0
         self._new_size = new.abs()
@@ -251,12 +251,14 @@ class Integrator:
             self.hooks.report(accepted, t, state.clone(), h)
 
     def _renews(self) -> bool:
-        """Whether a step to the next stop is the last one, or the one after it begins with a new derivative."""
+        """Tell whether a step to the next stop is the last one, or the one after it begins with a new derivative."""
         stop = self._stops[0]
         return len(self._stops) == 1 or stop in self.hooks.jumps or stop in self._discontinuities
 
     def _reads_last_stage(self, stop: float) -> bool:
-        """Whether dense output in the step to ``stop`` is wanted, which a fixed-step method's last stage serves."""
+        """Tell whether dense output in the step to ``stop`` is wanted, which a fixed-step method's last stage
+        serves.
+        """
         outputs, following = self.hooks.outputs, self._next_output
         inside = following < len(outputs) and self._direction * outputs[following] < self._direction * stop
         return inside or self.hooks.on_step is not None
@@ -280,7 +282,7 @@ class Integrator:
         self._h = self._proposed = self._direction * self._first_size()
 
     def _first_size(self) -> float:
-        """The fixed step (0: from stop to stop), or the first one of an adaptive method."""
+        """Return the fixed step (0: from stop to stop), or the first one of an adaptive method."""
         options = self.options
         if not self._adaptive or options.first_step:
             return abs(options.first_step or options.fixed_step or 0.0)
@@ -297,7 +299,9 @@ class Integrator:
         return self._direction * max(size, math.ulp(self.t))
 
     def _clip(self, h: float) -> tuple[float, float, bool]:
-        """(step size, proposed step size, whether the step ends at the next stop): modify_dt_for_tstops! there."""
+        """Return (step size, proposed step size, whether the step ends at the next stop): modify_dt_for_tstops!
+        there.
+        """
         stop = self._stops[0]
         distance = abs(stop - self.t)
         tolerance = 100 * math.ulp(max(abs(self.t), abs(stop)))

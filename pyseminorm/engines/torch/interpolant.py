@@ -23,7 +23,7 @@ class LocalInterpolation(NamedTuple):
         return self.y1 if t == self.t0 + self.h else self.at([t])[0]
 
     def at(self, times: Sequence[float]) -> Tensor:
-        """States at times inside the step, (len(times), size)."""
+        """Return states at times inside the step, (len(times), size)."""
         thetas = [(t - self.t0) / self.h for t in times]
         powers = [[theta**j for j in range(1, len(self.coefficients) + 1)] for theta in thetas]
         weights = torch.tensor(powers, dtype=self.y0.dtype, device=self.y0.device)
@@ -44,6 +44,6 @@ class DenseInterpolation:
         self._ends.append(self._direction * t1)
 
     def __call__(self, t: float) -> Tensor:
-        """State (size,) at ``t``, which must lie within the steps."""
+        """Return the state (size,) at ``t``, which must lie within the steps."""
         index = bisect.bisect_left(self._ends, self._direction * t)
         return self._steps[min(index, len(self._steps) - 1)](t)

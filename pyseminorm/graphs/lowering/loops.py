@@ -77,7 +77,7 @@ class Nest:
         self._body: list[str] = []
 
     def value(self, x: Value) -> str:
-        """The name of a value in the body."""
+        """Return the name of a value in the body."""
         if isinstance(x, View):
             at = x.expand(self.shape)
             if at not in self._loads:
@@ -126,12 +126,12 @@ class Nest:
         return Statement(lines, self._places(axes), [], [to.buffer.name])
 
     def _as_number(self, x: Value) -> str:
-        """The name of a value in the body, as a number."""
+        """Return the name of a value in the body, as a number."""
         name = self.value(x)
         return f"T({name})" if x.boolean else name
 
     def _evaluation(self, axes: Sequence[Axis]) -> list[str]:
-        """The lines that load and compute."""
+        """Return the lines that load and compute."""
         lines = []
         for view, name in self._loads.items():
             got = f"load({view.buffer.name}, {_index(view, axes)})"
@@ -139,7 +139,7 @@ class Nest:
         return lines + self._body
 
     def _places(self, axes: Sequence[Axis]) -> list[tuple[str, str]]:
-        """What is loaded, and where."""
+        """Return what is loaded, and where."""
         return [(view.buffer.name, _index(view, axes)) for view in self._loads]
 
 
@@ -160,7 +160,7 @@ def reduce(to: View, x: Value, dims: Sequence[int], start: str, function: str) -
 
 
 def _axes(shape: Shape, views: Sequence[View]) -> list[Axis]:
-    """Loops from outer to inner; neighbouring dimensions that every view goes through in one stride are one."""
+    """Return loops from outer to inner; neighbouring dimensions that every view goes through in one stride are one."""
     axes: list[Axis] = []
     for d, n in enumerate(shape):
         if n == 1:
@@ -183,7 +183,7 @@ def _index(view: View, axes: Sequence[Axis]) -> str:
 
 
 def number(x: float | bool) -> str:
-    """A number as Julia text in the element type."""
+    """Return a number as Julia text in the element type."""
     if isinstance(x, bool):
         return "true" if x else "false"
     if math.isinf(x) or math.isnan(x):

@@ -32,7 +32,7 @@ class Lowered:
 
 
 def lower(graph: Graph, sources: list[Tensor]) -> Lowered:
-    """Julia code for a graph that reads ``sources``.
+    """Write Julia code for a graph that reads ``sources``.
 
     Raises:
         LoweringError: an operation or a dtype that the table of operations lacks, by name.
@@ -43,7 +43,7 @@ def lower(graph: Graph, sources: list[Tensor]) -> Lowered:
 
 
 def simplify(graph: Graph, sources: list[Tensor], *, merge: bool = True) -> Graph:
-    """The same graph, made of the operations that the table has; ``merge``: what is computed twice, once."""
+    """Write the same graph by the operations that the table has; ``merge``: what is computed twice, once."""
     examples = [*graph.examples, *(x.detach() for x in sources)]
     with torch.no_grad():
         module: fx.GraphModule = make_fx(graph.module, decomposition_table=DECOMPOSITIONS)(*examples)
@@ -54,7 +54,7 @@ def simplify(graph: Graph, sources: list[Tensor], *, merge: bool = True) -> Grap
 
 
 def _merge_equal(graph: fx.Graph) -> None:
-    """One node for all that compute the same."""
+    """Leave one node for all that compute the same."""
     known: dict[Any, fx.Node] = {}
     for node in list(graph.nodes):
         if node.op != "call_function" or "nondeterministic_seeded" in str(getattr(node.target, "tags", "")):

@@ -90,7 +90,7 @@ class View:
         return self.as_strided([self.shape[d] for d in kept], [self.strides[d] for d in kept])
 
     def reshape(self, shape: Sequence[int]) -> View | None:
-        """With another shape of as many elements; None where strides cannot say it."""
+        """Return a view with another shape of as many elements; None where strides cannot say it."""
         known = math.prod(n for n in shape if n != -1)
         sizes = [n if n != -1 else math.prod(self.shape) // max(known, 1) for n in shape]
         groups = _merge(self.shape, self.strides)
@@ -113,7 +113,7 @@ class View:
 
 
 def contiguous(shape: Sequence[int]) -> Shape:
-    """The strides of a row-major array."""
+    """Return the strides of a row-major array."""
     strides = [1]
     for n in reversed(shape[1:]):
         strides.append(strides[-1] * n)
@@ -121,7 +121,7 @@ def contiguous(shape: Sequence[int]) -> Shape:
 
 
 def _merge(shape: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
-    """(extent, stride) of dimensions, those joined that one stride can go through."""
+    """Return (extent, stride) of dimensions, those joined that one stride can go through."""
     groups: list[tuple[int, int]] = []
     for n, s in zip(shape, strides, strict=True):
         if n == 1:
@@ -134,7 +134,7 @@ def _merge(shape: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]
 
 
 def broadcast(*shapes: Sequence[int]) -> Shape:
-    """The common shape of operands."""
+    """Return the common shape of operands."""
     rank = max((len(s) for s in shapes), default=0)
     padded = [(1,) * (rank - len(s)) + tuple(s) for s in shapes]
     return tuple(max(ns) if 0 not in ns else 0 for ns in zip(*padded, strict=True))

@@ -293,7 +293,7 @@ def _var_mean(x: Tensor, dims: Sequence[int] | None = None, **how: Any) -> tuple
 def _trilinear(
     a: Tensor, b: Tensor, c: Tensor, new_a: list[int], new_b: list[int], new_c: list[int], summed: list[int], _: int = 1
 ) -> Tensor:
-    """The product of three tensors with new dimensions, summed over some: bilinear layers."""
+    """Return the product of three tensors with new dimensions, summed over some: bilinear layers."""
     for dims, i in ((new_a, 0), (new_b, 1), (new_c, 2)):
         for d in sorted(dims):
             a, b, c = (x.unsqueeze(d) if j == i else x for j, x in enumerate((a, b, c)))

@@ -16,7 +16,7 @@ def names_in(statements: Iterable[Statement]) -> set[str]:
 
 
 def side_by_side(sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:
-    """Offsets of buffers that share nothing, and the size of all."""
+    """Return offsets of buffers that share nothing, and the size of all."""
     places, end = {}, 0
     for name, size in sizes.items():
         places[name] = end
@@ -25,7 +25,8 @@ def side_by_side(sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:
 
 
 def share(sizes: Mapping[str, int], statements: Sequence[Statement]) -> tuple[dict[str, int], int]:
-    """Offsets of buffers that the code of one function alone uses, from their first use to their last, and the size.
+    """Return offsets of buffers that the code of one function alone uses, from their first use to their last, and the
+    size.
 
     A buffer that a loop writes, element for element, from one that it reads for the last time, takes its place.
     """
@@ -73,7 +74,7 @@ def _replace(statement: Statement, new: str, old: Collection[str]) -> str | None
 
 
 def _gap(taken: Sequence[tuple[int, int]], size: int) -> int:
-    """The first offset with room for ``size`` elements beside blocks of (offset, size)."""
+    """Return the first offset with room for ``size`` elements beside blocks of (offset, size)."""
     start = 0
     for offset, length in sorted(taken):
         if offset - start >= size:

@@ -10,12 +10,12 @@ SMALL_PRODUCT = 1 << 15
 
 
 def has_rows(x: View) -> bool:
-    """Whether the elements of a row lie together, as small products read their right factor."""
+    """Tell whether the elements of a row lie together, as small products read their right factor."""
     return x.strides[-1] == 1 or x.shape[-1] == 1
 
 
 def blas_reads(x: View) -> bool:
-    """Whether a BLAS reads the matrix as it lies: row by row, or column by column."""
+    """Tell whether a BLAS reads the matrix as it lies: row by row, or column by column."""
     rows, columns = x.shape[-2:]
     s0, s1 = x.strides[-2:]
     row_major = (s1 == 1 or columns == 1) and (s0 >= columns or rows == 1)
@@ -39,7 +39,7 @@ def blas_product(to: View, left: View, right: View) -> Statement:
 
 
 def _call(call: str, to: View, left: View, right: View) -> Statement:
-    """A call, or a loop of calls over the leading dimension."""
+    """Return a call, or a loop of calls over the leading dimension."""
     lines = [call] if len(to.shape) == 2 else [f"for j in 0:{to.shape[0] - 1}", f"    {call}", "end"]
     return Statement(lines, others=[x.buffer.name for x in (to, left, right)])
 
@@ -51,7 +51,9 @@ def _pointer(x: View, batched: bool) -> str:
 
 
 def _blas_form(x: View) -> tuple[str, int]:
-    """How a column-major BLAS reads the transpose of a row-major matrix: 'N' or 'T', and its leading dimension."""
+    """Return how a column-major BLAS reads the transpose of a row-major matrix: 'N' or 'T', and its leading
+    dimension.
+    """
     rows, columns = x.shape[-2:]
     s0, s1 = x.strides[-2:]
     if (s1 == 1 or columns == 1) and (s0 >= columns or rows == 1):

@@ -220,7 +220,9 @@ class Writer:
         return self.check(Lazy.of(template, *operands, boolean=boolean))
 
     def check(self, x: Lazy) -> Lazy:
-        """The expression, with operands in memory that would be evaluated again for every element of a larger one."""
+        """Return the expression, with operands in memory that would be evaluated again for every element of a larger
+        one.
+        """
         size = math.prod(x.shape)
         for i, operand in enumerate(x.operands):
             if isinstance(operand, Lazy) and not operand.is_number:
@@ -231,7 +233,7 @@ class Writer:
         return x
 
     def view(self, x: Value) -> View:
-        """A value in memory."""
+        """Return a value in memory."""
         if isinstance(x, View):
             return x
         if id(x) not in self._stored or self._stored[id(x)][1].buffer.name not in self._reachable():
@@ -241,13 +243,13 @@ class Writer:
         return self._stored[id(x)][1]
 
     def _reachable(self) -> set[str]:
-        """Buffers that the present section may read."""
+        """Return buffers that the present section may read."""
         known = {*self._hoisted.sizes, *self._section.sizes}
         primal = self._functions.get("primal!") if hasattr(self, "_functions") else None
         return known | set(primal[1].sizes) if primal else known
 
     def copy(self, x: Value) -> View:
-        """The value in row-major memory of its own."""
+        """Write the value to row-major memory of its own."""
         to = self._new(x.shape, boolean=x.boolean)
         self._section.statements.append(Nest(x.shape).store(to, x))
         return to
@@ -293,7 +295,7 @@ class Writer:
         return to
 
     def _copy_once(self, x: View) -> View:
-        """A copy; that of a parameter is made once a solve."""
+        """Copy; a parameter once a solve."""
         constant = x.buffer.name in self._inputs or x.buffer.name in self._hoisted.sizes
         section = self._section
         if constant and x in self._copies:
@@ -319,7 +321,7 @@ class Writer:
         return to
 
     def scatter(self, x: Value, part: Value, view: Any, *how: Any, **more: Any) -> View:
-        """A copy of ``x`` with ``part`` where a view of it is."""
+        """Copy ``x``, with ``part`` where a view of it is."""
         to = self.copy(x)
         region = VIEWS[view](to, *how, **more)
         assert region is not None
@@ -327,7 +329,7 @@ class Writer:
         return to
 
     def embed(self, part: Value, shape: Sequence[int], view: Any, *how: Any) -> View:
-        """Zeros with ``part`` where a view is."""
+        """Write zeros with ``part`` where a view is."""
         return self.scatter(Lazy("zero(T)", [], tuple(shape)), part, view, *how)
 
     def repeat(self, x: Value, times: Sequence[int]) -> View:
@@ -341,7 +343,7 @@ class Writer:
         return to
 
     def pad(self, x: Value, pad: Sequence[int], value: float) -> View:
-        """With ``value`` around it; negative padding cuts off."""
+        """Put ``value`` around it; negative padding cuts off."""
         inner, shape = self.view(x), list(x.shape)
         starts: list[tuple[int, int]] = []
         for i in range(0, len(pad), 2):
@@ -374,7 +376,7 @@ def _shape(node: fx.Node | None) -> Shape:
 
 
 def _lay_out(name: str, shapes: Sequence[Shape]) -> list[View]:
-    """Arrays one after the other in the memory of a pointer."""
+    """Return arrays one after the other in the memory of a pointer."""
     views, start = [], 0
     total = sum(math.prod(shape) for shape in shapes)
     buffer = Buffer(name, total)

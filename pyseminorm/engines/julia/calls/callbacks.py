@@ -27,7 +27,7 @@ class SolverMemory:
         self._dtype, self._device, self._on_cuda = like.dtype, like.device, like.is_cuda
 
     def at(self, address: int, length: int) -> Tensor:
-        """A vector of ``length`` elements at ``address``."""
+        """Return a vector of ``length`` elements at ``address``."""
         if self._on_cuda:
             return torch.as_tensor(_CudaMemory(address, length, self._dtype), device=self._device)
         raw = (ctypes.c_char * (length * self._dtype.itemsize)).from_address(address)
@@ -129,7 +129,7 @@ class SolverCallbacks:
         return self._address("evaluate_nodes", self._nodes if self._evaluate_nodes else None)
 
     def _address(self, name: str, function: Callable[..., Any] | None) -> int:
-        """Where C finds a method; it stays there until `close`."""
+        """Return where C finds a method; it stays there until `close`."""
         if function is None:
             return 0
         if name not in self._c:
@@ -142,7 +142,7 @@ class SolverCallbacks:
         return self._error
 
     def running(self) -> AbstractContextManager[Any]:
-        """The context of the call into Julia."""
+        """Return the context of the call into Julia."""
         return self.signals
 
     def close(self) -> None:

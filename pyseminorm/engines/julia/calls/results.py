@@ -26,7 +26,7 @@ class CompiledCode(Protocol):
     """A vector field that runs in Julia."""
 
     def failure(self) -> BaseException | None:
-        """What it raised in the pass, if anything."""
+        """Return what it raised in the pass, if anything."""
 
 
 class Pass:
@@ -73,7 +73,9 @@ class Pass:
     def forward_result(
         self, problem: ForwardProblem, ys: Tensor, started: float, checks: int, jacobians: int
     ) -> ForwardResult:
-        """Of a forward solve that wrote ``ys``; ``checks``: checking calls of func that no callback used."""
+        """Return the result of a forward solve that wrote ``ys``; ``checks``: checking calls of func that no callback
+        used.
+        """
         stats, rows = self.stats, len(problem.times)
         if self.reached < rows:
             mark_unreached(ys, self.reached)
@@ -113,14 +115,14 @@ class Pass:
             self._stop(name, retcode)
 
     def _fetch(self, held: int) -> Any:
-        """What Julia keeps of a pass that has failed, or whose trajectory is wanted."""
+        """Return what Julia keeps of a pass that has failed, or whose trajectory is wanted."""
         module = self._julia.module
         outcome = module.take_handle_b(held)
         self.outcome = JuliaHandle(module, outcome)
         return outcome
 
     def _copy_results(self, outcome: Any) -> list[float]:
-        """The times of all accepted steps; copies the state that the pass ended with, too."""
+        """Return the times of all accepted steps; copies the state that the pass ended with, too."""
         module = self._julia.module
         accepted = torch.empty(module.steps_taken(outcome), dtype=torch.float64)
         self.state = torch.empty_like(self.state, memory_format=torch.contiguous_format)
@@ -153,7 +155,7 @@ _OUR_INPUT_ERRORS = ("has an algorithm", "is not an OrdinaryDiffEq", "makes its 
 
 
 def translate_error(error: Exception) -> BaseException:
-    """A Julia exception as one of ours, with the first line of its message; an interrupt as Python's own."""
+    """Return a Julia exception as one of ours, with the first line of its message; an interrupt as Python's own."""
     line = first_line(error)
     if line.startswith("InterruptException"):
         return KeyboardInterrupt()

@@ -17,14 +17,14 @@ from ..session.runtime import runtime
 
 
 def make_settings(options: PassOptions, discontinuities: Discontinuities) -> JuliaHandle:
-    """PySeminorm's Settings."""
+    """Return PySeminorm's Settings."""
     controller, dt = options.controller, abs(options.fixed_step or options.first_step or 0.0)
     make = _cached_settings if is_plain(options) else _new_settings
     return make(options.method, options.rtol, options.atol, dt, options.max_steps, controller, discontinuities)
 
 
 def is_plain(options: PassOptions) -> bool:
-    """Whether options hold no object of Julia, and nothing of the user's that must not be kept."""
+    """Tell whether options hold no object of Julia, and nothing of the user's that must not be kept."""
     controller = options.controller
     return isinstance(options.method, str) and (controller is None or isinstance(controller, PIController))
 
@@ -45,13 +45,13 @@ _cached_settings = functools.lru_cache(maxsize=64)(_new_settings)
 
 
 def describe_method(method: Any) -> Any:
-    """What PySeminorm.algorithm takes."""
+    """Return what PySeminorm.algorithm takes."""
     return (method.name, method.options) if isinstance(method, Algorithm) else method
 
 
 @functools.cache
 def tableau(method: str) -> JuliaHandle:
-    """PySeminorm's Tableau of a method."""
+    """Return PySeminorm's Tableau of a method."""
     known = TABLEAUS[method]
     rows = known.a + known.extra_a
     stages, degree = len(rows), len(known.dense[0])

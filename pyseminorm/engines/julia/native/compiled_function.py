@@ -43,7 +43,7 @@ class Code:
         return self.vjp if isinstance(self.vjp, str) and self.vjp in CHOICES else None
 
     def evaluate(self, julia: Runtime) -> tuple[Any, Any]:
-        """The Julia functions f! and vjp! (None for a choice by name)."""
+        """Return the Julia functions f! and vjp! (None for a choice by name)."""
         vjp = None if self.choice else self.vjp
         key = (self.function, vjp) if self.is_text else None
         if key in _EVALUATED:
@@ -110,7 +110,7 @@ class NativeField:
         self._ready = False
 
     def _take_memory(self, dtype: torch.dtype, params_size: int) -> None:
-        """Views of Julia's vectors: the parameters (``params_size`` of them), and those of a workspace."""
+        """Return views of Julia's vectors: the parameters (``params_size`` of them), and those of a workspace."""
         self.c_functions, self.address = self._julia.c_functions, int(self.module.address_of(self.handle))
         self.prepared: dict[str, Any] = {}
         n, m, memory = self.size, self.params_size, SolverMemory(torch.empty(0, dtype=dtype))
@@ -129,7 +129,7 @@ class NativeField:
             torch.cat([x.detach().reshape(-1) for x in tensors], out=self._theta)
 
     def value(self, t: float, y: Tensor) -> Tensor:
-        """f(t, y), a new vector (size,), for ``y`` with as many elements."""
+        """Return f(t, y), a new vector (size,), for ``y`` with as many elements."""
         self._julia.check_caller()
         self.u.copy_(y.reshape(-1))
         self._value.fill_(torch.nan)  # seen where f! does not write all of du
@@ -139,7 +139,9 @@ class NativeField:
     def vjp(
         self, t: float, y: Tensor, adjoint: Tensor, *, value: bool, params: bool, time: bool
     ) -> tuple[Tensor, Tensor, Tensor, float]:
-        """f, adj df/dy (size,), adj df/dtheta (all parameters in one vector), adj df/dt; what is not asked is void."""
+        """Return f, adj df/dy (size,), adj df/dtheta (all parameters in one vector), adj df/dt; what is not asked is
+        void.
+        """
         self.prepare(t, y)
         if time:
             self.check_time()
@@ -163,7 +165,7 @@ class NativeField:
         self.prepare_vjp(t)
 
     def prepare_vjp(self, t: float) -> None:
-        """The same at the state that was set before."""
+        """Do the same at the state that was set before."""
         if self._ready:
             return
         if self._code.choice is None:
@@ -206,7 +208,7 @@ class NativeField:
             )
 
     def failure(self) -> JuliaFunctionError | None:
-        """What f! or vjp! raised in the last solve."""
+        """Return what f! or vjp! raised in the last solve."""
         message = self.module.native_failure(self.handle)
         return self._error(message) if message else None
 

@@ -17,7 +17,9 @@ from .vector_field import JuliaVectorField, refuse_call
 
 
 def native_forward(julia: Runtime, problem: ForwardProblem, vector: JuliaHandle) -> ForwardResult:
-    """A solve on vectors of a type. It calls no function of Python but a norm and a report, where there are any."""
+    """Solve forward on vectors of a type. It calls no function of Python but a norm and a report, where there are
+    any.
+    """
     started, field, y0, record = time.perf_counter(), problem.field, consecutive(problem.y0), problem.record
     assert isinstance(field, JuliaVectorField)
     native, options, times = field.native, problem.options, problem.times

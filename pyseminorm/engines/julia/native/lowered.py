@@ -31,7 +31,7 @@ _version = operator.attrgetter("_version")
 
 
 def lowered(field: EagerVectorField, trace: Trace, sources: list[Tensor]) -> LoweredVectorField | None:
-    """A captured field as Julia code; None, and one log line, where the code cannot be made."""
+    """Return a captured field as Julia code; None, and one log line, where the code cannot be made."""
     if "julia" not in trace.kept:
         trace.kept["julia"] = _made(field, trace, sources)
     native = trace.kept["julia"]
@@ -77,7 +77,7 @@ class LoweredNative(NativeField):
         self.c_functions.call("load", LoadCall(self.address))
 
     def load_once(self, owner: Any, tensors: Sequence[Tensor], *, by_pass: bool = False) -> bool:
-        """The same, but for an owner whose tensors were the last to be loaded, and have not changed since.
+        """Do the same, but for an owner whose tensors were the last to be loaded, and have not changed since.
 
         With ``by_pass`` the pass that follows is to make what stays the same, if it must be made: True.
         """
@@ -107,10 +107,10 @@ class LoweredNative(NativeField):
         self._alive = list(map(Tensor.untyped_storage, tensors))  # whatever becomes of the tensors
 
     def prepare_vjp(self, t: float) -> None:
-        """Products are part of the code."""
+        """Do nothing: products are part of the code."""
 
     def check_time(self) -> None:
-        """Products by time are part of the code."""
+        """Do nothing: products by time are part of the code."""
 
     def _arguments(self) -> str:
         return "(It was made from a captured graph.)"
@@ -142,7 +142,7 @@ class LoweredVectorField(JuliaVectorField):
         return self.native.load_once(self, self.tensors, by_pass=by_pass)
 
     def agrees(self, t: float, y: Tensor, f0: Tensor) -> bool:
-        """Whether the code gives f0 at (t, y); the solve that follows need not read the tensors again."""
+        """Tell whether the code gives f0 at (t, y); the solve that follows need not read the tensors again."""
         return self.native.gives(self, self.tensors, t, y, f0)
 
     @property
@@ -153,7 +153,7 @@ class LoweredVectorField(JuliaVectorField):
 
 @functools.cache
 def _blas_of_torch() -> tuple[int, int]:
-    """Addresses of sgemm and dgemm (with 32-bit integers) in PyTorch's own library, or zeros.
+    """Return addresses of sgemm and dgemm (with 32-bit integers) in PyTorch's own library, or zeros.
 
     It is the faster BLAS where Julia has a plain OpenBLAS, and it keeps one pool of threads in the process.
     """

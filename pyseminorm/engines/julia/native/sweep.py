@@ -23,7 +23,7 @@ from .vector_field import JuliaVectorField
 
 
 def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
-    """The adjoint of the steps that Julia recorded."""
+    """Sweep back through the steps that Julia recorded."""
     started, field, steps = time.perf_counter(), problem.field, problem.steps.foreign
     assert isinstance(field, JuliaVectorField) and isinstance(steps, StepsHandle)
     native, cotangents, size = field.native, consecutive(problem.cotangents), problem.spec.size

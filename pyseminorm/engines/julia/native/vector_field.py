@@ -99,7 +99,9 @@ class JuliaVectorField(EagerVectorField):
     def vjp_params(
         self, times: Sequence[float], y: Tensor, adjoint: Tensor, *, batched_time: bool = False
     ) -> list[Tensor | None]:
-        """The sum over rows, one by one in Julia; ``batched_time`` is about calls of Python and means nothing here."""
+        """Return the sum over rows, one by one in Julia; ``batched_time`` is about calls of Python and means nothing
+        here.
+        """
         self.native.load(self.tensors)
         total = torch.zeros(self.native.params_size, dtype=self.spec.dtype)
         for t, row, weight in zip(times, y, adjoint, strict=True):
@@ -133,7 +135,7 @@ class JuliaVectorField(EagerVectorField):
         return self.split(flat)
 
     def split(self, flat: Tensor) -> list[Any]:
-        """Gradients laid end to end as tensors in the shapes of the targets."""
+        """Return gradients laid end to end as tensors in the shapes of the targets."""
         return list(unflatten(flat, self.targets)) if self.sizes else []
 
 
@@ -197,5 +199,5 @@ class Scatter:
 
 
 def refuse_call(t: float, z: Tensor, dz: Tensor) -> None:
-    """The right-hand side of a native solve, as far as Python sees it."""
+    """Raise: it stands for the right-hand side of a native solve, which calls no Python."""
     raise AssertionError("a native solve calls no Python function")

@@ -79,11 +79,11 @@ class CFunctions:
         return self._times[:count] if count <= MOST_TIMES else None
 
     def release(self, number: int) -> None:
-        """Something held is not needed any more; safe on any thread."""
+        """Let go of something held, which is not needed any more; safe on any thread."""
         self._to_release.append(number)
 
     def _write_released(self) -> None:
-        """What the next call lets go of; Julia sets the count back."""
+        """Write what the next call lets go of; Julia sets the count back."""
         count = min(len(self._to_release), MOST_RELEASED)
         for i in range(1, 1 + count):
             self._released[i] = self._to_release.popleft()

@@ -29,13 +29,13 @@ class JuliaConfig:
 
 
 def config_file() -> Path:
-    """The configuration file: $PYSEMINORM_CONFIG, or config.json in the user's configuration folder."""
+    """Return the configuration file: $PYSEMINORM_CONFIG, or config.json in the user's configuration folder."""
     given = os.environ.get(FILE_VARIABLE)
     return Path(given) if given else platformdirs.user_config_path("pyseminorm") / "config.json"
 
 
 def find_configuration() -> tuple[JuliaConfig, str] | None:
-    """The configured Julia and where that is said, or None.
+    """Return the configured Julia and where that is said, or None.
 
     Raises:
         InvalidInputError: half a configuration, or an unreadable file.
@@ -59,7 +59,7 @@ def find_configuration() -> tuple[JuliaConfig, str] | None:
 
 
 def environment_threads() -> str | None:
-    """The number of Julia's threads that the environment asks for, or None.
+    """Return the number of Julia's threads that the environment asks for, or None.
 
     Raises:
         InvalidInputError: neither a positive whole number nor "auto".
@@ -69,7 +69,7 @@ def environment_threads() -> str | None:
 
 
 def check_threads(threads: int | str, name: str) -> str:
-    """A number of threads as text; ``name`` is what the error calls it."""
+    """Return a number of threads as text; ``name`` is what the error calls it."""
     text = str(threads)
     if text != "auto" and not (text.isdecimal() and int(text) > 0):
         raise InvalidInputError(f'{name}={threads!r}: expected a positive whole number or "auto".')

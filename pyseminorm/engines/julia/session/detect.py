@@ -33,7 +33,9 @@ class NoJulia:
 
 
 def find_julia() -> Julia | NoJulia:
-    """The Julia that the engine would start: a running one, a configured one, or one that juliapkg has resolved."""
+    """Return the Julia that the engine would start: a running one, a configured one, or one that juliapkg has
+    resolved.
+    """
     if "juliacall" in sys.modules:
         return _check_loaded(sys.modules["juliacall"])
     configured = find_configuration()
@@ -56,7 +58,7 @@ _started = False
 
 
 def _check_loaded(juliacall: Any) -> Julia | NoJulia:
-    """A Julia that is running already, started by us or by the user's own import of juliacall."""
+    """Return a Julia that is running already, started by us or by the user's own import of juliacall."""
     if not _started and juliacall.Main.seval('Base.find_package("PySeminorm") === nothing'):
         return NoJulia("juliacall is loaded already, with a Julia project that does not have PySeminorm")
     return Julia("juliacall is loaded already", None)
@@ -71,7 +73,9 @@ def _check_config(config: JuliaConfig, source: str) -> Julia | NoJulia:
 
 
 def _find_resolved() -> Julia | NoJulia:
-    """What an earlier `pyseminorm setup` resolved. It is started as a plain EXE + PROJECT, which never downloads."""
+    """Return what an earlier `pyseminorm setup` resolved. It is started as a plain EXE + PROJECT, which never
+    downloads.
+    """
     if importlib.util.find_spec("juliapkg") is None:
         return NoJulia("juliacall is not installed")
     try:
@@ -89,7 +93,7 @@ def _find_resolved() -> Julia | NoJulia:
 
 
 def _juliapkg_record() -> tuple[dict[str, Any] | None, str]:
-    """Juliapkg's metadata (None: never resolved) and its project folder. Takes no lock."""
+    """Return Juliapkg's metadata (None: never resolved) and its project folder. Takes no lock."""
     import juliapkg.deps
     import juliapkg.state
 

@@ -41,7 +41,9 @@ println("{_MARK}versions julia ", VERSION, " PythonCall ", pkgversion(PythonCall
 
 
 def julia_package() -> Path:
-    """The folder of the Julia package PySeminorm: inside an installed wheel, or beside the Python one in a checkout."""
+    """Return the folder of the Julia package PySeminorm: inside an installed wheel, or beside the Python one in a
+    checkout.
+    """
     described = json.loads(_PACKAGE_JSON.read_text())
     path: str = described["packages"]["PySeminorm"]["path"]
     return (_PACKAGE_JSON.parent / path).resolve()
@@ -132,5 +134,5 @@ def _run(config: JuliaConfig, code: str, say: Say, *arguments: str) -> dict[str,
 
 
 def _absolute(exe: Path) -> Path:
-    """Absolute without following links: juliaup's `julia` is a link whose name matters."""
+    """Make a path absolute without following links: juliaup's `julia` is a link whose name matters."""
     return Path(os.path.abspath(exe))  # noqa: PTH100

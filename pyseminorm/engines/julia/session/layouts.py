@@ -14,7 +14,7 @@ from ....version import __version__
 
 
 def _fields(names: str, **doubles: Any) -> list[tuple[str, Any]]:
-    """Fields of 64 bits: integers, but for those that are ``doubles``."""
+    """Return fields of 64 bits: integers, but for those that are ``doubles``."""
     return [(name, doubles.get(name, c_int64)) for name in names.split()]
 
 

@@ -61,7 +61,7 @@ active: Clock | None = None
 
 @contextmanager
 def active_clock(position: Callable[[], int]) -> Iterator[Clock]:
-    """A clock for everything that is made `clock_calls` in the block; the caller starts and stops it.
+    """Return a clock for everything that is made `clock_calls` in the block; the caller starts and stops it.
 
     Raises:
         UnsupportedError: one is running already.
@@ -77,7 +77,7 @@ def active_clock(position: Callable[[], int]) -> Iterator[Clock]:
 
 
 def clock_calls(place: Place, function: F) -> F:
-    """``function``, its time counted as spent at ``place``; the function itself where no profile is active."""
+    """Return ``function``, its time counted as spent at ``place``; the function itself where no profile is active."""
     clock = active
     if clock is None or function is None:
         return function

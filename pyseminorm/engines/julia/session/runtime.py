@@ -63,14 +63,14 @@ class Runtime:
         return True
 
     def command_to_add(self, package: str) -> str:
-        """The command that adds a package to the Julia project."""
+        """Return the command that adds a package to the Julia project."""
         main = sys.modules["juliacall"].Main
         exe = main.seval("joinpath(Sys.BINDIR, Base.julia_exename())")
         project = main.seval("dirname(Base.active_project())")
         return f"`{exe} --project={project} -e 'using Pkg; Pkg.add(\"{package}\")'`"
 
     def check_caller(self) -> None:
-        """Julia may be called only from the thread and the process that started it.
+        """Refuse calls from another thread or process than the one that started Julia.
 
         Raises:
             WrongThreadError: elsewhere, with the cure.
@@ -95,7 +95,7 @@ _ANY = StartOptions()
 
 
 def runtime(options: StartOptions = _ANY) -> Runtime:
-    """The running Julia; started by the first call, with ``options``, which later calls compare.
+    """Return the running Julia; the first call starts it with ``options``, which later calls compare.
 
     Raises:
         BackendUnavailableError: Julia cannot be started, or its project lacks something that the message names.
@@ -113,7 +113,7 @@ def runtime(options: StartOptions = _ANY) -> Runtime:
 
 
 def running() -> bool:
-    """Whether Julia has been started by us."""
+    """Tell whether Julia has been started by us."""
     return _runtime is not None
 
 

@@ -56,7 +56,7 @@ def _format_options(options: dict[str, str | bool | None]) -> str:
 
 @contextmanager
 def leave_signals_to_python() -> Iterator[None]:
-    """Around Julia's start: interrupts and terminations are handled afterwards as they were before.
+    """Let interrupts and terminations be handled after Julia's start as they were before.
 
     A Julia that handles signals blocks four of them on the thread that starts it, to wait for them on a thread of its
     own, and replaces the handler of SIGINT. That loses interrupts: a thread that is older than Julia (OpenMP, OpenBLAS)
