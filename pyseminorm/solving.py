@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,6 +33,8 @@ from .retcode import ReturnCode
 from .stats import Stats
 from .stepping import MethodTraits, PIController, StepCallbacks, check_controller
 from .torch_internals import pytree
+
+logger = logging.getLogger("pyseminorm")
 
 DEFAULT_MAX_STEPS = 100_000
 
@@ -160,10 +163,16 @@ def solve(
         A `Solution`.
 
     Raises:
-        InvalidInputError: bad input, before any step.
+        InvalidInputError: bad input, before any step; or what ``func`` returned at a later call does not look like y0.
         BackendUnavailableError: the engine asked for cannot run here.
         SolveError: the solve (or later the backward solve) did not reach its end.
         UnsupportedError: double backward, torch.func transforms, forward-mode AD.
+
+    Under ``torch.autocast``, ``func`` runs under it, in both passes, wherever ``backward()`` is called, and what it
+    returns in a lower precision is cast to the dtype of ``y0``; the solver itself computes in that dtype throughout:
+    states, error estimates and sums of gradients are not rounded, values and products of ``func`` are, to the lower
+    precision's 8 (bfloat16) or 11 (float16) bits. An rtol below that makes steps as small as the rounding demands.
+    ``compile`` has no effect there.
 
     The method is that of Chen et al., Neural Ordinary Differential Equations, NeurIPS 2018, with the norm of Kidger,
     Chen, Lyons, "Hey, that's not an ODE": Faster ODE Adjoints via Seminorms, ICML 2021.
@@ -195,6 +204,9 @@ def solve(
     engine, options, back = _settled(
         spec, method, rtol, atol, norm, adjoint, backend, dt, max_steps, discontinuities, controller, jacobian, compile
     )
+    if compile is not None and torch.is_autocast_enabled(spec.device.type):
+        logger.info("func stays eager: it is called under torch.autocast, which a graph would not see")
+        compile = None
     known = compiled_before(func, args, spec, params, compile, engine)
     field = known or _vector_field(func, tuple(args), spec, params)
     given = [ts, *((y0,) if spec.is_tensor else pytree.tree_leaves(y0))]

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..adjoints import Adjoint, DiscreteAdjoint
 from ..errors import LastGoodState, SolveError, UnsupportedError
 from ..norms import AdjointState
+from ..problem.autocast import without_autocast
 from ..problem.finiteness import each_finite, first_not_finite, not_finite
 from ..problem.state import StateSpec, all_finite
 from ..problem.vector_field import EagerVectorField, FirstValue
@@ -58,6 +59,10 @@ class SolveContext:
 
     def forward(self, *, recording: bool) -> Tensor:
         """Solve, and return the states (len(times), *shape)."""
+        with without_autocast(self.spec.device):
+            return self._forward(recording=recording)
+
+    def _forward(self, *, recording: bool) -> Tensor:
         keep_dense, watch = self.keep_dense, self.callbacks
         report = _reporter(watch.accept_step, watch.reject_step, self.spec.unflatten)
         if recording and isinstance(self.adjoint, DiscreteAdjoint):
@@ -107,6 +112,12 @@ class SolveContext:
         """
         if self.field.rereads:
             self.field.start_pass(backward=True)
+        with without_autocast(self.spec.device):
+            return self._backward(ys, grad, want_start=want_start, want_times=want_times)
+
+    def _backward(
+        self, ys: Tensor | None, grad: Tensor, *, want_start: bool, want_times: bool
+    ) -> tuple[Tensor | None, list[Tensor], Tensor | None]:
         grad = grad.reshape(len(self.times), self.spec.size)
         ys = None if ys is None else ys.detach().view_as(grad)  # func may differentiate by a view of ys
         times: Tensor | None = None

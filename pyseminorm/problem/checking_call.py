@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import HiddenParametersWarning, InvalidInputError
 from ..torch_internals import count_writes
+from .autocast import Autocast
 from .parameters import hidden_leaves, parameters_of
 from .randomness import Generators
 from .state import StateSpec, all_finite
@@ -27,6 +29,7 @@ class CheckedField(Protocol):
     """What the checking call reads of a vector field, and tells it."""
 
     func: Callable[..., Any]
+    autocast: Autocast
     spec: StateSpec
     args: Any
     targets: list[Tensor]
@@ -56,11 +59,31 @@ def check_func(field: CheckedField, t: float, y: Tensor, *, recording: bool) -> 
         if _WRITES not in str(error):
             raise
         raise InvalidInputError(_WRITES_MESSAGE) from error
+    except TypeError as error:
+        _check_signature(field, error)
+        raise
     if count_writes(y) != version:
         raise InvalidInputError(_WRITES_MESSAGE)
     if generators.moved() and _is_random(field, t, y, value):
         field.random_from = generators
     return check_value(value, t)
+
+
+def _check_signature(field: CheckedField, error: TypeError) -> None:
+    """Let a call that func's signature does not allow be an error by name."""
+    func = field.func.forward if isinstance(field.func, nn.Module) else field.func
+    try:
+        signature = inspect.signature(func)
+    except (TypeError, ValueError):  # of a builtin, say
+        return
+    try:
+        signature.bind(None, None, *field.args)
+    except TypeError as refusal:
+        given = "".join(f", args[{i}]" for i in range(len(field.args)))
+        raise InvalidInputError(
+            f"func{signature} cannot be called as func(t, y{given}): {refusal}. It must take the time, the state and "
+            "every element of args."
+        ) from error
 
 
 def check_value(value: Tensor, t: float) -> Tensor:
@@ -91,7 +114,7 @@ def _observe_once(field: CheckedField, t: float, y: Tensor) -> tuple[Tensor, lis
     spec, when, seen = field.spec, field.time(t), TensorsRead()
     leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
     with torch.enable_grad(), uncompiled(), seen:
-        value = field.func(when, spec.build(leaves), *field.args)
+        value = field.autocast.applied_to(field.func)(when, spec.build(leaves), *field.args)
     outputs, kept = spec.check_output(value), seen.kept()
     field.observe(seen, [*leaves, when])
     known = [*field.targets, *leaves, *(parameters_of(field.func) if field.explicit_params else ())]
@@ -103,16 +126,16 @@ def _observe_once(field: CheckedField, t: float, y: Tensor) -> tuple[Tensor, lis
 
 def _evaluate(field: CheckedField, t: float, y: Tensor) -> Tensor:
     """Return f(t, y), of the right form."""
-    spec, leaves = field.spec, field.spec.split(y)
+    spec, leaves, func = field.spec, field.spec.split(y), field.autocast.applied_to(field.func)
     with torch.no_grad():
         try:
-            outputs = spec.check_output(field.func(field.time(t), spec.build(leaves), *field.args))
+            outputs = spec.check_output(func(field.time(t), spec.build(leaves), *field.args))
         except RuntimeError as error:
             if not field.needs_grad_mode(error):
                 raise
             with torch.enable_grad():
                 leaves = [leaf.detach().requires_grad_() for leaf in leaves]
-                outputs = spec.check_output(field.func(field.time(t), spec.build(leaves), *field.args))
+                outputs = spec.check_output(func(field.time(t), spec.build(leaves), *field.args))
     return spec.join([x.detach() for x in outputs]).clone()
 
 

@@ -67,7 +67,7 @@ class Jacobian:
 
     def _flat(self, t: Tensor, y: Tensor) -> Tensor:
         field, spec = self._field, self._field.spec
-        return spec.join(spec.leaves_of(field.call(t, spec.unflatten(y), *field.args)))
+        return spec.join(field.leaves(field.call(t, spec.unflatten(y), *field.args), t))
 
     def _graph(self, t: float, y: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
         """Return (f, leaves of the state, time), connected."""
@@ -75,7 +75,7 @@ class Jacobian:
         with torch.enable_grad():
             leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
             when = field.time(t).requires_grad_()
-            outputs = spec.leaves_of(field.call(when, spec.build(leaves), *field.args))
+            outputs = field.leaves(field.call(when, spec.build(leaves), *field.args), when)
             return spec.join(outputs), leaves, when
 
     def _rows(self, value: Tensor, leaves: list[Tensor], when: Tensor) -> Derivatives:

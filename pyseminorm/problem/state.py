@@ -103,39 +103,50 @@ class StateSpec:
     def build(self, leaves: list[Tensor]) -> Any:
         return leaves[0] if self.is_tensor else pytree.tree_unflatten(leaves, self.tree)
 
-    def leaves_of(self, value: Any) -> list[Tensor]:
-        """Return leaves of what func returned, of the state's dtype: more or fewer digits are rounded, as by
-        torchdiffeq.
-        """
-        return [x.to(self.dtype) for x in ([value] if self.is_tensor else pytree.tree_leaves(value))]
+    def is_like(self, value: Any) -> bool:
+        """Return whether what func returned, for a state that is one real tensor, is one like it."""
+        return (
+            type(value) is Tensor
+            and value.shape == self.shape
+            and value.dtype == self.dtype
+            and value.device == self.device
+        )
 
-    def check_output(self, value: Any) -> list[Tensor]:
-        """Return leaves of what func returned, of the state's dtype, after a check that it looks like y0."""
+    def check_output(self, value: Any, where: str = "") -> list[Tensor]:
+        """Return leaves of what func returned, which must look like y0, rounded to its dtype.
+
+        Raises:
+            InvalidInputError: it does not; ``where`` is part of the message.
+        """
         if value is None:
-            raise InvalidInputError("func returned None: it must return dy/dt (is a `return` missing?).")
+            raise InvalidInputError(f"func returned None{where}: it must return dy/dt (is a `return` missing?).")
         if self.is_tensor:
-            if not isinstance(value, Tensor):
-                raise InvalidInputError(
-                    f"func returned a {type(value).__name__}: expected a tensor of shape {self.shapes[0]}, like y0."
-                )
             leaves = [value]
         else:
             leaves, tree = pytree.tree_flatten(value)
-            if str(tree).replace("list", "tuple") != str(self.tree).replace("list", "tuple"):
-                raise InvalidInputError(f"func returned the structure {tree}: expected that of y0, {self.tree}.")
+            if tree != self.tree and str(tree).replace("list", "tuple") != str(self.tree).replace("list", "tuple"):
+                raise InvalidInputError(
+                    f"func returned {_brief(value)}{where}: expected the structure of y0, {self.tree}."
+                )
         for leaf, shape in zip(leaves, self.shapes, strict=True):
-            self._check_leaf(leaf, shape)
-        return self.leaves_of(value)
+            self._check_leaf(leaf, shape, where)
+        return [leaf if leaf.dtype == self.dtype else leaf.to(self.dtype) for leaf in leaves]
 
-    def _check_leaf(self, leaf: Any, shape: tuple[int, ...]) -> None:
+    def _check_leaf(self, leaf: Any, shape: tuple[int, ...], where: str) -> None:
         if not isinstance(leaf, Tensor):
-            raise InvalidInputError(f"func returned a {type(leaf).__name__}: expected tensors like those of y0.")
+            raise InvalidInputError(f"func returned {_brief(leaf)}{where}: expected a tensor of shape {shape}, as y0.")
         if tuple(leaf.shape) != shape:
-            raise InvalidInputError(f"func returned shape {tuple(leaf.shape)}: expected {shape}, that of y0.")
+            raise InvalidInputError(f"func returned shape {tuple(leaf.shape)}{where}: expected {shape}, that of y0.")
         if leaf.dtype not in (FLOATING + COMPLEX if self.is_complex else FLOATING):
-            raise InvalidInputError(f"func returned dtype {leaf.dtype}: expected {self.dtype}, that of y0.")
+            raise InvalidInputError(f"func returned dtype {leaf.dtype}{where}: expected {self.dtype}, that of y0.")
         if leaf.device != self.device:
-            raise InvalidInputError(f"func returned a tensor on {leaf.device}: expected {self.device}, as y0.")
+            raise InvalidInputError(f"func returned a tensor on {leaf.device}{where}: expected {self.device}, as y0.")
+
+
+def _brief(value: Any) -> str:
+    """What func returned, in a few words."""
+    kind = type(value).__name__
+    return f"a {kind} of {len(value)}" if isinstance(value, (tuple, list, dict)) else f"a {kind}"
 
 
 def _check_readable(leaf: Tensor) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import InvalidInputError, SolveError, first_line
 from ..torch_internals import run_backward
+from .autocast import Autocast
 from .checking_call import check_func
 from .finiteness import VALUE, first_not_finite, not_finite
 from .parameters import kind_of
@@ -48,6 +49,8 @@ class EagerVectorField:
         self.func, self.spec = func, spec
         self.explicit_params = params is not None
         self.random_from: Generators | None = None
+        self.autocast = Autocast.current(spec.device)
+        self._pass = "forward pass"
         self._tensors = SolveTensors(func, args, params)
         self._differentiates_inside = False
         self._take_tensors()
@@ -56,7 +59,8 @@ class EagerVectorField:
         tensors = self._tensors
         self.params, self.args = tensors.own, tensors.args
         self.inputs, self.targets = tensors.inputs, tensors.targets
-        self.call, self.call_for_value = tensors.call, tensors.call_for_value
+        self.call = self.autocast.applied_to(tensors.call)
+        self.call_for_value = self.autocast.applied_to(tensors.call_for_value)
         self.shapes = [x.shape for x in self.targets]
         self.sizes = tuple(x.numel() for x in self.targets)
 
@@ -79,10 +83,10 @@ class EagerVectorField:
                 return self.f(t, y)
         spec = self.spec
         try:
+            when = self.time(t)
             if spec.is_plain:
-                value: Tensor = self.call_for_value(self.time(t), y.reshape(spec.shape), *self.args)
-                return value.to(spec.dtype).reshape(-1)
-            return spec.join(spec.leaves_of(self.call_for_value(self.time(t), spec.unflatten(y), *self.args)))
+                return self._tensor(self.call_for_value(when, y.reshape(spec.shape), *self.args), when).reshape(-1)
+            return spec.join(self.leaves(self.call_for_value(when, spec.unflatten(y), *self.args), when))
         except RuntimeError as error:
             if not self.needs_grad_mode(error):
                 raise
@@ -91,9 +95,25 @@ class EagerVectorField:
     def _f_with_grad(self, t: float, y: Tensor) -> Tensor:
         """Do the same for functions that call autograd themselves (Hamiltonian nets, divergences)."""
         with torch.enable_grad():
-            leaves = [leaf.detach().requires_grad_() for leaf in self.spec.split(y)]
-            value = self.call_for_value(self.time(t), self.spec.build(leaves), *self.args)
-            return self.spec.join([x.detach() for x in self.spec.leaves_of(value)])
+            leaves, when = [leaf.detach().requires_grad_() for leaf in self.spec.split(y)], self.time(t)
+            value = self.call_for_value(when, self.spec.build(leaves), *self.args)
+            return self.spec.join([x.detach() for x in self.leaves(value, when)])
+
+    def leaves(self, value: Any, when: Tensor) -> list[Tensor]:
+        """Leaves of what func returned at a time, of the state's dtype.
+
+        Raises:
+            InvalidInputError: it does not look like the state.
+        """
+        try:
+            return self.spec.check_output(value)
+        except InvalidInputError:
+            self.spec.check_output(value, where=f" at t = {when.item()} in the {self._pass}")
+            raise
+
+    def _tensor(self, value: Any, when: Tensor) -> Tensor:
+        """The same for a state that is one real tensor."""
+        return value if self.spec.is_like(value) else self.leaves(value, when)[0]
 
     def vjp(
         self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
@@ -117,7 +137,7 @@ class EagerVectorField:
             y.requires_grad_()
             if time:
                 when.requires_grad_()
-            value = self.call(when, y, *self.args).to(self.spec.dtype)
+            value = self._tensor(self.call(when, y, *self.args), when)
         wanted = (y, *self.targets) if params else (y,)
         if time:
             wanted += (when,)
@@ -137,7 +157,7 @@ class EagerVectorField:
         with torch.enable_grad():
             leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
             when = self.time(t).requires_grad_(time)
-            outputs = spec.leaves_of(self.call(when, spec.build(leaves), *self.args))
+            outputs = self.leaves(self.call(when, spec.build(leaves), *self.args), when)
         wanted = [*leaves, *(self.targets if params else ()), *((when,) if time else ())]
         n = len(leaves)
 
@@ -165,7 +185,7 @@ class EagerVectorField:
             leaf, when = y.reshape(shape).detach().requires_grad_(), self.time(t)
             if time:
                 when.requires_grad_()
-            value = self.call(when, leaf, *self.args).to(self.spec.dtype)
+            value = self._tensor(self.call(when, leaf, *self.args), when)
         wanted = (leaf, *self.targets) if params else (leaf,)
         if time:
             wanted += (when,)
@@ -204,7 +224,7 @@ class EagerVectorField:
 
     def _vjp_params_vmapped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
         def rate(t: Tensor, state: Tensor) -> Tensor:
-            return self.spec.join(self.spec.leaves_of(self.call(t, self.spec.unflatten(state), *self.args)))
+            return self.spec.join(self.leaves(self.call(t, self.spec.unflatten(state), *self.args), t))
 
         moments = torch.tensor(times, dtype=self.spec.real_dtype, device=self.spec.device)
         with torch.enable_grad():
@@ -215,16 +235,25 @@ class EagerVectorField:
         rows, batch = state.shape[:2]
         moments = torch.tensor(times, dtype=self.spec.real_dtype, device=self.spec.device).repeat_interleave(batch)
         with torch.enable_grad():
-            value = self.call(moments.view(-1, *(1,) * (state.dim() - 2)), state.flatten(0, 1), *self.args)
-            return self._contract(self.spec.join(self.spec.leaves_of(value)).view(rows, -1), adjoint, times)
+            stacked = state.flatten(0, 1)
+            value = self.call(moments.view(-1, *(1,) * (state.dim() - 2)), stacked, *self.args)
+            if not isinstance(value, Tensor) or value.shape != stacked.shape:
+                found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+                raise InvalidInputError(
+                    f"func returned {found} for {rows} times stacked along the batch: expected shape "
+                    f"{tuple(stacked.shape)}. GaussAdjoint(batched_time=False) gives it one time after the other."
+                )
+            value = value.to(self.spec.dtype).view_as(state)
+            return self._contract(self.spec.join([value]).view(rows, -1), adjoint, times)
 
     def _vjp_params_looped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
         with torch.enable_grad():
             values = []
             for t, row in zip(times, y, strict=True):
                 leaves = [leaf.detach().requires_grad_() for leaf in self.spec.split(row)]
-                value = self.call(self.time(t), self.spec.build(leaves), *self.args)
-                values.append(self.spec.join(self.spec.leaves_of(value)))
+                when = self.time(t)
+                value = self.call(when, self.spec.build(leaves), *self.args)
+                values.append(self.spec.join(self.leaves(value, when)))
             return self._contract(torch.stack(values), adjoint, times)
 
     def _contract(self, values: Tensor, adjoint: Tensor, times: Sequence[float]) -> list[Tensor | None]:
@@ -254,6 +283,7 @@ class EagerVectorField:
         Raises:
             UnsupportedError: it would not.
         """
+        self._pass = "backward pass" if backward else "forward pass"
         self._tensors.start_pass(backward=backward)
         self._take_tensors()
 

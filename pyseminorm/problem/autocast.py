@@ -1,0 +1,50 @@
+"""Automatic mixed precision: func runs under the autocast setting of the solve's caller, the solver never does."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import torch
+
+
+class Autocast(NamedTuple):
+    """The autocast setting that a solve was called under; func has it in the backward pass too.
+
+    Attributes:
+        device: the type of device that it is about.
+        dtype: what it casts to; None where it is off.
+    """
+
+    device: str
+    dtype: torch.dtype | None
+
+    @classmethod
+    def current(cls, device: torch.device) -> Autocast:
+        """Return the setting that is active now for tensors on a device."""
+        on = torch.is_autocast_enabled(device.type)
+        return cls(device.type, torch.get_autocast_dtype(device.type) if on else None)
+
+    def applied_to(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return func, called under this setting.
+
+        Without the cache of cast weights: what was cast without gradient would be used again where a product is made.
+        """
+        if self.dtype is None:
+            return func
+        dtype = self.dtype
+
+        def under_autocast(*args: Any) -> Any:
+            with torch.autocast(self.device, dtype=dtype, cache_enabled=False):
+                return func(*args)
+
+        return under_autocast
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Return the context that the solver computes in: in the state's own dtype, whatever the caller's setting."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return contextlib.nullcontext()
