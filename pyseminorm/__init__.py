@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .adjoints import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint
+from .compiled import CompiledField, compile
 from .errors import (
     BackendUnavailableError,
     HiddenParametersWarning,
@@ -60,6 +61,7 @@ __all__ = [
     "Algorithm",
     "BackendUnavailableError",
     "BacksolveAdjoint",
+    "CompiledField",
     "CrossCheck",
     "DiscreteAdjoint",
     "GaussAdjoint",
@@ -80,6 +82,7 @@ __all__ = [
     "StepCallbacks",
     "UnsupportedError",
     "WrongThreadError",
+    "compile",
     "crosscheck",
     "odeint_adjoint",
     "profile",

@@ -1,92 +1,190 @@
-"""Which form of a function a solve runs: itself, its captured graph, or the graph lowered to Julia."""
+"""`compile`: a function that is captured once, for solves that look at it no more."""
 
 from __future__ import annotations
 
-import functools
-import logging
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import InvalidInputError
-from .graphs.field import Maker, Trace, TracedVectorField, captured, recalled, trace
+from .graphs.capture import Captured, GuardedFunction, define
 from .passes.engine import Engine
+from .problem.parameters import owner_of
 from .problem.state import StateSpec
-from .problem.vector_field import EagerVectorField
+from .problem.vector_field import EagerVectorField, FirstValue
 
-logger = logging.getLogger("pyseminorm")
-
-COMPILES = (None, "trace", "inductor", "julia", "auto")
+MODES = ("trace", "inductor", "julia", "auto")
 
 
-def check_compile(compile: Any, engine: Engine) -> None:
+def compile(func: Callable[..., Any], *, backend: str = "auto", mode: str = "auto") -> CompiledField:
+    r"""Compile a function once, for solves that look at it no more.
+
+    The contract is that of ``jax.jit`` and ``torch.export``: **func is pure**. The tensors that it reads (parameters,
+    buffers, what it closes over, attributes) are looked up at every solve, so that an optimiser step or another tensor
+    in the same place counts; **Python values are those of the capture**. New shapes, dtypes, devices and structures of
+    y or args, another shape or ``requires_grad`` of a tensor that is read, and another ``training`` flag of func
+    capture anew. Nothing else is checked, and func is not called: after a change of anything else, compile again, or
+    give ``solve(..., compile="auto")`` func itself, which checks everything that TorchDynamo can see at every solve.
+    `CompiledField.check` compares with a call.
+
+    Args:
+        func: any callable or nn.Module, ``func(t, y, *args)``, as for `solve`.
+        backend: the engine whose solves may use it, "torch" or "julia"; "auto": any.
+        mode: "trace", "inductor", "julia" or "auto", as ``compile`` of `solve`.
+
+    Returns:
+        A `CompiledField`, for `solve`, `odeint_adjoint` and `crosscheck` in the place of func. The function is captured
+        at the first solve. One that cannot be captured stays itself, and a log line says why.
+
+    Raises:
+        InvalidInputError: func is no callable, or a name is not known.
+
+    >>> import torch, pyseminorm
+    >>> field = pyseminorm.compile(net := torch.nn.Sequential(torch.nn.Linear(2, 2)), mode="trace")  # doctest: +SKIP
+    """
+    if not callable(func):
+        raise InvalidInputError(f"func is a {type(func).__name__}: expected a callable func(t, y, *args).")
+    if backend not in ("auto", "torch", "julia"):
+        raise InvalidInputError(f'backend={backend!r} is not known: give "auto", "torch" or "julia".')
+    if mode not in MODES or (mode == "julia" and backend == "torch"):
+        raise InvalidInputError(
+            f"mode={mode!r} with backend={backend!r}: give one of {', '.join(map(repr, MODES))}"
+            ', and mode="julia" with backend="julia" or "auto".'
+        )
+    return CompiledField(func, backend, mode)
+
+
+class CompiledField:
+    """A function that is compiled once: what `compile` returns, and describes.
+
+    Attributes:
+        func: the function.
+        backend, mode: as given.
+    """
+
+    def __init__(self, func: Callable[..., Any], backend: str, mode: str) -> None:
+        self.func, self.backend, self.mode = func, backend, mode
+        self._guarded = GuardedFunction()
+        self._known: dict[Any, _Known] = {}
+
+    def __call__(self, t: Tensor, y: Any, *args: Any) -> Any:
+        """Call func itself, differentiable as it is."""
+        return self.func(t, y, *args)
+
+    def parameters(self) -> Iterator[Tensor]:
+        """Return the parameters of func, where it is an nn.Module (or a method or partial of one)."""
+        owner = owner_of(self.func)[0]
+        return iter(()) if owner is None else owner.parameters()
+
+    def check(self, t: float | Tensor, y: Any, *args: Any) -> None:
+        """Compare the graph with a call of func at (t, y), values and products with a vector of ones.
+
+        Raises:
+            InvalidInputError: they disagree; it names what.
+        """
+        from .forms import agree, form_of
+        from .graphs.traced_field import TracedVectorField, trace
+
+        spec = StateSpec.of(y)
+        eager, at, flat = EagerVectorField(self.func, args, spec, None), float(t), spec.flatten(y).detach()
+        known = self._known.get(form_of(self.func, args, spec))
+        if known is None or known.captured is None:
+            raise InvalidInputError("nothing has been captured for this form of y and args: solve with it first.")
+        read, _ = known.find(self.func, args)
+        graph = TracedVectorField(eager, trace(known.captured, eager, read, at, flat), read)
+        names = ["f", "the product with df/dy", *(f"the product with parameter {i}" for i in range(len(eager.inputs)))]
+        products = (x.vjp(at, flat, torch.ones_like(flat)) for x in (graph, eager))
+        mine, theirs = ((value, state, *params) for value, state, params, _ in products)
+        wrong = [name for name, a, b in zip(names, mine, theirs, strict=True) if not agree(a, b)]
+        if wrong:
+            raise InvalidInputError(
+                f"what was captured disagrees with func at t = {at} in {', '.join(wrong)}: something that func reads "
+                "has changed since, or func is random. Compile it again."
+            )
+
+    def vector_field(
+        self, args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None, engine: Engine
+    ) -> EagerVectorField | None:
+        """Return the field of a solve whose form was captured before, without a look at func; None of a new form."""
+        from .forms import computed, form_of, make_form, tensor_form
+        from .graphs.traced_field import targets_of
+
+        known = self._known.get(form_of(self.func, args, spec))
+        if known is None:
+            return None
+        if known.captured is None:
+            return EagerVectorField(self.func, args, spec, params)
+        try:
+            read, own = known.find(self.func, args)
+            same = known.forms == list(map(tensor_form, read))
+        except (AttributeError, LookupError, TypeError, ValueError):  # not there any more
+            same = False
+        if not same:
+            return None
+        field = EagerVectorField(self.func, args, spec, own if params is None else params)
+        field.add_inputs(computed(read))
+        found = known.captured.traces.get(targets_of(field, read))
+        return None if found is None else make_form(field, found, read, self.mode, engine)
+
+    def capture(self, first: FirstValue, args: tuple[Any, ...], engine: Engine) -> None:
+        """Capture func in the form that a solve gives it; where that cannot be, it stays itself."""
+        from .forms import captured, form_of
+
+        field = first.field
+        graph, read = captured(self._guarded, first, args, self.mode, engine)
+        known = _Known.of(graph, self.func, args, read)
+        if known is not None:
+            self._known[form_of(self.func, args, field.spec)] = known
+
+
+class _Known(NamedTuple):
+    """A form of y and args that was captured; without a graph, one for which func stays itself."""
+
+    captured: Captured | None
+    find: Callable[[Callable[..., Any], tuple[Any, ...]], tuple[list[Tensor], list[Tensor]]]
+    forms: list[Any]
+
+    @classmethod
+    def of(
+        cls, captured: Captured | None, func: Callable[..., Any], args: tuple[Any, ...], read: Sequence[Tensor]
+    ) -> _Known | None:
+        """Return what finds the tensors again without TorchDynamo; None where there is no way (arrays of NumPy)."""
+        from .forms import tensor_form
+
+        names = [] if captured is None else captured.names
+        owner, path = owner_of(func)
+        own = [] if owner is None else [f"L['func']{path}{_path(name)}" for name in _differentiable(owner)]
+        scope: dict[str, Any] = {"G": {} if captured is None else captured.scope}
+        try:
+            define(_FIND.format(", ".join(names), ", ".join(own)), scope)
+            found, _ = scope["find"](func, args)
+        except (SyntaxError, NameError, AttributeError, LookupError, TypeError, ValueError):
+            return None
+        reached = all(a is b for a, b in zip(found, read, strict=True))
+        return cls(captured, scope["find"], list(map(tensor_form, read))) if reached else None
+
+
+_FIND = "def find(func, args):\n    L = dict(func=func, args=args)\n    return [{}], [{}]\n"
+
+
+def _path(name: str) -> str:
+    """Return how a parameter is reached from its module, by its name."""
+    *modules, last = name.split(".")
+    return "".join(f"._modules[{m!r}]" for m in modules) + f"._parameters[{last!r}]"
+
+
+def _differentiable(owner: nn.Module) -> list[str]:
+    return [name for name, p in owner.named_parameters() if p.requires_grad]
+
+
+def check_mode(mode: Any, engine: Engine) -> None:
     """Refuse a ``compile`` that is not known, or not of this engine, by name."""
-    if compile not in COMPILES:
-        raise InvalidInputError(f"compile={compile!r} is not known: give one of {', '.join(map(repr, COMPILES))}.")
-    if compile == "julia" and engine.name != "julia":
+    if mode is not None and mode not in MODES:
+        raise InvalidInputError(f"compile={mode!r} is not known: give one of None, {', '.join(map(repr, MODES))}.")
+    if mode == "julia" and engine.name != "julia":
         raise InvalidInputError(
             'compile="julia" runs func inside Julia\'s solver: it needs backend="julia". On the engine "torch" give '
             'compile="trace".'
         )
-
-
-def compiled(
-    field: EagerVectorField, compile: str | None, engine: Engine, t: float, y: Tensor, first: Callable[[], Tensor]
-) -> EagerVectorField:
-    """A field in the form asked for, or as near to it as func allows; ``first()`` calls func at (t, y).
-
-    It is called, unless what runs in func's place is known to give the same.
-    """
-    if compile is None or type(field) is not EagerVectorField:
-        first()
-        return field
-    for make in _makers(compile, engine.name):
-        try:
-            made: EagerVectorField | None = captured(field, t, y, first, make)
-        except Exception as error:
-            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                raise
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            logger.info(f"torch.compile could not compile func's graph, which runs as it is ({reason})")
-            found = trace(field, t, y)
-            if found is not None:
-                found[0].refused.add(make)
-            continue
-        if made is not None:
-            return made
-    return field
-
-
-def compiled_before(
-    func: Callable[..., Any], args: Sequence[Any], spec: StateSpec, params: Any, compile: str | None, engine: Engine
-) -> EagerVectorField | None:
-    """The field of a closed function without arguments, in the form that it had before; None: it must be made."""
-    if compile is None or args or not (params is None or isinstance(params, (list, tuple))):
-        return None
-    return recalled(func, spec, params, _makers(compile, engine.name))
-
-
-@functools.cache
-def _makers(compile: str, backend: str) -> tuple[Maker[Any], ...]:
-    """What makes the form asked for, and what is next to it."""
-    if compile in ("julia", "auto") and backend == "julia":
-        from .engines.julia.native.lowered import lowered
-
-        return lowered, TracedVectorField
-    return (_by_inductor, TracedVectorField) if compile == "inductor" else (TracedVectorField,)
-
-
-def _by_inductor(field: EagerVectorField, found: Trace, sources: list[Tensor]) -> TracedVectorField | None:
-    """The field by torch.compile, unless that has failed before."""
-    return None if _by_inductor in found.refused else TracedVectorField(field, found, sources, _inductor)
-
-
-@functools.cache
-def _compiler() -> Any:
-    return functools.partial(torch.compile, fullgraph=True, dynamic=False)
-
-
-def _inductor(function: Any) -> Any:
-    return _compiler()(function)

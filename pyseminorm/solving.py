@@ -6,7 +6,6 @@ import functools
 import itertools
 import logging
 import math
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,9 +13,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .adjoints import Adjoint, BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint, choose_adjoint
+from .adjoints import Adjoint, BacksolveAdjoint, DiscreteAdjoint, choose_adjoint
 from .arguments import check_scalar, check_whole
-from .compiled import check_compile, compiled, compiled_before
+from .compiled import CompiledField, check_mode
 from .engines.select import select_engine
 from .errors import InvalidInputError
 from .julia_function import JuliaFunction
@@ -31,7 +30,7 @@ from .problem.state import StateSpec
 from .problem.vector_field import EagerVectorField, FirstValue
 from .retcode import ReturnCode
 from .stats import Stats
-from .stepping import MethodTraits, PIController, StepCallbacks, check_controller
+from .stepping import MethodTraits, StepCallbacks, check_controller
 from .torch_internals import pytree
 
 logger = logging.getLogger("pyseminorm")
@@ -201,23 +200,35 @@ def solve(
         if not isinstance(params, Iterable):
             raise InvalidInputError(f"params is a {type(params).__name__}: expected an iterable of tensors, or None.")
         params = list(params)  # an iterator can be read once
-    engine, options, back = _settled(
+    compiled = func if isinstance(func, CompiledField) else None
+    if compiled is not None:
+        backend, compile = _checked_compiled(compiled, backend, compile)
+        func = compiled.func
+    engine, options, back = _settle(
         spec, method, rtol, atol, norm, adjoint, backend, dt, max_steps, discontinuities, controller, jacobian, compile
     )
     if compile is not None and torch.is_autocast_enabled(spec.device.type):
         logger.info("func stays eager: it is called under torch.autocast, which a graph would not see")
-        compile = None
-    known = compiled_before(func, args, spec, params, compile, engine)
-    field = known or _vector_field(func, tuple(args), spec, params)
+        compile = compiled = None
+    args = tuple(args)
+    known = None if compiled is None else compiled.vector_field(args, spec, params, engine)
+    field = known or _vector_field(func, args, spec, params)
     given = [ts, *((y0,) if spec.is_tensor else pytree.tree_leaves(y0))]
     refuse_dual_numbers([*given, *field.inputs])
     interval = Discontinuities.of(times[0], times[-1], options.discontinuities, spec.real_dtype).intervals[0]
     at = min(max(times[0], interval[0]), interval[1])
     state = spec.to_tensor(y0)
-    # A captured function was looked at when it was captured.
-    first = FirstValue(field, at, state, recording=torch.is_grad_enabled() and compile is None)
-    if known is None:
-        field = first.field = compiled(field, compile, engine, at, first.y0, first)
+    first = FirstValue(field, at, state, recording=compile is not None or torch.is_grad_enabled())
+    if compile is None or type(field) is not EagerVectorField:
+        if known is None:
+            first()
+    elif compiled is not None:
+        compiled.capture(first, args, engine)
+    else:
+        from .forms import capture
+
+        capture(first, args, compile, engine)
+    field = first.field
     if isinstance(adjoint, str):
         adjoint = choose_adjoint(spec.size, sum(field.sizes), needs_jacobian=options.traits.needs_jacobian)
     recording = torch.is_grad_enabled() and (bool(field.inputs) or any(x.requires_grad for x in given))
@@ -262,38 +273,7 @@ def _check_random(adjoint: Adjoint | None, traits: MethodTraits) -> None:
         )
 
 
-def _settled(spec: StateSpec, *given: Any) -> tuple[Engine, PassOptions, MethodTraits]:
-    """Return the engine, the options of the forward pass and the traits of the backward pass's method, all of them
-    checked.
-
-    A training loop asks the same again and again: answers to plain values are kept, once it is clear which Julia runs.
-    """
-    global _last_settled
-    settled: tuple[Engine, PassOptions, MethodTraits]
-    asked = (spec, *given)
-    try:
-        if asked == _last_settled[0]:
-            settled = _last_settled[1]
-            return settled
-    except Exception:  # an array among them
-        return _settle(spec, *given)
-    _, _, _, _, adjoint, backend, _, _, discontinuities, *_ = given
-    clear = backend == "torch" or "juliacall" in sys.modules
-    plain = clear and _PLAIN.issuperset(map(type, given)) and not discontinuities
-    if plain and isinstance(adjoint, Adjoint):  # what it holds may have no hash, or must not be kept alive
-        parts = (adjoint.method, adjoint.controller, getattr(adjoint, "norm", None))
-        plain = all(x is None or isinstance(x, (str, PIController)) for x in parts)
-    if not plain:
-        return _settle(spec, *given)
-    settled = _settled_before(*asked)
-    _last_settled = (asked, settled)
-    return settled
-
-
-_last_settled: tuple[Any, Any] = ((), ())
 _NO_CALLBACKS = StepCallbacks()
-_ADJOINTS = (BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint, DiscreteAdjoint)
-_PLAIN = frozenset((str, float, int, type(None), tuple, *_ADJOINTS))
 
 
 def _settle(
@@ -344,7 +324,7 @@ def _settle(
         )
     methods = (method,) if own[0] is None else (method, own[0])
     engine = select_engine(backend, spec, methods, (controller, own[1]))
-    check_compile(compile, engine)
+    check_mode(compile, engine)
     traits = engine.traits(method)
     back = traits if own[0] is None else engine.traits(own[0])
     fixed_step, first_step = (None, dt) if traits.adaptive else (dt, None)
@@ -354,7 +334,15 @@ def _settle(
     return engine, options, back
 
 
-_settled_before = functools.lru_cache(maxsize=64, typed=True)(_settle)
+def _checked_compiled(field: CompiledField, backend: str, compile: str | None) -> tuple[str, str]:
+    """Return the engine and the mode of a compiled field, if a solve asks for no other."""
+    if compile not in (None, field.mode):
+        raise InvalidInputError(
+            f"compile={compile!r}, but func was compiled with mode={field.mode!r}: leave compile out."
+        )
+    if field.backend not in ("auto", backend) and backend != "auto":
+        raise InvalidInputError(f"backend={backend!r}, but func was compiled with backend={field.backend!r}.")
+    return (backend if field.backend == "auto" else field.backend), field.mode
 
 
 def _vector_field(

@@ -5,19 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import fx
+from torch.nn.modules import module as nn_module
 from torch.utils import _pytree as pytree
 
 __all__ = [
     "copy_all",
     "count_nodes",
     "count_writes",
+    "dynamo_settings",
     "forward_mode_is_active",
     "get_decompositions",
     "get_number",
     "has_hooks",
     "increment_all",
+    "number_of_global_hooks",
     "pytree",
     "run_backward",
+    "source_of",
     "transform_is_active",
     "unflatten",
     "unwrap_if_dead",
@@ -73,3 +78,23 @@ def transform_is_active() -> bool:
 def forward_mode_is_active() -> bool:
     """Tell whether this runs inside a level of forward-mode automatic differentiation."""
     return bool(torch.autograd.forward_ad._current_level >= 0)
+
+
+def number_of_global_hooks() -> int:
+    """Return how many hooks there are on all modules, which TorchDynamo does not guard."""
+    kinds = ("forward", "forward_pre", "backward", "backward_pre")
+    return sum([len(getattr(nn_module, f"_global_{kind}_hooks")) for kind in kinds])
+
+
+def dynamo_settings(settings: dict[str, Any]) -> Any:
+    """Return a context in which TorchDynamo has these settings, as far as it knows them, in this thread."""
+    import torch._dynamo.config as config
+
+    return config.patch({name: value for name, value in settings.items() if hasattr(config, name)})
+
+
+def source_of(node: fx.Node) -> str:
+    """Return where TorchDynamo found an input of its graph: a Python expression of ``L``, the arguments, and ``G``."""
+    found = node.meta.get("grapharg")
+    name = "" if found is None else found.source.name
+    return name() if callable(name) else str(name)

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from captures import capture
 from fields import FIELDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,27 +17,16 @@ from torch import nn
 
 import pyseminorm
 from pyseminorm import Algorithm, BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint, StepCallbacks
-from pyseminorm.graphs.field import TracedVectorField, captured, trace
+from pyseminorm.engines.julia.native.lowered import LoweredVectorField
 from pyseminorm.graphs.lowering import ops
 from pyseminorm.graphs.lowering.loops import Statement
 from pyseminorm.graphs.lowering.lower import lower, simplify
 from pyseminorm.graphs.lowering.memory import Buffer, View
 from pyseminorm.graphs.lowering.plan import share
 from pyseminorm.methods.tableaus import TABLEAUS
-from pyseminorm.problem.state import StateSpec
-from pyseminorm.problem.vector_field import EagerVectorField
 
 D = torch.float64
 T = [0.0, 0.4, 1.0]
-
-
-def capture(func, y0, args=(), params=None):
-    spec = StateSpec(y0)
-    field = EagerVectorField(func, args, spec, params)
-    flat = spec.flatten(y0).detach()
-    graph = captured(field, 0.3, flat, lambda: field.check(0.3, flat, recording=True), TracedVectorField)
-    assert graph is not None
-    return field, graph, flat
 
 
 def state(dtype=D):
@@ -154,11 +144,8 @@ def test_code_is_the_same_for_the_same_graph():
 
 
 def check_products(func, y0, args=(), *, rtol, atol):
-    from pyseminorm.engines.julia.native.lowered import lowered
-
-    field, _, flat = capture(func, y0, args)
-    code = lowered(field, *trace(field, 0.3, flat))
-    assert code is not None
+    field, code, flat = capture(func, y0, args, mode="julia")
+    assert isinstance(code, LoweredVectorField)
     y, adjoint = flat * 1.1 + 0.03, torch.cos(torch.arange(len(flat), dtype=D)).to(flat.dtype)
     close = {"rtol": rtol, "atol": atol, "equal_nan": True}
     torch.testing.assert_close(code.f(0.7, y), field.f(0.7, y), **close)
@@ -212,10 +199,8 @@ def test_not_a_number_where_torch_has_none():
         return torch.where(y > 0.5, y, torch.log(y - 0.5) + torch.sqrt(y - 0.6) + (y - 0.7) ** 1.5)
 
     spec_state = torch.tensor([0.2, 0.55, 0.9], dtype=D)
-    from pyseminorm.engines.julia.native.lowered import lowered
-
-    field, _, flat = capture(func, torch.tensor([0.8, 0.8, 0.9], dtype=D))
-    code = lowered(field, *trace(field, 0.3, flat))
+    field, code, _ = capture(func, torch.tensor([0.8, 0.8, 0.9], dtype=D), mode="julia")
+    assert isinstance(code, LoweredVectorField)
     torch.testing.assert_close(code.f(0.3, spec_state), field.f(0.3, spec_state), equal_nan=True)
 
 
@@ -226,11 +211,9 @@ def test_not_a_number_where_torch_has_none():
 @pytest.mark.parametrize("function", [torch.tanh, torch.exp, torch.sigmoid, torch.expm1, torch.nn.functional.softplus])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 def test_elementary_functions_far_out(values, function, dtype):
-    from pyseminorm.engines.julia.native.lowered import lowered
-
     start = torch.linspace(-1, 1, len(values), dtype=dtype)
-    field, _, flat = capture(lambda t, y: function(y), start)
-    code = lowered(field, *trace(field, 0.3, flat))
+    _, code, _ = capture(lambda t, y: function(y), start, mode="julia")
+    assert isinstance(code, LoweredVectorField)
     y = torch.tensor(values, dtype=dtype)
     bound = 4 * torch.finfo(dtype).eps
     torch.testing.assert_close(code.f(0.3, y), function(y), rtol=bound, atol=1e-37, equal_nan=True)

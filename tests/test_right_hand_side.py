@@ -4,11 +4,12 @@ import itertools
 
 import pytest
 import torch
+from captures import capture
 from problems import ContinuousFlow, Oscillating, batch, cotangents
 
 import pyseminorm
 from pyseminorm import BacksolveAdjoint
-from pyseminorm.graphs.field import TracedVectorField, trace
+from pyseminorm.graphs.traced_field import TracedVectorField
 from pyseminorm.norms import AdjointLayout
 from pyseminorm.passes.right_hand_side import AdjointRightHandSide
 from pyseminorm.problem.state import StateSpec
@@ -42,7 +43,8 @@ def test_every_part_is_that_of_a_plain_product(state, kind):
     spec = StateSpec(y0)
     field, y = EagerVectorField(make(), (), spec, None), spec.flatten(y0).detach()
     if kind == "traced":
-        field = TracedVectorField(field, *trace(field, 0.7, y))
+        _, field, _ = capture(field.func, y0)
+        assert isinstance(field, TracedVectorField)
     adjoint = cotangents(spec.size)
     f, by_state, by_params, by_time = field.vjp(0.7, y, -adjoint, time=True)
     for has_y, has_time, carried in itertools.product([True, False], repeat=3):

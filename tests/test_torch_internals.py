@@ -125,3 +125,34 @@ def test_no_other_file_uses_a_private_name_of_torch():
         file for file in PACKAGE.rglob("*.py") if file.name != "torch_internals.py" and file.parent.name != "graphs"
     ]
     assert {str(f.relative_to(PACKAGE)): names for f in files if (names := _private_names(f))} == {}
+
+
+def test_hooks_of_all_modules_are_counted():
+    before = torch_internals.number_of_global_hooks()
+    hook = torch.nn.modules.module.register_module_full_backward_pre_hook(lambda *_: None)
+    assert torch_internals.number_of_global_hooks() == before + 1
+    hook.remove()
+
+
+def test_settings_of_dynamo_hold_inside_only():
+    import torch._dynamo.config as config
+
+    with torch_internals.dynamo_settings({"suppress_errors": True, "no such setting": 1}):
+        assert config.suppress_errors
+    assert not config.suppress_errors
+
+
+def test_sources_of_dynamo_are_python_expressions():
+    net, found = torch.nn.Linear(2, 2), []
+
+    def backend(module, examples):
+        found.extend(torch_internals.source_of(n) for n in module.graph.nodes if n.op == "placeholder")
+        return module.forward
+
+    def call(net, y):
+        return net(y)
+
+    y = torch.ones(2)
+    torch.compile(call, backend=backend, fullgraph=True)(net, y)
+    values = [eval(name, {"L": {"net": net, "y": y}}) for name in found]
+    assert {id(x) for x in values} == {id(net.weight), id(net.bias), id(y)}

@@ -1,221 +1,280 @@
-"""Capturing a function and its vector-Jacobian product as one ATen graph, free of autograd and of the user's Python."""
+"""Capture a function as a graph by TorchDynamo, whose guards say at every later use whether the graph still holds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import contextlib
+import itertools
+import linecache
+import logging
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils import _pytree as pytree
 
-from ..problem.vector_field import EagerVectorField
-from .surroundings import Path, described, find, resolver
-
-aten = torch.ops.aten
+from ..problem.state import StateSpec
+from ..torch_internals import dynamo_settings, number_of_global_hooks, pytree, source_of
 
 
 class CaptureError(Exception):
     """Why a function has no graph; the message is for the log line of the fallback."""
 
 
-class Source:
-    """Where a tensor that the graph reads comes from.
+class Captured:
+    """A function as TorchDynamo's graph, in which every tensor that the function reads is an input.
 
     Attributes:
-        target: the index of a target of the field, or None.
-        path: where it was found from (func, args), or None.
-        literal: a tensor that func makes anew at every call, such as ``torch.tensor(0.5)``, or None.
+        module: the graph.
+        lifted: which of its inputs are tensors that func reads (parameters, buffers, what it closes over, ``args``).
+        names: where these are found, as Python expressions of ``L`` (func and args) and ``G`` (globals).
+        scope: ``G``.
+        traces: what was made of the graph, by the targets of its products.
     """
 
-    def __init__(self, target: int | None, path: Path | None, literal: Tensor | None, like: Tensor) -> None:
-        self.target, self.path, self.literal = target, path, literal
-        self._form = _form(like)
+    def __init__(self, received: _Received, inputs: Sequence[Any], t: Tensor, y: list[Tensor], value: Any) -> None:
+        self.module, self.scope = received.module, received.scope
+        roles = {id(t): 0, **{id(leaf): i for i, leaf in enumerate(y, 1)}}
+        self._roles = [roles.get(id(x)) for x in inputs]
+        self.lifted = [i for i, role in enumerate(self._roles) if role is None]
+        self.names = [received.names[i] for i in self.lifted]
+        self._values = [_place(leaf, received.values, inputs) for leaf in pytree.tree_leaves(value)]
+        self.traces: dict[Any, Any] = {}
 
-    def tensor(self, field: EagerVectorField, found: Any = None) -> Tensor:
-        """The tensor as it is now; ``found`` is what lies at `path`.
+    def call(self, t: Tensor, y: Sequence[Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Evaluate the leaves of f at (t, y), with ``tensors`` in the places of `lifted`."""
+        state, rest = (t, *y), iter(tensors)
+        inputs = [next(rest) if role is None else state[role] for role in self._roles]
+        made = self.module(*inputs)
+        return [made[i] if of_graph else inputs[i] for of_graph, i in self._values]
+
+    def bound(self, spec: StateSpec, tensors: Sequence[Tensor]) -> Callable[[Tensor, Any], Any]:
+        """Return f as a function of (t, y) in the user's structure, with ``tensors`` in the places of `lifted`."""
+
+        def func(t: Tensor, y: Any) -> Any:
+            return spec.build(self.call(t, pytree.tree_leaves(y), tensors))
+
+        return func
+
+
+class _Received:
+    """A graph by TorchDynamo. Called in its place, it keeps the tensors that it would read, and computes nothing."""
+
+    def __init__(self, mailbox: list[Any], scope: dict[str, Any], module: fx.GraphModule) -> None:
+        self.module, self.scope, self._mailbox = module, scope, mailbox
+        inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
+        self.names = [source_of(node) for node in inputs]
+        (output,) = (node for node in module.graph.nodes if node.op == "output")
+        self.values = [torch.empty(()) for _ in output.args[0]]
+        self.captured: Captured | None = None
+
+    def __call__(self, *inputs: Any) -> list[Tensor]:
+        self._mailbox.append((self, inputs))
+        return self.values
+
+
+class _Captures:
+    """What TorchDynamo hands over: graphs where they are asked for, and at every use the tensors that they read."""
+
+    def __init__(self) -> None:
+        self.mailbox: list[tuple[_Received, tuple[Any, ...]]] = []
+        self.scope: dict[str, Any] = {}
+        self.any = self._open = False
+
+    def receive(self, module: fx.GraphModule, examples: Sequence[Any]) -> _Received:
+        """Take a graph; the backend of `torch.compile`."""
+        if not self._open:
+            raise CaptureError("it was captured without our settings")
+        if any(_of_unknown_shape(node) for node in module.graph.nodes):
+            raise CaptureError("the shape of one of its tensors depends on values")
+        self.any = True
+        return _Received(self.mailbox, self.scope, module)
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        self._open = True
+        try:
+            yield
+        finally:
+            self._open = False
+
+
+class GuardedFunction:
+    """Functions of one kind (made by one piece of code), with what TorchDynamo has captured of them.
+
+    Attributes:
+        refused: forms of the arguments for which they stay eager.
+    """
+
+    def __init__(self) -> None:
+        self.refused: set[Any] = set()
+        self._examples: dict[Any, tuple[Tensor, list[Tensor], Any]] = {}
+        self._captures = _Captures()
+        # A piece of code of its own, since what is captured, and the limit of how much, belongs to the code.
+        define(_CALL, self._captures.scope)
+        call = self._captures.scope["call"]
+        self._call: Any = torch.compile(call, backend=self._captures.receive, fullgraph=True, dynamic=False)
+
+    def __call__(
+        self, func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec
+    ) -> tuple[Captured, list[Tensor]]:
+        """Return the graph that holds for a function as it is now, and the tensors that it reads.
 
         Raises:
-            LookupError: there is none any more, or another kind of tensor, or one that is not the target's.
+            CaptureError: TorchDynamo cannot capture func, or func does what a graph would not repeat.
         """
-        if self.literal is not None:
-            return self.literal
-        known = None if self.target is None else field.targets[self.target]
-        if self.path is None:
-            found = known
-        if not isinstance(found, Tensor) or _form(found) != self._form or (known is not None and found is not known):
-            raise LookupError(described(self.path or ()))
-        return found
+        t, leaves, y = self._example(spec)
+        with capturing:
+            value = self._guarded_call(func, t, y, args, number_of_global_hooks())
+            received, inputs = self._captures.mailbox.pop()
+        if received.captured is None:
+            received.captured = Captured(received, inputs, t, leaves, value)
+        captured: Captured = received.captured
+        return captured, [inputs[i] for i in captured.lifted]
+
+    def _guarded_call(self, *arguments: Any) -> Any:
+        """Return what func returns, made of placeholders, with a graph and its inputs in the mailbox."""
+        found = self._captures
+        found.mailbox.clear()
+        if found.any:
+            # Without our settings, which take as long as all guards; nothing new is captured so.
+            with contextlib.suppress(Exception), _silent():
+                value = self._call(*arguments)
+                if found.mailbox:
+                    return value
+        try:
+            with dynamo_settings(_SETTINGS), _silent(), found.open():
+                value = self._call(*arguments)
+        except Exception as error:
+            raise CaptureError(_reason(error)) from error
+        if not found.mailbox:
+            raise CaptureError("TorchDynamo is switched off, or finds no operation in it")
+        return value
+
+    def _example(self, spec: StateSpec) -> tuple[Tensor, list[Tensor], Any]:
+        """Return t and y of the form that func gets; only their form counts, since nothing is computed."""
+        if spec.kind not in self._examples:
+            with torch.inference_mode(False):
+                zeros = torch.zeros(spec.size, dtype=spec.real_dtype, device=spec.device)
+                leaves = [leaf.clone().requires_grad_() for leaf in spec.split(zeros)]
+                self._examples[spec.kind] = zeros.new_zeros(()), leaves, spec.build(leaves)
+        return self._examples[spec.kind]
 
 
-class SourceTensors:
-    """Finds the tensors of sources again, all at once, with the plain objects at other ``paths``."""
-
-    def __init__(self, sources: Sequence[Source], paths: Sequence[Path] = ()) -> None:
-        self._sources, self._others = sources, len(paths)
-        self._resolve = resolver([*paths, *(source.path for source in sources if source.path is not None)])
-
-    def found(self, field: EagerVectorField) -> tuple[list[Any], list[Any]]:
-        """What lies at the other paths, and at those of the sources."""
-        now = self._resolve((field.func, field.args))
-        return now[: self._others], now[self._others :]
-
-    def tensors(self, field: EagerVectorField, found: list[Any]) -> list[Tensor]:
-        """The tensors of all sources, for what lies at their paths."""
-        at = iter(found)
-        return [s.tensor(field) if s.path is None else s.tensor(field, next(at)) for s in self._sources]
-
-    def __call__(self, field: EagerVectorField) -> list[Tensor]:
-        return self.tensors(field, self.found(field)[1])
+# ``hooks`` is read so that it is guarded.
+_CALL = """
+def call(func, t, y, args, hooks):
+    if hooks < 0:
+        raise ValueError
+    return func(t, y, *args)
+"""
 
 
-def _form(x: Tensor) -> tuple[Any, ...]:
-    return x.shape, x.stride(), x.dtype, x.device
+def _of_unknown_shape(node: fx.Node) -> bool:
+    """Return whether a value of TorchDynamo's graph, or its shape, is a number that only a call would tell."""
+    value = node.meta.get("example_value")
+    shape = value.shape if isinstance(value, Tensor) else (value,)
+    return any(isinstance(x, (torch.SymInt, torch.SymFloat, torch.SymBool)) for x in shape)
 
 
-@dataclass
-class Graph:
-    """The joint graph of f and its product.
+def _place(leaf: Any, values: Sequence[Tensor], inputs: Sequence[Any]) -> tuple[bool, int]:
+    """Return where a leaf of f is: (True, its place among the graph's outputs) or (False, among its inputs)."""
+    for of_graph, tensors in ((True, values), (False, inputs)):
+        for i, x in enumerate(tensors):
+            if x is leaf:
+                return of_graph, i
+    raise CaptureError("it returns what its graph does not compute")
 
-    Its placeholders are t, the leaves of y, the leaves of the adjoint, then one tensor for every source. It returns
-    the leaves of f, of adj df/dy, then adj df/dtheta_i (None where f does not depend on it), then adj df/dt (or None).
 
-    Attributes:
-        leaves: how many leaves y has.
-        param_shapes: of the targets.
-        examples: what it was captured with: t, y, adjoint (leaf by leaf).
+# What Dynamo must see, and what it must refuse, whatever the user's process has set.
+_SETTINGS = {
+    "trace_autograd_ops": True,  # torch.autograd.grad inside func
+    "side_effect_replay_policy": "error",
+    "skip_nnmodule_hook_guards": False,
+    "skip_no_tensor_aliasing_guards_on_parameters": False,
+    "capture_scalar_outputs": False,
+    "capture_dynamic_output_shape_ops": False,
+    "suppress_errors": False,
+}
+
+
+class _Capturing:
+    """Hold everything still that a capture depends on: one thread, gradients on, and no interrupt inside.
+
+    TorchDynamo and make_fx leave their modes switched on where they are interrupted, so Ctrl-C waits.
     """
 
-    module: fx.GraphModule
-    sources: list[Source]
-    leaves: int
-    param_shapes: list[tuple[int, ...]]
-    examples: list[Tensor]
+    def __init__(self) -> None:
+        self._lock, self._entered = threading.RLock(), 0
+        self._interrupts: list[Any] = []
+        self._states: list[Any] = []
 
-    @property
-    def inputs(self) -> list[fx.Node]:
-        return [node for node in self.module.graph.nodes if node.op == "placeholder"]
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        handler = None
+        if threading.current_thread() is threading.main_thread():
+            handler = signal.signal(signal.SIGINT, self._keep)
+        modes = torch.inference_mode(False), torch.enable_grad()
+        for mode in modes:
+            mode.__enter__()
+        self._states.append((handler, modes))
 
-    @property
-    def outputs(self) -> Outputs:
-        (node,) = (node for node in self.module.graph.nodes if node.op == "output")
-        values: Sequence[Any] = node.args[0]
-        n = self.leaves
-        return Outputs(list(values[:n]), list(values[n : 2 * n]), list(values[2 * n : -1]), values[-1])
+    def _keep(self, *given: Any) -> None:
+        self._interrupts.append(given)
 
-
-@dataclass(frozen=True)
-class Outputs:
-    """The graph's results as nodes; None for a zero."""
-
-    value: list[fx.Node]
-    state: list[fx.Node | None]
-    params: list[fx.Node | None]
-    time: fx.Node | None
-
-
-def capture(field: EagerVectorField, t: float, y: Tensor) -> Graph:
-    """The joint graph of a field at (t, y), with ``y`` (size,).
-
-    Raises:
-        CaptureError: control flow that depends on data, a tensor that cannot be found again, or what make_fx cannot.
-        Exception: what func itself raises.
-    """
-    spec = field.spec
-    if spec.is_complex:
-        raise CaptureError("the state is complex")
-    leaves = [leaf.detach().clone() for leaf in spec.split(y)]
-    examples = [field.time(t), *leaves, *(torch.zeros_like(leaf) for leaf in leaves)]
-
-    def joint(t: Tensor, *rest: Tensor) -> list[Tensor | None]:
-        return _joint(field, t, list(rest[: len(leaves)]), list(rest[len(leaves) :]))
-
-    module = _trace(joint, examples)
-    sources = _lift_constants(module, field)
-    if any(_mutates(node) for node in module.graph.nodes):
-        plain = torch.func.functionalize(module, remove="mutations")
-        tensors = SourceTensors(sources)(field)
-        module = _trace(plain, [*examples, *(x.detach().clone() for x in tensors)])
-        if any(_mutates(node) for node in module.graph.nodes):
-            raise CaptureError("it changes a tensor that it did not make, such as BatchNorm's running statistics")
-    module.graph.eliminate_dead_code()
-    return Graph(module, sources, len(leaves), [tuple(x.shape) for x in field.targets], examples)
+    def __exit__(self, *_: Any) -> None:
+        handler, modes = self._states.pop()
+        for mode in reversed(modes):
+            mode.__exit__(None, None, None)
+        came, self._interrupts = self._interrupts, []
+        if handler is not None:  # else another thread, which gets none; or a handler that Python did not set
+            signal.signal(signal.SIGINT, handler)
+        self._lock.release()
+        if came and callable(handler):
+            handler(*came[-1])
 
 
-def _joint(field: EagerVectorField, t: Tensor, y: list[Tensor], adjoint: list[Tensor]) -> list[Tensor | None]:
-    with torch.enable_grad():
-        when = t.detach().requires_grad_()
-        leaves = [leaf.detach().requires_grad_() for leaf in y]
-        outputs = pytree.tree_leaves(field.func(when, field.spec.build(leaves), *field.args))
-        wanted = [*leaves, *field.targets, when]
-        pairs = [(o, a) for o, a in zip(outputs, adjoint, strict=True) if o.requires_grad]
-        grads: Sequence[Tensor | None] = (None,) * len(wanted)
-        if pairs:
-            grads = torch.autograd.grad([o for o, _ in pairs], wanted, [a for _, a in pairs], allow_unused=True)
-    return [*(o.detach() for o in outputs), *grads]
+capturing = _Capturing()
 
 
-def _trace(function: Callable[..., Any], examples: Sequence[Tensor], **options: Any) -> fx.GraphModule:
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep to ourselves what TorchDynamo logs: our own line says what matters."""
+    loggers = [logging.getLogger(name) for name in ("torch._dynamo.convert_frame", "torch._guards")]
+    for logger in loggers:
+        logger.disabled = True
     try:
-        return make_fx(function, **options)(*examples)
-    except RuntimeError as error:
-        if "data-dependent" in str(error) or "tracing tensor" in str(error):
-            raise CaptureError(
-                "its control flow (or a number that it takes) depends on the values of y or t"
-            ) from error
-        raise CaptureError(_first_line(error)) from error
-    except NotImplementedError as error:
-        raise CaptureError(_first_line(error)) from error
+        yield
+    finally:
+        for logger in loggers:
+            logger.disabled = False
 
 
-def _lift_constants(module: fx.GraphModule, field: EagerVectorField) -> list[Source]:
-    """Make placeholders of the tensors that the graph holds, and say where each comes from."""
-    graph = module.graph
-    held: dict[int, list[fx.Node]] = {}
-    for node in graph.nodes:
-        if node.op == "get_attr":
-            held.setdefault(id(getattr(module, str(node.target))), []).append(node)
-    if not held:
-        return []
-    targets = {id(target): i for i, target in enumerate(field.targets)}
-    reachable: dict[int, Path] = {}
-    for path, leaf in find(field.func, field.args):
-        if isinstance(leaf, Tensor):
-            reachable.setdefault(id(leaf), path)
-    sources = []
-    after = [node for node in graph.nodes if node.op == "placeholder"][-1]
-    for identity, nodes in held.items():
-        tensor: Tensor = getattr(module, str(nodes[0].target))
-        sources.append(_source(tensor, nodes, targets.get(identity), reachable.get(identity)))
-        with graph.inserting_after(after):
-            after = graph.placeholder(f"constant_{len(sources)}")
-        after.meta["val"] = tensor
-        for node in nodes:
-            node.replace_all_uses_with(after)
-            graph.erase_node(node)
-    for name in {str(nodes[0].target) for nodes in held.values()}:
-        delattr(module, name)  # the graph outlives the model
-    module.recompile()
-    return sources
+def _reason(error: Exception) -> str:
+    """Return what TorchDynamo says of an error, in a sentence."""
+    text = f"{type(error).__name__}: {error}"
+    for sign, reason in _REASONS.items():
+        if sign in text:
+            return reason
+    found = re.search(r"Explanation: *(.+)", text) or re.search(r": (\S.*)", text)
+    return found[1].strip() if found else type(error).__name__
 
 
-def _source(tensor: Tensor, nodes: list[fx.Node], target: int | None, path: Path | None) -> Source:
-    if target is not None or path is not None:
-        return Source(target, path, None, tensor)
-    # torch.tensor(0.5) in func: a literal, made anew by every call.
-    if all(user.target is aten.lift_fresh_copy.default for node in nodes for user in node.users):
-        return Source(None, None, tensor.detach().clone(), tensor)
-    raise CaptureError(
-        f"it uses a tensor of shape {tuple(tensor.shape)} that cannot be found from func and args: pass it in args"
-    )
+_REASONS = {
+    "data-dependent": "its control flow (or a number that it takes) depends on the values of y or t",
+    "FailOnRecompileLimitHit": "what it reads changes again and again, up to TorchDynamo's recompile limit: "
+    "numbers that change belong in tensors",
+    "side effects": "it changes what it did not make, such as an attribute or a list",
+}
+
+_NUMBERS = itertools.count()
 
 
-def _mutates(node: fx.Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return node.op == "call_function" and schema is not None and bool(schema.is_mutable)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def define(source: str, scope: dict[str, Any]) -> Any:
+    """Run ``source`` in a scope as a file of its own, so that tracebacks show its lines; return the file's name."""
+    name = f"<pyseminorm graph {next(_NUMBERS)}>"
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    exec(compile(source, name, "exec"), scope)
+    return name

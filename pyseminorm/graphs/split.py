@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from .capture import Graph
+from .joint_graph import JointGraph
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Wanted:
     params: bool = True
     time: bool = False
 
-    def nodes(self, graph: Graph) -> list[fx.Node | None]:
+    def nodes(self, graph: JointGraph) -> list[fx.Node | None]:
         outputs = graph.outputs
         return [
             *(outputs.state if self.state else ()),
@@ -36,14 +36,14 @@ class Parts:
         adjoint: all that remain.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: JointGraph) -> None:
         inputs = graph.inputs
         self.graph = graph
         self.arguments, self.sources = inputs[: 1 + 2 * graph.leaves], inputs[1 + 2 * graph.leaves :]
         nodes = [node for node in graph.module.graph.nodes if node.op not in ("placeholder", "output")]
         varying = set(self.arguments)
         for node in nodes:
-            if any(x in varying for x in node.all_input_nodes) or _random(node):
+            if any(x in varying for x in node.all_input_nodes):
                 varying.add(node)
         for_value = needed_for(graph.outputs.value)
         self.constant = [n for n in nodes if n not in varying]
@@ -72,8 +72,3 @@ def needed_for(nodes: Iterable[fx.Node | None]) -> set[fx.Node]:
             found.add(node)
             stack += node.all_input_nodes
     return found
-
-
-def _random(node: fx.Node) -> bool:
-    tags = getattr(node.target, "tags", ())
-    return any(str(tag).endswith("nondeterministic_seeded") for tag in tags)

@@ -30,14 +30,21 @@ def kind_of(func: Callable[..., Any]) -> Any:
     return kind
 
 
-def parameters_of(func: Callable[..., Any]) -> list[Tensor]:
-    """Return parameters that require grad of a module, of the module that a bound method belongs to, or of a
-    partial.
-    """
+def owner_of(func: Callable[..., Any]) -> tuple[nn.Module | None, str]:
+    """The module that a function is, or that it is a method or partial of, and how to get there from the function."""
+    path = ""
     while isinstance(func, functools.partial):
-        func = func.func
-    owner = func if isinstance(func, nn.Module) else getattr(func, "__self__", None)
-    if not isinstance(owner, nn.Module):
+        func, path = func.func, path + ".func"
+    if isinstance(func, nn.Module):
+        return func, path
+    owner = getattr(func, "__self__", None)
+    return (owner, path + ".__self__") if isinstance(owner, nn.Module) else (None, "")
+
+
+def parameters_of(func: Callable[..., Any]) -> list[Tensor]:
+    """Return parameters that require grad of a module, of the module that a bound method belongs to, or of a partial."""
+    owner = owner_of(func)[0]
+    if owner is None:
         return []
     # As owner.parameters(), without its names: this runs in every solve.
     found: dict[int, Tensor] = {}

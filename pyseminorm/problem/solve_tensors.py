@@ -64,11 +64,15 @@ class SolveTensors:
         self.inputs = [*own, *self._given]
         self.targets = [*own, *self._twins]
 
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Take up tensors that func reads, where they are not known yet."""
+        known = {id(x) for x in self.inputs}
+        self._set_own([*self.own, *(x for x in tensors if id(x) not in known)])
+
     def observe(self, seen: TensorsRead, state: Sequence[Tensor]) -> None:
         """Take up what func has read in a call with ``state``: leaves of y, and the time."""
         read = seen.take([*state, *self._twins])
-        known = {id(x) for x in self.inputs}
-        self._set_own([*self.own, *(x for x, _ in read if id(x) not in known and seen.is_older(x))])
+        self.add([x for x, _ in read if seen.is_older(x)])
         known = {id(x) for x in (*self.inputs, *self._leaves)}
         # What nobody refers to any more was made by func where no mode sees it.
         self._read = [(x, version) for x, version in read if id(x) in known or sys.getrefcount(x) > _OURS]

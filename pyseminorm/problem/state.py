@@ -57,7 +57,7 @@ class StateSpec:
         self.is_tensor = isinstance(y0, Tensor)
         self.is_plain = self.is_tensor and not self.is_complex
         self.shape: tuple[int, ...] = self.shapes[0] if self.is_plain else (self.size,)
-        self.kind = (tuple(self.shapes), self.dtype, self.device, str(self.tree))
+        self.kind = (tuple(self.shapes), self.dtype, self.device, self.tree)
 
     @classmethod
     def of(cls, y0: Any) -> StateSpec:

@@ -41,8 +41,6 @@ class EagerVectorField:
 
     rereads: ClassVar[bool] = True
 
-    _LASTING: tuple[str, ...] = ("spec", "explicit_params", "shapes", "sizes", "random_from", "_differentiates_inside")
-
     def __init__(
         self, func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None
     ) -> None:
@@ -53,6 +51,7 @@ class EagerVectorField:
         self._pass = "forward pass"
         self._tensors = SolveTensors(func, args, params)
         self._differentiates_inside = False
+        self.kind: Any = kind_of(func)
         self._take_tensors()
 
     def _take_tensors(self) -> None:
@@ -64,15 +63,11 @@ class EagerVectorField:
         self.shapes = [x.shape for x in self.targets]
         self.sizes = tuple(x.numel() for x in self.targets)
 
-    def lasting(self) -> dict[str, Any]:
-        """Return what is the same for the next solve of a function without arguments; it holds no tensor."""
-        return {name: getattr(self, name) for name in self._LASTING}
-
-    def renew(self, func: Callable[..., Any], params: list[Tensor], sources: list[Tensor]) -> None:
-        """Take what is not the same; ``sources`` are what a captured graph reads."""
-        self.func = self.call = self.call_for_value = func
-        self.args = ()
-        self.params = self.inputs = self.targets = params
+    def add_inputs(self, tensors: Sequence[Tensor]) -> None:
+        """Tell autograd of more tensors that func reads."""
+        if tensors:
+            self._tensors.add(tensors)
+            self._take_tensors()
 
     def f(self, t: float, y: Tensor) -> Tensor:
         """Return dy/dt at (t, y): a new vector of shape (size,), without gradient."""
@@ -210,14 +205,14 @@ class EagerVectorField:
         """
         if batched_time:
             return self._vjp_params_stacked(times, y, adjoint)
-        if kind_of(self.func) not in _NOT_BATCHABLE:
+        if self.kind not in _NOT_BATCHABLE:
             try:
                 return self._vjp_params_vmapped(times, y, adjoint)
             except SolveError:
                 raise
             except Exception as error:  # whatever vmap cannot do; an error of func's own comes again below
                 gradients = self._vjp_params_looped(times, y, adjoint)
-                _NOT_BATCHABLE.add(kind_of(self.func))
+                _NOT_BATCHABLE.add(self.kind)
                 logger.info(f"quadrature nodes are evaluated one by one: vmap cannot batch func ({first_line(error)})")
                 return gradients
         return self._vjp_params_looped(times, y, adjoint)
@@ -312,10 +307,10 @@ class FirstValue:
     """
 
     def __init__(self, field: EagerVectorField, t: float, y0: Tensor, *, recording: bool) -> None:
-        self.field = field
+        self.field, self.t = field, t
         self.value: Tensor | None = None
         self.y0 = y0.detach().reshape(-1).clone()
-        self._t, self._recording = t, recording
+        self._recording = recording
 
     def __call__(self) -> Tensor:
         """Return the value.
@@ -326,7 +321,7 @@ class FirstValue:
         if self.value is None:
             if not all_finite(self.y0):
                 raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
-            self.value = self.field.check(self._t, self.y0, recording=self._recording)
+            self.value = self.field.check(self.t, self.y0, recording=self._recording)
         return self.value
 
 

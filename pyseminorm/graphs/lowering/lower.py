@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from ..capture import Graph
+from ..joint_graph import JointGraph
 from ..split import Parts
 from .ops import DECOMPOSITIONS
 from .writer import Writer
@@ -31,7 +31,7 @@ class Lowered:
     scratch_size: int
 
 
-def lower(graph: Graph, sources: list[Tensor]) -> Lowered:
+def lower(graph: JointGraph, sources: list[Tensor]) -> Lowered:
     """Write Julia code for a graph that reads ``sources``.
 
     Raises:
@@ -42,7 +42,7 @@ def lower(graph: Graph, sources: list[Tensor]) -> Lowered:
     return Lowered(writer.source, writer.constants_size, writer.work_size, writer.scratch_size)
 
 
-def simplify(graph: Graph, sources: list[Tensor], *, merge: bool = True) -> Graph:
+def simplify(graph: JointGraph, sources: list[Tensor], *, merge: bool = True) -> JointGraph:
     """Write the same graph by the operations that the table has; ``merge``: what is computed twice, once."""
     examples = [*graph.examples, *(x.detach() for x in sources)]
     with torch.no_grad():

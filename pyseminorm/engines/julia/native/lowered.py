@@ -4,59 +4,57 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import logging
 import operator
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ....graphs.capture import Graph
-from ....graphs.field import TOLERANCES, Trace
+from ....graphs.joint_graph import JointGraph
 from ....graphs.lowering.lower import lower
 from ....graphs.lowering.writer import LoweringError
+from ....graphs.traced_field import FormError, Trace
 from ....problem.vector_field import EagerVectorField
-from ..session.layouts import AgreesCall, LoadCall
+from ..session.layouts import LoadCall
 from ..session.memory import addresses, consecutive
 from ..session.runtime import runtime
 from .compiled_function import ELTYPES, NativeField
 from .vector_field import JuliaVectorField
 
-logger = logging.getLogger("pyseminorm")
-
 _version = operator.attrgetter("_version")
 
 
-def lowered(field: EagerVectorField, trace: Trace, sources: list[Tensor]) -> LoweredVectorField | None:
-    """Return a captured field as Julia code; None, and one log line, where the code cannot be made."""
-    if "julia" not in trace.kept:
-        trace.kept["julia"] = _made(field, trace, sources)
-    native = trace.kept["julia"]
-    return None if native is None else LoweredVectorField(field, sources, native)
+def lowered(field: EagerVectorField, found: Trace, read: list[Tensor]) -> LoweredVectorField:
+    """Make Julia code of a captured field.
+
+    Raises:
+        FormError: it cannot be made.
+    """
+    sources = found.graph.tensors(read)
+    if found.native is None:
+        found.native = _made(field, found, sources)
+    return LoweredVectorField(field, sources, found.native)
 
 
-def _made(field: EagerVectorField, trace: Trace, sources: list[Tensor]) -> LoweredNative | None:
+def _made(field: EagerVectorField, found: Trace, sources: list[Tensor]) -> LoweredNative:
     spec = field.spec
-    reason = ""
     if spec.device.type != "cpu" or spec.dtype not in ELTYPES:
         reason = f"the state is {spec.dtype} on {spec.device}: code is made for float32 and float64 on the CPU"
-    try:
-        return None if reason else LoweredNative(trace.graph, spec.size, sum(field.sizes), sources)
-    except LoweringError as error:
-        reason = f"{error} has no Julia code"
-    finally:
-        if reason:
-            logger.info(f"func is not lowered to Julia: {reason}; its graph is called back from Julia")
-    return None
+    else:
+        try:
+            return LoweredNative(found.graph, spec.size, sum(field.sizes), sources)
+        except LoweringError as error:
+            reason = f"{error} has no Julia code"
+    raise FormError(f"func is not lowered to Julia: {reason}; its graph is called back from Julia")
 
 
 class LoweredNative(NativeField):
     """A lowered graph in Julia, with the memory that it works in."""
 
-    def __init__(self, graph: Graph, size: int, params_size: int, sources: list[Tensor]) -> None:
+    def __init__(self, graph: JointGraph, size: int, params_size: int, sources: list[Tensor]) -> None:
         self._julia = runtime()
         self.module = self._julia.module
         use_blas_of_torch(self.module)
@@ -91,15 +89,6 @@ class LoweredNative(NativeField):
         self._loaded = (weakref.ref(owner), versions)
         return by_pass
 
-    def gives(self, owner: Any, tensors: Sequence[Tensor], t: float, y: Tensor, f0: Tensor) -> bool:
-        """Load the tensors, and compare the value at (t, y) with ``f0``."""
-        self._point_at(tensors)
-        y, f0 = consecutive(y), consecutive(f0)
-        agrees = AgreesCall(self.address, t, *addresses((y, f0), self._dtype), TOLERANCES[self._dtype])
-        agree = self.c_functions.call("agrees", agrees).flag
-        self._loaded = (weakref.ref(owner), list(map(_version, tensors)))
-        return bool(agree)
-
     def _point_at(self, tensors: Sequence[Tensor]) -> None:
         self._julia.check_caller()
         self._loaded = None
@@ -119,31 +108,18 @@ class LoweredNative(NativeField):
 class LoweredVectorField(JuliaVectorField):
     """A captured field as Julia code; ``tensors`` are the sources of its graph, laid out as the code reads them."""
 
-    _LASTING = (*EagerVectorField._LASTING, "native", "scatter", "small")
-
     def __init__(self, field: EagerVectorField, sources: list[Tensor], native: LoweredNative) -> None:
         self.__dict__.update(field.__dict__)
         self.native: LoweredNative = native
         self._plan_gradients()
-        self._read(sources)
-
-    def _read(self, sources: list[Tensor]) -> None:
         dtype = self.spec.dtype
         self.tensors = [consecutive(x if x.dtype is dtype else x.to(dtype)) for x in sources]
-
-    def renew(self, func: Callable[..., Any], params: list[Tensor], sources: list[Tensor]) -> None:
-        super().renew(func, params, sources)
-        self._read(sources)
 
     def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
         return EagerVectorField.check(self, t, y, recording=recording)
 
     def load_for_pass(self, *, by_pass: bool = False) -> bool:
         return self.native.load_once(self, self.tensors, by_pass=by_pass)
-
-    def agrees(self, t: float, y: Tensor, f0: Tensor) -> bool:
-        """Tell whether the code gives f0 at (t, y); the solve that follows need not read the tensors again."""
-        return self.native.gives(self, self.tensors, t, y, f0)
 
     @property
     def moves(self) -> list[tuple[int, int, int]]:

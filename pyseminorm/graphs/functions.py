@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import linecache
 import math
 import operator
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from .capture import define
 from .split import Parts, Wanted
 
 aten = torch.ops.aten
@@ -130,18 +130,9 @@ class Functions:
         return f"    {self._list(nodes)}, = {name}\n" if nodes else ""
 
 
-_NUMBERS = itertools.count()
-
-
 def _made(source: str, space: dict[str, Any]) -> Any:
-    """The function that ``source`` defines, with a file of its own.
-
-    Tracebacks show its lines; and torch.compile puts functions without a source behind one of its own, whose limit of
-    recompilations they would then share.
-    """
-    name = f"<pyseminorm graph {next(_NUMBERS)}>"
-    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-    exec(compile(source, name, "exec"), space)
+    """Return the function that ``source`` defines."""
+    name = define(source, space)
     function = space["function"]
     weakref.finalize(function, linecache.cache.pop, name, None)
     return function

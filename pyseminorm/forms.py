@@ -1,0 +1,154 @@
+"""Which form of a function a solve runs: itself, its captured graph, or the graph as Julia code."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import first_line
+from .graphs.capture import Captured, CaptureError, GuardedFunction
+from .graphs.traced_field import FormError, Trace, TracedVectorField, trace
+from .passes.engine import Engine
+from .problem.parameters import kind_of
+from .problem.state import StateSpec
+from .problem.vector_field import EagerVectorField, FirstValue
+from .torch_internals import pytree
+
+logger = logging.getLogger("pyseminorm")
+
+
+def capture(first: FirstValue, args: tuple[Any, ...], mode: str, engine: Engine) -> None:
+    """Let the field of ``first`` be the form of func asked for, or as near to it as func allows.
+
+    TorchDynamo says whether what it captured before still holds, and captures func (again) where it does not.
+    """
+    guarded = _guarded(first.field.func)
+    key = form_of(first.field.func, args, first.field.spec)
+    if key not in guarded.refused and captured(guarded, first, args, mode, engine)[0] is None:
+        guarded.refused.add(key)
+
+
+def captured(
+    guarded: GuardedFunction, first: FirstValue, args: tuple[Any, ...], mode: str, engine: Engine
+) -> tuple[Captured | None, list[Tensor]]:
+    """Put a captured form in the place of the field of ``first``; None where func stays eager, which is logged."""
+    field = first.field
+    try:
+        captured, read = guarded(field.func, args, field.spec)
+        field.add_inputs(computed(read))
+        first.field = make_form(field, trace(captured, field, read, first.t, first.y0), read, mode, engine, first)
+        return captured, read
+    except CaptureError as error:
+        first()  # an error of func's own comes first
+        logger.info(f"func stays eager: it cannot be captured as a graph ({error})")
+        return None, []
+
+
+_GUARDED: weakref.WeakKeyDictionary[Any, GuardedFunction] = weakref.WeakKeyDictionary()
+
+
+def _guarded(func: Callable[..., Any]) -> GuardedFunction:
+    kind = kind_of(func)
+    return _GUARDED.get(kind) or _GUARDED.setdefault(kind, GuardedFunction())
+
+
+def make_form(
+    field: EagerVectorField,
+    found: Trace,
+    read: list[Tensor],
+    mode: str,
+    engine: Engine,
+    first: FirstValue | None = None,
+) -> EagerVectorField:
+    """Return the form asked for, or the next one that can be made; with ``first``, it is seen to give func's value."""
+    for name in _forms(mode, engine.name):
+        if name in found.refused:
+            continue
+        try:
+            made = _make(name, field, found, read)
+            if first is not None and name not in found.verified:
+                _verify(made, first)
+                found.verified.add(name)
+            return made
+        except FormError as error:
+            found.refused.add(name)
+            logger.info(str(error))
+    raise CaptureError("nothing can be made of its graph")
+
+
+def _make(name: str, field: EagerVectorField, found: Trace, read: list[Tensor]) -> EagerVectorField:
+    if name == "julia":
+        from .engines.julia.native.lowered import lowered
+
+        return lowered(field, found, read)
+    return TracedVectorField(field, found, read, _inductor if name == "inductor" else None)
+
+
+def _verify(made: EagerVectorField, first: FirstValue) -> None:
+    """Compare a form with a call of func, before it is used for the first time."""
+    expected = first()
+    if not agree(made.f(first.t, first.y0), expected):
+        raise CaptureError("its graph gives other values than a call of it: is it random?")
+
+
+def _inductor(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function by torch.compile; an error comes at the first call."""
+    compiled = torch.compile(function, fullgraph=True, dynamic=False)
+
+    def call(*arguments: Any) -> Any:
+        try:
+            return compiled(*arguments)
+        except Exception as error:
+            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            reason = first_line(error)
+            raise FormError(f"torch.compile could not compile func's graph, which runs as it is ({reason})") from error
+
+    return call
+
+
+def _forms(mode: str, engine: str) -> tuple[str, ...]:
+    """Return the form asked for, and what comes next where it cannot be made."""
+    if mode in ("julia", "auto") and engine == "julia":
+        return "julia", "trace"
+    return ("inductor", "trace") if mode == "inductor" else ("trace",)
+
+
+def computed(read: list[Tensor]) -> list[Tensor]:
+    """Return what func reads that was computed before the solve, for autograd to go on through."""
+    return [x for x in read if x.requires_grad and not x.is_leaf]
+
+
+TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
+
+
+def agree(a: Tensor | None, b: Tensor | None) -> bool:
+    """Return whether two values of one function are equal but for rounding; None is a zero."""
+    if a is None or b is None:
+        return all(x is None or not bool(x.any()) for x in (a, b))
+    size = torch.linalg.vector_norm
+    return bool(size(a - b) <= TOLERANCES.get(a.dtype, 5e-2) * size(b))
+
+
+def form_of(func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec) -> Any:
+    """Return what a function is captured anew for."""
+    training = getattr(func, "training", None)
+    if not args:
+        return spec.kind, training
+    leaves, tree = pytree.tree_flatten(args)
+    forms = [
+        tensor_form(x) if isinstance(x, Tensor) else (type(x), x if isinstance(x, _VALUES) else None) for x in leaves
+    ]
+    return spec.kind, training, str(tree), tuple(forms)
+
+
+_VALUES = (bool, int, float, complex, str)
+
+
+def tensor_form(x: Tensor) -> tuple[Any, ...]:
+    return x.shape, x.stride(), x.dtype, x.device, x.requires_grad

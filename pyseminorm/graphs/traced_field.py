@@ -1,0 +1,149 @@
+"""`TracedVectorField`: a vector field that runs as the joint graph of its function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..problem.checking_call import check_value
+from ..problem.vector_field import EagerVectorField, VjpFunction
+from .capture import Captured
+from .functions import Functions
+from .joint_graph import JointGraph, joint_graph
+from .split import Parts, Wanted
+
+
+class FormError(Exception):
+    """Why a form of a function cannot be made of its graph; the message is a log line."""
+
+
+class Trace:
+    """What is made of a captured function for some targets of its products.
+
+    Attributes:
+        graph: f and its product.
+        parts: the graph's parts.
+        native: its Julia code; None as long as it has not been made.
+        refused, verified: the forms that cannot be made of it, and those that were seen to give func's value.
+    """
+
+    def __init__(
+        self, captured: Captured, field: EagerVectorField, read: Sequence[Tensor], t: float, y: Tensor
+    ) -> None:
+        self.captured = captured
+        self.graph: JointGraph = joint_graph(captured, field.spec, read, field.inputs, t, y)
+        self.parts = Parts(self.graph)
+        self.native: Any = None
+        self.refused: set[str] = set()
+        self.verified: set[str] = set()
+        self._functions: dict[Any, Functions] = {}
+
+    def functions(self, compiler: Callable[[Any], Any] | None) -> Functions:
+        """Return the graph as Python functions, each passed through ``compiler``."""
+        if compiler not in self._functions:
+            self._functions[compiler] = Functions(self.parts, compiler)
+        return self._functions[compiler]
+
+
+def trace(captured: Captured, field: EagerVectorField, read: Sequence[Tensor], t: float, y: Tensor) -> Trace:
+    """Return the trace for a field's targets, made at (t, y) where there is none yet.
+
+    Raises:
+        CaptureError: see `joint_graph`.
+    """
+    key = targets_of(field, read)
+    found: Trace | None = captured.traces.get(key)
+    if found is None:
+        found = captured.traces[key] = Trace(captured, field, read, t, y)
+    return found
+
+
+def targets_of(field: EagerVectorField, read: Sequence[Tensor]) -> tuple[Any, ...]:
+    """Return where the tensors that gradients are wanted for are among those that func reads; else their shapes."""
+    places = {id(x): i for i, x in enumerate(read)}
+    return tuple([places.get(id(x), x.shape) for x in field.inputs])
+
+
+class TracedVectorField(EagerVectorField):
+    """A vector field whose values and products come from its joint graph.
+
+    Products that need autograd (quadrature nodes in one batch, Jacobians) differentiate what TorchDynamo captured.
+
+    Attributes:
+        graph: what was captured.
+        sources: the tensors that it reads, as they are in this solve.
+    """
+
+    rereads = False
+
+    def __init__(
+        self,
+        eager: EagerVectorField,
+        found: Trace,
+        read: Sequence[Tensor],
+        compiler: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.__dict__.update(eager.__dict__)
+        self.graph, self._functions = found.graph, found.functions(compiler)
+        twins = {id(x): x.detach() for x in read}
+        self.targets = [twins.setdefault(id(x), x.detach()).requires_grad_() for x in eager.inputs]
+        tensors = [twins[id(x)] for x in read]
+        self.call = self.call_for_value = found.captured.bound(self.spec, tensors)
+        self.args = ()
+        self.kind = found.captured
+        self.sources = self.graph.tensors(tensors)
+        with torch.no_grad():
+            self._constants = self._functions.constants(*self.sources)
+
+    def f(self, t: float, y: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.spec.join(self._functions.primal(self._constants, self.time(t), *self.spec.split(y))[0])
+
+    def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
+        """The value at the start, by the graph: its form was looked at when it was captured."""
+        return check_value(self.f(t, y), t)
+
+    def evaluate_with_vjp(
+        self, t: float, y: Tensor, *, params: bool = True, time: bool = False
+    ) -> tuple[Tensor, VjpFunction]:
+        spec, products = self.spec, self._functions.adjoint(Wanted(params=params, time=time))
+        leaves, when, n = spec.split(y), self.time(t), len(spec.sizes)
+        with torch.no_grad():
+            values, saved = self._functions.primal(self._constants, when, *leaves)
+
+        def vjp(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
+            with torch.no_grad():
+                grads = products(self._constants, when, leaves, saved, *spec.split(adjoint))
+                state = [torch.zeros_like(x) if g is None else g for g, x in zip(grads[:n], leaves, strict=True)]
+                rest = grads[n:]
+                grad_time = rest.pop() if time else None
+                return spec.join(state), rest, grad_time
+
+        return spec.join(values), vjp
+
+    def vjp_shaped(
+        self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
+        if not self.spec.is_plain:
+            return self.vjp(t, y, adjoint, params=params, time=time)
+        products, leaves, when = self._functions.adjoint(Wanted(params=params, time=time)), (y,), self.time(t)
+        with torch.no_grad():
+            (value,), saved = self._functions.primal(self._constants, when, y)
+            state, *rest = products(self._constants, when, leaves, saved, adjoint)
+        grad_time = rest.pop() if time else None
+        return value, torch.zeros_like(y) if state is None else state, rest, grad_time
+
+    def vjp(
+        self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
+        value, vjp = self.evaluate_with_vjp(t, y, params=params, time=time)
+        return value, *vjp(adjoint)
+
+    def vjp_params(
+        self, times: Sequence[float], y: Tensor, adjoint: Tensor, *, batched_time: bool = False
+    ) -> list[Tensor | None]:
+        """The sum over rows, in one batch by vmap: the graph's shapes are those of one state."""
+        return super().vjp_params(times, y, adjoint)

@@ -1,0 +1,191 @@
+"""`compile`: a function that is captured once, and what its contract says of changes."""
+
+import numpy as np
+import pytest
+import torch
+from problems import MLP, batch
+from torch import nn
+
+import pyseminorm
+from pyseminorm import (
+    BacksolveAdjoint,
+    CompiledField,
+    DiscreteAdjoint,
+    GaussAdjoint,
+    InterpolatingAdjoint,
+    InvalidInputError,
+)
+
+T = [0.0, 0.4, 1.0]
+D = torch.float64
+MODE = {"torch": "trace", "julia": "julia"}
+
+
+def gradients(func, engine, y0=None, wanted=(), **settings):
+    y0 = (batch(3) if y0 is None else y0).detach().requires_grad_()
+    solution = pyseminorm.solve(func, y0, T, backend=engine, **settings)
+    return solution, torch.autograd.grad(solution.ys.pow(2).sum(), [y0, *wanted], allow_unused=True)
+
+
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint(), InterpolatingAdjoint(), GaussAdjoint(), DiscreteAdjoint()])
+def test_steps_and_gradients_are_those_of_the_function(engine, adjoint):
+    net = MLP(width=8)
+    field = pyseminorm.compile(net, mode=MODE[engine])
+    plain, expected = gradients(net, engine, wanted=list(net.parameters()), adjoint=adjoint)
+    for _ in range(2):
+        solution, found = gradients(field, engine, wanted=list(field.parameters()), adjoint=adjoint)
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+        assert solution.stats.forward.naccept == plain.stats.forward.naccept
+        assert solution.stats.backward.nvjp == plain.stats.backward.nvjp
+
+
+class Counted(nn.Module):
+    """Counts its calls without changing itself, by a hook that TorchDynamo does not see."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.rate = MLP(width=8), 1.0
+
+    def forward(self, t, y):
+        return self.net(t, y) * self.rate
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The calls of Counted by Python."""
+    made, forward = [], Counted.forward
+
+    def counted(self, t, y):
+        if not torch.compiler.is_compiling():
+            made.append(t)
+        return forward(self, t, y)
+
+    monkeypatch.setattr(Counted, "forward", counted)
+    return made
+
+
+def test_func_is_not_called_after_the_capture(engine, calls):
+    field = pyseminorm.compile(Counted(), mode=MODE[engine])
+    gradients(field, engine)
+    calls.clear()
+    gradients(field, engine)
+    assert calls == []
+
+
+def test_tensors_are_looked_up_at_every_solve(engine):
+    net = Counted()
+    net.register_buffer("offset", torch.zeros(2, dtype=D))
+    net.forward = lambda t, y: net.net(t, y) + net.offset
+    field = pyseminorm.compile(net, mode=MODE[engine])
+    gradients(field, engine)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(1.3)
+    net.offset = torch.tensor([0.3, -0.2], dtype=D)
+    _, found = gradients(field, engine, wanted=list(net.parameters()))
+    _, expected = gradients(net, engine, wanted=list(net.parameters()))
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_python_values_are_those_of_the_capture(engine):
+    """The contract, and `check`, which tells."""
+    net = Counted()
+    field = pyseminorm.compile(net, mode=MODE[engine])
+    before, _ = gradients(field, engine)
+    field.check(0.2, batch(3))
+    net.rate = 2.0
+    after, _ = gradients(field, engine)
+    assert torch.equal(before.ys, after.ys)
+    with pytest.raises(InvalidInputError, match=r"disagrees with func at t = 0\.2 in f, the product with df/dy"):
+        field.check(0.2, batch(3))
+
+
+def test_check_wants_something_to_compare():
+    with pytest.raises(InvalidInputError, match="nothing has been captured"):
+        pyseminorm.compile(MLP(width=8), mode="trace").check(0.0, batch(3))
+
+
+def frozen(net):
+    net.net.net[0].weight.requires_grad_(False)
+
+
+def wider(net):
+    net.net = MLP(width=16)
+
+
+def in_evaluation(net):
+    net.eval()
+
+
+class Training(Counted):
+    def forward(self, t, y):
+        return self.net(t, y) * (2.0 if self.training else 1.0)
+
+
+@pytest.mark.parametrize("change", [frozen, wider, in_evaluation])
+def test_another_form_is_captured_anew(engine, change):
+    net = Training()
+    field = pyseminorm.compile(net, mode=MODE[engine])
+    gradients(field, engine)
+    change(net)
+    wanted = [p for p in net.parameters() if p.requires_grad]
+    _, found = gradients(field, engine, wanted=wanted)
+    _, expected = gradients(net, engine, wanted=wanted)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_shapes_dtypes_and_arguments_are_captured_anew(engine):
+    field = pyseminorm.compile(lambda t, y, u, k: -u * y * k, mode=MODE[engine])
+    for y0, u, k in (
+        (batch(3), torch.ones(2, dtype=D), 1.0),
+        (batch(4), torch.ones(2, dtype=D), 1.0),
+        (batch(4), torch.full((1,), 2.0, dtype=D), 1.0),
+        (batch(4), torch.full((1,), 3.0, dtype=D), 2.0),
+        (batch(4).float(), torch.ones(2), 2.0),
+    ):
+        u = u.requires_grad_()
+        _, found = gradients(field, engine, y0, [u], args=(u, k))
+        _, expected = gradients(field.func, engine, y0, [u], args=(u, k))
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_arrays_of_numpy_are_read_at_every_solve(engine):
+    rates = np.array([1.0, 2.0])
+    field = pyseminorm.compile(lambda t, y: -torch.as_tensor(rates) * y, mode=MODE[engine])
+    gradients(field, engine)
+    rates *= 2
+    found, _ = gradients(field, engine)
+    torch.testing.assert_close(found.ys, gradients(field.func, engine)[0].ys, rtol=1e-9, atol=1e-12)
+
+
+def test_what_cannot_be_captured_runs_as_itself(engine):
+    field = pyseminorm.compile(lambda t, y: -y if bool(y.sum() > 0) else y, mode=MODE[engine])
+    for _ in range(2):
+        found, _ = gradients(field, engine)
+        torch.testing.assert_close(found.ys, gradients(field.func, engine)[0].ys)
+
+
+def test_it_is_called_like_the_function_and_taken_by_the_others(engine):
+    net = MLP(width=8)
+    field = pyseminorm.compile(net, mode=MODE[engine])
+    assert isinstance(field, CompiledField)
+    assert torch.equal(field(torch.zeros((), dtype=D), batch(3)), net(torch.zeros((), dtype=D), batch(3)))
+    assert [id(p) for p in field.parameters()] == [id(p) for p in net.parameters()]
+    ys = pyseminorm.odeint_adjoint(field, batch(3), torch.tensor(T, dtype=D), adjoint_params=tuple(net.parameters()))
+    torch.testing.assert_close(ys, pyseminorm.odeint_adjoint(net, batch(3), torch.tensor(T, dtype=D)))
+
+
+def test_names_are_checked():
+    with pytest.raises(InvalidInputError, match="func is a int"):
+        pyseminorm.compile(3)
+    with pytest.raises(InvalidInputError, match="mode='fast'"):
+        pyseminorm.compile(MLP(), mode="fast")
+    with pytest.raises(InvalidInputError, match='backend="julia" or "auto"'):
+        pyseminorm.compile(MLP(), mode="julia", backend="torch")
+    with pytest.raises(InvalidInputError, match="backend='cuda' is not known"):
+        pyseminorm.compile(MLP(), backend="cuda")
+    field = pyseminorm.compile(MLP(), backend="torch", mode="trace")
+    with pytest.raises(InvalidInputError, match="leave compile out"):
+        pyseminorm.solve(field, batch(3), T, compile="inductor")
+    with pytest.raises(InvalidInputError, match="was compiled with backend='torch'"):
+        pyseminorm.solve(field, batch(3), T, backend="julia")
