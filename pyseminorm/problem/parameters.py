@@ -42,7 +42,7 @@ def owner_of(func: Callable[..., Any]) -> tuple[nn.Module | None, str]:
 
 
 def parameters_of(func: Callable[..., Any]) -> list[Tensor]:
-    """Return parameters that require grad of a module, of the module that a bound method belongs to, or of a partial."""
+    """Return parameters that require grad of a module, of the module that a method or a partial is of."""
     owner = owner_of(func)[0]
     if owner is None:
         return []
