@@ -5,7 +5,7 @@ import itertools
 import json
 import os
 import re
-import time
+import signal
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -50,18 +50,38 @@ def row(contender, seconds, error, tolerance=COMPARED, package=None, **settings)
     return Row(contender, package, tolerance, 1.0, error, 0.1, settings=settings, seconds=made)
 
 
+class Clock:
+    """Time that passes when a stub says so."""
+
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(measure, "time", made)
+    return made
+
+
 class Stub:
     """A solver whose gradient has a relative error of its choice; it notes the parameter that it sees."""
 
-    def __init__(self, name, problem, error, log, *, loss=1.0, sleep=0.0):
-        self.name, self.problem, self.error, self.log, self.loss, self.sleep = name, problem, error, log, loss, sleep
+    def __init__(self, name, problem, error, log, *, loss=1.0, clock=None, takes=0.0, stuck=False):
+        self.name, self.problem, self.error, self.log, self.loss = name, problem, error, log, loss
+        self.clock, self.takes, self.stuck = clock, takes, stuck
 
     def refresh(self):
         self.seen = float(self.problem.params[0].detach().flatten()[0])
 
     def step(self):
         self.log.append((self.name, self.seen))
-        time.sleep(self.sleep)
+        if self.clock is not None:
+            self.clock.now += self.takes
+        if self.stuck:
+            signal.pause()  # until the limit's alarm
 
     def outcome(self):
         return Outcome(self.loss, torch.tensor([1.0 + self.error, 0.0], dtype=torch.float64))
@@ -119,10 +139,10 @@ def test_peers_run_at_the_compared_tolerance_and_modes_at_the_rungs_that_meet_th
     assert visited == list(LADDER[:9])  # to 1e-5, which meets the tightest target, and no further
 
 
-def test_contenders_take_turns_and_see_the_same_changing_parameters():
+def test_contenders_take_turns_and_see_the_same_changing_parameters(clock):
     log = []
     long = 1.5 * measure.TURN  # one step to warm up and one that counts
-    measured([stub(name, lambda _: 1e-3, log, sleep=long) for name in ("a", "b")], repeats=3)
+    measured([stub(name, lambda _: 1e-3, log, clock=clock, takes=long) for name in ("a", "b")], repeats=3)
     turns = log[2:]  # after one step of each for the error
     order = [name.split()[0] for i, (name, _) in enumerate(turns) if i == 0 or turns[i - 1][0] != name]
     assert order == ["a", "b", "a", "b"]  # a, b; then b, a; then a, b: the one that comes first changes
@@ -147,12 +167,10 @@ def test_what_is_compared_takes_its_turns_before_what_is_only_drawn(monkeypatch)
     assert {len(r.seconds) for r in few} == {measure.CURVE_REPEATS * measure.LONGEST_TURN} and len(few) == 6
 
 
-def test_a_slow_contender_gets_few_repeats_and_no_step_to_warm_up(monkeypatch):
-    monkeypatch.setattr(measure, "SLOW", 0.01)
-    monkeypatch.setattr(measure, "VERY_SLOW", 0.015)
-    log = []
-    (found,) = measured([stub("slow", lambda _: 1e-3, log, sleep=0.02)], repeats=9).rows
-    assert len(found.seconds) == measure.FEW_REPEATS and len(log) == 1 + 1 + measure.FEW_REPEATS
+def test_a_slow_contender_gets_few_repeats_and_no_step_to_warm_up(clock):
+    log, takes = [], 1.5 * measure.VERY_SLOW
+    (found,) = measured([stub("slow", lambda _: 1e-3, log, clock=clock, takes=takes)], repeats=9).rows
+    assert found.seconds == pytest.approx([takes] * measure.FEW_REPEATS) and len(log) == 1 + 1 + measure.FEW_REPEATS
 
 
 @pytest.mark.parametrize(
@@ -160,7 +178,7 @@ def test_a_slow_contender_gets_few_repeats_and_no_step_to_warm_up(monkeypatch):
     [
         ({"refuse": UnsupportedError("no such case")}, "UnsupportedError: no such case"),
         ({"loss": 1.01}, "its loss is 1.01"),
-        ({"sleep": 2.0}, "over 0.2 s"),
+        ({"stuck": True}, "over 0.2 s"),
     ],
 )
 def test_what_cannot_be_measured_is_left_out_by_name(monkeypatch, kwargs, says):
@@ -175,7 +193,7 @@ def test_one_that_is_too_slow_when_timed_keeps_no_times():
     class Late(Stub):
         def step(self):
             super().step()
-            self.sleep = 2.0
+            self.stuck = True
 
     late = Contender("late", "late", lambda problem, _: Late("late", problem, 1e-3, []))
     record = measured([late], limit=0.1)
