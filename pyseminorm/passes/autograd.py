@@ -197,7 +197,9 @@ class SolveContext:
         """Return the result of a backward pass that reached its end with finite gradients, in the loss's own scale."""
         self.stats.backward = result.stats
         if scale != 1.0:
-            result.adjoint, result.params = result.adjoint * scale, [p.mul_(scale) for p in result.params]
+            result.adjoint = result.adjoint * scale
+            for x in result.params if result.vector is None else [result.vector]:
+                x.mul_(scale)
         if not result.finite and result.retcode.success:
             self._check_gradients(result)
         if result.retcode is not ReturnCode.Success:
@@ -210,7 +212,7 @@ class SolveContext:
         """Let a backward pass whose gradients are not finite be one that failed."""
         if not all_finite(result.adjoint):
             result.retcode, result.detail = ReturnCode.Unstable, "dL/dy is not finite."
-        elif not each_finite(result.params):
+        elif not each_finite(result.params if result.vector is None else [result.vector]):
             index = next(i for i, x in enumerate(result.params) if not all_finite(x))
             shape = tuple(result.params[index].shape)
             result.retcode = ReturnCode.Unstable

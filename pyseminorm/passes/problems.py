@@ -193,7 +193,7 @@ class AdjointResult:
     """``adjoint`` = lambda(t0+) (size,), before the cotangent of the first output is added; ``params`` = mu(t0).
 
     ``output_derivatives``: dy/dt at outputs (by index) where it is not f, but the derivative of a step's dense output.
-    ``finite``: whether ``adjoint`` is known to be finite.
+    ``finite``: whether both are known to be finite. ``vector``: all of mu as one vector, which ``params`` are views of.
     """
 
     adjoint: Tensor
@@ -204,6 +204,7 @@ class AdjointResult:
     detail: str = ""
     output_derivatives: dict[int, Tensor] = dataclasses.field(default_factory=dict)
     finite: bool = False
+    vector: Tensor | None = None
 
 
 @dataclass(slots=True)

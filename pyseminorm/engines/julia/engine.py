@@ -113,8 +113,9 @@ class JuliaEngine:
         solve.run("adjoint", self._adjoint_call(problem, side, z))
         side.count(solve)
         solve.stats.seconds = time.perf_counter() - started
-        adjoint, params = z[layout.adjoint_slice], side.params(problem, z)
-        return AdjointResult(adjoint, params, solve.retcode, solve.stats, solve.t, solve.detail)
+        params, vector = side.params(problem, z)
+        adjoint, stats = z[layout.adjoint_slice], solve.stats
+        return AdjointResult(adjoint, params, solve.retcode, stats, solve.t, solve.detail, vector=vector)
 
     def _adjoint_call(self, problem: AdjointProblem, side: _Side, z: Tensor) -> AdjointCall:
         """Return the arguments of the C function; it holds what they are the addresses of."""
@@ -183,12 +184,15 @@ class _Side:
             stats.nvjp = solve.calls
         stats.njac = self.jacobian.calls if self.jacobian else solve.jacobians
 
-    def params(self, problem: AdjointProblem, z: Tensor) -> list[Tensor]:
-        """Return mu at the end of the solve."""
-        if self.apart is not None:
-            assert isinstance(problem.field, JuliaVectorField)
-            return problem.field.split(self.apart)
-        return self.nodes.total if self.nodes else problem.layout.split_params(z, problem.field.shapes)
+    def params(self, problem: AdjointProblem, z: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """Return mu at the end of the solve, and as one vector where it is one."""
+        if isinstance(self.nodes, _Nodes):
+            return self.nodes.total, None
+        vector = self.apart if self.nodes is None else self.nodes.sum
+        if vector is None:
+            return problem.layout.split_params(z, problem.field.shapes), z[problem.layout.params_slice]
+        assert isinstance(problem.field, JuliaVectorField)
+        return problem.field.split(vector), vector
 
 
 def _native_side(problem: AdjointProblem) -> _Side:

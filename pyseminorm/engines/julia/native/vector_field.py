@@ -166,23 +166,18 @@ def backward_arguments(
 
 
 class NativeNodes:
-    """Gauss nodes that Julia fills and evaluates."""
+    """Gauss nodes that Julia fills and evaluates; ``sum`` is what their products add up to."""
 
     def __init__(self, problem: AdjointProblem, field: JuliaVectorField) -> None:
         size = problem.layout.state
-        self._field = field
         self._memory = NodeMemory(problem.ys, size, problem.options.traits.order)
-        self._sum = problem.ys.new_zeros(sum(field.sizes))
+        self.sum = problem.ys.new_zeros(sum(field.sizes))
         self.evaluated = 0  # Julia counts them
 
     @property
     def arguments(self) -> dict[str, int]:
         """Their arguments of "adjoint"."""
-        return {**self._memory.arguments, "total": address(self._sum, self._sum.dtype)}
-
-    @property
-    def total(self) -> list[Tensor]:
-        return self._field.split(self._sum)
+        return {**self._memory.arguments, "total": address(self.sum, self.sum.dtype)}
 
 
 class Scatter:
