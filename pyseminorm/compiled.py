@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .errors import InvalidInputError
-from .graphs.capture import Captured, GuardedFunction, define
 from .passes.engine import Engine
 from .problem.parameters import owner_of
 from .problem.state import StateSpec
 from .problem.vector_field import EagerVectorField, FirstValue
+
+if TYPE_CHECKING:
+    from .graphs.capture import Captured
 
 MODES = ("trace", "inductor", "julia", "auto")
 
@@ -65,6 +67,8 @@ class CompiledField:
     """
 
     def __init__(self, func: Callable[..., Any], backend: str, mode: str) -> None:
+        from .graphs.capture import GuardedFunction
+
         self.func, self.backend, self.mode = func, backend, mode
         self._guarded = GuardedFunction()
         self._known: dict[Any, _Known] = {}
@@ -152,6 +156,7 @@ class _Known(NamedTuple):
     ) -> _Known | None:
         """Return what finds the tensors again without TorchDynamo; None where there is no way (arrays of NumPy)."""
         from .forms import tensor_form
+        from .graphs.capture import define
 
         names = [] if captured is None else captured.names
         owner, path = owner_of(func)

@@ -13,11 +13,12 @@ from .engines.julia.native.compiled_function import ELTYPES, Code, NativeField
 from .engines.julia.native.vector_field import JuliaVectorField
 from .errors import InvalidInputError
 from .problem.state import StateSpec
+from .problem.vector_field import FieldSource
 
 _MOST_SHAPES = 8  # of the state, that a function stays ready for
 
 
-class JuliaFunction(nn.Module):
+class JuliaFunction(FieldSource, nn.Module):
     r"""A function written in Julia, with torch parameters: a vector field for `solve`, or a module in a torch model.
 
     On the engine "julia", `solve` runs it without calling Python: forward, backward, and all products inside. On the

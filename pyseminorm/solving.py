@@ -18,7 +18,6 @@ from .arguments import check_scalar, check_whole
 from .compiled import CompiledField, check_mode
 from .engines.select import select_engine
 from .errors import InvalidInputError
-from .julia_function import JuliaFunction
 from .methods.tableaus import METHODS
 from .norms import FORWARD_NORMS
 from .passes.autograd import SolveContext, SolveFunction, refuse_dual_numbers, refuse_transforms
@@ -27,7 +26,7 @@ from .passes.problems import DenseOutput, PassOptions
 from .problem.discontinuities import Discontinuities
 from .problem.jacobian import JACOBIANS
 from .problem.state import StateSpec
-from .problem.vector_field import EagerVectorField, FirstValue
+from .problem.vector_field import EagerVectorField, FieldSource, FirstValue
 from .retcode import ReturnCode
 from .stats import Stats
 from .stepping import MethodTraits, StepCallbacks, check_controller
@@ -348,7 +347,7 @@ def _checked_compiled(field: CompiledField, backend: str, compile: str | None) -
 def _vector_field(
     func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None
 ) -> EagerVectorField:
-    if isinstance(func, JuliaFunction):
+    if isinstance(func, FieldSource):
         return func.vector_field(args, spec, params)
     return EagerVectorField(func, args, spec, params)
 

@@ -132,6 +132,25 @@ def test_import_adds_little_to_torch():
     assert int(count) < 15, names
 
 
+def test_import_leaves_what_only_some_solves_need():
+    code = """
+        import sys, pyseminorm
+        late = ("graphs", "engines.torch.", "engines.julia", "forms", "crosschecking", "julia_function", "profiling")
+        print([m for m in sys.modules if m.startswith(tuple(f"pyseminorm.{name}" for name in late))])
+    """
+    done = subprocess.run([sys.executable, "-c", _dedent(code)], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["JuliaFunction", "crosscheck", "profile", "start_julia"])
+def test_what_is_imported_late_is_there_by_name(name):
+    import pyseminorm
+
+    assert name in dir(pyseminorm) and name in pyseminorm.__all__ and callable(getattr(pyseminorm, name))
+    with pytest.raises(AttributeError, match="nonsense"):
+        pyseminorm.nonsense  # noqa: B018
+
+
 def test_the_julia_project_and_juliapkg_agree():
     needed = json.loads((ROOT / "pyseminorm" / "juliapkg.json").read_text())["packages"]
     project = (ROOT / "julia" / "Project.toml").read_text()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from ..errors import first_line
 from ..problem.state import StateSpec
 from .capture import Captured, CaptureError, capturing
 
@@ -137,7 +138,7 @@ def _trace(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.Graph
     except Exception as error:
         if "data-dependent" in str(error) or "tracing tensor" in str(error):
             raise CaptureError("its control flow (or a number that it takes) depends on values") from error
-        raise CaptureError((str(error).splitlines() or [type(error).__name__])[0]) from error
+        raise CaptureError(first_line(error)) from error
 
 
 def _sources(module: fx.GraphModule, examples: int) -> list[int | Tensor]:

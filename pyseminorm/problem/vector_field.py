@@ -29,6 +29,14 @@ _NEEDS_GRAD_MODE = "does not require grad"
 VjpFunction = Callable[[Tensor], tuple[Tensor, list[Tensor | None], Tensor | None]]
 
 
+class FieldSource:
+    """A function that makes the vector field of its solves itself."""
+
+    def vector_field(self, args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None) -> EagerVectorField:
+        """Return this function on flat vectors, for `solve`."""
+        raise NotImplementedError
+
+
 class EagerVectorField:
     """``func(t, y, *args)`` on flat vectors, with products by reverse-mode autograd.
 
