@@ -43,8 +43,15 @@ def compile(func: Callable[..., Any], *, backend: str = "auto", mode: str = "aut
     Raises:
         InvalidInputError: func is no callable, or a name is not known.
 
-    >>> import torch, pyseminorm
-    >>> field = pyseminorm.compile(net := torch.nn.Sequential(torch.nn.Linear(2, 2)), mode="trace")  # doctest: +SKIP
+    Examples:
+        >>> import torch, pyseminorm
+        >>> class Field(torch.nn.Linear):
+        ...     def forward(self, t, y):
+        ...         return torch.tanh(super().forward(y))
+        >>> field, y0 = pyseminorm.compile(Field(2, 2), mode="trace"), torch.ones(3, 2)
+        >>> pyseminorm.solve(field, y0, [0.0, 1.0], backend="torch").ys.shape
+        torch.Size([2, 3, 2])
+        >>> field.check(0.5, y0)
     """
     if not callable(func):
         raise InvalidInputError(f"func is a {type(func).__name__}: expected a callable func(t, y, *args).")

@@ -1,12 +1,12 @@
-"""Our modes, as data: adjoint x backend x compile x method, each a name and keyword arguments of `solve`."""
+"""Our modes, as data: adjoint x backend x what runs in the place of the field x method."""
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from torch import Tensor
 
+import pyseminorm
 from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint, solve
 from pyseminorm.adjoints import Adjoint
 from pyseminorm.engines.julia.session import detect
@@ -21,28 +21,31 @@ ADJOINTS: dict[str, Adjoint] = {
     "Discrete": DiscreteAdjoint(),
     "Discrete-stages": DiscreteAdjoint(keep="stages"),
 }
-# (backend, compile)
+COMPILED = "compiled"  # the explicit object, `pyseminorm.compile`; other names are values of solve's argument compile
+# (backend, what runs in the place of the field)
 ENGINES = (
     ("torch", None),
     ("torch", "trace"),
     ("torch", "inductor"),
+    ("torch", COMPILED),
     ("julia", None),
     ("julia", "trace"),
     ("julia", "julia"),
+    ("julia", COMPILED),
 )
 METHODS = ("tsit5", "dopri5")
 QUICK_METHOD = "tsit5"
 
 
 class Mode(TorchSolver):
-    """`pyseminorm.solve` with the keyword arguments of a mode, at one tolerance."""
+    """`pyseminorm.solve` of a field with the keyword arguments of a mode, at one tolerance."""
 
-    def __init__(self, problem: Problem, tolerance: float, arguments: dict[str, Any]) -> None:
+    def __init__(self, problem: Problem, field: Any, tolerance: float, arguments: dict[str, Any]) -> None:
         super().__init__(problem, self._solved)
-        self._arguments = {"rtol": tolerance, "atol": tolerance, **arguments}
+        self._field, self._arguments = field, {"rtol": tolerance, "atol": tolerance, **arguments}
 
     def _solved(self) -> Tensor:
-        solution = solve(self.problem.field, self.problem.y0, self.problem.t, **self._arguments)
+        solution = solve(self._field, self.problem.y0, self.problem.t, **self._arguments)
         self._stats = solution.stats
         ys: Tensor = solution.ys
         return ys
@@ -52,13 +55,14 @@ class Mode(TorchSolver):
 
 
 def mode(backend: str, how: str | None, adjoint: str, method: str) -> Contender:
-    """One mode; ``how`` is the argument ``compile`` of `solve`, None to leave it out."""
+    """Return one mode; ``how`` is `COMPILED`, or the argument ``compile`` of `solve`."""
     arguments: dict[str, Any] = {"backend": backend, "adjoint": ADJOINTS[adjoint], "method": method}
-    if how:
+    if how != COMPILED:
         arguments["compile"] = how
 
     def make(problem: Problem, tolerance: float) -> Solver:
-        return Mode(problem, tolerance, arguments)
+        field = pyseminorm.compile(problem.field, backend=backend) if how == COMPILED else problem.field
+        return Mode(problem, field, tolerance, arguments)
 
     name = f"{backend}{'+' + how if how else ''} {adjoint} {method}"
     settings = {"backend": backend, "compile": how or "", "adjoint": adjoint, "method": method}
@@ -66,16 +70,10 @@ def mode(backend: str, how: str | None, adjoint: str, method: str) -> Contender:
 
 
 def modes() -> tuple[list[Contender], list[str]]:
-    """Every mode that this machine has, and a line for each kind that is missing."""
-    missing = []
+    """Return every mode that this machine has, and a line for the engine that is missing."""
     no_julia = julia_missing()
-    if no_julia:
-        missing.append(f'no modes with backend="julia": {no_julia}')
-    compiles = "compile" in inspect.signature(solve).parameters
-    if not compiles:
-        names = sorted({how for _, how in ENGINES if how})
-        missing.append(f"no modes with compile={', '.join(map(repr, names))}: solve has no such argument here")
-    engines = [(b, how) for b, how in ENGINES if not (b == "julia" and no_julia) and (compiles or not how)]
+    missing = [f'no modes with backend="julia": {no_julia}'] if no_julia else []
+    engines = [(b, how) for b, how in ENGINES if not (b == "julia" and no_julia)]
     return [mode(b, how, adjoint, method) for b, how in engines for method in METHODS for adjoint in ADJOINTS], missing
 
 

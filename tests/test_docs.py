@@ -1,0 +1,42 @@
+"""The documentation: every public name is in it, and examples of docstrings are shown as such."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import pyseminorm
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "pyseminorm"
+ERRORS = {name for name in pyseminorm.__all__ if name.endswith(("Error", "Warning"))} | {"LastGoodState"}  # one module
+
+
+def test_every_public_name_is_described():
+    shown = set(re.findall(r"^::: pyseminorm\.(\w+)$", (ROOT / "docs" / "api.md").read_text(), flags=re.MULTILINE))
+    assert shown == set(pyseminorm.__all__) - ERRORS | {"errors"}
+
+
+def examples():
+    """Docstrings that have some, by the names of what they describe."""
+    found = {}
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            described = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            docstring = (ast.get_docstring(node) if described else None) or ""
+            if ">>>" in docstring:
+                found[f"{file.stem}.{getattr(node, 'name', '')}"] = docstring
+    return found
+
+
+EXAMPLES = examples()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_a_section(name):
+    """Elsewhere it would be shown as quoted text, with its lines run together."""
+    lines = EXAMPLES[name].splitlines()
+    for before, line in zip(["", *lines], lines, strict=False):
+        if line.lstrip().startswith(">>>"):
+            assert line.startswith("    ") and (before.strip() == "Examples:" or before.startswith("    "))
