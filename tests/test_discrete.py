@@ -12,7 +12,7 @@ from thresholds import GRADCHECK, INNER_AUTOGRAD
 import pyseminorm
 from pyseminorm import AdjointState, DiscreteAdjoint, InvalidInputError, ReturnCode, SolveError, StepCallbacks
 from pyseminorm.methods.tableaus import TABLEAUS
-from pyseminorm.passes.recorded_steps import RecordedSteps
+from pyseminorm.passes.recorded_steps import StepRecorder
 
 ROUNDING = 1e-12
 ADAPTIVE = ("tsit5", "dopri5", "bosh3", "vern7")
@@ -188,10 +188,10 @@ def test_checkpoints_change_only_the_cost(engine, method):
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 17, 1000])
 def test_checkpoints_keep_about_the_square_root_of_the_states(steps):
-    kept = RecordedSteps("checkpoints")
+    kept = StepRecorder("checkpoints")
     for n in range(steps):
-        kept.reporting_to(None)(True, float(n), torch.tensor([float(n)]), 1.0)
-        kept.reporting_to(None)(False, float(n), torch.tensor([-1.0]), 1.0)  # rejected: not a step
+        kept.record_steps(None)(True, float(n), torch.tensor([float(n)]), 1.0)
+        kept.record_steps(None)(False, float(n), torch.tensor([-1.0]), 1.0)  # rejected: not a step
 
     class Counting:
         stretch = 0
@@ -201,9 +201,10 @@ def test_checkpoints_keep_about_the_square_root_of_the_states(steps):
             return y + 1
 
     sweep = Counting()
-    found = [(n, y.item()) for n, y in kept.backwards(steps - 1, sweep.advance)]
+    found = [(n, y.item()) for n, y in kept.steps.states.backwards(steps - 1, sweep.advance)]
     assert found == [(n, float(n)) for n in reversed(range(steps))]
-    assert len(kept.states) <= 2 * math.sqrt(steps) + 1 and len(kept.states) + sweep.stretch == steps
+    states = kept.steps.states.states
+    assert len(states) <= 2 * math.sqrt(steps) + 1 and len(states) + sweep.stretch == steps
     assert steps < 3 or sweep.stretch > 0
 
 

@@ -315,7 +315,7 @@ def test_stages_that_the_forward_solve_kept_are_not_evaluated_again(method, monk
     sweep, kept = engine.native_sweep, []
 
     def seen(julia, problem):
-        number = problem.steps.foreign.number
+        number = problem.steps.number
         look = f"(s = PySeminorm.HELD[{number}].stages; s === nothing ? -1 : count(!isnothing, reduce(vcat, s.steps)))"
         kept.append(int(sys.modules["juliacall"].Main.seval(look)))
         return sweep(julia, problem)

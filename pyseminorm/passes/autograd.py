@@ -32,7 +32,7 @@ from .problems import (
     ForwardResult,
     PassOptions,
 )
-from .recorded_steps import RecordedSteps, StepReport
+from .recorded_steps import RecordedSteps, StepRecorder, StepReport
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class SolveContext:
     retcode: ReturnCode = ReturnCode.Success
     dense: DenseOutput | None = None
     rows: int = 0  # reached rows of ys
-    steps: RecordedSteps | None = None  # for DiscreteAdjoint
+    steps: object = None  # for DiscreteAdjoint: `RecordedSteps`, or what the engine has recorded
 
     def forward(self, *, recording: bool) -> Tensor:
         """Solve, and return the states (len(times), *shape)."""
@@ -65,9 +65,10 @@ class SolveContext:
     def _forward(self, *, recording: bool) -> Tensor:
         keep_dense, watch = self.keep_dense, self.callbacks
         report = _reporter(watch.accept_step, watch.reject_step, self.spec.unflatten)
+        recorder = None
         if recording and isinstance(self.adjoint, DiscreteAdjoint):
-            self.steps = RecordedSteps(self.adjoint.keep, watched=watch.accept_step_adjoint is not None)
-            if self.steps.stages and self.field.rereads:
+            recorder = StepRecorder(self.adjoint.keep, watched=watch.accept_step_adjoint is not None)
+            if recorder.keeps_stages and self.field.rereads:
                 self.field.start_pass(backward=False)
         elif recording:
             keep_dense = keep_dense or not self.adjoint.integrates_y
@@ -82,13 +83,15 @@ class SolveContext:
                 options,
                 self.norm,
                 keep_dense,
-                self.steps,
+                recorder,
             )
         )
         if not result.finite:
             _check_finite(result, self.times)
         self.stats, self.retcode, self.dense = Stats(result.stats), result.retcode, result.dense
         self.rows = len(self.times)
+        if recorder is not None:
+            self.steps = recorder.steps if result.steps is None else result.steps
         if result.retcode is not ReturnCode.Success:
             self._fail(result)
         if recording and self.field.rereads:
@@ -121,7 +124,7 @@ class SolveContext:
         grad = grad.reshape(len(self.times), self.spec.size)
         ys = None if ys is None else ys.detach().view_as(grad)  # func may differentiate by a view of ys
         times: Tensor | None = None
-        if self.steps is not None and self.steps.foreign is not None and not want_times:
+        if self.steps is not None and not isinstance(self.steps, RecordedSteps) and not want_times:
             result = self._sweep(grad, lambda: self._check_cotangents(grad), want_derivatives=False)
             at_start, params = result.adjoint, result.params
         else:

@@ -33,6 +33,7 @@ from ..retcode import ReturnCode
 from ..stats import PassStats
 from ..torch_internals import increment_all
 from .problems import AdjointResult, DiscreteProblem
+from .recorded_steps import RecordedSteps
 from .stages import Stage, needed_stages
 
 
@@ -45,12 +46,12 @@ class Outputs:
         last_step: the last step that an output lies in.
     """
 
-    def __init__(self, problem: DiscreteProblem, tableau: Tableau) -> None:
+    def __init__(self, problem: DiscreteProblem, sizes: Sequence[float], tableau: Tableau) -> None:
         ends, times, active = np.array(problem.ends), np.array(problem.times), np.array(problem.look())
         direction = 1.0 if ends[-1] > ends[0] else -1.0
         active[0] = False  # the initial state
         steps = np.searchsorted(direction * ends[1:-1], direction * times)
-        thetas = (times - ends[steps]) / np.array(problem.steps.sizes)[steps]
+        thetas = (times - ends[steps]) / np.array(sizes)[steps]
         ended = (times == ends[steps + 1]) | (thetas == 1.0)
         self.at_end = _group_rows(steps, active & ended)
         self.inner = _group_rows(steps, active & ~ended)
@@ -86,11 +87,12 @@ class Sweep:
     """Goes through the steps backwards, once."""
 
     def __init__(self, problem: DiscreteProblem) -> None:
-        self._problem, self._tableau = problem, TABLEAUS[problem.options.method]
+        assert isinstance(problem.steps, RecordedSteps)
+        self._problem, self._tableau, self._steps = problem, TABLEAUS[problem.options.method], problem.steps
         like = problem.cotangents
         self._direction = 1.0 if problem.ends[-1] > problem.ends[0] else -1.0
         self._discontinuities = [self._direction * t for t in problem.discontinuities.times]
-        self._outputs = Outputs(problem, self._tableau)
+        self._outputs = Outputs(problem, self._steps.sizes, self._tableau)
         self._weights = weights(self._tableau, like)
         self._k, self._ybar = like.new_zeros(2, self._weights.stages, like.shape[1])
         # Views that steps need: many small calls are what a step costs.
@@ -98,7 +100,7 @@ class Sweep:
         self._k_before = [self._k[:i].T for i in range(self._weights.stages + 1)]
         self._views: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self._interval = problem.discontinuities.intervals[0]  # of the step that the sweep is at
-        kept = problem.steps.take_stages()
+        kept = self._steps.take_stages()
         self._kept = kept if problem.field.graphs_last else {}
         self._params = [torch.zeros_like(x) for x in problem.field.targets]
         self._following: Tensor | None = None  # the first stage of the step after the present one
@@ -112,11 +114,11 @@ class Sweep:
         at = problem.ends[last + 1]
         stats.times.append(at)
         with attach_last_good_state(lambda: LastGoodState(at, problem.spec.unflatten(adjoint.clone()), stats)):
-            for n, y in problem.steps.backwards(last, self.advance):
+            for n, y in self._steps.states.backwards(last, self.advance):
                 if n in self._outputs.at_end:
                     adjoint = adjoint + problem.cotangents[self._outputs.at_end[n]].sum(dim=0)
                 if problem.report is not None:
-                    problem.report(True, at, adjoint.clone(), -problem.steps.sizes[n])
+                    problem.report(True, at, adjoint.clone(), -self._steps.sizes[n])
                 adjoint = self._back(n, y, adjoint)
                 at = problem.ends[n]
                 stats.naccept += 1
@@ -134,7 +136,7 @@ class Sweep:
             self._stats.nf += 1
             self._k_rows[i].copy_(self._problem.field.f(self._time(n, i), self._stage_input(n, i, y)))
         used = stages[-1] + 1
-        b, h = self._weights.b[:used], self._problem.steps.sizes[n]
+        b, h = self._weights.b[:used], self._steps.sizes[n]
         end = torch.addmv(y, self._k_before[used], b, alpha=h)
         if not all_finite(end):
             raise self._not_finite(n, stages)
@@ -148,7 +150,7 @@ class Sweep:
         self._enter(n)
         vjps = self._vjps(n, stages, y)
         direct = self._direct(n, adjoint).unbind(0)
-        h, used = self._problem.steps.sizes[n], stages[-1] + 1
+        h, used = self._steps.sizes[n], stages[-1] + 1
         for i, vjp in zip(reversed(stages), reversed(vjps), strict=True):
             cotangent = direct[i]
             if i + 1 < used:
@@ -194,7 +196,7 @@ class Sweep:
 
         The first stage stands for the last one of the step before too, where the two are one evaluation.
         """
-        sizes, inner = self._problem.steps.sizes, self._outputs.inner
+        sizes, inner = self._steps.sizes, self._outputs.inner
         direct = torch.outer(self._weights.b, adjoint * sizes[n])
         if n in inner:
             direct.addmm_(self._outputs.weights(n).T, self._inner_cotangents(n), alpha=sizes[n])
@@ -238,7 +240,7 @@ class Sweep:
     def _stage_input(self, n: int, i: int, y: Tensor) -> Tensor:
         if i == 0:
             return y
-        h, row = self._problem.steps.sizes[n], self._weights.rows[i]
+        h, row = self._steps.sizes[n], self._weights.rows[i]
         return torch.addmv(y, self._k_before[i], row, alpha=h)
 
     def _enter(self, n: int) -> None:
@@ -248,7 +250,7 @@ class Sweep:
     def _time(self, n: int, i: int) -> float:
         """Return the time t + c_i h, kept within the smooth interval that the step is in."""
         low, high = self._interval
-        return min(max(self._problem.ends[n] + self._weights.c[i] * self._problem.steps.sizes[n], low), high)
+        return min(max(self._problem.ends[n] + self._weights.c[i] * self._steps.sizes[n], low), high)
 
     def _interval_of(self, t: float) -> int:
         """Return the smooth interval that a step from ``t`` is in."""

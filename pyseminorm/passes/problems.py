@@ -19,7 +19,7 @@ from ..problem.vector_field import EagerVectorField, FirstValue
 from ..retcode import ReturnCode
 from ..stats import PassStats
 from ..stepping import MethodTraits
-from .recorded_steps import RecordedSteps, StepReport
+from .recorded_steps import StepRecorder, StepReport
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ForwardProblem:
     """y' = f(t, y) from ``y0`` (size,) at times[0], with values wanted at all ``times``.
 
     ``first()`` is f(times[0], y0) by the checking call, and counts as the first evaluation; an engine whose evaluations
-    say as much need not make that call. ``record`` gets the accepted steps, where DiscreteAdjoint wants them.
+    say as much need not make that call. ``recorder`` records the accepted steps, where DiscreteAdjoint wants them.
     """
 
     field: EagerVectorField
@@ -71,18 +71,19 @@ class ForwardProblem:
     options: PassOptions
     norm: str | Callable[[Any], Any]
     keep_dense: bool
-    record: RecordedSteps | None = None
+    recorder: StepRecorder | None = None
 
     @property
     def report(self) -> StepReport | None:
-        """Who is told of attempted steps, the record included."""
+        """Who is told of attempted steps, the recorder included."""
         report = self.options.report
-        return report if self.record is None else self.record.reporting_to(report)
+        return report if self.recorder is None else self.recorder.record_steps(report)
 
     @functools.cached_property
     def f(self) -> Callable[[float, Tensor], Tensor]:
-        """The field's f, as the solver must call it: the record may keep more of a call than its value."""
-        return self.field.f if self.record is None else self.record.evaluating(self.field, self.options.method)
+        """The field's f, as the solver must call it: the recorder may keep more of a call than its value."""
+        recorder = self.recorder
+        return self.field.f if recorder is None else recorder.record_calls(self.field, self.options.method)
 
     @property
     def discontinuities(self) -> Discontinuities:
@@ -101,6 +102,7 @@ class ForwardResult:
     """``ys``: states (len(times), *shape), NaN in rows not reached; ``t``, ``y`` (size,): the last good ones.
 
     A successful solve need not tell ``y``, which is the last row. ``finite``: all of ``ys`` is known to be finite.
+    ``steps``: what the engine has recorded for its own sweep, in the place of the problem's recorder.
     """
 
     ys: Tensor
@@ -111,6 +113,7 @@ class ForwardResult:
     dense: DenseOutput | None = None
     detail: str = ""
     finite: bool = False
+    steps: object = None
 
 
 @dataclass
@@ -213,7 +216,7 @@ class DiscreteProblem:
 
     Attributes:
         options: of the forward solve, whose method is one of `METHODS`.
-        steps: as recorded there.
+        steps: as recorded there: `RecordedSteps`, or what the engine has recorded itself.
         ends: start of the solve and the end of every step.
         times: of the outputs, the first is that of y0.
         reached: how many of them the forward solve has reached.
@@ -227,7 +230,7 @@ class DiscreteProblem:
     field: EagerVectorField
     spec: StateSpec
     options: PassOptions
-    steps: RecordedSteps
+    steps: object
     ends: Sequence[float]
     times: Sequence[float]
     reached: int

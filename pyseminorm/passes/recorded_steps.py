@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from torch import Tensor
 
@@ -14,56 +13,18 @@ from .stages import StageCollector, Stages
 StepReport = Callable[[bool, float, Tensor, float], None]
 
 
-class RecordedSteps:
-    """The accepted steps of a forward solve, as the solver reports them: their signed sizes and where they began.
+class Checkpoints:
+    """States at the starts of steps: of all of them, or (``thin``) of about sqrt(steps), evenly spaced."""
 
-    Attributes:
-        sizes: of all steps.
-        states: at the start of every step, or (checkpoints) of about sqrt(steps) of them, evenly spaced.
-        stages: whether what the products of every stage read is kept too, until a sweep takes it.
-        foreign: what an engine keeps in the place of both, where it can make the sweep itself.
-        for_python: whether no engine may do that: only some states are kept, or somebody is told of the sweep's steps.
-    """
-
-    def __init__(self, keep: str, *, watched: bool = False) -> None:
-        self.sizes: list[float] = []
+    def __init__(self, *, thin: bool) -> None:
         self.states: list[Tensor] = []
-        self.stages = keep == "stages"
-        self._thin, self._stride = keep == "checkpoints", 1
-        self.for_python = self._thin or watched
-        self.foreign: Any = None
-        self._collector: StageCollector | None = None
+        self._thin, self._stride, self._steps = thin, 1, 0
 
-    def evaluating(self, field: EagerVectorField, method: str) -> Callable[[float, Tensor], Tensor]:
-        """Return what gives the solver f, where the solver calls Python for it."""
-        if not self.stages:
-            return field.f
-        self._collector = StageCollector(field, TABLEAUS[method])
-        return self._collector
-
-    def take_stages(self) -> Stages:
-        """Return the stages that were kept; they are gone from here, since a product can be made of each only once."""
-        return {} if self._collector is None else self._collector.take()
-
-    def reporting_to(self, report: StepReport | None) -> StepReport:
-        """Return what the engine tells of every attempted step; passed on to the user's ``report``."""
-        if report is None:
-            return self._record
-
-        def both(accepted: bool, t: float, y: Tensor, h: float) -> None:
-            self._record(accepted, t, y.clone(), h)
-            report(accepted, t, y, h)
-
-        return both
-
-    def _record(self, accepted: bool, t: float, y: Tensor, h: float) -> None:
-        if self._collector is not None:
-            self._collector.end_attempt(accepted, len(self.sizes), t, h)
-        if not accepted:
-            return
-        if len(self.sizes) % self._stride == 0:
+    def append(self, y: Tensor) -> None:
+        """Take the state at the start of the next step."""
+        if self._steps % self._stride == 0:
             self.states.append(y)
-        self.sizes.append(h)
+        self._steps += 1
         if self._thin and len(self.states) > 2 * self._stride:
             self.states = self.states[::2]
             self._stride *= 2
@@ -78,3 +39,58 @@ class RecordedSteps:
             while stretch:
                 y = stretch.pop()
                 yield first + len(stretch), y
+
+
+class RecordedSteps:
+    """The accepted steps of a forward solve: their signed sizes, the states at their starts, and their stages."""
+
+    def __init__(self, *, thin: bool) -> None:
+        self.sizes: list[float] = []
+        self.states = Checkpoints(thin=thin)
+        self.collector: StageCollector | None = None
+
+    def take_stages(self) -> Stages:
+        """Return the stages that were kept; they are gone from here, since a product can be made of each only once."""
+        return {} if self.collector is None else self.collector.take()
+
+
+class StepRecorder:
+    """Records the steps of a forward solve, as its solver calls f and reports them.
+
+    Attributes:
+        steps: what has been recorded.
+        keeps_stages: whether what the products of every stage read is kept too, until a sweep takes it.
+        for_python: whether no engine may record the steps itself, and make the sweep: only some states are kept, or
+            somebody is told of the sweep's steps.
+    """
+
+    def __init__(self, keep: str, *, watched: bool = False) -> None:
+        self.steps = RecordedSteps(thin=keep == "checkpoints")
+        self.keeps_stages = keep == "stages"
+        self.for_python = keep == "checkpoints" or watched
+
+    def record_calls(self, field: EagerVectorField, method: str) -> Callable[[float, Tensor], Tensor]:
+        """Return what gives the solver f, where the solver calls Python for it."""
+        if not self.keeps_stages:
+            return field.f
+        self.steps.collector = StageCollector(field, TABLEAUS[method])
+        return self.steps.collector
+
+    def record_steps(self, report: StepReport | None) -> StepReport:
+        """Return what the engine tells of every attempted step; passed on to the user's ``report``."""
+        if report is None:
+            return self._record
+
+        def both(accepted: bool, t: float, y: Tensor, h: float) -> None:
+            self._record(accepted, t, y.clone(), h)
+            report(accepted, t, y, h)
+
+        return both
+
+    def _record(self, accepted: bool, t: float, y: Tensor, h: float) -> None:
+        steps = self.steps
+        if steps.collector is not None:
+            steps.collector.end_attempt(accepted, len(steps.sizes), t, h)
+        if accepted:
+            steps.states.append(y)
+            steps.sizes.append(h)

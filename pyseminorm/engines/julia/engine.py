@@ -30,7 +30,7 @@ from .calls.nodes import NodeMemory
 from .calls.results import Pass, translate_error
 from .calls.settings import describe_method, make_settings
 from .native.compiled_function import ELTYPES, NativeField
-from .native.forward import native_forward
+from .native.forward import StepsHandle, native_forward
 from .native.sweep import native_sweep
 from .native.vector_field import JuliaVectorField, NativeNodes, backward_arguments, refuse_call
 from .session.c_functions import JuliaHandle
@@ -140,7 +140,7 @@ class JuliaEngine:
         return call
 
     def sweep(self, problem: DiscreteProblem) -> AdjointResult:
-        if problem.steps.foreign is not None:
+        if isinstance(problem.steps, StepsHandle):
             return native_sweep(runtime(), problem)
         return Sweep(problem).run()
 

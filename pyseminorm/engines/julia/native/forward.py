@@ -20,12 +20,12 @@ def native_forward(julia: Runtime, problem: ForwardProblem, vector: JuliaHandle)
     """Solve forward on vectors of a type. It calls no function of Python but a norm and a report, where there are
     any.
     """
-    started, field, y0, record = time.perf_counter(), problem.field, consecutive(problem.y0), problem.record
+    started, field, y0, recorder = time.perf_counter(), problem.field, consecutive(problem.y0), problem.recorder
     assert isinstance(field, JuliaVectorField)
     native, options, times = field.native, problem.options, problem.times
     keep = 0
-    if record is not None and not record.for_python and options.report is None:
-        keep = 2 if record.stages else 1
+    if recorder is not None and not recorder.for_python and options.report is None:
+        keep = 2 if recorder.keeps_stages else 1
     call: _Call | None = native.prepared.get("forward")
     if (
         call is None
@@ -47,10 +47,11 @@ def native_forward(julia: Runtime, problem: ForwardProblem, vector: JuliaHandle)
     arguments.y0, arguments.ys = address(y0, y0.dtype), address(ys, y0.dtype)
     solve = Pass(julia, problem.spec.unflatten, y0, times[0], python=python, native=native)
     solve.run("forward", arguments)
-    if record is not None and solve.steps:
-        record.foreign = StepsHandle(julia.c_functions, solve.steps, call.settings)
     checks = 0 if problem.first.value is None else 1
-    return solve.forward_result(problem, ys, started, checks, solve.jacobians)
+    result = solve.forward_result(problem, ys, started, checks, solve.jacobians)
+    if solve.steps:
+        result.steps = StepsHandle(julia.c_functions, solve.steps, call.settings)
+    return result
 
 
 class StepsHandle(NumberedHandle):

@@ -24,7 +24,7 @@ from .vector_field import JuliaVectorField
 
 def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
     """Sweep back through the steps that Julia recorded."""
-    started, field, steps = time.perf_counter(), problem.field, problem.steps.foreign
+    started, field, steps = time.perf_counter(), problem.field, problem.steps
     assert isinstance(field, JuliaVectorField) and isinstance(steps, StepsHandle)
     native, cotangents, size = field.native, consecutive(problem.cotangents), problem.spec.size
     call: _Call | None = native.prepared.get("sweep")
