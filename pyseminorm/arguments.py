@@ -23,12 +23,12 @@ def check_scalar(name: str, value: Any, *, positive: bool = True, owner: str = "
             raise TypeError
         number = float(value)
     except (TypeError, ValueError, RuntimeError):
-        raise InvalidInputError(f"{_given(name, value, owner)}: expected a number.") from None
+        raise InvalidInputError(f"{_describe(name, value, owner)}: expected a number.") from None
     except OverflowError:
-        raise InvalidInputError(f"{_given(name, _LONG, owner)} is too large: expected a finite number.") from None
+        raise InvalidInputError(f"{_describe(name, _LONG, owner)} is too large: expected a finite number.") from None
     if not math.isfinite(number) or (positive and number <= 0):
         kind = "positive finite" if positive else "finite"
-        raise InvalidInputError(f"{_given(name, value, owner)}: expected a {kind} number.")
+        raise InvalidInputError(f"{_describe(name, value, owner)}: expected a {kind} number.")
     return number
 
 
@@ -43,15 +43,15 @@ def check_whole(name: str, value: Any, *, owner: str = "") -> int:
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise InvalidInputError(f"{_given(name, value, owner)}: expected a positive whole number.") from None
+        raise InvalidInputError(f"{_describe(name, value, owner)}: expected a positive whole number.") from None
     if number < 1:
-        raise InvalidInputError(f"{_given(name, value, owner)}: expected a positive whole number, at least 1.")
+        raise InvalidInputError(f"{_describe(name, value, owner)}: expected a positive whole number, at least 1.")
     if number > LARGEST_WHOLE:
-        raise InvalidInputError(f"{_given(name, _LONG, owner)} is too large: expected at most 2**63 - 1.")
+        raise InvalidInputError(f"{_describe(name, _LONG, owner)} is too large: expected at most 2**63 - 1.")
     return number
 
 
-def _given(name: str, value: Any, owner: str) -> str:
+def _describe(name: str, value: Any, owner: str) -> str:
     """Return the argument as the caller wrote it."""
     shown = "..." if value is _LONG else repr(value)
     return f"{owner}({name}={shown})" if owner else f"{name}={shown}"

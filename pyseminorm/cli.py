@@ -72,7 +72,7 @@ def demo(
     plot: Annotated[Path, typer.Option(help="Where the plot goes.")] = Path("pyseminorm-demo.png"),
 ) -> None:
     """Train a Neural CDE on real data twice, with torchdiffeq's norm and with the seminorm, and compare."""
-    _need("demo", "aeon", "matplotlib", "rich")
+    _require("demo", "aeon", "matplotlib", "rich")
     from .demo.command import run
 
     try:
@@ -108,7 +108,7 @@ def crosscheck(
     """
     from .crosschecking import crosscheck as check
 
-    arguments = _made(problem)
+    arguments = _make_problem(problem)
     given = {"method": method, "rtol": rtol, "atol": atol, "backend": backend}
     arguments.update({name: value for name, value in given.items() if value is not None})
     try:
@@ -155,7 +155,7 @@ def profile(
                 typer.echo(f"Written to {found.save(output)}; it opens at https://www.speedscope.app.")
 
 
-def _need(extra: str, *packages: str) -> None:
+def _require(extra: str, *packages: str) -> None:
     """Stop with the command that installs what is missing of an extra."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
@@ -164,13 +164,13 @@ def _need(extra: str, *packages: str) -> None:
         raise typer.Exit(1)
 
 
-def _made(problem: str) -> dict[str, Any]:
+def _make_problem(problem: str) -> dict[str, Any]:
     """Return the arguments of `crosscheck` that script.py:function makes."""
     path, _, name = problem.rpartition(":")
     script = Path(path)
     if not name.isidentifier() or not script.is_file():
         raise typer.BadParameter(f"{problem!r}: expected script.py:make_problem, with a script that exists.")
-    make = getattr(_loaded(script), name, None)
+    make = getattr(_load_script(script), name, None)
     if not callable(make):
         raise typer.BadParameter(f"{script} has no function {name}.")
     made = make()
@@ -181,7 +181,7 @@ def _made(problem: str) -> dict[str, Any]:
     raise typer.BadParameter(f"{name}() must return (func, y0, t), or a dict with these and other arguments.")
 
 
-def _loaded(script: Path) -> ModuleType:
+def _load_script(script: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(script.stem, script)
     if spec is None or spec.loader is None:
         raise typer.BadParameter(f"{script} is not a Python script.")

@@ -119,7 +119,7 @@ class CompiledField:
         self, args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None, engine: Engine
     ) -> EagerVectorField | None:
         """Return the field of a solve whose form was captured before, without a look at func; None of a new form."""
-        from .forms import computed, form_of, make_form, tensor_form
+        from .forms import form_of, make_form, select_computed, tensor_form
         from .graphs.traced_field import targets_of
 
         known = self._known.get(form_of(self.func, args, spec))
@@ -135,16 +135,16 @@ class CompiledField:
         if not same:
             return None
         field = EagerVectorField(self.func, args, spec, own if params is None else params)
-        field.add_inputs(computed(read))
+        field.add_inputs(select_computed(read))
         found = known.captured.traces.get(targets_of(field, read))
         return None if found is None else make_form(field, found, read, self.mode, engine)
 
     def capture(self, first: FirstValue, args: tuple[Any, ...], engine: Engine) -> None:
         """Capture func in the form that a solve gives it; where that cannot be, it stays itself."""
-        from .forms import captured, form_of
+        from .forms import capture_with, form_of
 
         field = first.field
-        graph, read = captured(self._guarded, first, args, self.mode, engine)
+        graph, read = capture_with(self._guarded, first, args, self.mode, engine)
         known = _Known.of(graph, self.func, args, read)
         if known is not None:
             self._known[form_of(self.func, args, field.spec)] = known

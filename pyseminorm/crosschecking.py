@@ -130,9 +130,9 @@ class _Problem:
         return self.spec.join(grads[:n]), _join(grads[n:], self.cotangents), s.stats.backward
 
     def _flat(self, ys: Any) -> Tensor:
-        return torch.stack([self.spec.flatten(_row_of(ys, i)) for i in range(len(self.t))])
+        return torch.stack([self.spec.flatten(_make_row(ys, i)) for i in range(len(self.t))])
 
-    def doubled(self) -> _Problem | None:
+    def make_double(self) -> _Problem | None:
         """Return a copy in float64, or None where that cannot be made (the problem's tensors are not all in reach)."""
         if self.spec.real_dtype == torch.float64:
             return self
@@ -229,14 +229,14 @@ def _problem(func: Any, y0: Any, t: Any, args: Any, params: Any, cotangents: Any
         i = torch.arange(len(times) * spec.size, dtype=torch.float64)
         flat = torch.sin(5.3 * i + 1.7).view(len(times), spec.size).to(spec.device, spec.real_dtype)
     else:
-        rows = [_row_of(cotangents, i) for i in range(len(times))]
+        rows = [_make_row(cotangents, i) for i in range(len(times))]
         flat = torch.stack([spec.join(spec.check_output(row)) for row in rows]).detach()
     return _Problem(func, y0, times, tuple(args), None if params is None else list(params), flat)
 
 
 def _reference(problem: _Problem) -> tuple[tuple[Tensor, Tensor], str]:
     """Return the gradients to compare with, and how they were made."""
-    double = problem.doubled()
+    double = problem.make_double()
     used = double or problem
     tolerance = _REFERENCE.get(used.spec.real_dtype, 1e-3)
     settings = {"method": "vern7", "rtol": tolerance, "atol": tolerance, "backend": "torch", "max_steps": 1_000_000}
@@ -317,7 +317,7 @@ def _versions() -> dict[str, str]:
     return {"pyseminorm": __version__, "torch": torch.__version__, "Python": platform.python_version()}
 
 
-def _row_of(ys: Any, i: int) -> Any:
+def _make_row(ys: Any, i: int) -> Any:
     return pytree.tree_map(lambda x: x[i], ys)
 
 

@@ -27,20 +27,20 @@ def capture(first: FirstValue, args: tuple[Any, ...], mode: str, engine: Engine)
 
     TorchDynamo says whether what it captured before still holds, and captures func (again) where it does not.
     """
-    guarded = _guarded(first.field.func)
+    guarded = _find_guarded(first.field.func)
     key = form_of(first.field.func, args, first.field.spec)
-    if key not in guarded.refused and captured(guarded, first, args, mode, engine)[0] is None:
+    if key not in guarded.refused and capture_with(guarded, first, args, mode, engine)[0] is None:
         guarded.refused.add(key)
 
 
-def captured(
+def capture_with(
     guarded: GuardedFunction, first: FirstValue, args: tuple[Any, ...], mode: str, engine: Engine
 ) -> tuple[Captured | None, list[Tensor]]:
     """Put a captured form in the place of the field of ``first``; None where func stays eager, which is logged."""
     field = first.field
     try:
         captured, read = guarded(field.func, args, field.spec)
-        field.add_inputs(computed(read))
+        field.add_inputs(select_computed(read))
         first.field = make_form(field, trace(captured, field, read, first.t, first.y0), read, mode, engine, first)
         return captured, read
     except CaptureError as error:
@@ -52,7 +52,7 @@ def captured(
 _GUARDED: weakref.WeakKeyDictionary[Any, GuardedFunction] = weakref.WeakKeyDictionary()
 
 
-def _guarded(func: Callable[..., Any]) -> GuardedFunction:
+def _find_guarded(func: Callable[..., Any]) -> GuardedFunction:
     kind = kind_of(func)
     return _GUARDED.get(kind) or _GUARDED.setdefault(kind, GuardedFunction())
 
@@ -83,9 +83,9 @@ def make_form(
 
 def _make(name: str, field: EagerVectorField, found: Trace, read: list[Tensor]) -> EagerVectorField:
     if name == "julia":
-        from .engines.julia.native.lowered import lowered
+        from .engines.julia.native.lowered import lower_field
 
-        return lowered(field, found, read)
+        return lower_field(field, found, read)
     return TracedVectorField(field, found, read, _inductor if name == "inductor" else None)
 
 
@@ -119,7 +119,7 @@ def _forms(mode: str, engine: str) -> tuple[str, ...]:
     return ("inductor", "trace") if mode == "inductor" else ("trace",)
 
 
-def computed(read: list[Tensor]) -> list[Tensor]:
+def select_computed(read: list[Tensor]) -> list[Tensor]:
     """Return what func reads that was computed before the solve, for autograd to go on through."""
     return [x for x in read if x.requires_grad and not x.is_leaf]
 

@@ -128,7 +128,7 @@ def profile(*, interval: float = 0.01) -> Iterator[Profile]:
     """
     if not 0 < interval < math.inf:
         raise InvalidInputError(f"interval={interval!r}: expected seconds, more than 0.")
-    julia = _signalling_julia()
+    julia = _start_with_signals()
     start, halt = julia.module.start_profile, julia.module.halt_profile
     found = Profile()
     with active_clock(ctypes.PYFUNCTYPE(ctypes.c_size_t)(julia.module.position_address())) as clock:
@@ -144,7 +144,7 @@ def profile(*, interval: float = 0.01) -> Iterator[Profile]:
             found._fill(julia, clock, recording)
 
 
-def _signalling_julia() -> Runtime:
+def _start_with_signals() -> Runtime:
     try:
         return runtime(StartOptions(handle_signals=True))
     except InvalidInputError:

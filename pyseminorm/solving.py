@@ -201,7 +201,7 @@ def solve(
         params = list(params)  # an iterator can be read once
     compiled = func if isinstance(func, CompiledField) else None
     if compiled is not None:
-        backend, compile = _checked_compiled(compiled, backend, compile)
+        backend, compile = _check_compiled(compiled, backend, compile)
         func = compiled.func
     engine, options, back = _settle(
         spec, method, rtol, atol, norm, adjoint, backend, dt, max_steps, discontinuities, controller, jacobian, compile
@@ -333,7 +333,7 @@ def _settle(
     return engine, options, back
 
 
-def _checked_compiled(field: CompiledField, backend: str, compile: str | None) -> tuple[str, str]:
+def _check_compiled(field: CompiledField, backend: str, compile: str | None) -> tuple[str, str]:
     """Return the engine and the mode of a compiled field, if a solve asks for no other."""
     if compile not in (None, field.mode):
         raise InvalidInputError(

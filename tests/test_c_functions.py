@@ -15,7 +15,7 @@ from pyseminorm.engines.julia.session.layouts import (
     STRUCTS,
     TIMES_AT,
     check_layouts,
-    declared,
+    declarations,
 )
 
 CALLS = {s.__name__.removesuffix("Call").lower(): s for s in STRUCTS if s.__name__.endswith("Call")}
@@ -90,12 +90,12 @@ def test_handles_are_let_go_of_by_the_next_calls():
 
 def test_a_package_that_belongs_to_another_version_is_refused():
     class Module:
-        def declared(self):
-            return declared().replace("y0 Int64, ys Int64", "ys Int64, y0 Int64")
+        def declarations(self):
+            return declarations().replace("y0 Int64, ys Int64", "ys Int64, y0 Int64")
 
     with pytest.raises(BackendUnavailableError, match="pyseminorm setup"):
         check_layouts(Module())
     with pytest.raises(BackendUnavailableError, match="pyseminorm setup"):
         check_layouts(object())
-    Module.declared = lambda self: declared()
+    Module.declarations = lambda self: declarations()
     check_layouts(Module())

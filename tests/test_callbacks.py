@@ -84,7 +84,7 @@ def test_a_signal_in_a_callback_ends_the_solve_with_what_its_handler_raises():
         callbacks = SolverCallbacks(LIKE, interrupted)
         evaluate, register = (entered(n, a) for n, a in zip(("evaluate", "register"), callbacks.field, strict=True))
         held, at = buffer(1.0, 1.0)
-        with callbacks.running():
+        with callbacks.defer_signals():
             assert register(0, at, len(held)) == 1 and evaluate(0, 0, 0.0) == 0
         assert isinstance(callbacks.raised, Stopped)
     finally:

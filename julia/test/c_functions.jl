@@ -32,7 +32,7 @@ end
 retcode(found) = found.retcode == 0 ? :Other : RETCODES[found.retcode]
 
 @testset "declarations as text" begin
-    lines = split(PySeminorm.declared(), '\n')
+    lines = split(PySeminorm.declarations(), '\n')
     @test length(lines) == 11 && startswith(lines[1], "ForwardCall: vector Int64, times Int64")
     @test "AgreesCall: field Int64, t Float64, y Int64, f0 Int64, tolerance Float64" in lines
     @test last(lines) == "TIMES: 128, 4096, 32" && sizeof(PassResult) <= 128

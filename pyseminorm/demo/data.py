@@ -29,7 +29,7 @@ def load(name: str) -> tuple[Split, Split, int]:
     (train_x, train_y), (test_x, test_y) = loader(split="train"), loader(split="test")
     classes = {label: i for i, label in enumerate(sorted(set(train_y)))}
     length = max(x.shape[1] for x in [*train_x, *test_x])
-    train, test = _padded(train_x, length), _padded(test_x, length)
+    train, test = _pad(train_x, length), _pad(test_x, length)
     mean, deviation = train.mean(dim=(0, 2), keepdim=True), train.std(dim=(0, 2), keepdim=True)
     splits = []
     for x, y in ((train, train_y), (test, test_y)):
@@ -39,7 +39,7 @@ def load(name: str) -> tuple[Split, Split, int]:
     return splits[0], splits[1], len(classes)
 
 
-def _padded(series: Any, length: int) -> Tensor:
+def _pad(series: Any, length: int) -> Tensor:
     """Series of unequal length, the last value held to the end (a path that stops contributes nothing more)."""
     rows = [np.pad(x, ((0, 0), (0, length - x.shape[1])), mode="edge") for x in series]
     return torch.tensor(np.stack(rows), dtype=torch.float32)

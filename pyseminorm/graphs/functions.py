@@ -72,7 +72,7 @@ class Functions:
         self._saved = parts.saved()
         self.constants = self._function(parts.sources, "", parts.constant, self._tuple(self._kept))
         values = f"[{self._list(graph.outputs.value)}], {self._tuple(self._saved)}"
-        self.primal = self._compiled(
+        self.primal = self._compile(
             self._function(
                 [self._t, *self._y], self._unpack(self._kept, "constants"), parts.primal, values, "constants"
             )
@@ -87,10 +87,10 @@ class Functions:
             )
             results = f"[{self._list(wanted.nodes(self._parts.graph))}]"
             first = f"constants, {self._names[self._t]}, y, saved"
-            self._adjoints[wanted] = self._compiled(self._function(self._a, head, nodes, results, first))
+            self._adjoints[wanted] = self._compile(self._function(self._a, head, nodes, results, first))
         return self._adjoints[wanted]
 
-    def _compiled(self, function: Any) -> Any:
+    def _compile(self, function: Any) -> Any:
         return function if self._compiler is None else self._compiler(function)
 
     def _function(
@@ -99,7 +99,7 @@ class Functions:
         space: dict[str, Any] = {"inf": math.inf, "nan": math.nan, "device": torch.device, "torch": torch}
         lines = [f"def function({', '.join([first] * bool(first) + [self._names[n] for n in arguments])}):\n", head]
         lines += [f"    {self._names[node]} = {self._call(node, space)}\n" for node in nodes]
-        return _made("".join([*lines, f"    return {result}\n"]), space)
+        return _make_function("".join([*lines, f"    return {result}\n"]), space)
 
     def _call(self, node: fx.Node, space: dict[str, Any]) -> str:
         target: Any = node.target
@@ -130,7 +130,7 @@ class Functions:
         return f"    {self._list(nodes)}, = {name}\n" if nodes else ""
 
 
-def _made(source: str, space: dict[str, Any]) -> Any:
+def _make_function(source: str, space: dict[str, Any]) -> Any:
     """Return the function that ``source`` defines."""
     name = define(source, space)
     function = space["function"]

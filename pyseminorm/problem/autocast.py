@@ -27,7 +27,7 @@ class Autocast(NamedTuple):
         on = torch.is_autocast_enabled(device.type)
         return cls(device.type, torch.get_autocast_dtype(device.type) if on else None)
 
-    def applied_to(self, func: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return func, called under this setting.
 
         Without the cache of cast weights: what was cast without gradient would be used again where a product is made.

@@ -17,7 +17,7 @@ from .autocast import Autocast
 from .parameters import hidden_leaves, parameters_of
 from .randomness import Generators
 from .state import StateSpec, all_finite
-from .tensors_read import TensorsRead, uncompiled
+from .tensors_read import TensorsRead, run_uncompiled
 
 _WRITES = "leaf Variable that requires grad is being used in an in-place operation"
 _WRITES_MESSAGE = (
@@ -64,7 +64,7 @@ def check_func(field: CheckedField, t: float, y: Tensor, *, recording: bool) -> 
         raise
     if count_writes(y) != version:
         raise InvalidInputError(_WRITES_MESSAGE)
-    if generators.moved() and _is_random(field, t, y, value):
+    if generators.have_moved() and _is_random(field, t, y, value):
         field.random_from = generators
     return check_value(value, t)
 
@@ -113,9 +113,9 @@ def _observe_once(field: CheckedField, t: float, y: Tensor) -> tuple[Tensor, lis
     """
     spec, when, seen = field.spec, field.time(t), TensorsRead()
     leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
-    with torch.enable_grad(), uncompiled(), seen:
-        value = field.autocast.applied_to(field.func)(when, spec.build(leaves), *field.args)
-    outputs, kept = spec.check_output(value), seen.kept()
+    with torch.enable_grad(), run_uncompiled(), seen:
+        value = field.autocast.wrap(field.func)(when, spec.build(leaves), *field.args)
+    outputs, kept = spec.check_output(value), seen.refer_to_results()
     field.observe(seen, [*leaves, when])
     known = [*field.targets, *leaves, *(parameters_of(field.func) if field.explicit_params else ())]
     hidden = hidden_leaves(outputs, known)
@@ -126,7 +126,7 @@ def _observe_once(field: CheckedField, t: float, y: Tensor) -> tuple[Tensor, lis
 
 def _evaluate(field: CheckedField, t: float, y: Tensor) -> Tensor:
     """Return f(t, y), of the right form."""
-    spec, leaves, func = field.spec, field.spec.split(y), field.autocast.applied_to(field.func)
+    spec, leaves, func = field.spec, field.spec.split(y), field.autocast.wrap(field.func)
     with torch.no_grad():
         try:
             outputs = spec.check_output(func(field.time(t), spec.build(leaves), *field.args))
@@ -143,7 +143,7 @@ def _is_random(field: CheckedField, t: float, y: Tensor, value: Tensor) -> bool:
     """Tell whether func, which has drawn random numbers, does so in every call, and gives another value."""
     generators = Generators(field.spec.device)
     again = _evaluate(field, t, y)
-    draws = generators.moved()
+    draws = generators.have_moved()
     generators.restore()
     return draws and not torch.equal(again, value)
 

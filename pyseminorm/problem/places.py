@@ -60,7 +60,7 @@ def find_places(func: Any, tensors: Iterable[Tensor]) -> list[Place]:
             continue
         seen.add(id(owner))
         left -= not isinstance(owner, nn.Module)
-        for where, key, value in _held_by(owner):
+        for where, key, value in _list_parts(owner):
             if isinstance(value, Tensor):
                 if id(value) in wanted:
                     found.append(Place(where, key, wanted.pop(id(value))))
@@ -69,14 +69,14 @@ def find_places(func: Any, tensors: Iterable[Tensor]) -> list[Place]:
     return found
 
 
-def _held_by(owner: Any) -> Iterator[tuple[Any, Any, Any]]:
+def _list_parts(owner: Any) -> Iterator[tuple[Any, Any, Any]]:
     """Return (where, key, where[key]) of what an object refers to."""
     if isinstance(owner, dict):
         yield from ((owner, key, value) for key, value in list(owner.items()))
     elif isinstance(owner, (list, tuple)):
         yield from ((owner, i, value) for i, value in enumerate(owner))
     elif isinstance(owner, types.FunctionType):
-        yield from _held_by_function(owner)
+        yield from _list_parts_function(owner)
     elif isinstance(owner, types.MethodType):
         yield None, None, owner.__self__
         yield None, None, owner.__func__
@@ -85,10 +85,10 @@ def _held_by(owner: Any) -> Iterator[tuple[Any, Any, Any]]:
         yield None, None, owner.args
         yield None, None, owner.func
     else:
-        yield from _held_by_object(owner)
+        yield from _list_parts_object(owner)
 
 
-def _held_by_function(function: types.FunctionType) -> Iterator[tuple[Any, Any, Any]]:
+def _list_parts_function(function: types.FunctionType) -> Iterator[tuple[Any, Any, Any]]:
     for name in function.__code__.co_names:
         if name in function.__globals__:
             yield function.__globals__, name, function.__globals__[name]
@@ -102,7 +102,7 @@ def _held_by_function(function: types.FunctionType) -> Iterator[tuple[Any, Any, 
             continue
 
 
-def _held_by_object(owner: Any) -> Iterator[tuple[Any, Any, Any]]:
+def _list_parts_object(owner: Any) -> Iterator[tuple[Any, Any, Any]]:
     if isinstance(owner, nn.Module):  # what it has most of comes first
         attributes = owner.__dict__
         yield from ((attributes["_parameters"], key, value) for key, value in attributes["_parameters"].items())

@@ -16,7 +16,7 @@ class Generators:
             self._generators.append(torch.cuda.default_generators[device.index or 0])
         self._states = [generator.get_state() for generator in self._generators]
 
-    def moved(self) -> bool:
+    def have_moved(self) -> bool:
         """Tell whether numbers have been drawn since then."""
         pairs = zip(self._generators, self._states, strict=True)
         return any(g.get_state().numpy().tobytes() != state.numpy().tobytes() for g, state in pairs)

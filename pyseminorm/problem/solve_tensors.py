@@ -13,7 +13,7 @@ from ..errors import UnsupportedError
 from ..torch_internals import count_writes, has_hooks, pytree
 from .parameters import check_params, graph_reaches, parameters_of
 from .places import Place, find_places
-from .tensors_read import Exchange, TensorsRead, uncompiled
+from .tensors_read import Exchange, TensorsRead, run_uncompiled
 
 _OURS = 3  # references to a tensor that nobody but `SolveTensors.observe` has
 
@@ -92,7 +92,7 @@ class SolveTensors:
         Raises:
             UnsupportedError: what func read in the forward pass has been changed, or is not there any more.
         """
-        moved = self._moved() if backward else {}
+        moved = self._find_moved() if backward else {}
         usual = all(x.is_leaf and x.requires_grad and not has_hooks(x) for x in self.own)
         self.graphs_last = usual or self._exchanged
         self.call = self.call_for_value = self._func
@@ -107,7 +107,7 @@ class SolveTensors:
             self.call_for_value = self.call
         self._exchanged = self._exchanged or not backward
 
-    def _moved(self) -> dict[int, Tensor]:
+    def _find_moved(self) -> dict[int, Tensor]:
         """Return what func read in the forward pass, by the id of what stands in its place now."""
         for x, version in self._read:
             if count_writes(x) != version:
@@ -140,7 +140,7 @@ class _WithTwins:
         self._seen_to = False
 
     def __call__(self, *args: Any) -> Any:
-        with uncompiled(), Exchange(self._twins):
+        with run_uncompiled(), Exchange(self._twins):
             value = self._func(*args)
         if not self._seen_to and torch.is_grad_enabled():
             self._seen_to = True

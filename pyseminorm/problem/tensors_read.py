@@ -70,7 +70,7 @@ class TensorsRead(TorchFunctionMode):
         self._made = {}
         return read
 
-    def kept(self) -> list[weakref.ref[Tensor]]:
+    def refer_to_results(self) -> list[weakref.ref[Tensor]]:
         """Return what came out with a graph; still alive when that graph is gone, func keeps it for its next call."""
         return [weakref.ref(x) for x in self._made.values() if x.grad_fn is not None]
 
@@ -90,16 +90,16 @@ class Exchange(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        args = self._exchanged(args)
+        args = self._exchange(args)
         if not kwargs:
             return func(*args)
-        return func(*args, **dict(zip(kwargs, self._exchanged(kwargs.values()), strict=True)))
+        return func(*args, **dict(zip(kwargs, self._exchange(kwargs.values()), strict=True)))
 
-    def _exchanged(self, values: Iterable[Any]) -> list[Any]:
+    def _exchange(self, values: Iterable[Any]) -> list[Any]:
         twins = self._twins
         return [
             twins.get(id(x), x) if isinstance(x, Tensor)
-            else type(x)(self._exchanged(x)) if type(x) in (tuple, list)
+            else type(x)(self._exchange(x)) if type(x) in (tuple, list)
             else x
             for x in values
         ]  # fmt: skip
@@ -109,7 +109,7 @@ _COMPILED = threading.RLock()  # the stance is the process's
 
 
 @contextlib.contextmanager
-def uncompiled() -> Iterator[None]:
+def run_uncompiled() -> Iterator[None]:
     """Run functions by torch.compile as they were written, where the modes above see what they call.
 
     Under a mode that it has not seen, such a function would be compiled anew.

@@ -66,8 +66,8 @@ class EagerVectorField:
         tensors = self._tensors
         self.params, self.args = tensors.own, tensors.args
         self.inputs, self.targets = tensors.inputs, tensors.targets
-        self.call = self.autocast.applied_to(tensors.call)
-        self.call_for_value = self.autocast.applied_to(tensors.call_for_value)
+        self.call = self.autocast.wrap(tensors.call)
+        self.call_for_value = self.autocast.wrap(tensors.call_for_value)
         self.shapes = [x.shape for x in self.targets]
         self.sizes = tuple(x.numel() for x in self.targets)
 
@@ -173,7 +173,7 @@ class EagerVectorField:
             else:
                 grads = (None,) * len(wanted)
             state = [torch.zeros_like(x) if g is None else g for g, x in zip(grads[:n], leaves, strict=True)]
-            rest = _strided(grads[n:])
+            rest = _make_dense(grads[n:])
             grad_time = rest.pop() if time else None
             return spec.join(state), rest, grad_time
 
@@ -265,7 +265,7 @@ class EagerVectorField:
             raise not_finite(VALUE, times[first_not_finite(values.detach()) or 0])
         if not values.requires_grad or not self.targets:
             return [None] * len(self.targets)
-        return _strided(torch.autograd.grad(values, self.targets, adjoint, allow_unused=True))
+        return _make_dense(torch.autograd.grad(values, self.targets, adjoint, allow_unused=True))
 
     def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
         """Call func once at the start: return f(t0, y0), after a look at its form and (if recording) at its graph."""
@@ -342,10 +342,10 @@ def _gradients(
     found: tuple[Tensor | None, ...] = run_backward(
         outputs, cotangents, False, False, inputs, True, accumulate_grad=False
     )
-    return found if all(x is None or x.layout is torch.strided for x in found) else tuple(_strided(found))
+    return found if all(x is None or x.layout is torch.strided for x in found) else tuple(_make_dense(found))
 
 
-def _strided(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+def _make_dense(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Return gradients whose every element is in memory: those of an embedding may be sparse."""
     return [x if x is None or x.layout is torch.strided else x.to_dense() for x in gradients]
 

@@ -149,7 +149,7 @@ const MOST_TIMES = 4096
 const MOST_RELEASED = 32        # numbers of held things that Python lets go of by one call
 
 "All of this as text, a line for each, for Python to compare."
-function declared()
+function declarations()
     structs = (ForwardCall, AdjointCall, SweepCall, AgreesCall, LoadCall, PassResult, SweepResult, FlagResult)
     described(S) = "$(nameof(S)): $(join(("$name $type" for (name, type) in zip(fieldnames(S), fieldtypes(S))), ", "))"
     names = ["C_FUNCTIONS: $(join(C_FUNCTIONS, ", "))", "RETCODES: $(join(RETCODES, ", "))"]

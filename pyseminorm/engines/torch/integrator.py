@@ -205,7 +205,7 @@ class Integrator:
         elif self._attempts > 0:
             h /= self._controller.rejection_divisor()
         self._attempts += 1
-        self._h, self._proposed, hits_stop = self._clip(self._bounded(h))
+        self._h, self._proposed, hits_stop = self._clip(self._bound(h))
         return self._h, hits_stop
 
     def _measure(self, new: Tensor, h: float) -> tuple[float, float]:
@@ -292,7 +292,7 @@ class Integrator:
             initial_step(self._derivative, self.t0, self.end, self.y0, first, self.tableau.order, scale, self.norm)
         )
 
-    def _bounded(self, h: float) -> float:
+    def _bound(self, h: float) -> float:
         if not self._adaptive and not self.options.fixed_step:
             return h
         size = min(abs(h), abs(self.end - self.t0))

@@ -89,7 +89,7 @@ COMPARISONS: dict[Any, str] = {
 }
 
 
-def _scaled(sign: str) -> Callable[..., Lazy]:
+def _scale(sign: str) -> Callable[..., Lazy]:
     def make(a: Value, b: Value, alpha: float = 1) -> Lazy:
         return Lazy.of(f"({{0}} {sign} {{1}})" if alpha == 1 else f"({{0}} {sign} {number(alpha)} * {{1}})", a, b)
 
@@ -105,7 +105,7 @@ def _power(x: Value, exponent: float) -> Lazy:
     return Lazy.of(f"pow_nan({{0}}, {number(exponent)})", x)
 
 
-def _clamped(x: Value, low: Any = None, high: Any = None) -> Lazy:
+def _clamp(x: Value, low: Any = None, high: Any = None) -> Lazy:
     result = Lazy.of("{0}", x)
     if low is not None:
         result = Lazy.of("larger({0}, {1})", result, low)
@@ -114,46 +114,46 @@ def _clamped(x: Value, low: Any = None, high: Any = None) -> Lazy:
 
 # Elementwise operations whose arguments shape the expression.
 FORMED: dict[Any, Callable[..., Lazy]] = {
-    aten.add.Scalar: _scaled("+"),
-    aten.add.Tensor: _scaled("+"),
+    aten.add.Scalar: _scale("+"),
+    aten.add.Tensor: _scale("+"),
     aten.addcdiv.default: lambda a, b, c, value=1: Lazy.of(f"({{0}} + {number(value)} * {{1}} / {{2}})", a, b, c),
     aten.addcmul.default: lambda a, b, c, value=1: Lazy.of(f"({{0}} + {number(value)} * {{1}} * {{2}})", a, b, c),
-    aten.clamp.Tensor: _clamped,
-    aten.clamp.default: _clamped,
-    aten.clamp_max.default: lambda x, high: _clamped(x, None, high),
-    aten.clamp_min.default: _clamped,
+    aten.clamp.Tensor: _clamp,
+    aten.clamp.default: _clamp,
+    aten.clamp_max.default: lambda x, high: _clamp(x, None, high),
+    aten.clamp_min.default: _clamp,
     aten.pow.Tensor_Scalar: _power,
-    aten.rsub.Scalar: lambda a, b, alpha=1: _scaled("-")(b, a, alpha),
-    aten.rsub.Tensor: lambda a, b, alpha=1: _scaled("-")(b, a, alpha),
-    aten.sub.Scalar: _scaled("-"),
-    aten.sub.Tensor: _scaled("-"),
+    aten.rsub.Scalar: lambda a, b, alpha=1: _scale("-")(b, a, alpha),
+    aten.rsub.Tensor: lambda a, b, alpha=1: _scale("-")(b, a, alpha),
+    aten.sub.Scalar: _scale("-"),
+    aten.sub.Tensor: _scale("-"),
 }
 
 # ---- views: None where strides cannot say it, and the value is copied first --------------------------------
 
 
-def _squeezed(x: View, dims: Sequence[int] | int | None = None) -> View:
+def _squeeze(x: View, dims: Sequence[int] | int | None = None) -> View:
     return x.squeeze([dims] if isinstance(dims, int) else dims)
 
 
-def _restrided(x: View, shape: Sequence[int], strides: Sequence[int], offset: int | None = None) -> View | None:
+def _restride(x: View, shape: Sequence[int], strides: Sequence[int], offset: int | None = None) -> View | None:
     return x.as_strided(shape, strides, offset) if x.is_whole else None
 
 
 VIEWS: dict[Any, Callable[..., View | None]] = {
     aten._reshape_alias.default: lambda x, shape, strides: x.reshape(shape),
     aten._unsafe_view.default: lambda x, shape: x.reshape(shape),
-    aten.as_strided.default: _restrided,
+    aten.as_strided.default: _restride,
     aten.diagonal.default: lambda x, offset=0, dim1=0, dim2=1: _diagonal(x, offset, dim1, dim2),
     aten.expand.default: lambda x, shape, implicit=False: x.expand(shape),
     aten.permute.default: lambda x, dims: x.permute(dims),
     aten.select.int: lambda x, dim, index: x.select(dim, index),
     aten.slice.Tensor: lambda x, dim=0, start=None, end=None, step=1: x.slice(dim, start, end, step),
-    aten.squeeze.default: _squeezed,
-    aten.squeeze.dim: _squeezed,
-    aten.squeeze.dims: _squeezed,
+    aten.squeeze.default: _squeeze,
+    aten.squeeze.dim: _squeeze,
+    aten.squeeze.dims: _squeeze,
     aten.t.default: lambda x: x.permute((1, 0)) if len(x.shape) == 2 else x,
-    aten.transpose.int: lambda x, a, b: x.permute(_swapped(len(x.shape), a, b)),
+    aten.transpose.int: lambda x, a, b: x.permute(_swap(len(x.shape), a, b)),
     aten.unsqueeze.default: lambda x, dim: x.unsqueeze(dim),
     aten.view.default: lambda x, shape: x.reshape(shape),
 }
@@ -175,7 +175,7 @@ SAME: tuple[Any, ...] = (
 )
 
 
-def _swapped(rank: int, a: int, b: int) -> list[int]:
+def _swap(rank: int, a: int, b: int) -> list[int]:
     dims = list(range(rank))
     if rank:
         dims[a], dims[b] = dims[b], dims[a]

@@ -141,7 +141,7 @@ class SolverCallbacks:
         """The exception that a callback raised during the solve, if any."""
         return self._error
 
-    def running(self) -> AbstractContextManager[Any]:
+    def defer_signals(self) -> AbstractContextManager[Any]:
         """Return the context of the call into Julia."""
         return self.signals
 

@@ -93,7 +93,7 @@ class Pass:
         try:
             if self._python is None:
                 return self._julia.c_functions.call(name, arguments)
-            with self._python.running():
+            with self._python.defer_signals():
                 return self._julia.c_functions.call(name, arguments)
         except Exception as error:
             raised = self._raised

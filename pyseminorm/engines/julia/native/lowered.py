@@ -27,7 +27,7 @@ from .vector_field import JuliaVectorField
 _version = operator.attrgetter("_version")
 
 
-def lowered(field: EagerVectorField, found: Trace, read: list[Tensor]) -> LoweredVectorField:
+def lower_field(field: EagerVectorField, found: Trace, read: list[Tensor]) -> LoweredVectorField:
     """Make Julia code of a captured field.
 
     Raises:
@@ -35,11 +35,11 @@ def lowered(field: EagerVectorField, found: Trace, read: list[Tensor]) -> Lowere
     """
     sources = found.graph.tensors(read)
     if found.native is None:
-        found.native = _made(field, found, sources)
+        found.native = _make_field(field, found, sources)
     return LoweredVectorField(field, sources, found.native)
 
 
-def _made(field: EagerVectorField, found: Trace, sources: list[Tensor]) -> LoweredNative:
+def _make_field(field: EagerVectorField, found: Trace, sources: list[Tensor]) -> LoweredNative:
     spec = field.spec
     if spec.device.type != "cpu" or spec.dtype not in ELTYPES:
         reason = f"the state is {spec.dtype} on {spec.device}: code is made for float32 and float64 on the CPU"

@@ -49,7 +49,7 @@ def julia_package() -> Path:
     return (_PACKAGE_JSON.parent / path).resolve()
 
 
-def _needed() -> list[str]:
+def _list_packages() -> list[str]:
     described = json.loads(_PACKAGE_JSON.read_text())
     return ["PythonCall", *(name for name in described["packages"] if name != "PySeminorm")]
 
@@ -95,7 +95,7 @@ def install(say: Say) -> None:
 def _check(config: JuliaConfig, say: Say) -> None:
     """Load everything in a Julia of its own; compiling PySeminorm happens here, not in the first solve."""
     say(f"Checking {config.exe} with the project {config.project} ...")
-    missing = _run(config, _CHECK, say, ",".join(_needed()), str(julia_package())).get("missing")
+    missing = _run(config, _CHECK, say, ",".join(_list_packages()), str(julia_package())).get("missing")
     if missing:
         raise BackendUnavailableError(
             f"the project {config.project} lacks {missing}: add them with `julia --project={config.project} -e "

@@ -102,7 +102,7 @@ CALLBACKS: dict[str, tuple[Any, ...]] = {
 PROTOTYPES = {name: ctypes.PYFUNCTYPE(*types) for name, types in CALLBACKS.items()}
 
 
-def declared() -> str:
+def declarations() -> str:
     """Return the declarations as text, as Julia's function of this name does."""
     kinds = {c_int64: "Int64", c_double: "Float64"}
     lines = [f"{s.__name__}: {', '.join(f'{name} {kinds[kind]}' for name, kind in s._fields_)}" for s in STRUCTS]
@@ -116,7 +116,7 @@ def check_layouts(module: Any) -> None:
     Raises:
         BackendUnavailableError: with what to do.
     """
-    if not hasattr(module, "declared") or str(module.declared()) != declared():
+    if not hasattr(module, "declarations") or str(module.declarations()) != declarations():
         raise BackendUnavailableError(
             f"the Julia project has a PySeminorm that does not belong to this pyseminorm ({__version__}): run "
             "`pyseminorm setup` again, which puts the one that was installed with it into the project."

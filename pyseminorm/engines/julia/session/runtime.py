@@ -112,7 +112,7 @@ def runtime(options: StartOptions = _ANY) -> Runtime:
     return _runtime
 
 
-def running() -> bool:
+def is_running() -> bool:
     """Tell whether Julia has been started by us."""
     return _runtime is not None
 
