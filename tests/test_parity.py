@@ -66,4 +66,5 @@ def test_julia_still_takes_its_recorded_steps(name):
     for part in ("forward", "backward"):
         for count in ("nf", "naccept", "nreject"):
             allowed = max(PARITY_FLOAT32_STEPS * recorded[part][count], 7 if count == "nf" else 1) if single else 0
-            assert abs(live[part][count] - recorded[part][count]) <= allowed, (part, count)
+            expected = recorded[part][count] - (spared(CASES[name], part) if count == "nf" else 0)
+            assert abs(live[part][count] - expected) <= allowed, (part, count)

@@ -39,6 +39,9 @@ end
 
 evaluate!(side::NativeForward, du, u, t, ::Nothing) = side.field.evaluate!(du, u, t)
 
+# An evaluation at no time keeps the others in their places.
+skip!(side::NativeForward) = side.stages === nothing ? nothing : (next!(side.stages.attempts, NaN); nothing)
+
 function evaluate!(side::NativeForward, du, u, t, record::StageRecord)
     stage = next!(record.attempts, t)
     copyto!(stage.u, u)
@@ -96,6 +99,8 @@ function (side::NativeBackward{T})(dz::Vector{T}, z::Vector{T}, t::Float64) wher
     end
     return nothing
 end
+
+skip!(side::NativeBackward) = side.integral === nothing ? nothing : (next!(side.integral, NaN); nothing)
 
 function backward!(side::NativeBackward{T}, dz, z, t) where {T}
     field, work, scatter = side.field, side.field.work, side.scatter

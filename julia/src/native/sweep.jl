@@ -96,7 +96,7 @@ end
 
 """
     native_sweep!(field, poll, tableau, steps, times, reached, cotangents, discontinuities, intervals, scatter, total, λ, derivatives, inside)
-        -> (retcode, last step, steps done, products, whether λ is finite)
+        -> (retcode, last step, steps done, products, whether the gradients are finite)
 
 Python's entry: `times` and vectors of floats as they are, else addresses of Python's memory: `total` (or a `Vector`), λ and the
 derivatives (0: not wanted) are written there, and which outputs lie inside steps to `inside`. The retcode is `:Refused` where no
@@ -133,8 +133,11 @@ function native_sweep!(
     give_back!(field, own)
     release!(steps, field)
     derivatives == 0 || foreach(i -> unsafe_store!(Ptr{Bool}(UInt(inside)), true, i), Iterators.flatten(inner))
-    return :Success, last_step, sweep.done, sweep.vjps, all(isfinite, sweep.λ)
+    return :Success, last_step, sweep.done, sweep.vjps, all_finite(sweep.λ) && all_finite(sweep.total)
 end
+
+"Whether no element is NaN or infinite: by their sum, and by a closer look where that overflows."
+all_finite(x) = isfinite(sum(x)) || all(isfinite, x)
 
 "Which outputs have cotangents; nothing where one is not finite, or is of an output that was not `reached`."
 function active_outputs(g, reached)

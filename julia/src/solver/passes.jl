@@ -33,7 +33,8 @@ Solve forward from `y0`, which becomes row 0 of `ys`, and write the other rows f
 function forward(::Type{V}, functions, norm, times, y0, ys, n, settings, dense) where {V}
     alg, adaptive = algorithm(settings.method; dense)
     t0, t1 = first(times), last(times)
-    field = VectorField{V}(right_hand_side(V, functions.call, functions.register), t0, t1)
+    last_stages = LastStages(settings.method, t0, [settings.discontinuities; t1], functions.call; dense)
+    field = VectorField{V}(right_hand_side(V, functions.call, functions.register), t0, t1, last_stages)
     discontinuities = Discontinuities(field, settings.discontinuities, settings.intervals)
     tracker = forward_tracker(times[2:end], ys, n, sign(t1 - t0), discontinuities, functions.report)
     tstops = adaptive || settings.dt > 0 ? settings.discontinuities : [times[2:end]; settings.discontinuities]
@@ -64,7 +65,10 @@ function adjoint(
     backward! = right_hand_side(V, functions.call, functions.register)
     state! = outcome === nothing ? t -> nothing : InterpolatedState(outcome.solution, row(V, y, 0, n))
     f! = outcome === nothing ? backward! : InterpolatedField(backward!, state!)
-    field = VectorField{V}(f!, start, stop)
+    last_stages = LastStages(
+        settings.method, start, [stops; settings.discontinuities], functions.call; dense = nodes !== nothing
+    )
+    field = VectorField{V}(f!, start, stop, last_stages)
     discontinuities = Discontinuities(field, settings.discontinuities, settings.intervals)
     tracker = backward_tracker(
         jumps, rows, ys, cotangents, n, anchored, sign(stop - start), gauss, discontinuities, functions.report,

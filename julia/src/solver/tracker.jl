@@ -107,9 +107,17 @@ mutable struct Tracker{V}
 end
 
 function forward_tracker(outputs::Vector{Float64}, ys, n, dir, discontinuities::Discontinuities{V}, report) where {V}
-    return Tracker{V}(
+    tracker = Tracker{V}(
         Float64[], outputs, ys, n, 0, Float64[], Int64[], 0, false, 0, dir, no_nodes(V), discontinuities, report, nothing, false,
     )
+    announce_output!(tracker)
+    return tracker
+end
+
+"Tell the field which output is the next one."
+function announce_output!((; outputs, reached, dir, discontinuities)::Tracker)
+    discontinuities.field.last_stages.output = reached < length(outputs) ? dir * outputs[reached + 1] : Inf
+    return nothing
 end
 
 function backward_tracker(
@@ -178,6 +186,7 @@ function write_outputs!(tracker::Tracker{V}, integrator, t) where {V}
         tracker.reached += 1
     end
     extended && resize!(integrator.k, integrator.kshortsize)
+    announce_output!(tracker)
     return nothing
 end
 

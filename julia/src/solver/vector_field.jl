@@ -36,7 +36,8 @@ end
 The right-hand side of every solve, forward or backward: one concrete type per vector type, so that a second model
 compiles nothing. Times are clamped to the interval (`t + dt` can round one ulp past its end); `calls` counts. The call at the
 `start` is known: OrdinaryDiffEq evaluates f(t0, u0) to choose the first step and again to make it (methods that are not
-first-same-as-last once more). Once `closed`, at the end of the solve, it calls nothing any more: its functions belong to the
+first-same-as-last once more). What `last_stages` spares is not called. Once `closed`, at the end of the solve, it calls nothing
+any more: its functions belong to the
 solve.
 """
 struct VectorField{V}
@@ -46,10 +47,11 @@ struct VectorField{V}
     calls::Base.RefValue{Int}
     closed::Base.RefValue{Bool}
     start::KnownCall{V}
+    last_stages::LastStages
 end
 
-VectorField{V}(f!, t0, t1) where {V} =
-    VectorField{V}(f!, Ref(min(t0, t1)), Ref(max(t0, t1)), Ref(0), Ref(false), KnownCall{V}())
+VectorField{V}(f!, t0, t1, last_stages = LastStages()) where {V} =
+    VectorField{V}(f!, Ref(min(t0, t1)), Ref(max(t0, t1)), Ref(0), Ref(false), KnownCall{V}(), last_stages)
 
 "A call of a field whose solve is over, by a dense output that is made lazily."
 struct LateCall <: Exception end
@@ -65,6 +67,7 @@ function (field::VectorField)(du, u, p, t)
     field.closed[] && throw(LateCall())
     at = inside(field, t)
     recall!(du, field.start, u, at) && return nothing
+    spares!(field.last_stages, t) && (fill!(du, zero(eltype(du))); return nothing)
     field.calls[] += 1
     field.f!(du, u, at)
     field.calls[] == 1 && remember!(field.start, du, u, at)
