@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from .errors import first_line
-from .graphs.capture import Captured, CaptureError, GuardedFunction
+from .graphs.capture import Captured, CaptureError, GuardedFunction, without_saved_tensors_hooks
 from .graphs.traced_field import FormError, Trace, TracedVectorField, trace
 from .passes.engine import Engine
-from .problem.parameters import kind_of
+from .problem.checking_call import warn_about_hidden
+from .problem.parameters import kind_of, parameters_of
 from .problem.state import StateSpec
 from .problem.vector_field import EagerVectorField, FirstValue
 from .torch_internals import pytree
@@ -42,6 +43,8 @@ def capture_with(
         captured, read = guarded(field.func, args, field.spec)
         field.add_inputs(select_computed(read))
         first.field = make_form(field, trace(captured, field, read, first.t, first.y0), read, mode, engine, first)
+        if first.value is None and torch.is_grad_enabled():  # else the checking call has warned
+            warn_about_hidden(_hidden(field, read))
         return captured, read
     except CaptureError as error:
         first()  # an error of func's own comes first
@@ -91,7 +94,8 @@ def _make(name: str, field: EagerVectorField, found: Trace, read: list[Tensor]) 
 
 def _verify(made: EagerVectorField, first: FirstValue) -> None:
     """Compare a form with a call of func, before it is used for the first time."""
-    expected = first()
+    with without_saved_tensors_hooks():  # this call is made once, which checkpoints would take for a difference
+        expected = first()
     if not agree(made.f(first.t, first.y0), expected):
         raise CaptureError("its graph gives other values than a call of it: is it random?")
 
@@ -117,6 +121,15 @@ def _forms(mode: str, engine: str) -> tuple[str, ...]:
     if mode in ("julia", "auto") and engine == "julia":
         return "julia", "trace"
     return ("inductor", "trace") if mode == "inductor" else ("trace",)
+
+
+def _hidden(field: EagerVectorField, read: list[Tensor]) -> list[Tensor]:
+    """Return the leaves that func reads, that require grad, and that solve does not know."""
+    known = {id(x) for x in field.inputs}
+    hidden = [x for x in read if x.requires_grad and x.is_leaf and id(x) not in known]
+    if hidden and field.explicit_params:
+        known = {id(x) for x in parameters_of(field.func)}
+    return [x for x in hidden if id(x) not in known]
 
 
 def select_computed(read: list[Tensor]) -> list[Tensor]:

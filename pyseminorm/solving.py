@@ -217,7 +217,7 @@ def solve(
     interval = Discontinuities.of(times[0], times[-1], options.discontinuities, spec.real_dtype).intervals[0]
     at = min(max(times[0], interval[0]), interval[1])
     state = spec.to_tensor(y0)
-    first = FirstValue(field, at, state, recording=compile is not None or torch.is_grad_enabled())
+    first = FirstValue(field, at, state, recording=torch.is_grad_enabled())
     if compile is None or type(field) is not EagerVectorField:
         if known is None:
             first()

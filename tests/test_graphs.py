@@ -5,7 +5,9 @@ import gc
 import inspect
 import logging
 import shutil
+import signal
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from pyseminorm import (
     InvalidInputError,
 )
 from pyseminorm.graphs import traced_field
+from pyseminorm.graphs.capture import capturing
 from pyseminorm.graphs.traced_field import TracedVectorField
 
 T = [0.0, 0.4, 1.0]
@@ -400,3 +403,62 @@ def test_a_graphs_function_has_a_source_of_its_own():
     primal, constants = traced._functions.primal, traced._functions.constants
     assert "op_tanh" in inspect.getsource(primal)
     assert primal.__code__.co_filename != constants.__code__.co_filename
+
+
+def test_a_capture_under_hooks_of_saved_tensors_serves_later_solves():
+    """Hooks that offload what autograd saves would make constants of it."""
+    net, y0 = MLP(width=8), batch(2)
+
+    def gradients(compile):
+        ys = pyseminorm.solve(net, y0, T, backend="torch", compile=compile).ys
+        return torch.autograd.grad(ys.pow(2).sum(), list(net.parameters()))
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: x.detach().numpy().copy(), torch.from_numpy):
+        under = gradients("trace")
+    with torch.no_grad():
+        net.net[0].weight.mul_(1.2)
+    assert not torch.equal(under[0], gradients("trace")[0])
+    torch.testing.assert_close(gradients("trace"), gradients(None))
+
+
+def test_a_first_solve_inside_a_checkpoint():
+    net, y0 = MLP(width=8), batch(2).requires_grad_()
+
+    def run(y0):
+        return pyseminorm.solve(net, y0, T, backend="torch", compile="trace").ys
+
+    (found,) = torch.autograd.grad(torch.utils.checkpoint.checkpoint(run, y0, use_reentrant=False).sum(), [y0])
+    (expected,) = torch.autograd.grad(run(y0).sum(), [y0])
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_first_solve_in_inference_mode_serves_later_solves():
+    net, y0 = MLP(width=8), batch(2)
+    with torch.inference_mode():
+        pyseminorm.solve(net, y0, T, backend="torch", compile="trace")
+    grads = [
+        torch.autograd.grad(pyseminorm.solve(net, y0, T, backend="torch", compile=c).ys.sum(), list(net.parameters()))
+        for c in ("trace", None)
+    ]
+    torch.testing.assert_close(*grads)
+
+
+def test_captures_in_several_threads():
+    nets = [MLP(width=8) for _ in range(4)]
+
+    def run(net):
+        return pyseminorm.solve(net, batch(2), T, backend="torch", compile="trace").ys.detach()
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(run, nets))
+    torch.testing.assert_close(found, [pyseminorm.solve(net, batch(2), T, backend="torch").ys.detach() for net in nets])
+
+
+def test_ctrl_c_waits_until_a_capture_is_done():
+    """An interrupt inside would leave modes of TorchDynamo switched on."""
+    inside = []
+    with pytest.raises(KeyboardInterrupt), capturing:
+        signal.raise_signal(signal.SIGINT)
+        inside.append("after the interrupt")
+    assert inside
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -239,6 +239,14 @@ class _Capturing:
 capturing = _Capturing()
 
 
+def without_saved_tensors_hooks() -> Any:
+    """Return a context in which no hook of the user's (offloading, checkpoints) sees what autograd saves.
+
+    Autograd gives the detached tensor its graph again; an output that is kept with it would never be freed.
+    """
+    return torch.autograd.graph.saved_tensors_hooks(lambda x: x.detach(), lambda x: x)
+
+
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
     """Keep to ourselves what TorchDynamo logs: our own line says what matters."""

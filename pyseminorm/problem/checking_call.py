@@ -102,8 +102,7 @@ def _observe(field: CheckedField, t: float, y: Tensor) -> Tensor:
     value, hidden, keeps = _observe_once(field, t, y)
     if keeps:
         value, hidden, _ = _observe_once(field, t, y)
-    if hidden:
-        _warn_about_hidden(hidden)
+    warn_about_hidden(hidden)
     return value
 
 
@@ -148,7 +147,10 @@ def _is_random(field: CheckedField, t: float, y: Tensor, value: Tensor) -> bool:
     return draws and not torch.equal(again, value)
 
 
-def _warn_about_hidden(hidden: Sequence[Tensor]) -> None:
+def warn_about_hidden(hidden: Sequence[Tensor]) -> None:
+    """Warn of leaves that func reads and that solve does not know, if there are any."""
+    if not hidden:
+        return
     shapes = ", ".join(str(tuple(x.shape)) for x in hidden)
     warnings.warn(
         f"func uses {len(hidden)} tensor(s) that require grad but are hidden from solve (shapes {shapes}), "
