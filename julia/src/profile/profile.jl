@@ -164,7 +164,8 @@ end
 function Marks(field)
     packages = filter(m -> pkgdir(m) !== nothing, [solver_packages(); PySeminorm; SciMLBase; DiffEqBase])
     methods_of_field = field === nothing ? () : ((m.name, m.file) for m in methods(field))
-    native = joinpath.(pkgdir(PySeminorm), [joinpath("src", "native", "function.jl"), joinpath("ext", "native_vjps.jl")])
+    files = (("src", "native", "function.jl"), ("src", "python", "poll.jl"), ("ext", "native_vjps.jl"))
+    native = [joinpath(pkgdir(PySeminorm), parts...) for parts in files]
     return Marks(joinpath.(pkgdir.(packages), ""), native, Set(methods_of_field), Dict(), Dict())
 end
 

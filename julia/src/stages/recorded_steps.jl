@@ -1,4 +1,22 @@
 """
+    StageRecord{T}(tableau, make)
+
+The stages of the accepted `steps` of a forward solve, which evaluates f nowhere else. `make()` gives a stage to write to.
+"""
+struct StageRecord{T}
+    attempts::Attempts{Stage{T}}
+    steps::Vector{Vector{Union{Stage{T}, Nothing}}}
+    StageRecord{T}(tableau, make) where {T} = new{T}(Attempts{Stage{T}}(tableau, make), Vector{Union{Stage{T}, Nothing}}[])
+end
+
+function accept!((; attempts, steps)::StageRecord, attempt::Attempt)
+    push!(steps, accept!(attempts, attempt, isempty(steps) ? nothing : last(steps)[end]))
+    return nothing
+end
+
+reject!(record::StageRecord, attempt::Attempt) = reject!(record.attempts, attempt)
+
+"""
     Steps{V}
 
 The accepted steps of a forward solve: their signed sizes, their `ends` after the start of the solve, the states that they

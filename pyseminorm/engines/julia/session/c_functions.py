@@ -20,7 +20,7 @@ def address_of(function: ctypes._FuncPointer) -> int:
     return ctypes.c_void_p.from_buffer(function).value or 0
 
 
-# What Julia calls while it solves without Python, see Poll in julia/src/native/function.jl. What the handler of a
+# What Julia calls while it solves without Python, see Poll in julia/src/python/poll.jl. What the handler of a
 # signal raises arrives where the C function returns: ctypes looks for it there.
 _API = [
     getattr(ctypes.pythonapi, f"Py{name}") for name in ("Err_CheckSignals", "Eval_SaveThread", "Eval_RestoreThread")

@@ -1,0 +1,49 @@
+"Writes y at a time into a vector."
+const StateAt{V} = FunctionWrapper{Nothing, Tuple{V, Float64}}
+
+"""
+    Evaluator
+
+Evaluates the first `count` nodes that wait; gives 1, or anything else where it failed.
+"""
+const Evaluator = FunctionWrapper{Cint, Tuple{Cint}}
+
+struct ForeignEvaluator
+    call::Ptr{Cvoid}
+end
+
+(foreign::ForeignEvaluator)(count) = call_evaluate_nodes(foreign.call, count)
+
+evaluator(call::Integer) = Evaluator(ForeignEvaluator(Ptr{Cvoid}(UInt(call))))
+evaluator(native::Evaluator) = native
+
+"""
+    Nodes{V}
+
+Gauss nodes inside the accepted steps of a backward solve, for Python to evaluate many at a time: times, y and weighted λ
+are written to memory that Python owns, and `evaluate(count)` is called when it is full. Empty `points`: no quadrature.
+"""
+mutable struct Nodes{V}
+    points::Vector{Float64}     # on [0, 1]
+    weights::Vector{Float64}
+    times::Ptr{Float64}
+    y::UInt                     # address of (capacity, n), row major
+    λ::UInt
+    capacity::Int
+    count::Int
+    evaluate::Evaluator
+    forward!::StateAt{V}        # y from the forward solution
+    z::V                        # the backward state at a node
+end
+
+no_nodes(::Type{V}) where {V} =
+    Nodes{V}(Float64[], Float64[], C_NULL, 0, 0, 0, 0, evaluator(0), StateAt{V}((y, t) -> nothing), V(undef, 0))
+
+function evaluate!(nodes::Nodes{V}) where {V}
+    nodes.count == 0 && return nothing
+    synchronize(V)
+    ok = nodes.evaluate(nodes.count)
+    nodes.count = 0
+    ok == 1 || throw(CallbackFailure())
+    return nothing
+end
