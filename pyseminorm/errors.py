@@ -79,6 +79,10 @@ class SolveError(PySeminormError, RuntimeError):
         self.retcode = retcode
         self.last_good_state = last_good_state
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let the error arrive whole from another process."""
+        return type(self), (str(self), self.retcode, self.last_good_state), self.__dict__
+
 
 class HiddenParametersWarning(UserWarning):
     """`func` uses tensors that require grad but that `solve` was not told about: they would get no gradient."""

@@ -12,6 +12,7 @@ from .adjoints import BacksolveAdjoint
 from .errors import InvalidInputError
 from .methods.tableaus import METHODS
 from .norms import AdjointState
+from .problem.torch_modes import apart_from_modes
 from .solving import DEFAULT_MAX_STEPS, solve
 from .stepping import PIController, StepCallback, StepCallbacks
 
@@ -21,6 +22,7 @@ _OPTIONS = ("norm", "first_step", "step_size", "max_num_steps", "jump_t", "compi
 _ADJOINT_OPTIONS = ("norm", "max_num_steps", *_FACTORS)
 
 
+@apart_from_modes
 def odeint_adjoint(
     func: Callable[..., Any],
     y0: Any,

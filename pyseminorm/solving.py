@@ -26,6 +26,7 @@ from .passes.problems import DenseOutput, PassOptions
 from .problem.discontinuities import Discontinuities
 from .problem.jacobian import JACOBIANS
 from .problem.state import StateSpec
+from .problem.torch_modes import apart_from_modes
 from .problem.vector_field import EagerVectorField, FieldSource, FirstValue
 from .retcode import ReturnCode
 from .stats import Stats
@@ -93,6 +94,7 @@ class Solution:
         return self._spec.unflatten(rows if wanted.dim() else rows[0])
 
 
+@apart_from_modes
 def solve(
     func: Callable[..., Any],
     y0: Any,
@@ -218,16 +220,13 @@ def solve(
     at = min(max(times[0], interval[0]), interval[1])
     state = spec.to_tensor(y0)
     first = FirstValue(field, at, state, recording=torch.is_grad_enabled())
-    if compile is None or type(field) is not EagerVectorField:
-        if known is None:
-            first()
-    elif compiled is not None:
-        compiled.capture(first, args, engine)
-    else:
-        from .forms import capture
-
-        capture(first, args, compile, engine)
+    if known is None and compile is not None and type(field) is EagerVectorField:
+        _capture(first, args, compile, engine, compiled)
+    elif known is None:
+        first()
     field = first.field
+    if field.rereads:  # func stays itself
+        first()
     if isinstance(adjoint, str):
         adjoint = choose_adjoint(spec.size, sum(field.sizes), needs_jacobian=options.traits.needs_jacobian)
     recording = torch.is_grad_enabled() and (bool(field.inputs) or any(x.requires_grad for x in given))
@@ -244,6 +243,17 @@ def solve(
         ys = context.forward(recording=False)
     kept = context.dense if dense else None
     return Solution(spec.from_tensor(ys), ts, context.stats, context.retcode, engine.name, spec, times, kept)
+
+
+def _capture(
+    first: FirstValue, args: tuple[Any, ...], mode: str, engine: Engine, compiled: CompiledField | None
+) -> None:
+    if compiled is not None:
+        compiled.capture(first, args, engine)
+        return
+    from .forms import capture
+
+    capture(first, args, mode, engine)
 
 
 def _check_backward_method(adjoint: Adjoint, back: MethodTraits) -> None:

@@ -10,22 +10,28 @@ from torch.nn.modules import module as nn_module
 from torch.utils import _pytree as pytree
 
 __all__ = [
+    "batch_level",
     "copy_all",
     "count_nodes",
     "count_writes",
     "dynamo_settings",
+    "flatten_tree",
     "forward_mode_is_active",
     "get_decompositions",
     "get_number",
     "has_hooks",
     "increment_all",
+    "is_batched",
+    "join_batch",
     "number_of_global_hooks",
     "pytree",
     "run_backward",
     "source_of",
+    "split_batch",
     "transform_is_active",
     "unflatten",
     "unwrap_if_dead",
+    "vmap",
 ]
 
 # One call for many tensors: a call for each costs as much as a small layer.
@@ -63,6 +69,38 @@ def has_hooks(x: torch.Tensor) -> bool:
     return bool(x._backward_hooks)
 
 
+_LEAF = pytree.tree_flatten(0)[1]
+
+
+def flatten_tree(tree: Any) -> tuple[list[Any], Any]:
+    """Return the leaves and the structure of a tree, as pytree.tree_flatten, which leaves a reference cycle."""
+    leaves: list[Any] = []
+    return leaves, _flatten_node(tree, leaves)
+
+
+def _flatten_node(node: Any, leaves: list[Any]) -> Any:
+    kind = pytree._get_node_type(node)
+    if kind not in pytree.SUPPORTED_NODES:
+        leaves.append(node)
+        return _LEAF
+    children, context = pytree.SUPPORTED_NODES[kind].flatten_fn(node)
+    return pytree.TreeSpec(kind, context, [_flatten_node(child, leaves) for child in children])
+
+
+def vmap(function: Any, *tensors: torch.Tensor) -> torch.Tensor:
+    """Return what a function gives for each row of tensors, in one call, as torch.func.vmap, which leaves cycles."""
+    from torch._functorch import vmap as implementation
+
+    implementation.lazy_load_decompositions()  # type: ignore[attr-defined]
+    functorch, rows = torch._C._functorch, len(tensors[0])
+    level = functorch._vmap_increment_nesting(rows, "error")
+    try:
+        value = function(*(functorch._add_batch_dim(x, 0, level) for x in tensors))
+        return functorch._remove_batch_dim(value, level, rows, 0)
+    finally:
+        functorch._vmap_decrement_nesting()
+
+
 def get_decompositions(operations: list[Any]) -> dict[Any, Any]:
     """Return torch's functions that write operations by smaller ones."""
     from torch._decomp import get_decompositions  # which takes long to import
@@ -98,3 +136,25 @@ def source_of(node: fx.Node) -> str:
     found = node.meta.get("grapharg")
     name = "" if found is None else found.source.name
     return name() if callable(name) else str(name)
+
+
+def batch_level() -> int:
+    """Return how deep this runs inside batched gradients (torch.autograd.grad with is_grads_batched=True)."""
+    level = torch._C._vmapmode_increment_nesting() - 1
+    torch._C._vmapmode_decrement_nesting()
+    return int(level)
+
+
+def is_batched(x: torch.Tensor) -> bool:
+    """Tell whether a tensor inside batched gradients stands for a row of them."""
+    return "Batched" in str(torch._C._dispatch_keys(x))
+
+
+def split_batch(x: torch.Tensor) -> torch.Tensor:
+    """Return the rows of a batched tensor, on an axis before its own."""
+    return torch._remove_batch_dim(x, batch_level(), 1, 0)
+
+
+def join_batch(rows: torch.Tensor) -> torch.Tensor:
+    """Return rows as a batched tensor."""
+    return torch._add_batch_dim(rows, 0, batch_level())

@@ -1,6 +1,7 @@
 """Every private name of PyTorch that the package uses does what the package takes it to do; no other file uses one."""
 
 import ast
+import gc
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,53 @@ def test_pytree_flattens_in_order_and_builds_again():
     leaves, tree = pytree.tree_flatten({"a": (1, 2), "b": [3]})
     assert leaves == pytree.tree_leaves({"a": (1, 2), "b": [3]}) == [1, 2, 3]
     assert pytree.tree_unflatten([2, 4, 6], tree) == pytree.tree_map(lambda x: 2 * x, {"a": (1, 2), "b": [3]})
+
+
+def test_flatten_tree_is_pytrees_without_cycles():
+    tree = (1, {"b": [2, None], "a": (3,)})
+    leaves, spec = torch_internals.flatten_tree(tree)
+    expected, same = torch_internals.pytree.tree_flatten(tree)
+    assert leaves == expected and spec == same and torch_internals.pytree.tree_unflatten(leaves, spec) == tree
+    assert _garbage(lambda: torch_internals.flatten_tree(tree)) == 0
+
+
+def test_vmap_is_torchs_without_cycles():
+    weight, x = torch.ones(2, 3, requires_grad=True), torch.arange(8.0).view(4, 2)
+    found = torch_internals.vmap(lambda a, b: (a @ weight).sin() * b, x, torch.arange(4.0))
+    expected = torch.func.vmap(lambda a, b: (a @ weight).sin() * b)(x, torch.arange(4.0))
+    assert torch.equal(found, expected) and found.requires_grad
+    assert torch.equal(torch_internals.vmap(lambda a: torch.ones(2), x), torch.ones(4, 2))
+    assert _garbage(lambda: torch_internals.vmap(torch.sin, x)) == 0
+    with pytest.raises(RuntimeError, match="random"):
+        torch_internals.vmap(torch.rand_like, x)
+    assert not torch_internals.transform_is_active()
+
+
+def _garbage(call):
+    """How many objects a call leaves to the garbage collector."""
+    call()
+    gc.collect()
+    call()
+    return gc.collect()
+
+
+def test_batched_gradients_are_taken_apart_and_joined():
+    class Triple(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return 3 * x
+
+        @staticmethod
+        def backward(ctx, grad):
+            assert torch_internals.batch_level() == 1 and torch_internals.is_batched(grad)
+            rows = torch_internals.split_batch(grad)
+            assert not torch_internals.is_batched(rows) and rows.shape == (3, 2)
+            return torch_internals.join_batch(torch.stack([3 * row for row in rows]))
+
+    x, cotangents = torch.ones(2, requires_grad=True), torch.arange(6.0).view(3, 2)
+    (found,) = torch.autograd.grad(Triple.apply(x), x, cotangents, is_grads_batched=True)
+    assert torch.equal(found, 3 * cotangents)
+    assert torch_internals.batch_level() == 0 and not torch_internals.is_batched(cotangents)
 
 
 def _private_names(file: Path) -> list[str]:

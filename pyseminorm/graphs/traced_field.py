@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from ..problem.checking_call import check_value
-from ..problem.vector_field import EagerVectorField, VjpFunction
+from ..problem.solve_tensors import check_unchanged
+from ..problem.vector_field import EagerVectorField, VjpFunction, make_dense
+from ..torch_internals import count_writes
 from .capture import Captured
 from .functions import Functions
 from .joint_graph import JointGraph, joint_graph
@@ -102,6 +104,13 @@ class TracedVectorField(EagerVectorField):
         with torch.no_grad():
             return self.spec.join(self._functions.primal(self._constants, self.time(t), *self.spec.split(y))[0])
 
+    def settle(self) -> None:
+        self._read = [(x, count_writes(x)) for x in self.sources]
+
+    def start_pass(self, *, backward: bool) -> None:
+        if backward:
+            check_unchanged(self._read)
+
     def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
         """The value at the start, by the graph: its form was looked at when it was captured."""
         return check_value(self.f(t, y), t)
@@ -118,7 +127,7 @@ class TracedVectorField(EagerVectorField):
             with torch.no_grad():
                 grads = products(self._constants, when, leaves, saved, *spec.split(adjoint))
                 state = [torch.zeros_like(x) if g is None else g for g, x in zip(grads[:n], leaves, strict=True)]
-                rest = grads[n:]
+                rest = make_dense(grads[n:])
                 grad_time = rest.pop() if time else None
                 return spec.join(state), rest, grad_time
 
@@ -133,6 +142,7 @@ class TracedVectorField(EagerVectorField):
         with torch.no_grad():
             (value,), saved = self._functions.primal(self._constants, when, y)
             state, *rest = products(self._constants, when, leaves, saved, adjoint)
+        rest = make_dense(rest)
         grad_time = rest.pop() if time else None
         return value, torch.zeros_like(y) if state is None else state, rest, grad_time
 

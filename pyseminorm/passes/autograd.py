@@ -21,7 +21,16 @@ from ..problem.vector_field import EagerVectorField, FirstValue
 from ..retcode import ReturnCode
 from ..stats import PassStats, Stats
 from ..stepping import MethodTraits, StepCallback, StepCallbacks
-from ..torch_internals import forward_mode_is_active, pytree, transform_is_active, unwrap_if_dead
+from ..torch_internals import (
+    batch_level,
+    forward_mode_is_active,
+    is_batched,
+    join_batch,
+    pytree,
+    split_batch,
+    transform_is_active,
+    unwrap_if_dead,
+)
 from .engine import Engine
 from .problems import (
     AdjointProblem,
@@ -68,7 +77,7 @@ class SolveContext:
         recorder = None
         if recording and isinstance(self.adjoint, DiscreteAdjoint):
             recorder = StepRecorder(self.adjoint.keep, watched=watch.accept_step_adjoint is not None)
-            if recorder.keeps_stages and self.field.rereads:
+            if recorder.keeps_stages:
                 self.field.start_pass(backward=False)
         elif recording:
             keep_dense = keep_dense or not self.adjoint.integrates_y
@@ -94,7 +103,7 @@ class SolveContext:
             self.steps = recorder.steps if result.steps is None else result.steps
         if result.retcode is not ReturnCode.Success:
             self._fail(result)
-        if recording and self.field.rereads:
+        if recording:
             self.field.settle()
         return result.ys
 
@@ -113,8 +122,7 @@ class SolveContext:
 
         Both are states (len(times), *shape), and so is dL/dy0. Where `reads_ys` is not, ``ys`` can be None.
         """
-        if self.field.rereads:
-            self.field.start_pass(backward=True)
+        self.field.start_pass(backward=True)
         with without_autocast(self.spec.device):
             return self._backward(ys, grad, want_start=want_start, want_times=want_times)
 
@@ -314,28 +322,44 @@ class SolveFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        ys, inputs = None, ctx.saved_tensors
-        if ctx.saves_ys:
-            ys, *inputs = inputs
-        again = torch.is_grad_enabled()  # create_graph=True: allowed, as long as nothing differentiates again
-        if again:
-            with torch.no_grad():
-                gradients = _gradients(ctx, ys, grad)
-            present = [g for g in gradients if g is not None]
-            guarded = iter(_refuse_again(len(present), *present, grad, *inputs))
-            gradients = tuple(g if g is None else next(guarded) for g in gradients)
-        else:
+        saved = ctx.saved_tensors
+        ys = saved[0] if ctx.saves_ys else None
+        if not torch.is_grad_enabled():
+            return (None, *_gradients(ctx, ys, grad))
+        with torch.no_grad():  # create_graph=True: allowed, as long as nothing differentiates again
             gradients = _gradients(ctx, ys, grad)
-        return (None, *gradients)
+        present = [g for g in gradients if g is not None]
+        guarded = iter(_refuse_again(len(present), *present, grad, *saved))
+        return (None, *(g if g is None else next(guarded) for g in gradients))
 
 
-def _gradients(ctx: Any, ys: Tensor | None, grad: Tensor) -> tuple[Any, ...]:
+def _gradients(ctx: Any, ys: Tensor | None, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Gradients by y0, t and the inputs; of every row by itself inside batched gradients."""
+    refuse_transforms()
+    if batch_level() == 0 or not is_batched(grad):
+        return _gradients_of_one(ctx, ys, grad)
+    rows = [_gradients_of_one(ctx, ys, row.clone()) for row in split_batch(grad)]
+    return tuple(None if parts[0] is None else join_batch(torch.stack(parts)) for parts in zip(*rows, strict=True))
+
+
+def _gradients_of_one(ctx: Any, ys: Tensor | None, grad: Tensor) -> tuple[Tensor | None, ...]:
     _, want_start, want_times, *_ = ctx.needs_input_grad
-    y0, targets, times = ctx.context.backward(ys, grad, want_start=want_start, want_times=want_times)
+    try:
+        y0, targets, times = ctx.context.backward(ys, grad, want_start=want_start, want_times=want_times)
+    except RuntimeError as error:
+        if _SECOND_TIME not in str(error):
+            raise
+        raise UnsupportedError(
+            "func reads a tensor that was computed before the solve from tensors that require grad, but did not do so "
+            "at the first time, so that solve does not know of it: pass it with params=[...] or args=(...)."
+        ) from error
     if times is not None:
         dtype, device = ctx.t_like
         times = times.to(dtype=dtype, device=device)
     return (y0, times, *targets)
+
+
+_SECOND_TIME = "backward through the graph a second time"
 
 
 class _NoDoubleBackward(torch.autograd.Function):

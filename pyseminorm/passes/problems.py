@@ -14,6 +14,7 @@ from torch import Tensor
 from ..adjoints import Adjoint
 from ..norms import AdjointLayout, AdjointState, Segment, adjoint_segments
 from ..problem.discontinuities import Discontinuities
+from ..problem.parameters import as_like
 from ..problem.state import StateSpec
 from ..problem.vector_field import EagerVectorField, FirstValue
 from ..retcode import ReturnCode
@@ -183,8 +184,13 @@ class AdjointProblem:
         return AdjointState(
             spec.unflatten(z[layout.adjoint_slice]),
             spec.unflatten(z[layout.y_slice]) if layout.has_y else None,
-            tuple(layout.split_params(z, self.field.shapes)) if layout.params else (),
+            tuple(self.split_params(z)) if layout.params else (),
         )
+
+    def split_params(self, z: Tensor) -> list[Tensor]:
+        """Mu of the flat backward state, in the user's own shapes."""
+        parts = self.layout.split_params(z, self.field.shapes)
+        return [as_like(part, x) for part, x in zip(parts, self.field.targets, strict=bool(self.layout.params))]
 
     def unflatten_adjoint(self, z: Tensor) -> Any:
         """Return only lambda of the flat backward state, in the user's own shapes."""

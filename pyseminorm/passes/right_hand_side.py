@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..norms import AdjointLayout
+from ..problem.parameters import as_real
 from ..problem.vector_field import EagerVectorField
 from ..torch_internals import copy_all
 
@@ -53,7 +54,7 @@ class AdjointRightHandSide:
         if layout.has_time:
             parts.append(at)
         if self._carried:
-            parts += params_derivative
+            parts += [x if x is None else as_real(x) for x in params_derivative]
             params_derivative = []
         copy_all(views, [self._zero(i) if part is None else part for i, part in enumerate(parts)])
         return params_derivative

@@ -17,7 +17,8 @@ from .autocast import Autocast
 from .parameters import hidden_leaves, parameters_of
 from .randomness import Generators
 from .state import StateSpec, all_finite
-from .tensors_read import TensorsRead, run_uncompiled
+from .tensors_read import TensorsRead
+from .torch_modes import run_uncompiled
 
 _WRITES = "leaf Variable that requires grad is being used in an in-place operation"
 _WRITES_MESSAGE = (
@@ -164,7 +165,7 @@ def warn_about_hidden(hidden: Sequence[Tensor]) -> None:
 def _level_of_caller() -> int:
     """Return how far up the stack, from the function that warns, the first line is that is not this package's."""
     frame, level = sys._getframe(1), 1
-    package = __name__.partition(".")[0]
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+    ours = (__name__.partition(".")[0] + ".", "torch._dynamo.", "contextlib")
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(ours):
         frame, level = frame.f_back, level + 1
     return level

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import InvalidInputError
@@ -114,3 +115,14 @@ def _nodes(outputs: Iterable[Tensor], stop: set[Any]) -> set[Any]:
             seen.add(node)
             stack += [following for following, _ in node.next_functions if following is not None]
     return seen
+
+
+def as_real(x: Tensor) -> Tensor:
+    """Return a tensor as one of real numbers; of complex ones the pairs, on a further axis."""
+    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
+
+
+def as_like(x: Tensor, like: Tensor) -> Tensor:
+    """Return what `as_real` has made as it was: complex where ``like`` is."""
+    # A copy: pairs need not start at an even place in memory.
+    return torch.view_as_complex(x.clone()) if like.is_complex() and not x.is_complex() else x

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ..errors import UnsupportedError
-from ..torch_internals import count_writes, has_hooks, pytree
+from ..torch_internals import count_writes, flatten_tree, has_hooks, pytree
 from .parameters import check_params, graph_reaches, parameters_of
 from .places import Place, find_places
-from .tensors_read import Exchange, TensorsRead, run_uncompiled
+from .tensors_read import Exchange, TensorsRead
+from .torch_modes import run_uncompiled
 
 _OURS = 3  # references to a tensor that nobody but `SolveTensors.observe` has
 
@@ -40,9 +41,9 @@ class SolveTensors:
         self._func = self.call = self.call_for_value = func
         self.own = parameters_of(func) if params is None else check_params(params)
         self.inputs = self.targets = self.own
-        self.args: Any = ()
+        self._args = self.args = args
         self._leaves: list[Tensor] = []  # of args
-        self._given: list[Tensor] = []  # those of them that require grad
+        self._given: list[Tensor] = []  # those of them that require grad, and that func does not read by itself too
         self._twins: list[Tensor] = []
         if args:
             self._take_args(args)
@@ -51,28 +52,29 @@ class SolveTensors:
         self._places: list[Place] = []
 
     def _take_args(self, args: tuple[Any, ...]) -> None:
-        leaves, tree = pytree.tree_flatten(args)
+        leaves, tree = flatten_tree(args)
+        own = {id(x) for x in self.own}
         self._leaves = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        given = {id(leaf): leaf for leaf in self._leaves if leaf.requires_grad}
+        given = {id(leaf): leaf for leaf in self._leaves if leaf.requires_grad and id(leaf) not in own}
         twins = {key: _twin_of(leaf) for key, leaf in given.items()}
         self._given, self._twins = list(given.values()), list(twins.values())
         self.args = pytree.tree_unflatten([twins.get(id(leaf), leaf) for leaf in leaves], tree)
-        self._set_own(self.own)
+        self.inputs = [*self.own, *self._given]
+        self.targets = [*self.own, *self._twins]
 
-    def _set_own(self, own: list[Tensor]) -> None:
-        self.own = own
-        self.inputs = [*own, *self._given]
-        self.targets = [*own, *self._twins]
-
-    def add(self, tensors: Sequence[Tensor]) -> None:
-        """Take up tensors that func reads, where they are not known yet."""
-        known = {id(x) for x in self.inputs}
-        self._set_own([*self.own, *(x for x in tensors if id(x) not in known)])
+    def add(self, tensors: Iterable[Tensor]) -> None:
+        """Take up tensors that func reads by itself, where they are not known yet."""
+        known = {id(x) for x in self.own}
+        self.own = [*self.own, *(x for x in tensors if id(x) not in known)]
+        self._take_args(self._args)
 
     def observe(self, seen: TensorsRead, state: Sequence[Tensor]) -> None:
         """Take up what func has read in a call with ``state``: leaves of y, and the time."""
         read = seen.take([*state, *self._twins])
-        self.add([x for x, _ in read if seen.is_older(x)])
+        given = {id(x) for x in self._given}
+        own = [x for x, _ in read if seen.is_older(x) or id(x) in given]
+        if own:
+            self.add(own)
         known = {id(x) for x in (*self.inputs, *self._leaves)}
         # What nobody refers to any more was made by func where no mode sees it.
         self._read = [(x, version) for x, version in read if id(x) in known or sys.getrefcount(x) > _OURS]
@@ -109,13 +111,7 @@ class SolveTensors:
 
     def _find_moved(self) -> dict[int, Tensor]:
         """Return what func read in the forward pass, by the id of what stands in its place now."""
-        for x, version in self._read:
-            if count_writes(x) != version:
-                raise UnsupportedError(
-                    f"a tensor of shape {tuple(x.shape)} that func reads was changed in place between solve and "
-                    "backward(), which would evaluate func with other values than the forward pass: change a copy "
-                    "(x = x.clone()), or call backward() first."
-                )
+        check_unchanged(self._read)
         moved: dict[int, Tensor] = {}
         for place in self._places:
             now = place.now()
@@ -151,6 +147,21 @@ class _WithTwins:
                     "module): pass the tensor with args=(...)."
                 )
         return value
+
+
+def check_unchanged(read: Iterable[tuple[Tensor, int]]) -> None:
+    """Refuse a backward pass after a change of tensors, each with how often it had been changed before.
+
+    Raises:
+        UnsupportedError: one was changed in place since.
+    """
+    for x, count in read:
+        if count_writes(x) != count:
+            raise UnsupportedError(
+                f"a tensor of shape {tuple(x.shape)} that func reads was changed in place between solve and "
+                "backward(), which would evaluate func with other values than the forward pass: change a copy "
+                "(x = x.clone()), or call backward() first."
+            )
 
 
 def _twin_of(x: Tensor) -> Tensor:

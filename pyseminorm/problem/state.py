@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidInputError
-from ..torch_internals import pytree
+from ..torch_internals import flatten_tree, pytree
 
 FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 COMPLEX = (torch.complex128, torch.complex64)
@@ -25,7 +25,7 @@ class StateSpec:
     """
 
     def __init__(self, y0: Any) -> None:
-        leaves, self.tree = pytree.tree_flatten(y0)
+        leaves, self.tree = flatten_tree(y0)
         if not leaves:
             raise InvalidInputError("y0 is empty: expected a tensor or a nested tuple/dict of tensors.")
         for leaf in leaves:
@@ -123,7 +123,7 @@ class StateSpec:
         if self.is_tensor:
             leaves = [value]
         else:
-            leaves, tree = pytree.tree_flatten(value)
+            leaves, tree = flatten_tree(value)
             if tree != self.tree and str(tree).replace("list", "tuple") != str(self.tree).replace("list", "tuple"):
                 raise InvalidInputError(
                     f"func returned {_brief(value)}{where}: expected the structure of y0, {self.tree}."

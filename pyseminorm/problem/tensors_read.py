@@ -5,11 +5,8 @@ Both are torch function modes, which torch asks before every function that is ca
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -103,20 +100,3 @@ class Exchange(TorchFunctionMode):
             else x
             for x in values
         ]  # fmt: skip
-
-
-_COMPILED = threading.RLock()  # the stance is the process's
-
-
-@contextlib.contextmanager
-def run_uncompiled() -> Iterator[None]:
-    """Run functions by torch.compile as they were written, where the modes above see what they call.
-
-    Under a mode that it has not seen, such a function would be compiled anew.
-    """
-    set_stance: Any = getattr(torch.compiler, "set_stance", None)  # since torch 2.6
-    if set_stance is None or "torch._dynamo" not in sys.modules:  # nothing is compiled yet
-        yield
-        return
-    with _COMPILED, set_stance("force_eager"):
-        yield

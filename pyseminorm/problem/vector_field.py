@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidInputError, SolveError, first_line
-from ..torch_internals import run_backward
+from ..torch_internals import run_backward, vmap
 from .autocast import Autocast
 from .checking_call import check_func
 from .finiteness import VALUE, first_not_finite, not_finite
-from .parameters import kind_of
+from .parameters import as_real, kind_of
 from .randomness import Generators
 from .solve_tensors import SolveTensors
 from .state import StateSpec, all_finite
@@ -42,7 +42,7 @@ class EagerVectorField:
 
     Attributes:
         targets: the tensors that gradients are wanted for: parameters, then differentiable leaves of ``args``.
-        sizes: their numbers of elements.
+        shapes, sizes: theirs as real numbers; a complex one is pairs.
         rereads: whether func is called anew in the backward pass, and may then find other tensors than before.
         random_from: the generators as they were before the checking call, of a function that draws random numbers.
     """
@@ -68,8 +68,9 @@ class EagerVectorField:
         self.inputs, self.targets = tensors.inputs, tensors.targets
         self.call = self.autocast.wrap(tensors.call)
         self.call_for_value = self.autocast.wrap(tensors.call_for_value)
-        self.shapes = [x.shape for x in self.targets]
-        self.sizes = tuple(x.numel() for x in self.targets)
+        real = list(map(as_real, self.targets))
+        self.shapes = [x.shape for x in real]
+        self.sizes = tuple(x.numel() for x in real)
 
     def add_inputs(self, tensors: Sequence[Tensor]) -> None:
         """Tell autograd of more tensors that func reads."""
@@ -173,7 +174,7 @@ class EagerVectorField:
             else:
                 grads = (None,) * len(wanted)
             state = [torch.zeros_like(x) if g is None else g for g, x in zip(grads[:n], leaves, strict=True)]
-            rest = _make_dense(grads[n:])
+            rest = make_dense(grads[n:])
             grad_time = rest.pop() if time else None
             return spec.join(state), rest, grad_time
 
@@ -231,7 +232,7 @@ class EagerVectorField:
 
         moments = torch.tensor(times, dtype=self.spec.real_dtype, device=self.spec.device)
         with torch.enable_grad():
-            return self._contract(torch.func.vmap(rate)(moments, y.detach()), adjoint, times)
+            return self._contract(vmap(rate, moments, y.detach()), adjoint, times)
 
     def _vjp_params_stacked(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
         (state,) = self.spec.split(y.detach())  # (rows, batch, ...)
@@ -265,7 +266,7 @@ class EagerVectorField:
             raise not_finite(VALUE, times[first_not_finite(values.detach()) or 0])
         if not values.requires_grad or not self.targets:
             return [None] * len(self.targets)
-        return _make_dense(torch.autograd.grad(values, self.targets, adjoint, allow_unused=True))
+        return make_dense(torch.autograd.grad(values, self.targets, adjoint, allow_unused=True))
 
     def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
         """Call func once at the start: return f(t0, y0), after a look at its form and (if recording) at its graph."""
@@ -342,10 +343,10 @@ def _gradients(
     found: tuple[Tensor | None, ...] = run_backward(
         outputs, cotangents, False, False, inputs, True, accumulate_grad=False
     )
-    return found if all(x is None or x.layout is torch.strided for x in found) else tuple(_make_dense(found))
+    return found if all(x is None or x.layout is torch.strided for x in found) else tuple(make_dense(found))
 
 
-def _make_dense(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+def make_dense(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Return gradients whose every element is in memory: those of an embedding may be sparse."""
     return [x if x is None or x.layout is torch.strided else x.to_dense() for x in gradients]
 

@@ -190,7 +190,9 @@ class _Side:
             return self.nodes.total, None
         vector = self.apart if self.nodes is None else self.nodes.sum
         if vector is None:
-            return problem.layout.split_params(z, problem.field.shapes), z[problem.layout.params_slice]
+            parts = problem.split_params(z)
+            copied = any(part.is_complex() for part in parts)
+            return parts, None if copied else z[problem.layout.params_slice]
         assert isinstance(problem.field, JuliaVectorField)
         return problem.field.split(vector), vector
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...passes.problems import PassOptions
+from ...problem.parameters import as_real
 from ...problem.vector_field import EagerVectorField
 from ...stats import PassStats
 from .calls.callbacks import SolverCallbacks
@@ -147,6 +148,7 @@ class _CountedVjps:
 
     def _flat(self, params: Sequence[Tensor | None], like: Tensor) -> Tensor:
         parts = [
-            like.new_zeros(n) if p is None else p.reshape(-1) for p, n in zip(params, self.field.sizes, strict=True)
+            like.new_zeros(n) if p is None else as_real(p).reshape(-1)
+            for p, n in zip(params, self.field.sizes, strict=True)
         ]
         return torch.cat(parts) if parts else like.new_zeros(1)

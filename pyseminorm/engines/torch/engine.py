@@ -161,7 +161,7 @@ class _BackwardSystem:
         """Return mu at the end of the solve, of which ``z`` is the state."""
         if self.quadrature:
             return self.quadrature.sums.total
-        return self.layout.split_params(z, self.problem.field.shapes) if self.measures_params else self.integrals.total
+        return self.problem.split_params(z) if self.measures_params else self.integrals.total
 
     def jump(self, index: int, z: Tensor) -> Tensor:
         """Add the cotangent of an output to the adjoint, and set y back to its forward value."""

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ....errors import InvalidInputError
+from ....problem.solve_tensors import check_unchanged
 from ....problem.state import StateSpec
 from ....problem.vector_field import EagerVectorField, VjpFunction
-from ....torch_internals import unflatten
+from ....torch_internals import count_writes, unflatten
 from ..calls.callbacks import SolverCallbacks
 from ..calls.nodes import NodeMemory
 from ..calls.settings import tableau
@@ -68,6 +69,13 @@ class JuliaVectorField(EagerVectorField):
         """
         self.native.load(self.tensors)
         return False
+
+    def settle(self) -> None:
+        self._read = [(x, count_writes(x)) for x in self.tensors]
+
+    def start_pass(self, *, backward: bool) -> None:
+        if backward:
+            check_unchanged(self._read)
 
     def f(self, t: float, y: Tensor) -> Tensor:
         self.native.load(self.tensors)
