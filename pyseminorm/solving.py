@@ -20,9 +20,10 @@ from .engines.select import select_engine
 from .errors import InvalidInputError
 from .methods.tableaus import METHODS
 from .norms import FORWARD_NORMS
-from .passes.autograd import SolveContext, SolveFunction, refuse_dual_numbers, refuse_transforms
+from .passes.autograd import SolveContext, SolveFunction
 from .passes.engine import Engine
 from .passes.problems import DenseOutput, PassOptions
+from .passes.refusals import refuse_dual_numbers, refuse_transforms
 from .problem.discontinuities import Discontinuities
 from .problem.jacobian import JACOBIANS
 from .problem.state import StateSpec

@@ -23,12 +23,10 @@ from ..stats import PassStats, Stats
 from ..stepping import MethodTraits, StepCallback, StepCallbacks
 from ..torch_internals import (
     batch_level,
-    forward_mode_is_active,
     is_batched,
     join_batch,
     pytree,
     split_batch,
-    transform_is_active,
     unwrap_if_dead,
 )
 from .engine import Engine
@@ -42,6 +40,7 @@ from .problems import (
     PassOptions,
 )
 from .recorded_steps import RecordedSteps, StepRecorder, StepReport
+from .refusals import refuse_again, refuse_transforms
 
 
 @dataclass(slots=True)
@@ -329,7 +328,7 @@ class SolveFunction(torch.autograd.Function):
         with torch.no_grad():  # create_graph=True: allowed, as long as nothing differentiates again
             gradients = _gradients(ctx, ys, grad)
         present = [g for g in gradients if g is not None]
-        guarded = iter(_refuse_again(len(present), *present, grad, *saved))
+        guarded = iter(refuse_again(len(present), *present, grad, *saved))
         return (None, *(g if g is None else next(guarded) for g in gradients))
 
 
@@ -360,45 +359,6 @@ def _gradients_of_one(ctx: Any, ys: Tensor | None, grad: Tensor) -> tuple[Tensor
 
 
 _SECOND_TIME = "backward through the graph a second time"
-
-
-class _NoDoubleBackward(torch.autograd.Function):
-    """Identity on the first ``count`` tensors; differentiating through it is refused by name."""
-
-    @staticmethod
-    def forward(ctx: Any, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(x.clone() for x in tensors[:count])
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        raise UnsupportedError(
-            "double backward through pyseminorm.solve is not supported: the gradient of a gradient would need the "
-            "adjoint of the adjoint solve. Put the derivative that you need into func and the state, or use "
-            "torchdiffeq.odeint (not the adjoint) for this term."
-        )
-
-
-_refuse_again: Any = _NoDoubleBackward.apply
-
-
-def refuse_transforms() -> None:
-    """Raise by name under torch.func transforms, which `SolveFunction` does not define."""
-    if transform_is_active():
-        raise UnsupportedError(
-            "pyseminorm.solve inside a torch.func transform (grad, vmap, jvp, jacrev ...) is not supported: call "
-            "solve outside it and use .backward() or torch.autograd.grad; for a batch, give solve a batched y0."
-        )
-
-
-def refuse_dual_numbers(tensors: Sequence[Tensor]) -> None:
-    """Raise by name under forward-mode AD, which `SolveFunction` does not define."""
-    unpack_dual: Any = torch.autograd.forward_ad.unpack_dual
-    for x in tensors if forward_mode_is_active() else ():
-        if unpack_dual(x).tangent is not None:
-            raise UnsupportedError(
-                "forward-mode AD through pyseminorm.solve is not supported: use .backward() or torch.autograd.grad, "
-                "or solve the forward sensitivity equations with func extended by its jvp."
-            )
 
 
 def _reporter(

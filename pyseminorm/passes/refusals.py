@@ -1,0 +1,51 @@
+"""What a solve refuses by name: double backward, transforms of torch.func, dual numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UnsupportedError
+from ..torch_internals import forward_mode_is_active, transform_is_active
+
+
+class _NoDoubleBackward(torch.autograd.Function):
+    """Identity on the first ``count`` tensors; differentiating through it is refused by name."""
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(x.clone() for x in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise UnsupportedError(
+            "double backward through pyseminorm.solve is not supported: the gradient of a gradient would need the "
+            "adjoint of the adjoint solve. Put the derivative that you need into func and the state, or use "
+            "torchdiffeq.odeint (not the adjoint) for this term."
+        )
+
+
+refuse_again: Any = _NoDoubleBackward.apply
+
+
+def refuse_transforms() -> None:
+    """Raise by name under torch.func transforms, which `SolveFunction` does not define."""
+    if transform_is_active():
+        raise UnsupportedError(
+            "pyseminorm.solve inside a torch.func transform (grad, vmap, jvp, jacrev ...) is not supported: call "
+            "solve outside it and use .backward() or torch.autograd.grad; for a batch, give solve a batched y0."
+        )
+
+
+def refuse_dual_numbers(tensors: Sequence[Tensor]) -> None:
+    """Raise by name under forward-mode AD, which `SolveFunction` does not define."""
+    unpack_dual: Any = torch.autograd.forward_ad.unpack_dual
+    for x in tensors if forward_mode_is_active() else ():
+        if unpack_dual(x).tangent is not None:
+            raise UnsupportedError(
+                "forward-mode AD through pyseminorm.solve is not supported: use .backward() or torch.autograd.grad, "
+                "or solve the forward sensitivity equations with func extended by its jvp."
+            )
