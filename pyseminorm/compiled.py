@@ -95,7 +95,7 @@ class CompiledField:
         Raises:
             InvalidInputError: they disagree; it names what.
         """
-        from .forms import agree, form_of
+        from .engines.forms import agree, form_of
         from .graphs.traced_field import TracedVectorField, trace
 
         spec = StateSpec.of(y)
@@ -119,7 +119,7 @@ class CompiledField:
         self, args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None, engine: Engine
     ) -> EagerVectorField | None:
         """Return the field of a solve whose form was captured before, without a look at func; None of a new form."""
-        from .forms import form_of, make_form, select_computed, tensor_form
+        from .engines.forms import form_of, make_form, select_computed, tensor_form
         from .graphs.traced_field import targets_of
 
         known = self._known.get(form_of(self.func, args, spec))
@@ -141,7 +141,7 @@ class CompiledField:
 
     def capture(self, first: FirstValue, args: tuple[Any, ...], engine: Engine) -> None:
         """Capture func in the form that a solve gives it; where that cannot be, it stays itself."""
-        from .forms import capture_with, form_of
+        from .engines.forms import capture_with, form_of
 
         field = first.field
         graph, read = capture_with(self._guarded, first, args, self.mode, engine)
@@ -162,7 +162,7 @@ class _Known(NamedTuple):
         cls, captured: Captured | None, func: Callable[..., Any], args: tuple[Any, ...], read: Sequence[Tensor]
     ) -> _Known | None:
         """Return what finds the tensors again without TorchDynamo; None where there is no way (arrays of NumPy)."""
-        from .forms import tensor_form
+        from .engines.forms import tensor_form
         from .graphs.capture import define
 
         names = [] if captured is None else captured.names

@@ -252,7 +252,7 @@ def _capture(
     if compiled is not None:
         compiled.capture(first, args, engine)
         return
-    from .forms import capture
+    from .engines.forms import capture
 
     capture(first, args, mode, engine)
 

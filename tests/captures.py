@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from pyseminorm import forms
+from pyseminorm.engines import forms
 from pyseminorm.problem.state import StateSpec
 from pyseminorm.problem.vector_field import EagerVectorField, FirstValue
 

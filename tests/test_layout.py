@@ -23,7 +23,7 @@ FLOORS = (
     ("engines.julia.calls",),
     ("engines.julia.native",),
     ("engines.julia", "engines"),
-    ("compiled", "forms", "julia_function", "profiling", "solving", "odeint", "crosschecking"),
+    ("compiled", "julia_function", "profiling", "solving", "odeint", "crosschecking"),
     ("",),
     ("demo",),
     ("cli",),

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import first_line
-from .graphs.capture import Captured, CaptureError, GuardedFunction, without_saved_tensors_hooks
-from .graphs.traced_field import FormError, Trace, TracedVectorField, trace
-from .passes.engine import Engine
-from .problem.checking_call import warn_about_hidden
-from .problem.parameters import kind_of, parameters_of
-from .problem.state import StateSpec
-from .problem.vector_field import EagerVectorField, FirstValue
-from .torch_internals import pytree
+from ..errors import first_line
+from ..graphs.capture import Captured, CaptureError, GuardedFunction, without_saved_tensors_hooks
+from ..graphs.traced_field import FormError, Trace, TracedVectorField, trace
+from ..passes.engine import Engine
+from ..problem.checking_call import warn_about_hidden
+from ..problem.parameters import kind_of, parameters_of
+from ..problem.state import StateSpec
+from ..problem.vector_field import EagerVectorField, FirstValue
+from ..torch_internals import pytree
 
 logger = logging.getLogger("pyseminorm")
 
@@ -86,7 +86,7 @@ def make_form(
 
 def _make(name: str, field: EagerVectorField, found: Trace, read: list[Tensor]) -> EagerVectorField:
     if name == "julia":
-        from .engines.julia.native.lowered import lower_field
+        from .julia.native.lowered import lower_field
 
         return lower_field(field, found, read)
     return TracedVectorField(field, found, read, _inductor if name == "inductor" else None)
