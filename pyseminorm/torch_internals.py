@@ -14,6 +14,7 @@ __all__ = [
     "copy_all",
     "count_nodes",
     "count_writes",
+    "dynamo_refuses_side_effects",
     "dynamo_settings",
     "flatten_tree",
     "forward_mode_is_active",
@@ -122,6 +123,13 @@ def number_of_global_hooks() -> int:
     """Return how many hooks there are on all modules, which TorchDynamo does not guard."""
     kinds = ("forward", "forward_pre", "backward", "backward_pre")
     return sum([len(getattr(nn_module, f"_global_{kind}_hooks")) for kind in kinds])
+
+
+def dynamo_refuses_side_effects() -> bool:
+    """Tell whether TorchDynamo can refuse functions that change what they did not make, as it can in torch 2.13."""
+    import torch._dynamo.config as config
+
+    return hasattr(config, "side_effect_replay_policy")
 
 
 def dynamo_settings(settings: dict[str, Any]) -> Any:

@@ -8,6 +8,8 @@ import pytest
 import torch
 from found_julia import JULIA, NO_JULIA
 
+from pyseminorm.torch_internals import dynamo_refuses_side_effects
+
 torch.set_num_threads(1)  # the tensors are small, and other processes may want the other core
 
 ENGINES = ["torch", pytest.param("julia", marks=pytest.mark.julia)]
@@ -36,6 +38,8 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason=f"no Julia: {NO_JULIA}"))
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+        if item.get_closest_marker("capture") and not dynamo_refuses_side_effects():
+            item.add_marker(pytest.mark.skip(reason=f"torch {torch.__version__} cannot capture functions soundly"))
         if missing := _missing_peer(item):
             item.add_marker(pytest.mark.skip(reason=f"{missing} is not installed"))
 

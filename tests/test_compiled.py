@@ -16,6 +16,7 @@ from pyseminorm import (
     InvalidInputError,
 )
 
+pytestmark = pytest.mark.capture
 T = [0.0, 0.4, 1.0]
 D = torch.float64
 MODE = {"torch": "trace", "julia": "julia"}

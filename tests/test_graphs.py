@@ -30,6 +30,7 @@ from pyseminorm.graphs import traced_field
 from pyseminorm.graphs.capture import capturing
 from pyseminorm.graphs.traced_field import TracedVectorField
 
+pytestmark = pytest.mark.capture
 T = [0.0, 0.4, 1.0]
 D = torch.float64
 

@@ -116,6 +116,7 @@ def test_a_loop_writes_over_what_it_reads_for_the_last_time(index, later, taken)
     assert (places["w0"] == places["w1"]) is taken
 
 
+@pytest.mark.capture
 def test_every_operation_of_the_table_has_a_test_and_is_met_there():
     tables = (
         ops.ELEMENTWISE,
@@ -135,6 +136,7 @@ def test_every_operation_of_the_table_has_a_test_and_is_met_there():
         assert operation in {node.target for node in plain.module.graph.nodes}, operation
 
 
+@pytest.mark.capture
 def test_code_is_the_same_for_the_same_graph():
     codes = [lower(graph.graph, graph.sources).source for _, graph, _ in (capture(MLP(), batch(3)) for _ in "ab")]
     assert codes[0] == codes[1]

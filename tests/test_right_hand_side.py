@@ -34,9 +34,11 @@ STATES = {
 }
 
 
-@pytest.mark.parametrize(
-    "state, kind", [(s, k) for s in STATES for k in ("eager", "traced") if (s, k) != ("complex", "traced")]
-)
+EAGER = [(state, "eager") for state in STATES]
+TRACED = [pytest.param(state, "traced", marks=pytest.mark.capture) for state in STATES if state != "complex"]
+
+
+@pytest.mark.parametrize("state, kind", [*EAGER, *TRACED])
 def test_every_part_is_that_of_a_plain_product(state, kind):
     make, start = STATES[state]
     y0 = start()

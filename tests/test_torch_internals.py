@@ -190,6 +190,7 @@ def test_settings_of_dynamo_hold_inside_only():
     assert not config.suppress_errors
 
 
+@pytest.mark.capture
 def test_sources_of_dynamo_are_python_expressions():
     net, found = torch.nn.Linear(2, 2), []
 

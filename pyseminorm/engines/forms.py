@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import weakref
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+<<<<<<< HEAD:pyseminorm/engines/forms.py
 from ..errors import first_line
 from ..graphs.capture import Captured, CaptureError, GuardedFunction, without_saved_tensors_hooks
 from ..graphs.traced_field import FormError, Trace, TracedVectorField, trace
@@ -19,8 +21,27 @@ from ..problem.parameters import kind_of, parameters_of
 from ..problem.state import StateSpec
 from ..problem.vector_field import EagerVectorField, FirstValue
 from ..torch_internals import pytree
+=======
+from .errors import first_line
+from .graphs.capture import Captured, CaptureError, GuardedFunction
+from .graphs.traced_field import FormError, Trace, TracedVectorField, trace
+from .passes.engine import Engine
+from .problem.parameters import kind_of
+from .problem.state import StateSpec
+from .problem.vector_field import EagerVectorField, FirstValue
+from .torch_internals import dynamo_refuses_side_effects, pytree
+>>>>>>> c067cc1 (An old PyTorch runs eager under compile= and says so once; autocast is asked for as torch 2.2 answers):pyseminorm/forms.py
 
 logger = logging.getLogger("pyseminorm")
+
+
+@functools.cache
+def can_capture() -> bool:
+    """Tell whether this PyTorch can capture a function soundly; a log line says once why not."""
+    sound = dynamo_refuses_side_effects()
+    if not sound:
+        logger.info(f"func stays eager: torch {torch.__version__} cannot refuse functions that do more than compute")
+    return sound
 
 
 def capture(first: FirstValue, args: tuple[Any, ...], mode: str, engine: Engine) -> None:

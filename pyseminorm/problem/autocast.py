@@ -24,8 +24,7 @@ class Autocast(NamedTuple):
     @classmethod
     def current(cls, device: torch.device) -> Autocast:
         """Return the setting that is active now for tensors on a device."""
-        on = torch.is_autocast_enabled(device.type)
-        return cls(device.type, torch.get_autocast_dtype(device.type) if on else None)
+        return cls(device.type, autocast_dtype(device.type))
 
     def wrap(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return func, called under this setting.
@@ -43,8 +42,17 @@ class Autocast(NamedTuple):
         return under_autocast
 
 
+def autocast_dtype(device: str) -> torch.dtype | None:
+    """Return what autocast casts to on a type of device; None where it is off."""
+    if hasattr(torch, "get_autocast_dtype"):
+        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    if device == "cpu":  # before torch 2.4
+        return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
+    return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
+
+
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """Return the context that the solver computes in: in the state's own dtype, whatever the caller's setting."""
-    if torch.is_autocast_enabled(device.type):
+    if autocast_dtype(device.type) is not None:
         return torch.autocast(device.type, enabled=False)
     return contextlib.nullcontext()
