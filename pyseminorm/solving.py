@@ -23,11 +23,8 @@ from .norms import FORWARD_NORMS
 from .passes.autograd import SolveContext, SolveFunction
 from .passes.engine import Engine
 from .passes.problems import DenseOutput, PassOptions
-<<<<<<< HEAD
 from .passes.refusals import refuse_dual_numbers, refuse_transforms
-=======
 from .problem.autocast import autocast_dtype
->>>>>>> c067cc1 (An old PyTorch runs eager under compile= and says so once; autocast is asked for as torch 2.2 answers)
 from .problem.discontinuities import Discontinuities
 from .problem.jacobian import JACOBIANS
 from .problem.state import StateSpec
@@ -249,7 +246,6 @@ def solve(
     return Solution(spec.from_tensor(ys), ts, context.stats, context.retcode, engine.name, spec, times, kept)
 
 
-<<<<<<< HEAD
 def _capture(
     first: FirstValue, args: tuple[Any, ...], mode: str, engine: Engine, compiled: CompiledField | None
 ) -> None:
@@ -259,16 +255,16 @@ def _capture(
     from .engines.forms import capture
 
     capture(first, args, mode, engine)
-=======
+
+
 def _stays_eager(spec: StateSpec) -> bool:
     """Tell whether no function can be captured here, and log why."""
-    from .forms import can_capture
+    from .engines.forms import can_capture
 
     if autocast_dtype(spec.device.type) is None:
         return not can_capture()
     logger.info("func stays eager: it is called under torch.autocast, which a graph would not see")
     return True
->>>>>>> c067cc1 (An old PyTorch runs eager under compile= and says so once; autocast is asked for as torch 2.2 answers)
 
 
 def _check_backward_method(adjoint: Adjoint, back: MethodTraits) -> None:

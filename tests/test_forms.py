@@ -5,7 +5,7 @@ import torch
 from problems import MLP, batch
 
 import pyseminorm
-from pyseminorm import forms
+from pyseminorm.engines import forms
 
 T = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
 

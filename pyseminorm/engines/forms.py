@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-<<<<<<< HEAD:pyseminorm/engines/forms.py
 from ..errors import first_line
 from ..graphs.capture import Captured, CaptureError, GuardedFunction, without_saved_tensors_hooks
 from ..graphs.traced_field import FormError, Trace, TracedVectorField, trace
@@ -20,17 +19,7 @@ from ..problem.checking_call import warn_about_hidden
 from ..problem.parameters import kind_of, parameters_of
 from ..problem.state import StateSpec
 from ..problem.vector_field import EagerVectorField, FirstValue
-from ..torch_internals import pytree
-=======
-from .errors import first_line
-from .graphs.capture import Captured, CaptureError, GuardedFunction
-from .graphs.traced_field import FormError, Trace, TracedVectorField, trace
-from .passes.engine import Engine
-from .problem.parameters import kind_of
-from .problem.state import StateSpec
-from .problem.vector_field import EagerVectorField, FirstValue
-from .torch_internals import dynamo_refuses_side_effects, pytree
->>>>>>> c067cc1 (An old PyTorch runs eager under compile= and says so once; autocast is asked for as torch 2.2 answers):pyseminorm/forms.py
+from ..torch_internals import dynamo_refuses_side_effects, pytree
 
 logger = logging.getLogger("pyseminorm")
 
