@@ -92,7 +92,7 @@ class Profile:
         )
         log = [Memory(torch.tensor(x, dtype=torch.int64)) for x in (clock.edges, clock.places)]
         addresses = ((x.address, x.count) for x in log)
-        self._julia, self._found = julia, julia.module.analysed(recording, *addresses, measured)
+        self._julia, self._found = julia, julia.module.analyse(recording, *addresses, measured)
         self.seconds = sum(seconds for _, seconds in measured)
         self.gc_seconds, self.collections, self.allocated_bytes, self.allocations, samples, functions, self._table = (
             julia.module.python_view(self._found)

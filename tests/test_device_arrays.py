@@ -23,7 +23,7 @@ function PySeminorm.wrap(::Type{StandIn{T}}, address::Integer, n::Integer) where
     memory = unsafe_wrap(Array, Ptr{UInt8}(UInt(address)), n * sizeof(T))
     return StandIn{T}(JLArrays.GPUArrays.DataRef(data -> nothing, memory), (Int(n),))
 end
-PySeminorm.measured(norm::PySeminorm.Seminorm, u::StandIn) = PySeminorm.measured_at_once(norm, u)
+PySeminorm.measure(norm::PySeminorm.Seminorm, u::StandIn) = PySeminorm.measure_at_once(norm, u)
 """
 
 

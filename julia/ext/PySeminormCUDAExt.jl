@@ -1,7 +1,7 @@
 module PySeminormCUDAExt
 
 using CUDA: CUDA, CuPtr, CuVector
-using PySeminorm: PySeminorm, Seminorm, VECTORS, measured_at_once
+using PySeminorm: PySeminorm, Seminorm, VECTORS, measure_at_once
 
 # torch's device memory is wrapped, never owned or copied. Device and stream belong to a Julia task, so every entry from
 # Python chooses the device; work is ordered by waiting, here before Python is called and in Python before Julia goes on.
@@ -10,7 +10,7 @@ PySeminorm.wrap(::Type{V}, address::Integer, n::Integer) where {T, V <: CuVector
 
 PySeminorm.synchronize(::Type{<:CuVector}) = CUDA.synchronize(; blocking = true)
 
-PySeminorm.measured(norm::Seminorm, u::CuVector) = measured_at_once(norm, u)
+PySeminorm.measure(norm::Seminorm, u::CuVector) = measure_at_once(norm, u)
 
 function __init__()
     VECTORS["cuda"] = function (T, device)

@@ -87,7 +87,7 @@ function reverse_diff(problem)
     return ReverseDiffVJP(smooth)
 end
 
-guarded(vjp, problem) = vjp isa ReverseDiffVJP ? reverse_diff(problem) : vjp
+replace_reverse_diff(vjp, problem) = vjp isa ReverseDiffVJP ? reverse_diff(problem) : vjp
 
 # "auto": SciMLSensitivity's own choice (Enzyme where it works, else ReverseDiff), then Zygote.
 const CHOICES = Dict{String, Any}(
@@ -95,7 +95,7 @@ const CHOICES = Dict{String, Any}(
     "reversediff" => problem -> (reverse_diff(problem),),
     "zygote" => problem -> (ZygoteVJP(allow_nothing = true),),
     "auto" => problem -> (
-        guarded(SciMLSensitivity.inplace_vjp(problem, problem.u0, problem.p, false, identity), problem),
+        replace_reverse_diff(SciMLSensitivity.inplace_vjp(problem, problem.u0, problem.p, false, identity), problem),
         ZygoteVJP(allow_nothing = true),
     ),
 )

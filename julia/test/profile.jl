@@ -27,11 +27,11 @@ end
     c(name) = Base.StackTraces.StackFrame(Symbol(name), Symbol(""), -1, nothing, true, false, 0)
     julia(name, file) = Base.StackTraces.StackFrame(Symbol(name), Symbol(file), 1, nothing, false, false, 0)
     solver, base = julia("integrate", file), julia("sum", "./reduce.jl")
-    @test PySeminorm.classified([c("memcpy"), base, solver, c("main")], marks) == (:solver, 3)
-    @test PySeminorm.classified([c(""), c("ijl_gc_collect"), base, solver], marks) == (:gc, 2)
-    @test PySeminorm.classified([c(""), c("jl_generate_fptr_impl"), base, solver], marks) == (:compilation, 2)
-    @test PySeminorm.classified([base, julia("typeinf_ext_toplevel", "./compiler/typeinfer.jl"), solver], marks) == (:compilation, 2)
-    @test PySeminorm.classified([c(""), base], marks) == (:other, 1)
+    @test PySeminorm.classify([c("memcpy"), base, solver, c("main")], marks) == (:solver, 3)
+    @test PySeminorm.classify([c(""), c("ijl_gc_collect"), base, solver], marks) == (:gc, 2)
+    @test PySeminorm.classify([c(""), c("jl_generate_fptr_impl"), base, solver], marks) == (:compilation, 2)
+    @test PySeminorm.classify([base, julia("typeinf_ext_toplevel", "./compiler/typeinfer.jl"), solver], marks) == (:compilation, 2)
+    @test PySeminorm.classify([c(""), base], marks) == (:other, 1)
     log = PySeminorm.Log([5, 10, 12], [1, 3])
     @test PySeminorm.place.(Ref(log), [4, 5, 9, 10, 11, 12]) == [nothing, :outside, :outside, :callback, :callback, nothing]
 end

@@ -40,6 +40,6 @@ def load(name: str) -> tuple[Split, Split, int]:
 
 
 def _pad(series: Any, length: int) -> Tensor:
-    """Series of unequal length, the last value held to the end (a path that stops contributes nothing more)."""
+    """Pad series of unequal length by their last value (a path that stops contributes nothing more)."""
     rows = [np.pad(x, ((0, 0), (0, length - x.shape[1])), mode="edge") for x in series]
     return torch.tensor(np.stack(rows), dtype=torch.float32)

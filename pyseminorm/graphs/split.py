@@ -51,19 +51,19 @@ class Parts:
         self.adjoint = [n for n in nodes if n in varying and n not in for_value]
 
     def adjoint_for(self, wanted: Wanted) -> list[fx.Node]:
-        """What of the adjoint part some products need."""
+        """Return what of the adjoint part some products need."""
         needed = needed_for(wanted.nodes(self.graph))
         return [n for n in self.adjoint if n in needed]
 
     def saved(self) -> list[fx.Node]:
-        """Nodes of the primal part that the adjoint part reads, or that products are."""
+        """Return nodes of the primal part that the adjoint part reads, or that products are."""
         readers = set(self.adjoint)
         results = set(Wanted(time=True).nodes(self.graph))
         return [n for n in self.primal if n in results or any(user in readers for user in n.users)]
 
 
 def needed_for(nodes: Iterable[fx.Node | None]) -> set[fx.Node]:
-    """The nodes and all that they depend on."""
+    """Return the nodes and all that they depend on."""
     found: set[fx.Node] = set()
     stack = [n for n in nodes if n is not None]
     while stack:

@@ -112,7 +112,7 @@ class TracedVectorField(EagerVectorField):
             check_unchanged(self._read)
 
     def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
-        """The value at the start, by the graph: its form was looked at when it was captured."""
+        """Return the value at the start, by the graph: its form was looked at when it was captured."""
         return check_value(self.f(t, y), t)
 
     def evaluate_with_vjp(
@@ -155,5 +155,5 @@ class TracedVectorField(EagerVectorField):
     def vjp_params(
         self, times: Sequence[float], y: Tensor, adjoint: Tensor, *, batched_time: bool = False
     ) -> list[Tensor | None]:
-        """The sum over rows, in one batch by vmap: the graph's shapes are those of one state."""
+        """Return the sum over rows, in one batch by vmap: the graph's shapes are those of one state."""
         return super().vjp_params(times, y, adjoint)

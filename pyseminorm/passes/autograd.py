@@ -333,7 +333,7 @@ class SolveFunction(torch.autograd.Function):
 
 
 def _gradients(ctx: Any, ys: Tensor | None, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Gradients by y0, t and the inputs; of every row by itself inside batched gradients."""
+    """Return the gradients by y0, t and the inputs; of every row by itself inside batched gradients."""
     refuse_transforms()
     if batch_level() == 0 or not is_batched(grad):
         return _gradients_of_one(ctx, ys, grad)

@@ -188,7 +188,7 @@ class AdjointProblem:
         )
 
     def split_params(self, z: Tensor) -> list[Tensor]:
-        """Mu of the flat backward state, in the user's own shapes."""
+        """Return mu of the flat backward state, in the user's own shapes."""
         parts = self.layout.split_params(z, self.field.shapes)
         return [as_like(part, x) for part, x in zip(parts, self.field.targets, strict=bool(self.layout.params))]
 

@@ -32,7 +32,9 @@ def kind_of(func: Callable[..., Any]) -> Any:
 
 
 def owner_of(func: Callable[..., Any]) -> tuple[nn.Module | None, str]:
-    """The module that a function is, or that it is a method or partial of, and how to get there from the function."""
+    """Return the module that a function is, or that it is a method or partial of, and how to get there from the
+    function.
+    """
     path = ""
     while isinstance(func, functools.partial):
         func, path = func.func, path + ".func"

@@ -144,7 +144,7 @@ class StateSpec:
 
 
 def _brief(value: Any) -> str:
-    """What func returned, in a few words."""
+    """Return what func returned, in a few words."""
     kind = type(value).__name__
     return f"a {kind} of {len(value)}" if isinstance(value, (tuple, list, dict)) else f"a {kind}"
 

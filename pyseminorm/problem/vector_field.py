@@ -104,7 +104,7 @@ class EagerVectorField:
             return self.spec.join([x.detach() for x in self.leaves(value, when)])
 
     def leaves(self, value: Any, when: Tensor) -> list[Tensor]:
-        """Leaves of what func returned at a time, of the state's dtype.
+        """Return leaves of what func returned at a time, of the state's dtype.
 
         Raises:
             InvalidInputError: it does not look like the state.
@@ -116,7 +116,7 @@ class EagerVectorField:
             raise
 
     def _tensor(self, value: Any, when: Tensor) -> Tensor:
-        """The same for a state that is one real tensor."""
+        """Do the same for a state that is one real tensor."""
         return value if self.spec.is_like(value) else self.leaves(value, when)[0]
 
     def vjp(
@@ -181,7 +181,7 @@ class EagerVectorField:
         return spec.join([o.detach() for o in outputs]), vjp
 
     def _evaluate_tensor_with_vjp(self, t: float, y: Tensor, *, params: bool, time: bool) -> tuple[Tensor, VjpFunction]:
-        """Do the same for a state that is one real tensor, without the general case's bookkeeping: it is called
+        """Do the same for a state that is one real tensor, without the general case's bookkeeping: it is called often.
         often.
         """
         shape = self.spec.shapes[0]

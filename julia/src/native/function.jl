@@ -110,11 +110,11 @@ native_memory(field::NativeField) = UInt.(pointer.((field.θ, (getfield(field.wo
 "What the user's function is called with, in words."
 function native_arguments(field::NativeField{T}) where {T}
     u, p = reshape(field.work.u, field.source.dims), arrays(extract, field.source.slots, field.θ)
-    return "du and u are $(described(u)), p is $(described(p)), t is a $T"
+    return "du and u are $(describe(u)), p is $(describe(p)), t is a $T"
 end
 
-described(x) = x === nothing ? "nothing" : Base.summary(x)
-described(p::NamedTuple) = "(" * join(["$k = $(Base.summary(v))" for (k, v) in pairs(p)], ", ") * ")"
+describe(x) = x === nothing ? "nothing" : Base.summary(x)
+describe(p::NamedTuple) = "(" * join(["$k = $(Base.summary(v))" for (k, v) in pairs(p)], ", ") * ")"
 
 "Whether the user's function has a method for its arguments, and whether a vjp! has one for its own."
 function native_fits(field::NativeField{T}) where {T}
@@ -144,7 +144,7 @@ function evaluate_sources(f, vjp)
         try
             found[i] = Base.include_string(space, String(code), FILES[i])
         catch error
-            return nothing, nothing, unwrapped_message(error, catch_backtrace())
+            return nothing, nothing, message_of(error, catch_backtrace())
         end
         isempty(methods(found[i])) &&
             return nothing, nothing, "the source must end in a function, but gives $(Base.summary(found[i]))"
@@ -152,9 +152,9 @@ function evaluate_sources(f, vjp)
     return found[1], found[2], ""
 end
 
-unwrapped_message(error::LoadError, trace) = unwrapped_message(error.error, trace)
-unwrapped_message(error::Base.Meta.ParseError, trace) = sprint(showerror, error)
-unwrapped_message(error, trace) = failure_message(error, trace)
+message_of(error::LoadError, trace) = message_of(error.error, trace)
+message_of(error::Base.Meta.ParseError, trace) = sprint(showerror, error)
+message_of(error, trace) = failure_message(error, trace)
 
 "What an error says: its first line (types can be pages long), and where in the user's source it came from."
 function failure_message(error, trace)

@@ -31,11 +31,11 @@ struct Program{T}
 end
 
 """
-    evaluated(source) -> Module
+    evaluate_source(source) -> Module
 
 The functions of a lowered graph.
 """
-function evaluated(source)
+function evaluate_source(source)
     space = Module(:Lowered)
     for name in names(Kernels)
         name === :Kernels || Core.eval(space, :(const $name = $(getfield(Kernels, name))))
@@ -128,7 +128,7 @@ end
 Python's entry: code for states of `n` elements and gradients by parameters of `m`; the others are sizes of a
 [`Program`](@ref)'s memory.
 """
-lowered_field(eltype, source, n, m, memory...) = lowered_field(ELTYPES[eltype], evaluated(String(source)), n, m, memory...)
+lowered_field(eltype, source, n, m, memory...) = lowered_field(ELTYPES[eltype], evaluate_source(String(source)), n, m, memory...)
 
 function lowered_field(::Type{T}, space::Module, n, m, memory...) where {T}
     program, work = Program{T}(space, memory...), Workspace{T}(n, m)

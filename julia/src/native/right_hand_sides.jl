@@ -190,7 +190,7 @@ evaluator(nodes::NativeNodes) = Evaluator(nodes)
 
 "Python's entries: the sides of a solve of `field`, with the address of a poll of signals."
 native_forward(field::NativeField{T}, poll, steps = nothing) where {T} =
-    started(NativeForward{T}(field, Poll(poll), Ref(0), steps === nothing ? nothing : steps.stages))
+    clear_failure(NativeForward{T}(field, Poll(poll), Ref(0), steps === nothing ? nothing : steps.stages))
 
 """
     native_steps(field, tableau) -> Steps
@@ -202,7 +202,7 @@ native_steps(field::NativeField{T}, tableau::Tableau) where {T} =
     Steps{Vector{T}}(StageRecord{T}(tableau, () -> new_stage(field)))
 
 native_backward(field::NativeField{T}, poll, anchored, timed, scatter, integral = nothing) where {T} =
-    started(NativeBackward{T}(field, Poll(poll), Ref(0), anchored, timed, scatter, integral))
+    clear_failure(NativeBackward{T}(field, Poll(poll), Ref(0), anchored, timed, scatter, integral))
 
 """
     native_integral(field, tableau, μ, scatter) -> Integral
@@ -239,6 +239,6 @@ native_nodes(side::NativeBackward{T}, times, y, λ, scatter, total) where {T} = 
     wrap(Vector{T}, total, last(scatter)), 0,
 )
 
-evaluated(nodes::NativeNodes) = nodes.evaluated
+count_evaluated(nodes::NativeNodes) = nodes.evaluated
 
-started(side::NativeSide) = (side.field.failure = ""; side)
+clear_failure(side::NativeSide) = (side.field.failure = ""; side)

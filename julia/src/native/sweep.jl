@@ -110,7 +110,7 @@ function native_sweep!(
     active = active_outputs(g, reached)
     active === nothing && return :Refused, 0, 0, 0, false
     ends = steps.ends
-    at_end, inner, last_step, θ = placed(ends, times, active, steps)
+    at_end, inner, last_step, θ = place_outputs(ends, times, active, steps)
     direction = sign(last(ends) - first(ends))
     own = [new_stage(field) for _ in tableau.c]
     scatter = Scatter(scatter...)
@@ -152,7 +152,7 @@ function active_outputs(g, reached)
 end
 
 "Where outputs with cotangents lie: at the end of a step, or inside it at θ."
-function placed(ends, times, active, steps)
+function place_outputs(ends, times, active, steps)
     direction = sign(last(ends) - first(ends))
     directed = direction .* ends
     at_end, inner = [Int[] for _ in steps.sizes], [Int[] for _ in steps.sizes]

@@ -53,7 +53,7 @@ function profile(f; delay::Real = 0.001, field = nothing)
     finally
         halt_profile(recording)
     end
-    return analysed(recording; field)
+    return analyse(recording; field)
 end
 
 # Ten million addresses: some minutes of the usual stacks, 80 MB that are touched only as they fill.
@@ -85,8 +85,8 @@ function halt_profile(recording)
     return nothing
 end
 
-function analysed(recording; field = nothing, log = Log(), measured = Pair{String, Float64}[])
-    found = counted(samples(Profile.fetch(limitwarn = false), log), Marks(field))
+function analyse(recording; field = nothing, log = Log(), measured = Pair{String, Float64}[])
+    found = count_samples(samples(Profile.fetch(limitwarn = false), log), Marks(field))
     seconds = isempty(measured) ? recording.seconds : sum(last, measured)
     spent = recording.spent
     return SolveProfile(
@@ -96,13 +96,13 @@ function analysed(recording; field = nothing, log = Log(), measured = Pair{Strin
 end
 
 """
-    analysed(recording, edges, places, measured) -> SolveProfile
+    analyse(recording, edges, places, measured) -> SolveProfile
 
 What Python calls: `edges` and `places` are (address, length) of a [`Log`](@ref)'s, `measured` is pairs that sum up to all.
 """
-function analysed(recording, edges, places, measured)
+function analyse(recording, edges, places, measured)
     log = Log(copy(wrap(Vector{Int64}, edges...)), copy(wrap(Vector{Int64}, places...)))
-    return analysed(recording; log, measured = [String(name) => Float64(seconds) for (name, seconds) in measured])
+    return analyse(recording; log, measured = [String(name) => Float64(seconds) for (name, seconds) in measured])
 end
 
 """
@@ -169,18 +169,18 @@ function Marks(field)
     return Marks(joinpath.(pkgdir.(packages), ""), native, Set(methods_of_field), Dict(), Dict())
 end
 
-frames!(marks::Marks, address) = get!(() -> looked_up(address), marks.frames, address)
+frames!(marks::Marks, address) = get!(() -> look_up(address), marks.frames, address)
 
-function looked_up(address)
+function look_up(address)
     # The second argument skips the search for names in C libraries, which takes many milliseconds each.
     found = ccall(:jl_lookup_code_address, Any, (Ptr{Cvoid}, Cint), Ptr{Cvoid}(address), true)::Core.SimpleVector
     frames = [StackFrame(info..., address) for info in found]
     all(frame -> frame.from_c, frames) || return frames
-    return [StackFrame(exported(address), Symbol(""), -1, nothing, true, false, address)]
+    return [StackFrame(find_symbol(address), Symbol(""), -1, nothing, true, false, address)]
 end
 
 "The symbol of a C library that an address is in, as far as the library exports it."
-function exported(address)
+function find_symbol(address)
     Sys.iswindows() && return first(StackTraces.lookup(Ptr{Cvoid}(address))).func
     info = zeros(UInt, 4)   # Dl_info: file, base, symbol, its address
     found = ccall(:dladdr, Cint, (Ptr{Cvoid}, Ptr{UInt}), Ptr{Cvoid}(address), info) != 0 && info[3] != 0
@@ -201,11 +201,11 @@ function kind(marks::Marks, frame)
 end
 
 """
-    classified(stack, marks) -> (kind, position)
+    classify(stack, marks) -> (kind, position)
 
 The kind of a stack in Julia, by the innermost frame that tells, and the position of that frame.
 """
-function classified(stack, marks::Marks)
+function classify(stack, marks::Marks)
     for (i, frame) in pairs(stack)
         found = kind!(marks, frame)
         found === :other || return found, i
@@ -219,13 +219,13 @@ const STAND_INS = Dict(
 )
 
 "Frames, and what every sample has in them: its stack, kind and running function."
-function counted(samples, marks::Marks)
+function count_samples(samples, marks::Marks)
     frames, numbers = Frame[], Dict{Tuple{String, String}, Int}()
     number!(frame) = get!(() -> (push!(frames, frame); length(frames)), numbers, (frame.name, frame.file))
     stacks, kinds, selves = Vector{Int}[], Symbol[], Int[]
     for (at, addresses) in samples
         stack = at === :julia ? reduce(vcat, (frames!(marks, x) for x in addresses); init = StackFrame[]) : StackFrame[]
-        kind, position = at === :julia ? classified(stack, marks) : (at, 1)
+        kind, position = at === :julia ? classify(stack, marks) : (at, 1)
         drawn = haskey(STAND_INS, kind) ? stack[position:end] : stack
         julia = filter(frame -> !frame.from_c, drawn)
         numbered = [number!(Frame(frame)) for frame in julia]
@@ -263,7 +263,7 @@ end
 
 function Base.show(io::IO, ::MIME"text/plain", profile::SolveProfile)
     total, seconds = length(profile.kinds), profile.seconds
-    println(io, "Profile of ", rounded(seconds), " s, ", total, " samples", profile.complete ? "" : " (then the buffer was full)")
+    println(io, "Profile of ", round_seconds(seconds), " s, ", total, " samples", profile.complete ? "" : " (then the buffer was full)")
     row(io, "", "samples", "share")
     names = Dict(KINDS)
     for (kind, n) in counts(profile)
@@ -272,7 +272,7 @@ function Base.show(io::IO, ::MIME"text/plain", profile::SolveProfile)
     println(io)
     row(io, "measured", "seconds", "share")
     for (name, value) in [profile.measured; "garbage collection" => profile.gc_seconds]
-        row(io, name, rounded(value), percent(value / seconds))
+        row(io, name, round_seconds(value), percent(value / seconds))
     end
     println(
         io, "  Julia allocated ", Base.format_bytes(profile.bytes), " in ", profile.allocations, " allocations, and collected ",
@@ -294,6 +294,6 @@ function python_view(profile::SolveProfile)
 end
 
 row(io, name, value, share, rest = "") = println(io, rpad("  $name", 42), lpad(value, 10), lpad(share, 9), rest)
-rounded(seconds) = string(round(seconds; sigdigits = 3))
+round_seconds(seconds) = string(round(seconds; sigdigits = 3))
 percent(share) = isfinite(share) ? string(round(100share; digits = 1), " %") : "-"
 place(frame::Frame) = string(joinpath(last(splitpath(frame.file), 3)...), ":", frame.line)

@@ -54,7 +54,7 @@ function toy_profile()
     addresses = [UInt(address) for address in backtrace() if address isa Ptr]
     data = [addresses; UInt[Threads.threadid(), 1, 1, 1, 0, 0]]     # thread, task, clock, awake, end
     for log in (Log(), Log([0, length(data)], [2]))
-        found = counted(samples(data, log), Marks(nothing))
+        found = count_samples(samples(data, log), Marks(nothing))
         toy = SolveProfile(1.0, 0.0, 0, 0, 0, true, found..., ["measured" => 1.0])
         python_view(toy)
         sprint(save_speedscope, toy)

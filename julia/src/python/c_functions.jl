@@ -33,7 +33,7 @@ end
 const RAISED = Ref{Any}(nothing)
 
 "Run a C function's body, and answer 1; 0 where it raised."
-function guarded(run, call::Ptr, result::Ptr, released)
+function guard(run, call::Ptr, result::Ptr, released)
     try
         release!(released)
         run(unsafe_load(call), result)
@@ -143,7 +143,7 @@ evaluator_of(call::AdjointCall, side) = call.evaluate_nodes
 evaluator_of(call::AdjointCall, side::NativeSide) =
     native_nodes(side, call.node_times, call.node_y, call.node_adjoint, scatter_of(call), call.total)
 
-made_nodes(nodes) = nodes !== nothing && last(nodes) isa NativeNodes ? evaluated(last(nodes)) : 0
+made_nodes(nodes) = nodes !== nothing && last(nodes) isa NativeNodes ? count_evaluated(last(nodes)) : 0
 
 run_sweep(call::SweepCall, result) = run_sweep(object(call.field)::NativeField, call, result)
 
@@ -185,7 +185,7 @@ for (name, call, result) in (
         (:agrees, :AgreesCall, :FlagResult), (:load, :LoadCall, :FlagResult),
     )
     run, entered, address = Symbol(:run_, name), Symbol(name, :_in_c), Symbol(name, :_address)
-    @eval $entered(call::Ptr{$call}, result::Ptr{$result}, released::Ptr{Int64})::Cint = guarded($run, call, result, released)
+    @eval $entered(call::Ptr{$call}, result::Ptr{$result}, released::Ptr{Int64})::Cint = guard($run, call, result, released)
     @eval $address() = UInt(@cfunction($entered, Cint, (Ptr{$call}, Ptr{$result}, Ptr{Int64})))
 end
 

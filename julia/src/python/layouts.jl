@@ -151,7 +151,7 @@ const MOST_RELEASED = 32        # numbers of held things that Python lets go of 
 "All of this as text, a line for each, for Python to compare."
 function declarations()
     structs = (ForwardCall, AdjointCall, SweepCall, AgreesCall, LoadCall, PassResult, SweepResult, FlagResult)
-    described(S) = "$(nameof(S)): $(join(("$name $type" for (name, type) in zip(fieldnames(S), fieldtypes(S))), ", "))"
+    describe(S) = "$(nameof(S)): $(join(("$name $type" for (name, type) in zip(fieldnames(S), fieldtypes(S))), ", "))"
     names = ["C_FUNCTIONS: $(join(C_FUNCTIONS, ", "))", "RETCODES: $(join(RETCODES, ", "))"]
-    return join([map(described, structs)...; names; "TIMES: $TIMES_AT, $MOST_TIMES, $MOST_RELEASED"], '\n')
+    return join([map(describe, structs)...; names; "TIMES: $TIMES_AT, $MOST_TIMES, $MOST_RELEASED"], '\n')
 end

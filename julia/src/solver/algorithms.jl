@@ -89,7 +89,7 @@ function algorithm((name, options)::Tuple{Any, Any}; dense::Bool = false)
         make = nothing
     end
     make === nothing && throw(UnknownAlgorithm(String(name)))
-    return algorithm(made(make, options); dense)
+    return algorithm(make_algorithm(make, options); dense)
 end
 
 # Dense output outlives the functions of Python that a lazy interpolant would call.
@@ -100,7 +100,7 @@ end
 
 algorithm(alg; dense::Bool = false) = throw(ArgumentError("method is a $(typeof(alg)), which is not an OrdinaryDiffEq algorithm"))
 
-function made(type, options)
+function make_algorithm(type, options)
     try
         return type(; (Symbol(key) => value for (key, value) in options)...)
     catch error

@@ -50,11 +50,11 @@ infinite_if_nan(x) = isnan(x) ? oftype(x, Inf) : x
 function (norm::Seminorm)(u::AbstractVector, t)
     T = real(eltype(u))
     length(u) == norm.length || return infinite_if_nan(T(rms(u)))
-    norm.callback == C_NULL || return infinite_if_nan(T(called(norm, u)))
-    return measured(norm, u)
+    norm.callback == C_NULL || return infinite_if_nan(T(call_norm(norm, u)))
+    return measure(norm, u)
 end
 
-function called(norm::Seminorm, u)
+function call_norm(norm::Seminorm, u)
     synchronize(typeof(u))
     value = GC.@preserve u call_norm(norm.callback, address(u), length(u))
     value < 0 && throw(CallbackFailure())
@@ -62,7 +62,7 @@ function called(norm::Seminorm, u)
 end
 
 "The largest root mean square of the norm's segments of `u`; infinite where one is NaN."
-function measured(norm::Seminorm, u::AbstractVector)
+function measure(norm::Seminorm, u::AbstractVector)
     T = real(eltype(u))
     largest = zero(T)
     for i in 1:norm.segments
@@ -75,16 +75,16 @@ function measured(norm::Seminorm, u::AbstractVector)
 end
 
 """
-    measured_at_once(norm, u)
+    measure_at_once(norm, u)
 
-As `measured`, in one reduction and one transfer where the segments have one length and no gaps: for arrays on a device.
+As `measure`, in one reduction and one transfer where the segments have one length and no gaps: for arrays on a device.
 """
-function measured_at_once(norm::Seminorm, u::AbstractVector)
+function measure_at_once(norm::Seminorm, u::AbstractVector)
     T = real(eltype(u))
     start, stop = segment(norm, 1)
     n = stop - start
     all(i -> segment(norm, i) == (start + (i - 1) * n, start + i * n), 1:norm.segments) ||
-        return invoke(measured, Tuple{Seminorm, AbstractVector}, norm, u)
+        return invoke(measure, Tuple{Seminorm, AbstractVector}, norm, u)
     squares = sum(abs2, reshape(view(u, (start + 1):(start + norm.segments * n)), n, norm.segments); dims = 1)
     return infinite_if_nan(T(sqrt(maximum(Array(squares)) / n)))
 end
