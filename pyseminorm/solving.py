@@ -27,6 +27,7 @@ from .passes.refusals import refuse_dual_numbers, refuse_transforms
 from .problem.autocast import autocast_dtype
 from .problem.discontinuities import Discontinuities
 from .problem.jacobian import JACOBIANS
+from .problem.parameters import has_lazy
 from .problem.state import StateSpec
 from .problem.torch_modes import apart_from_modes
 from .problem.vector_field import EagerVectorField, FieldSource, FirstValue
@@ -214,7 +215,7 @@ def solve(
         compile = compiled = None
     args = tuple(args)
     known = None if compiled is None else compiled.vector_field(args, spec, params, engine)
-    field = known or _vector_field(func, args, spec, params)
+    field = known or _vector_field(func, y0, args, spec, params)
     given = [ts, *((y0,) if spec.is_tensor else pytree.tree_leaves(y0))]
     refuse_dual_numbers([*given, *field.inputs])
     interval = Discontinuities.of(times[0], times[-1], options.discontinuities, spec.real_dtype).intervals[0]
@@ -278,11 +279,11 @@ def _check_backward_method(adjoint: Adjoint, back: MethodTraits) -> None:
 
 
 def _check_random(adjoint: Adjoint | None, traits: MethodTraits) -> None:
-    """Refuse a function that draws random numbers where its values are compared, or wanted twice."""
-    said = "func draws random numbers: called twice at one time and state, it gives different values. "
+    """Refuse a function that draws random numbers where its values are compared, or are wanted twice."""
+    said = "func draws random numbers in every call. "
     if traits.adaptive:
         raise InvalidInputError(
-            f"{said}{traits.name} would take the difference for its own error, and make its steps smaller and smaller: "
+            f"{said}{traits.name} would take what they change for its own error, and make ever smaller steps: "
             'give a fixed-step method (method="rk4", dt=...), draw the numbers once, before the solve, or switch '
             "dropout off (module.eval())."
         )
@@ -366,10 +367,17 @@ def _check_compiled(field: CompiledField, backend: str, compile: str | None) -> 
 
 
 def _vector_field(
-    func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None
+    func: Callable[..., Any], y0: Any, args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None
 ) -> EagerVectorField:
     if isinstance(func, FieldSource):
         return func.vector_field(args, spec, params)
+    try:
+        return EagerVectorField(func, args, spec, params)
+    except (RuntimeError, ValueError):
+        if not has_lazy(func):
+            raise
+    with torch.no_grad():  # its parameters get their shapes
+        func(torch.zeros((), dtype=spec.real_dtype, device=spec.device), y0, *args)
     return EagerVectorField(func, args, spec, params)
 
 

@@ -201,7 +201,8 @@ def test_checkpoints_keep_about_the_square_root_of_the_states(steps):
             return y + 1
 
     sweep = Counting()
-    found = [(n, y.item()) for n, y in kept.steps.states.backwards(steps - 1, sweep.advance)]
+    stretch = []
+    found = [(n, kept.steps.states.take(n, sweep.advance, stretch).item()) for n in reversed(range(steps))]
     assert found == [(n, float(n)) for n in reversed(range(steps))]
     states = kept.steps.states.states
     assert len(states) <= 2 * math.sqrt(steps) + 1 and len(states) + sweep.stretch == steps
@@ -413,3 +414,21 @@ def test_settings_that_it_has_not_are_refused_by_name():
 def test_methods_that_it_does_not_know_are_refused_by_name(method):
     with pytest.raises(InvalidInputError, match=r"DiscreteAdjoint does not know the steps of method=.*tsit5"):
         pyseminorm.solve(lambda t, y: -y, batch(2), [0.0, 1.0], method=method, adjoint=DiscreteAdjoint())
+
+
+@pytest.mark.parametrize("keep", ["states", "checkpoints"])
+def test_what_func_raises_in_the_sweep_arrives_as_it_is(engine, keep):
+    weight, broken = torch.ones(2, dtype=torch.float64, requires_grad=True), []
+
+    def func(t, y):
+        if broken and float(t) < 1.0:
+            raise StopIteration("mine")
+        return -weight * y
+
+    s = pyseminorm.solve(
+        func, torch.ones(2, dtype=torch.float64), [0.0, 5.0], params=[weight], adjoint=DiscreteAdjoint(keep=keep),
+        backend=engine,
+    )  # fmt: skip
+    broken.append(True)
+    with pytest.raises(StopIteration, match="mine"):
+        s.ys[-1].sum().backward()

@@ -113,8 +113,10 @@ class Sweep:
         adjoint = torch.zeros_like(problem.cotangents[0])
         at = problem.ends[last + 1]
         stats.times.append(at)
+        stretch: list[Tensor] = []
         with attach_last_good_state(lambda: LastGoodState(at, problem.spec.unflatten(adjoint.clone()), stats)):
-            for n, y in self._steps.states.backwards(last, self.advance):
+            for n in range(last, -1, -1):
+                y = self._steps.states.take(n, self.advance, stretch)
                 if n in self._outputs.at_end:
                     adjoint = adjoint + problem.cotangents[self._outputs.at_end[n]].sum(dim=0)
                 if problem.report is not None:

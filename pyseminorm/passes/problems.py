@@ -86,6 +86,18 @@ class ForwardProblem:
         recorder = self.recorder
         return self.field.f if recorder is None else recorder.record_calls(self.field, self.options.method)
 
+    def first_derivative(self) -> Tensor:
+        """Return f(times[0], y0), from the checking call.
+
+        Of a function that draws random numbers, whose stages are kept, this one is made again with the same numbers, so
+        that it is kept too.
+        """
+        f0, generators = self.first(), self.field.random_from
+        if generators is None or self.recorder is None or not self.recorder.keeps_stages:
+            return f0
+        generators.restore()
+        return self.f(self.first.t, self.y0)
+
     @property
     def discontinuities(self) -> Discontinuities:
         """Those of the interval."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -29,16 +29,16 @@ class Checkpoints:
             self.states = self.states[::2]
             self._stride *= 2
 
-    def backwards(self, last: int, advance: Callable[[int, Tensor], Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """Return (n, y_n) for n = last ... 0; those not kept are made again, by ``advance(n, y_n)``."""
-        for kept in reversed(range(last // self._stride + 1)):
-            first = kept * self._stride
-            stretch = [self.states[kept]]
-            for n in range(first, min(first + self._stride - 1, last)):
-                stretch.append(advance(n, stretch[-1]))
-            while stretch:
-                y = stretch.pop()
-                yield first + len(stretch), y
+    def take(self, n: int, advance: Callable[[int, Tensor], Tensor], stretch: list[Tensor]) -> Tensor:
+        """Return y_n, for steps in descending order; those not kept are made again, by ``advance(n, y_n)``.
+
+        ``stretch`` holds those made since the checkpoint before, and is the caller's between the calls.
+        """
+        if not stretch:
+            stretch.append(self.states[n // self._stride])
+            for i in range(n // self._stride * self._stride, n):
+                stretch.append(advance(i, stretch[-1]))
+        return stretch.pop()
 
 
 class RecordedSteps:

@@ -65,7 +65,7 @@ def check_func(field: CheckedField, t: float, y: Tensor, *, recording: bool) -> 
         raise
     if count_writes(y) != version:
         raise InvalidInputError(_WRITES_MESSAGE)
-    if generators.have_moved() and _is_random(field, t, y, value):
+    if generators.have_moved() and _draws_again(field, t, y):
         field.random_from = generators
     return check_value(value, t)
 
@@ -139,13 +139,13 @@ def _evaluate(field: CheckedField, t: float, y: Tensor) -> Tensor:
     return spec.join([x.detach() for x in outputs]).clone()
 
 
-def _is_random(field: CheckedField, t: float, y: Tensor, value: Tensor) -> bool:
-    """Tell whether func, which has drawn random numbers, does so in every call, and gives another value."""
+def _draws_again(field: CheckedField, t: float, y: Tensor) -> bool:
+    """Tell whether func, which has drawn random numbers, does so in every call, instead of once for itself."""
     generators = Generators(field.spec.device)
-    again = _evaluate(field, t, y)
+    _evaluate(field, t, y)
     draws = generators.have_moved()
     generators.restore()
-    return draws and not torch.equal(again, value)
+    return draws
 
 
 def warn_about_hidden(hidden: Sequence[Tensor]) -> None:

@@ -86,6 +86,12 @@ def check_params(params: Iterable[Tensor]) -> list[Tensor]:
     return list(unique.values())
 
 
+def has_lazy(func: Callable[..., Any]) -> bool:
+    """Return whether a module has parameters that its first call will give their shapes."""
+    owner = owner_of(func)[0]
+    return owner is not None and any(map(nn.parameter.is_lazy, owner.parameters()))
+
+
 def hidden_leaves(outputs: Iterable[Tensor], known: Iterable[Tensor]) -> list[Tensor]:
     """Return leaves that require grad in the graph of the outputs, other than those reached only through ``known``
     tensors.

@@ -149,7 +149,7 @@ class _ForwardField:
     """dy/dt, from and into the solver's buffers; the first is a ``known`` value, of the checking call."""
 
     def __init__(self, problem: ForwardProblem) -> None:
-        self.known = [problem.first()]
+        self.known = [problem.first_derivative()]
         self._problem = problem
 
     def __call__(self, t: float, y: Tensor, dy: Tensor) -> None:

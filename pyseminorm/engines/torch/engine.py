@@ -51,7 +51,7 @@ class TorchEngine:
             on_step=None if dense is None else dense.append,
             report=problem.report,
         )
-        tableau, f0, stats = TABLEAUS[options.method], problem.first(), forward.stats
+        tableau, f0, stats = TABLEAUS[options.method], problem.first_derivative(), forward.stats
         integrator = Integrator(
             forward, tableau, times[0], problem.y0, f0, options, norm, hooks, Integrals([]), stats,
             problem.discontinuities,
