@@ -62,7 +62,7 @@ def test_the_same_steps_and_gradients_as_on_the_cpu(adjoint, method, dtype, requ
     on_cpu, reference = _solved(dtype, adjoint=adjoint, method=method)
     request.getfixturevalue("device")
     on_device, gradient = _solved(dtype, adjoint=adjoint, method=method)
-    # A sum in another order is another rounding, which vern7's steps follow near an output (docs/design.md, parity).
+    # A sum in another order is another rounding, which vern7's steps follow near an output (docs/decisions.md, parity).
     exact = dtype == torch.float64 and method != "vern7"
     tolerance = 1e-3 if dtype == torch.float32 else 1e-10 if exact else 1e-6
     assert relative(gradient, reference) < tolerance
