@@ -79,6 +79,7 @@ class CompiledField:
         self.func, self.backend, self.mode = func, backend, mode
         self._guarded = GuardedFunction()
         self._known: dict[Any, _Known] = {}
+        self._settled: tuple[Any, Any] = ((), None)
 
     def __call__(self, t: Tensor, y: Any, *args: Any) -> Any:
         """Call func itself, differentiable as it is."""
@@ -114,6 +115,16 @@ class CompiledField:
                 f"what was captured disagrees with func at t = {at} in {', '.join(wrong)}: something that func reads "
                 "has changed since, or func is random. Compile it again."
             )
+
+    def settle(self, asked: tuple[Any, ...], settle: Callable[..., Any]) -> Any:
+        """Return what ``settle`` makes of the settings of a solve, asked again where they are others than before."""
+        try:
+            if asked == self._settled[0]:
+                return self._settled[1]
+        except (RuntimeError, ValueError):  # an array among them
+            return settle(*asked)
+        self._settled = asked, settle(*asked)
+        return self._settled[1]
 
     def vector_field(
         self, args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None, engine: Engine

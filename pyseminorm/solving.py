@@ -208,9 +208,10 @@ def solve(
     if compiled is not None:
         backend, compile = _check_compiled(compiled, backend, compile)
         func = compiled.func
-    engine, options, back = _settle(
+    asked = (
         spec, method, rtol, atol, norm, adjoint, backend, dt, max_steps, discontinuities, controller, jacobian, compile
-    )
+    )  # fmt: skip
+    engine, options, back = _settle(*asked) if compiled is None else compiled.settle(asked, _settle)
     if compile is not None and _stays_eager(spec):
         compile = compiled = None
     args = tuple(args)
@@ -224,7 +225,7 @@ def solve(
     first = FirstValue(field, at, state, recording=torch.is_grad_enabled())
     if known is None and compile is not None and type(field) is EagerVectorField:
         _capture(first, args, compile, engine, compiled)
-    elif known is None:
+    elif known is None or type(known) is EagerVectorField:
         first()
     field = first.field
     if field.rereads:  # func stays itself

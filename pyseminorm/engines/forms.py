@@ -40,7 +40,9 @@ def capture(first: FirstValue, args: tuple[Any, ...], mode: str, engine: Engine)
     """
     guarded = _find_guarded(first.field.func)
     key = form_of(first.field.func, args, first.field.spec)
-    if key not in guarded.refused and capture_with(guarded, first, args, mode, engine)[0] is None:
+    if key in guarded.refused:
+        first()
+    elif capture_with(guarded, first, args, mode, engine)[0] is None:
         guarded.refused.add(key)
 
 

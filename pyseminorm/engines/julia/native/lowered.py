@@ -22,7 +22,7 @@ from ..session.layouts import LoadCall
 from ..session.memory import addresses, consecutive
 from ..session.runtime import runtime
 from .compiled_function import ELTYPES, NativeField
-from .vector_field import JuliaVectorField
+from .vector_field import JuliaVectorField, Scatter
 
 _version = operator.attrgetter("_version")
 
@@ -67,6 +67,7 @@ class LoweredNative(NativeField):
         self._dtype = dtype
         table = int(self.module.lowered_sources(self.handle))
         self._addresses = (ctypes.c_size_t * count).from_address(table) if count else (ctypes.c_size_t * 0)()
+        self.gradients: tuple[Scatter, bool] | None = None  # where they are written
         self._loaded: Any = None  # what the pointers and what was made of the tensors stand for
 
     def load(self, tensors: Sequence[Tensor]) -> None:
@@ -111,7 +112,10 @@ class LoweredVectorField(JuliaVectorField):
     def __init__(self, field: EagerVectorField, sources: list[Tensor], native: LoweredNative) -> None:
         self.__dict__.update(field.__dict__)
         self.native: LoweredNative = native
-        self._plan_gradients()
+        if native.gradients is None:  # equal for all fields of one trace
+            self._plan_gradients()
+            native.gradients = self.scatter, self.small
+        self.scatter, self.small = native.gradients
         dtype = self.spec.dtype
         self.tensors = [consecutive(x if x.dtype is dtype else x.to(dtype)) for x in sources]
 
