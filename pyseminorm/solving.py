@@ -225,7 +225,7 @@ def solve(
     first = FirstValue(field, at, state, recording=torch.is_grad_enabled())
     if known is None and compile is not None and type(field) is EagerVectorField:
         _capture(first, args, compile, engine, compiled)
-    elif known is None or type(known) is EagerVectorField:
+    elif known is None:
         first()
     field = first.field
     if field.rereads:  # func stays itself
