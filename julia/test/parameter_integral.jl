@@ -57,8 +57,11 @@
     x = [rand(Float32, 1000) for _ in 1:7]
     for n in 1:7
         total, weights = ones(Float32, 1000), ntuple(Float32, n)
-        PySeminorm.add_weighted!(total, weights, ntuple(i -> x[i], n))
+        @test PySeminorm.add_weighted!(total, weights, ntuple(i -> x[i], n))
         @test total ≈ 1 .+ sum(weights[i] .* x[i] for i in 1:n)
+    end
+    for bad in (Inf32, -Inf32, NaN32)
+        @test !PySeminorm.add_weighted!(ones(Float32, 9), (1.0f0, 0.5f0), (ones(Float32, 9), [zeros(Float32, 8); bad]))
     end
     @test_throws DimensionMismatch PySeminorm.add_weighted!(zeros(2), (1.0,), (zeros(3),))
 end

@@ -6,7 +6,8 @@ using Test
 
 # A file for each noun of src/.
 for noun in (
-        "seminorm", "vector_field", "algorithms", "attempts", "parameter_integral", "function", "right_hand_sides",
+        "seminorm", "last_stages", "vector_field", "algorithms", "attempts", "parameter_integral", "function",
+        "right_hand_sides",
         "jacobian", "kernels", "lowered", "sweep", "c_functions", "profile", "hygiene",
     )
     @testset "$noun" begin

@@ -404,8 +404,9 @@ def _check_finite(result: ForwardResult, times: Sequence[float]) -> None:
 def _failure(what: str, result: ForwardResult | AdjointResult, end: float) -> str:
     stats = result.stats
     detail = f" {result.detail}" if result.detail else ""
+    where = f"ended at t = {end}" if result.t == end else f"stopped at t = {result.t} before {end}"
     return (
-        f"{what} stopped at t = {result.t} before {end}: {result.retcode.value} ({result.retcode.name} after "
+        f"{what} {where}: {result.retcode.value} ({result.retcode.name} after "
         f"{stats.naccept} accepted and {stats.nreject} rejected steps).{detail} The last good state is in "
         ".last_good_state."
     )

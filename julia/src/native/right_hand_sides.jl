@@ -10,7 +10,7 @@ abstract type NativeSide{T} end
 right_hand_side(::Type{Vector{T}}, side::NativeSide{T}, _) where {T} = RightHandSide{Vector{T}}(side)
 
 function fail!(field::NativeField, error)
-    error isa Union{CallbackFailure, InterruptException} && rethrow()
+    error isa Union{CallbackFailure, InterruptException, NotFinite} && rethrow()
     field.failure = failure_message(error, catch_backtrace())
     throw(CallbackFailure())
 end
@@ -183,7 +183,20 @@ function (nodes::NativeNodes{T})(count::Cint) where {T}
         end
         nodes.evaluated += 1
     end
+    all_finite(nodes.total) || throw(NotFinite(first_not_finite!(nodes, count)))
     return Cint(1)
+end
+
+"The time of the first node whose product is not finite, where their sum is not."
+function first_not_finite!((; field, total, scatter, times, y, λ)::NativeNodes{T}, count) where {T}
+    n = length(field.work.u)
+    for j in 1:count
+        copyto!(field.work.u, row(Vector{T}, y, j - 1, n))
+        copyto!(field.work.λ, row(Vector{T}, λ, j - 1, n))
+        add_vjp!(fill!(total, zero(T)), 0, field, field.source, scatter, unsafe_load(times, j), false, false)
+        all_finite(total) || return unsafe_load(times, j)
+    end
+    return unsafe_load(times, 1)
 end
 
 evaluator(nodes::NativeNodes) = Evaluator(nodes)

@@ -126,8 +126,8 @@ function native_sweep!(
     try
         run!(sweep)
     catch error
-        error isa Union{CallbackFailure, InterruptException} || rethrow()
-        retcode = error isa CallbackFailure ? :CallbackFailure : :Interrupted
+        error isa Union{CallbackFailure, InterruptException, NotFinite} || rethrow()
+        retcode = error isa CallbackFailure ? :CallbackFailure : error isa NotFinite ? :Unstable : :Interrupted
         return retcode, last_step, sweep.done, sweep.vjps, false
     end
     give_back!(field, own)
@@ -135,9 +135,6 @@ function native_sweep!(
     derivatives == 0 || foreach(i -> unsafe_store!(Ptr{Bool}(UInt(inside)), true, i), Iterators.flatten(inner))
     return :Success, last_step, sweep.done, sweep.vjps, all_finite(sweep.λ) && all_finite(sweep.total)
 end
-
-"Whether no element is NaN or infinite: by their sum, and by a closer look where that overflows."
-all_finite(x) = isfinite(sum(x)) || all(isfinite, x)
 
 "Which outputs have cotangents; nothing where one is not finite, or is of an output that was not `reached`."
 function active_outputs(g, reached)
@@ -190,6 +187,7 @@ function back!(sweep::Sweep, n)
     shared = shares_last(sweep, n)
     used = filter(i -> !(shared && i == tableau.last), tableau.needed[1 + dense])
     evaluate!(sweep, n, used)
+    foreach(i -> all_finite(stages[i].k) || throw(NotFinite(stages[i].t)), used)
     for i in Iterators.reverse(used)
         direct!(sweep, n, i, h)
         for j in used
@@ -204,6 +202,7 @@ function back!(sweep::Sweep, n)
     for i in used
         λ .+= ū[i]
     end
+    all_finite(λ) || throw(NotFinite(sweep.ends[n]))
     keep_derivatives!(sweep, n, h, shared)
     return nothing
 end

@@ -93,7 +93,11 @@ function integrate(
         evaluate!(tracker.nodes)
         dense && check_dense(field, integrator, t0)
     catch error
-        error isa Union{CallbackFailure, InterruptException} || rethrow()
+        error isa Union{CallbackFailure, InterruptException, NotFinite} || rethrow()
+        if error isa NotFinite
+            tracker.working = false     # the state before the step is the last good one
+            return outcome(integrator, :Unstable, field, tracker, u0, t0, error.t)
+        end
         retcode = error isa CallbackFailure ? :CallbackFailure : :Interrupted
         return outcome(integrator, retcode, field, tracker, u0, t0)
     finally
@@ -114,7 +118,7 @@ with_jacobian(field, ::Nothing) = field
 with_jacobian(field, jacobian) =
     ODEFunction{true, FullSpecialize}(field; jac = jac(jacobian), tgrad = tgrad(jacobian))
 
-function outcome(integrator, retcode, field, tracker::Tracker{V}, u0, t0) where {V}
+function outcome(integrator, retcode, field, tracker::Tracker{V}, u0, t0, t = nothing) where {V}
     if integrator === nothing    # raised in the very first calls
         return Outcome{V, Nothing}(retcode, t0, copy(u0), 0, 0, field.calls[], tracker.accepted, nothing)
     end
@@ -123,6 +127,6 @@ function outcome(integrator, retcode, field, tracker::Tracker{V}, u0, t0) where 
     stats = integrator.sol.stats
     solution = integrator.opts.dense ? integrator.sol : nothing
     return Outcome(
-        retcode, integrator.t, copy(good), stats.naccept, stats.nreject, field.calls[], tracker.accepted, solution,
+        retcode, something(t, integrator.t), copy(good), stats.naccept, stats.nreject, field.calls[], tracker.accepted, solution,
     )
 end

@@ -60,6 +60,7 @@ end
 function (tracker::Tracker)(integrator)
     t = integrator.t
     tracker.working = true
+    check_finite(tracker, integrator)
     push!(tracker.accepted, t)
     tell(tracker, true, integrator.tprev, t - integrator.tprev, integrator.uprev)
     write_outputs!(tracker, integrator, t)
@@ -70,6 +71,10 @@ function (tracker::Tracker)(integrator)
     tracker.working = false
     return nothing
 end
+
+"A backward step whose end is not finite ends the solve: no norm is known to see all of the state."
+check_finite(tracker::Tracker, integrator) =
+    tracker.cotangents == 0 || all_finite(integrator.u) || throw(NotFinite(integrator.tprev))
 
 "Tell of an attempted step from `t` by `dt`, which began at `u`; first the integral, which stays the one up to the last good step."
 function tell(tracker::Tracker, accepted, t, dt, u)

@@ -103,7 +103,8 @@ function accept!(integral::Integral{T}, attempt::Attempt) where {T}
     missed = findfirst(i -> stages[i] === nothing, weighty)
     missed === nothing || throw(MissingStage(weighty[missed], attempt))
     foreach(i -> stages[i].made || make_late!(stages[i]), weighty)
-    add_weighted!(total, map(i -> T(attempt.h * tableau.b[i]), (weighty...,)), map(i -> stages[i].θ, (weighty...,)))
+    weights, θs = map(i -> T(attempt.h * tableau.b[i]), (weighty...,)), map(i -> stages[i].θ, (weighty...,))
+    add_weighted!(total, weights, θs) || throw(NotFinite(attempt.t))
     integral.last = tableau.fsal ? stages[end] : nothing
     used = Iterators.filter(derivative -> derivative !== nothing && derivative !== integral.last, stages)
     append!(spare, used)
@@ -119,10 +120,12 @@ end
 "total += Σ weight x, in one pass over memory."
 function add_weighted!(total::Vector{T}, weights::NTuple{N, T}, xs::NTuple{N, Vector{T}}) where {N, T}
     eachindex(total, xs...)
+    sign = zero(T)      # NaN where something was not finite
     @inbounds @simd ivdep for i in eachindex(total)
         total[i] += weighted(i, weights, xs)
+        sign += zero(T) * total[i]
     end
-    return nothing
+    return !isnan(sign)
 end
 
 @inline weighted(i, (weight,)::NTuple{1}, (x,)::NTuple{1}) = @inbounds weight * x[i]

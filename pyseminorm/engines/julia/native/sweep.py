@@ -15,7 +15,7 @@ from ....torch_internals import unflatten
 from ..calls.results import translate_error
 from ..calls.settings import tableau
 from ..session.c_functions import POLL
-from ..session.layouts import SUCCESS, SweepCall
+from ..session.layouts import RETCODES, SweepCall
 from ..session.memory import address, addresses, consecutive, doubles, integers
 from ..session.runtime import Runtime
 from .forward import StepsHandle
@@ -61,15 +61,15 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
             raise translate_error(error) from error
         retcode, last, stats.naccept, stats.nvjp = result.retcode, result.last_step, result.naccept, result.nvjp
         stats.times = list(problem.ends[last - stats.naccept : last + 1])[::-1]
-        if retcode not in (0, SUCCESS):
+        if RETCODES[retcode] in ("CallbackFailure", "Interrupted"):
             raise julia.c_functions.raised or native.failure() or KeyboardInterrupt()
     if retcode == 0:
         problem.look()  # raises what Julia has seen
         raise AssertionError("Julia refused cotangents that are right")
     stats.seconds = time.perf_counter() - started
     slopes = {} if derivatives is None else {i: derivatives[i] for i, found in enumerate(inside or ()) if found}
-    success, at = ReturnCode.Success, problem.times[0]
-    return AdjointResult(adjoint, params, success, stats, at, "", slopes, finite=result.finite != 0)
+    code, at = ReturnCode[RETCODES[retcode]], stats.times[-1]
+    return AdjointResult(adjoint, params, code, stats, at, "", slopes, finite=result.finite != 0)
 
 
 class _Call:
