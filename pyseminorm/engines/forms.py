@@ -19,7 +19,7 @@ from ..problem.checking_call import warn_about_hidden
 from ..problem.parameters import kind_of, parameters_of
 from ..problem.state import StateSpec
 from ..problem.vector_field import EagerVectorField, FirstValue
-from ..torch_internals import dynamo_refuses_side_effects, pytree
+from ..torch_internals import dynamo_refuses_side_effects, flatten_tree
 
 logger = logging.getLogger("pyseminorm")
 
@@ -165,7 +165,7 @@ def form_of(func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec) ->
     training = getattr(func, "training", None)
     if not args:
         return spec.kind, training
-    leaves, tree = pytree.tree_flatten(args)
+    leaves, tree = flatten_tree(args)
     forms = [
         tensor_form(x) if isinstance(x, Tensor) else (type(x), x if isinstance(x, _VALUES) else None) for x in leaves
     ]
