@@ -60,11 +60,11 @@ class Solution:
     retcode: ReturnCode
     backend: str
     _spec: StateSpec
-    _times: tuple[float, ...]
+    _reached: tuple[float, float]  # the first time, and the last good one
     _dense: DenseOutput | None
 
     def interpolate(self, t: Tensor | Sequence[float] | float) -> Any:
-        r"""Return the state at any times between the first and the last, **values without gradient**.
+        r"""Return the state at any times between the first and the last one reached, **values without gradient**.
 
         A loss on these values trains nothing: times whose loss matters belong in ``t`` of `solve`.
 
@@ -87,13 +87,17 @@ class Solution:
         if self._dense is None:
             raise InvalidInputError("interpolate needs a kept trajectory: call solve(..., dense=True).")
         wanted = torch.as_tensor(t, dtype=torch.float64)
-        low, high = min(self._times[0], self._times[-1]), max(self._times[0], self._times[-1])
+        low, high = sorted(self._reached)
         moments = wanted.reshape(-1).tolist()
         for moment in moments:
             if not low <= moment <= high:
                 raise InvalidInputError(f"interpolate: t = {moment} lies outside [{low}, {high}], the times solved.")
+        if moments and low == high:
+            raise InvalidInputError(f"interpolate: the solve made no step from t = {low}.")
+        rows = torch.empty(len(moments), self._spec.size, dtype=self._spec.real_dtype, device=self._spec.device)
         with torch.no_grad():
-            rows = torch.stack([self._dense(moment) for moment in moments])
+            for row, moment in zip(rows, moments, strict=True):
+                row.copy_(self._dense(moment))
         return self._spec.unflatten(rows if wanted.dim() else rows[0])
 
 
@@ -244,8 +248,8 @@ def solve(
         ys = SolveFunction.apply(context, state, moments, *field.inputs)
     else:
         ys = context.forward(recording=False)
-    kept = context.dense if dense else None
-    return Solution(spec.from_tensor(ys), ts, context.stats, context.retcode, engine.name, spec, times, kept)
+    kept, reached = context.dense if dense else None, (times[0], context.reached)
+    return Solution(spec.from_tensor(ys), ts, context.stats, context.retcode, engine.name, spec, reached, kept)
 
 
 def _capture(

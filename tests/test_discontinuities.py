@@ -1,5 +1,7 @@
 """Controls that jump: steps end there, and every stage sees its own side."""
 
+import itertools
+
 import pytest
 import torch
 from thresholds import GRADCHECK, TIGHT
@@ -114,3 +116,20 @@ def test_a_discontinuity_given_twice_counts_once(engine, method, adjoint, jumps)
         return torch.cat([x.reshape(-1) for x in torch.autograd.grad(ys.sum(), (y, w))])
 
     assert torch.allclose(gradients(jumps), gradients(JUMPS), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint, DiscreteAdjoint])
+@pytest.mark.parametrize("method", ["tsit5", "rk4"])
+@pytest.mark.parametrize("times", [[0.0, 0.3, 0.8], [0.3, 0.8], [0.8, 0.3, 0.0], [0.8, 0.3]], ids=str)
+def test_a_time_gradient_at_a_discontinuity_is_that_of_the_solves_own_side(engine, adjoint, method, times):
+    slopes = {0.0: 1.0, 0.3: -2.0, 0.8: 4.0}  # of y from these times on
+
+    def func(t, y):
+        return torch.where(t >= 0.8, 4.0, torch.where(t >= 0.3, -2.0, 1.0)).to(y.dtype).expand(1)
+
+    t = torch.tensor(times, dtype=torch.float64, requires_grad=True)
+    settings = {"method": method, "dt": 0.2 if method == "rk4" else None, "discontinuities": JUMPS}
+    s = pyseminorm.solve(func, torch.zeros(1, dtype=torch.float64), t, adjoint=adjoint(), backend=engine, **settings)
+    (gradient,) = torch.autograd.grad(s.ys[-1].sum(), t)
+    between = [slopes[min(pair)] for pair in itertools.pairwise(times)]
+    assert gradient[0].item() == pytest.approx(-between[0]) and gradient[-1].item() == pytest.approx(between[-1])

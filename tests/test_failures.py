@@ -7,7 +7,14 @@ import torch
 from problems import LotkaVolterra, batch
 
 import pyseminorm
-from pyseminorm import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint, ReturnCode, SolveError
+from pyseminorm import (
+    BacksolveAdjoint,
+    GaussAdjoint,
+    InterpolatingAdjoint,
+    InvalidInputError,
+    ReturnCode,
+    SolveError,
+)
 
 T = torch.linspace(0, 2, 9, dtype=torch.float64)
 
@@ -140,3 +147,28 @@ def test_a_non_finite_cotangent_names_its_output(engine):
 
 def test_retcodes_are_sentences():
     assert all(len(code.value.split()) > 4 for code in ReturnCode)
+
+
+@pytest.mark.parametrize("t", [[0.0, 0.5, 2.0], [0.0, -0.5, -2.0]], ids=["increasing", "decreasing"])
+def test_a_failed_solve_interpolates_as_far_as_it_came(engine, t):
+    way = math.copysign(1.0, t[-1])
+    y0 = torch.ones(1, dtype=torch.float64)
+    s = pyseminorm.solve(
+        lambda t, y: way * y**2, y0, t, backend=engine, throw=False, max_steps=2000, dense=True, rtol=1e-6, atol=1e-8
+    )
+    assert not s.retcode.success
+    assert s.interpolate(way * 0.25).item() == pytest.approx(1 / 0.75, rel=1e-4)
+    assert s.interpolate([]).shape == (0, 1)
+    for beyond in (1.5, 2.0):
+        with pytest.raises(InvalidInputError, match="lies outside"):
+            s.interpolate(way * beyond)
+
+
+def test_a_solve_without_steps_interpolates_nothing(engine):
+    s = pyseminorm.solve(
+        lambda t, y: torch.where(t > 0, math.nan, 1.0) * y, torch.ones(2, dtype=torch.float64), [0.0, 1.0],
+        backend=engine, throw=False, dense=True, max_steps=50,
+    )  # fmt: skip
+    assert not s.retcode.success and s.stats.forward.naccept == 0
+    with pytest.raises(InvalidInputError, match="made no step"):
+        s.interpolate(0.0)

@@ -15,6 +15,7 @@ from ..adjoints import Adjoint, DiscreteAdjoint
 from ..errors import LastGoodState, SolveError, UnsupportedError
 from ..norms import AdjointState
 from ..problem.autocast import without_autocast
+from ..problem.discontinuities import Discontinuities
 from ..problem.finiteness import each_finite, first_not_finite, not_finite
 from ..problem.state import StateSpec, all_finite
 from ..problem.vector_field import EagerVectorField, FirstValue
@@ -63,6 +64,7 @@ class SolveContext:
     retcode: ReturnCode = ReturnCode.Success
     dense: DenseOutput | None = None
     rows: int = 0  # reached rows of ys
+    reached: float = 0.0  # the last good time
     steps: object = None  # for DiscreteAdjoint: `RecordedSteps`, or what the engine has recorded
 
     def forward(self, *, recording: bool) -> Tensor:
@@ -97,7 +99,7 @@ class SolveContext:
         if not result.finite:
             _check_finite(result, self.times)
         self.stats, self.retcode, self.dense = Stats(result.stats), result.retcode, result.dense
-        self.rows = len(self.times)
+        self.rows, self.reached = len(self.times), self.times[-1]
         if recorder is not None:
             self.steps = recorder.steps if result.steps is None else result.steps
         if result.retcode is not ReturnCode.Success:
@@ -109,6 +111,7 @@ class SolveContext:
     def _fail(self, result: ForwardResult) -> None:
         self.first()  # bad input is told by name, where it has not been looked for yet
         forwards = self.times[-1] > self.times[0]
+        self.reached = result.t
         self.rows = sum((t <= result.t) if forwards else (t >= result.t) for t in self.times)
         if self.throw:
             state = LastGoodState(result.t, self.spec.unflatten(result.y.clone()), result.stats)
@@ -279,16 +282,19 @@ class SolveContext:
         assert self.stats.backward is not None
         gradient = grad.new_zeros(len(self.times))
         f0 = self.first.value
+        first, last = self.times[0], self.times[-1]
+        seen = Discontinuities.of(first, last, self.options.discontinuities, self.spec.real_dtype)
         if f0 is None:
             self.stats.backward.nf += 1
-            f0 = self.field.f(self.times[0], ys[0])
+            low, high = seen.intervals[0]
+            f0 = self.field.f(min(max(first, low), high), ys[0])
         gradient[0] = -torch.dot(at_start, f0)
         for i in range(1, len(self.times)):
             if i in output_derivatives:
                 gradient[i] = torch.dot(grad[i], output_derivatives[i])
             elif active[i]:
                 self.stats.backward.nf += 1
-                gradient[i] = torch.dot(grad[i], self.field.f(self.times[i], ys[i]))
+                gradient[i] = torch.dot(grad[i], self.field.f(seen.arrive(self.times[i]), ys[i]))
         index = first_not_finite(gradient.unsqueeze(1))
         if index is not None:
             raise not_finite("dL/dt, by what func returned, is", self.times[index])

@@ -40,6 +40,13 @@ class Discontinuities:
             intervals.append(inner if inner[0] < inner[1] else (left, right))
         return cls(tuple(inside), tuple(intervals))
 
+    def arrive(self, t: float) -> float:
+        """Return the time that func sees at the end of a step to ``t``: of a discontinuity, the side before it."""
+        forwards = self.intervals[-1] >= self.intervals[0]
+        index = sum(d < t if forwards else d > t for d in self.times)
+        low, high = self.intervals[index]
+        return min(max(t, low), high)
+
 
 def _inwards(t: float, side: int, discontinuities: set[float], dtype: torch.dtype) -> float:
     """Return the first time of ``dtype`` at ``t`` or, from a discontinuity, beyond it, on the side +1 or -1."""
