@@ -184,9 +184,9 @@ for (name, call, result) in (
         (:forward, :ForwardCall, :PassResult), (:adjoint, :AdjointCall, :PassResult), (:sweep, :SweepCall, :SweepResult),
         (:agrees, :AgreesCall, :FlagResult), (:load, :LoadCall, :FlagResult),
     )
-    run, entered, address = Symbol(:run_, name), Symbol(name, :_in_c), Symbol(name, :_address)
+    run, entered, locate = Symbol(:run_, name), Symbol(name, :_in_c), Symbol(name, :_address)
     @eval $entered(call::Ptr{$call}, result::Ptr{$result}, released::Ptr{Int64})::Cint = guard($run, call, result, released)
-    @eval $address() = UInt(@cfunction($entered, Cint, (Ptr{$call}, Ptr{$result}, Ptr{Int64})))
+    @eval $locate() = UInt(@cfunction($entered, Cint, (Ptr{$call}, Ptr{$result}, Ptr{Int64})))
 end
 
 "Addresses of the C functions, in the order of `C_FUNCTIONS`."
