@@ -2,7 +2,6 @@
 
 import math
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,9 +9,11 @@ import pytest
 import torch
 from found_julia import JULIA
 from problems import MLP, Linear, Pendulum, batch, cotangents
+from typer.testing import CliRunner
 
 import pyseminorm
 from pyseminorm import BackendUnavailableError, CrossCheck, InvalidInputError
+from pyseminorm.cli import app
 from pyseminorm.engines.julia.session import detect
 
 T = torch.linspace(0, 2, 4, dtype=torch.float64)
@@ -49,8 +50,7 @@ def make_problem():
 
 
 def _command(*arguments):
-    command = [sys.executable, "-c", "from pyseminorm.cli import app; app()", "crosscheck", *arguments]
-    return subprocess.run(command, capture_output=True, text=True)
+    return CliRunner().invoke(app, ["crosscheck", *arguments])
 
 
 def test_our_adjoints_agree_with_the_reference():
@@ -135,13 +135,13 @@ def test_fixed_steps_are_refused():
 
 def test_the_command_prints_the_table_and_passes(tmp_path):
     done = _command(_script(tmp_path, MATRIX), "--backend", "torch")
-    assert done.returncode == 0, done.stderr
-    assert "GaussAdjoint(interpolate=False)" in done.stdout and "within the tolerance 0.1" in done.stdout
+    assert done.exit_code == 0, done.output
+    assert "GaussAdjoint(interpolate=False)" in done.output and "within the tolerance 0.1" in done.output
 
 
 def test_the_command_fails_beyond_the_tolerance(tmp_path):
     done = _command(_script(tmp_path, MATRIX), "--backend", "torch", "--tolerance", "1e-12")
-    assert done.returncode == 1 and "BEYOND the tolerance 1e-12" in done.stdout
+    assert done.exit_code == 1 and "BEYOND the tolerance 1e-12" in done.output
 
 
 def test_the_command_takes_a_dict_and_its_tolerance(tmp_path):
@@ -149,8 +149,8 @@ def test_the_command_takes_a_dict_and_its_tolerance(tmp_path):
         ", torch.linspace(0, 1, 3)", ", t=torch.linspace(0, 1, 3))"
     )
     done = _command(_script(tmp_path, body))
-    assert done.returncode == 0, done.stderr
-    assert "rtol 1e-05" in done.stdout and "within the tolerance 0.001" in done.stdout
+    assert done.exit_code == 0, done.output
+    assert "rtol 1e-05" in done.output and "within the tolerance 0.001" in done.output
 
 
 @pytest.mark.parametrize(
@@ -158,8 +158,8 @@ def test_the_command_takes_a_dict_and_its_tolerance(tmp_path):
 )
 def test_the_command_says_what_it_expects(tmp_path, body, says):
     done = _command(_script(tmp_path, body))
-    assert done.returncode == 2
-    assert says in " ".join(re.sub(r"[│╭╮╰╯─\x1b]", " ", done.stderr).split())
+    assert done.exit_code == 2
+    assert says in " ".join(re.sub(r"[│╭╮╰╯─\x1b]", " ", done.output).split())
 
 
 @pytest.mark.julia

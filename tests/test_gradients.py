@@ -119,6 +119,7 @@ def test_hamiltonian_net_differentiates_inside_itself(engine, adjoint, enable):
     assert abs(energy[-1] - energy[0]) < 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adjoint", ADJOINTS)
 def test_continuous_normalising_flow(engine, adjoint):
     field = ContinuousFlow()

@@ -116,6 +116,7 @@ def test_a_loop_writes_over_what_it_reads_for_the_last_time(index, later, taken)
     assert (places["w0"] == places["w1"]) is taken
 
 
+@pytest.mark.slow
 @pytest.mark.capture
 def test_every_operation_of_the_table_has_a_test_and_is_met_there():
     tables = (

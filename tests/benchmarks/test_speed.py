@@ -9,6 +9,7 @@ import signal
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +43,12 @@ OSCILLATING = Case("tiny-oscillating", 2, 4, 3, 4, oscillating=True)
 @pytest.fixture
 def no_julia(monkeypatch):
     monkeypatch.setattr(detect, "find_julia", lambda: detect.NoJulia("there is none"))
+
+
+@pytest.fixture(autouse=True)
+def _no_collections(monkeypatch):
+    """Garbage is collected before every turn, which takes a second with all packages loaded."""
+    monkeypatch.setattr(measure, "gc", SimpleNamespace(collect=lambda: None))
 
 
 def row(contender, seconds, error, tolerance=COMPARED, package=None, **settings):
