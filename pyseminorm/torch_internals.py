@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -21,9 +23,11 @@ __all__ = [
     "get_decompositions",
     "get_number",
     "has_hooks",
+    "has_saved_tensors_hooks",
     "increment_all",
     "is_batched",
     "join_batch",
+    "leaving_transforms",
     "number_of_global_hooks",
     "pytree",
     "run_backward",
@@ -117,6 +121,23 @@ def transform_is_active() -> bool:
 def forward_mode_is_active() -> bool:
     """Tell whether this runs inside a level of forward-mode automatic differentiation."""
     return bool(torch.autograd.forward_ad._current_level >= 0)
+
+
+def has_saved_tensors_hooks() -> bool:
+    """Tell whether hooks of the user's see what autograd saves."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
+
+
+@contextlib.contextmanager
+def leaving_transforms() -> Iterator[None]:
+    """Leave, after an error, the transforms of torch.func that a graph has entered and would have left."""
+    functorch: Any = torch._C._functorch
+    depth = functorch.get_dynamic_layer_stack_depth()
+    try:
+        yield
+    except BaseException:
+        functorch.pop_dynamic_layer_stack_and_undo_to_depth(depth)
+        raise
 
 
 def number_of_global_hooks() -> int:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx
 
 from ..problem.state import StateSpec
-from ..torch_internals import dynamo_settings, number_of_global_hooks, pytree, source_of
+from ..torch_internals import dynamo_settings, has_saved_tensors_hooks, number_of_global_hooks, pytree, source_of
 
 
 class CaptureError(Exception):
@@ -244,6 +244,8 @@ def without_saved_tensors_hooks() -> Any:
 
     Autograd gives the detached tensor its graph again; an output that is kept with it would never be freed.
     """
+    if not has_saved_tensors_hooks():  # transforms of torch.func refuse any
+        return contextlib.nullcontext()
     return torch.autograd.graph.saved_tensors_hooks(lambda x: x.detach(), lambda x: x)
 
 

@@ -12,6 +12,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from ..errors import first_line
 from ..problem.state import StateSpec
+from ..torch_internals import leaving_transforms
 from .capture import Captured, CaptureError, capturing, without_saved_tensors_hooks
 
 aten = torch.ops.aten
@@ -86,7 +87,7 @@ def joint_graph(
     def joint(t: Tensor, *rest: Tensor) -> list[Tensor | None]:
         return _joint(captured, t, rest[:n], rest[n : 2 * n], rest[2 * n :], wanted)
 
-    with capturing, without_saved_tensors_hooks():
+    with capturing, without_saved_tensors_hooks(), leaving_transforms():
         tensors = [x.detach() for x in read]
         module = _trace(joint, [*examples, *tensors])
         if any(_mutates(node) for node in module.graph.nodes):
