@@ -240,6 +240,7 @@ def test_errors_arrive_whole_from_another_process():
         assert type(copied) is type(error) and str(copied) == str(error) and copied.last_good_state.t == right.t
 
 
+@pytest.mark.slow
 def test_a_pool_of_processes_gets_the_error():
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         result = pool.map_async(_blow_up, ["torch"])
@@ -266,14 +267,19 @@ def test_a_step_leaves_no_reference_cycles(engine, adjoint, kind, compile):
 
     for _ in range(3):
         step()
-    gc.collect()
     gc.disable()
+    gc.collect()
+    gc.freeze()  # what is there already is not looked at again
     try:
-        for _ in range(3):
-            step()
-        assert gc.collect() == 0
+        assert min(_garbage_of(step) for _ in range(3)) == 0  # other tests' garbage may come in between
     finally:
+        gc.unfreeze()
         gc.enable()
+
+
+def _garbage_of(step):
+    step()
+    return gc.collect()
 
 
 def _scaled(t, y, u):
