@@ -19,7 +19,7 @@ from ....graphs.lowering.writer import LoweringError
 from ....graphs.traced_field import FormError, Trace
 from ....problem.vector_field import EagerVectorField
 from ..session.layouts import LoadCall
-from ..session.memory import addresses, consecutive
+from ..session.memory import Lent
 from ..session.runtime import runtime
 from .compiled_function import ELTYPES, NativeField
 from .vector_field import JuliaVectorField, Scatter
@@ -64,37 +64,32 @@ class LoweredNative(NativeField):
         sizes = (size, params_size, count, code.constants_size, code.work_size, code.scratch_size)
         self.handle = self.module.lowered_field(ELTYPES[dtype], code.source, *sizes)
         self._take_memory(dtype, 0)
-        self._dtype = dtype
+        self.dtype = dtype
         table = int(self.module.lowered_sources(self.handle))
         self._addresses = (ctypes.c_size_t * count).from_address(table) if count else (ctypes.c_size_t * 0)()
         self.gradients: tuple[Scatter, bool] | None = None  # where they are written
         self._loaded: Any = None  # what the pointers and what was made of the tensors stand for
 
     def load(self, tensors: Sequence[Tensor]) -> None:
-        """Point at the tensors, which the caller keeps alive, and make what stays the same in a solve."""
-        self._point_at(tensors)
-        self.c_functions.call("load", LoadCall(self.address))
+        """Point at the tensors, and make what stays the same in a solve."""
+        self._own = Lent(tensors, self.dtype)
+        self.load_lent(self._own)
 
-    def load_once(self, owner: Any, tensors: Sequence[Tensor], *, by_pass: bool = False) -> bool:
-        """Do the same, but for an owner whose tensors were the last to be loaded, and have not changed since.
+    def load_lent(self, lent: Lent, *, by_pass: bool = False) -> bool:
+        """Do the same, unless these were the last to be loaded, and have not changed since.
 
         With ``by_pass`` the pass that follows is to make what stays the same, if it must be made: True.
         """
-        versions = list(map(_version, tensors))
-        if self._loaded is not None and self._loaded[0]() is owner and self._loaded[1] == versions:
+        versions = list(map(_version, lent.tensors))
+        if self._loaded is not None and self._loaded[0]() is lent and self._loaded[1] == versions:
             return False
-        if by_pass:
-            self._point_at(tensors)
-        else:
-            self.load(tensors)
-        self._loaded = (weakref.ref(owner), versions)
-        return by_pass
-
-    def _point_at(self, tensors: Sequence[Tensor]) -> None:
         self._julia.check_caller()
         self._loaded = None
-        self._addresses[:] = addresses(tensors, self._dtype)
-        self._alive = list(map(Tensor.untyped_storage, tensors))  # whatever becomes of the tensors
+        self._addresses[:] = lent.addresses
+        if not by_pass:
+            self.c_functions.call("load", LoadCall(self.address))
+        self._loaded = (weakref.ref(lent), versions)
+        return by_pass
 
     def prepare_vjp(self, t: float) -> None:
         """Do nothing: products are part of the code."""
@@ -107,7 +102,7 @@ class LoweredNative(NativeField):
 
 
 class LoweredVectorField(JuliaVectorField):
-    """A captured field as Julia code; ``tensors`` are the sources of its graph, laid out as the code reads them."""
+    """A captured field as Julia code, which reads the sources of its graph where they are."""
 
     def __init__(self, field: EagerVectorField, sources: list[Tensor], native: LoweredNative) -> None:
         self.__dict__.update(field.__dict__)
@@ -116,14 +111,17 @@ class LoweredVectorField(JuliaVectorField):
             self._plan_gradients()
             native.gradients = self.scatter, self.small
         self.scatter, self.small = native.gradients
-        dtype = self.spec.dtype
-        self.tensors = [consecutive(x if x.dtype is dtype else x.to(dtype)) for x in sources]
+        self._lent = Lent(sources, native.dtype)
+        self.tensors = self._lent.tensors
 
     def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
         return EagerVectorField.check(self, t, y, recording=recording)
 
+    def load(self) -> None:
+        self.native.load_lent(self._lent)
+
     def load_for_pass(self, *, by_pass: bool = False) -> bool:
-        return self.native.load_once(self, self.tensors, by_pass=by_pass)
+        return self.native.load_lent(self._lent, by_pass=by_pass)
 
     @property
     def moves(self) -> list[tuple[int, int, int]]:

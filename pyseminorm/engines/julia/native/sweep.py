@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import time
 
 import torch
@@ -32,7 +33,7 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
         call = native.prepared["sweep"] = _Call(problem, steps, field)
     arguments, stats = call.arguments, PassStats()
     if field.small:  # gradients that share no memory take less time than views
-        adjoint, params = torch.empty_like(native.u), list(map(torch.empty_like, field.targets))
+        adjoint, params = torch.empty_like(native.u), list(map(_room_for, field.targets))
         call.parts[:] = addresses(params, adjoint.dtype)
         arguments.adjoint, arguments.params = address(adjoint, adjoint.dtype), 0
     else:
@@ -70,6 +71,9 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
     slopes = {} if derivatives is None else {i: derivatives[i] for i, found in enumerate(inside or ()) if found}
     code, at = ReturnCode[RETCODES[retcode]], stats.times[-1]
     return AdjointResult(adjoint, params, code, stats, at, "", slopes, finite=result.finite != 0)
+
+
+_room_for = functools.partial(torch.empty_like, memory_format=torch.contiguous_format)
 
 
 class _Call:

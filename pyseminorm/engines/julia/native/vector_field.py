@@ -55,6 +55,7 @@ class JuliaVectorField(EagerVectorField):
                 "give tensors among its own params (or leave params out)."
             )
         self.native, self.tensors = native, list(tensors)
+        self._values = [x.detach() for x in tensors]  # both passes read these, whatever becomes of p.data
         self._plan_gradients()
 
     def _plan_gradients(self) -> None:
@@ -62,12 +63,16 @@ class JuliaVectorField(EagerVectorField):
         dense = all(x.dtype == self.spec.dtype and x.is_contiguous() for x in self.targets)
         self.small = dense and self.scatter.size <= _SMALL
 
+    def load(self) -> None:
+        """Let Julia read the parameters."""
+        self.native.load(self._values)
+
     def load_for_pass(self, *, by_pass: bool = False) -> bool:
         """Let Julia read the parameters as they are at the start of a pass.
 
         Whether the pass itself must do the rest of it, which is possible for a forward one (``by_pass``).
         """
-        self.native.load(self.tensors)
+        self.load()
         return False
 
     def settle(self) -> None:
@@ -78,13 +83,13 @@ class JuliaVectorField(EagerVectorField):
             check_unchanged(self._read)
 
     def f(self, t: float, y: Tensor) -> Tensor:
-        self.native.load(self.tensors)
+        self.load()
         return self.native.value(t, y.detach())
 
     def vjp(
         self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
-        self.native.load(self.tensors)
+        self.load()
         value, state, theta, at = self.native.vjp(t, y, adjoint, value=True, params=params, time=time)
         gradients = self._gradients(theta) if params else []
         return value, state, gradients, torch.full_like(state[:1], at).squeeze() if time else None
@@ -110,7 +115,7 @@ class JuliaVectorField(EagerVectorField):
         """Return the sum over rows, one by one in Julia; ``batched_time`` is about calls of Python and means nothing
         here.
         """
-        self.native.load(self.tensors)
+        self.load()
         total = torch.zeros(self.native.params_size, dtype=self.spec.dtype)
         for t, row, weight in zip(times, y, adjoint, strict=True):
             total += self.native.vjp(t, row, weight, value=False, params=True, time=False)[2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -39,6 +39,25 @@ def consecutive(x: Tensor) -> Tensor:
     if x.is_contiguous() and not x.is_neg():
         return x
     return x.resolve_conj().resolve_neg().contiguous()
+
+
+class Lent:
+    """Tensors as they lay when they were handed to Julia: their memory lives as long as this object.
+
+    What becomes of the tensors meanwhile (``p.data = new``) is not seen.
+
+    Attributes:
+        tensors: the tensors; copies of those that lay in another way, or had another dtype.
+        addresses: where they are.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], dtype: torch.dtype) -> None:
+        try:
+            self.tensors, self.addresses = list(tensors), addresses(tensors, dtype)
+        except InvalidInputError:
+            self.tensors = [consecutive(x if x.dtype is dtype else x.to(dtype)) for x in tensors]
+            self.addresses = addresses(self.tensors, dtype)
+        self._memory = list(map(Tensor.untyped_storage, self.tensors))
 
 
 class Memory:
