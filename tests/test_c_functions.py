@@ -53,8 +53,6 @@ def test_arguments_arrive_by_name_and_results_come_back():
             assert (arguments.y0, arguments.load, arguments.vector) == (11, 1, 0)
             result.retcode, result.t, result.naccept, result.times_count = RETCODES.index("MaxIters"), 0.5, 2, 2
             times[0], times[1] = 0.25, 0.5
-        elif name == "agrees":
-            result.flag = arguments.t == 1.5 and arguments.f0 == 3
         elif name == "sweep":
             result.nvjp = arguments.inside
         return 1
@@ -63,7 +61,6 @@ def test_arguments_arrive_by_name_and_results_come_back():
     found = functions.call("forward", CALLS["forward"](y0=11, load=True))
     assert (RETCODES[found.retcode], found.t, found.naccept) == ("MaxIters", 0.5, 2)
     assert functions.times(found.times_count) == [0.25, 0.5] and functions.times(MOST_TIMES + 1) is None
-    assert functions.call("agrees", CALLS["agrees"](1, 1.5, 2, 3, 1e-9)).flag == 1
     assert functions.call("sweep", CALLS["sweep"](inside=7)).nvjp == 7
 
 

@@ -9,6 +9,7 @@ import pytest
 from pyseminorm.engines.julia.native import compiled_function
 from pyseminorm.engines.julia.session import layouts
 from pyseminorm.engines.julia.session.profiling_clock import Place
+from pyseminorm.graphs.lowering.writer import PRODUCTS
 from pyseminorm.methods.tableaus import TABLEAUS
 
 JULIA = Path(__file__).parents[1] / "julia"
@@ -78,6 +79,12 @@ def test_methods_have_the_same_names_and_the_same_are_of_fixed_steps():
     methods = re.findall(r'^    "(\w+)" => dense ->', text, re.MULTILINE)
     assert methods == list(TABLEAUS)
     assert names(constant("FIXED_STEP", text)) == [name for name, t in TABLEAUS.items() if not t.traits.adaptive]
+
+
+def test_functions_of_lowered_code_have_the_same_names():
+    text = source("src/native/lowered.jl") + source("src/native/sweep.jl")
+    read = {name + "!" for name in re.findall(r":((?:hoist|primal|vjp)\w*)!", text)}
+    assert read == {"hoist!", "primal!", *PRODUCTS}
 
 
 def test_element_types_adjoints_choices_and_places():

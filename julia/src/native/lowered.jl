@@ -141,24 +141,6 @@ end
 "The address of a lowered field's pointers to tensors, for Python to write."
 lowered_sources(field::NativeField) = UInt(pointer(field.source.sources))
 
-"""
-    lowered_agrees(field, t, y, f0, tolerance) -> Bool
-
-Whether the code's value at `y` is `f0` (addresses of Python's memory) but for a relative `tolerance`.
-"""
-function lowered_agrees(field::NativeField{T}, t, y, f0, tolerance) where {T}
-    (; u, du) = field.work
-    copyto!(u, wrap(Vector{T}, y, length(u)))
-    field.evaluate!(du, u, Float64(t))
-    expected = wrap(Vector{T}, f0, length(u))
-    error, size = 0.0, 0.0
-    for i in eachindex(du)
-        error += abs2(Float64(du[i]) - expected[i])
-        size += abs2(Float64(expected[i]))
-    end
-    return error <= tolerance^2 * size
-end
-
 "Make what stays the same in a solve, from the tensors as they are now."
 function lowered_load!(field::NativeField)
     (; sources, constants, hoist!, last) = field.source

@@ -25,7 +25,7 @@ arguments(::Type{C}; given...) where {C} = C((get(given, name, 0) % type for (na
 
 "Call a C function by name as Python does; its result, and the times behind it."
 function enter(name, call::C, released = Int64[0]) where {C}
-    Result = name === :sweep ? SweepResult : name in (:forward, :adjoint) ? PassResult : FlagResult
+    Result = name === :sweep ? SweepResult : PassResult
     given, memory = [call], zeros(UInt8, TIMES_AT + sizeof(Float64) * MOST_TIMES)
     ok = GC.@preserve given memory released ccall(
         Ptr{Cvoid}(c_functions()[findfirst(==(name), C_FUNCTIONS)]), Cint, (Ptr{C}, Ptr{UInt8}, Ptr{Int64}), given, memory, released,

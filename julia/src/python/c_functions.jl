@@ -170,19 +170,11 @@ function write_parts!(total::Vector{T}, addresses, lengths, count) where {T}
     return nothing
 end
 
-"Read the tensors, and compare the value at y with f0."
-function run_agrees(call::AgreesCall, result)
-    field = object(call.field)::NativeField
-    lowered_load!(field)
-    unsafe_store!(result, FlagResult(lowered_agrees(field, call.t, call.y, call.f0, call.tolerance)))
-    return nothing
-end
-
 run_load(call::LoadCall, result) = lowered_load!(object(call.field)::NativeField)
 
 for (name, call, result) in (
         (:forward, :ForwardCall, :PassResult), (:adjoint, :AdjointCall, :PassResult), (:sweep, :SweepCall, :SweepResult),
-        (:agrees, :AgreesCall, :FlagResult), (:load, :LoadCall, :FlagResult),
+        (:load, :LoadCall, :PassResult),
     )
     run, entered, locate = Symbol(:run_, name), Symbol(name, :_in_c), Symbol(name, :_address)
     @eval $entered(call::Ptr{$call}, result::Ptr{$result}, released::Ptr{Int64})::Cint = guard($run, call, result, released)
@@ -190,4 +182,4 @@ for (name, call, result) in (
 end
 
 "Addresses of the C functions, in the order of `C_FUNCTIONS`."
-c_functions() = (forward_address(), adjoint_address(), sweep_address(), agrees_address(), load_address())
+c_functions() = (forward_address(), adjoint_address(), sweep_address(), load_address())

@@ -6,7 +6,7 @@
 # number, a flag (0 or 1), an address of Python's memory, or that of a mutable Julia object, which Python keeps alive; 0: none.
 
 "The C functions that Python calls, by name; each takes the struct of its arguments and the one of its result."
-const C_FUNCTIONS = (:forward, :adjoint, :sweep, :agrees, :load)
+const C_FUNCTIONS = (:forward, :adjoint, :sweep, :load)
 
 "[`forward`](@ref): `field` is a native field; without one there are the functions of Python."
 struct ForwardCall
@@ -97,16 +97,7 @@ struct SweepCall
     inside::Int64
 end
 
-"[`lowered_agrees`](@ref)"
-struct AgreesCall
-    field::Int64
-    t::Float64
-    y::Int64
-    f0::Int64
-    tolerance::Float64
-end
-
-"[`lowered_load!`](@ref)"
+"[`lowered_load!`](@ref), which writes no result."
 struct LoadCall
     field::Int64
 end
@@ -134,11 +125,6 @@ struct SweepResult
     finite::Int64
 end
 
-"Of the two that give no more than a flag, or nothing."
-struct FlagResult
-    flag::Int64
-end
-
 const RETCODES = (:Success, :MaxIters, :DtNaN, :DtLessThanMin, :Unstable, :CallbackFailure, :Interrupted)
 
 "The place of a return code in `RETCODES`; 0: another one."
@@ -150,7 +136,7 @@ const MOST_RELEASED = 32        # numbers of held things that Python lets go of 
 
 "All of this as text, a line for each, for Python to compare."
 function declarations()
-    structs = (ForwardCall, AdjointCall, SweepCall, AgreesCall, LoadCall, PassResult, SweepResult, FlagResult)
+    structs = (ForwardCall, AdjointCall, SweepCall, LoadCall, PassResult, SweepResult)
     describe(S) = "$(nameof(S)): $(join(("$name $type" for (name, type) in zip(fieldnames(S), fieldtypes(S))), ", "))"
     names = ["C_FUNCTIONS: $(join(C_FUNCTIONS, ", "))", "RETCODES: $(join(RETCODES, ", "))"]
     return join([map(describe, structs)...; names; "TIMES: $TIMES_AT, $MOST_TIMES, $MOST_RELEASED"], '\n')

@@ -46,14 +46,8 @@ class SweepCall(ctypes.Structure):
     )
 
 
-class AgreesCall(ctypes.Structure):
-    """Arguments of "agrees", which compares a native field's value with ``f0``."""
-
-    _fields_ = _fields("field t y f0 tolerance", t=c_double, tolerance=c_double)
-
-
 class LoadCall(ctypes.Structure):
-    """Arguments of "load", which lets a native field read its tensors."""
+    """Arguments of "load", which lets a native field read its tensors and writes no result."""
 
     _fields_ = _fields("field")
 
@@ -70,18 +64,10 @@ class SweepResult(ctypes.Structure):
     _fields_ = _fields("retcode last_step naccept nvjp finite")
 
 
-class FlagResult(ctypes.Structure):
-    """What came of "agrees" or "load"."""
-
-    _fields_ = _fields("flag")
-
-
-STRUCTS = (ForwardCall, AdjointCall, SweepCall, AgreesCall, LoadCall, PassResult, SweepResult, FlagResult)
+STRUCTS = (ForwardCall, AdjointCall, SweepCall, LoadCall, PassResult, SweepResult)
 
 # The C functions, with their results.
-C_FUNCTIONS = {
-    "forward": PassResult, "adjoint": PassResult, "sweep": SweepResult, "agrees": FlagResult, "load": FlagResult,
-}  # fmt: skip
+C_FUNCTIONS = {"forward": PassResult, "adjoint": PassResult, "sweep": SweepResult, "load": PassResult}
 
 # By number; any other is 0.
 RETCODES = ("", "Success", "MaxIters", "DtNaN", "DtLessThanMin", "Unstable", "CallbackFailure", "Interrupted")
