@@ -355,7 +355,7 @@ def _settle(
     back = traits if own[0] is None else engine.traits(own[0])
     fixed_step, first_step = (None, dt) if traits.adaptive else (dt, None)
     options = PassOptions(
-        method, traits, rtol, atol, max_steps, fixed_step, first_step, times_of_jumps, controller, jacobian
+        method, traits, rtol, spec.hold(atol), max_steps, fixed_step, first_step, times_of_jumps, controller, jacobian
     )
     return engine, options, back
 

@@ -117,3 +117,14 @@ def test_one_fixed_step_over_the_whole_interval(engine, method, adjoint):
     s = pyseminorm.solve(decay(1.0), y0, [0.0, 0.1], method=method, backend=engine, adjoint=adjoint)
     s.ys[-1].sum().backward()
     assert y0.grad.tolist() == pytest.approx([math.exp(-0.1)] * 2, rel=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, D])
+def test_an_absolute_tolerance_below_the_dtype_is_no_division_by_zero(engine, dtype):
+    y0 = torch.zeros(2, dtype=dtype, requires_grad=True)
+    adjoint = BacksolveAdjoint(atol=1e-320 if dtype == D else 1e-60)
+    s = pyseminorm.solve(
+        lambda t, y: -y, y0, [0.0, 1.0], backend=engine, atol=5e-324 if dtype == D else 1e-60, adjoint=adjoint
+    )
+    s.ys[-1].sum().backward()
+    assert s.ys.abs().max() == 0.0 and y0.grad.tolist() == pytest.approx([math.exp(-1)] * 2, rel=1e-2)

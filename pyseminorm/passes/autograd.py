@@ -186,7 +186,7 @@ class SolveContext:
             method=forward.method if adjoint.method is None else adjoint.method,
             traits=self.backward_traits,
             rtol=adjoint.rtol or forward.rtol,
-            atol=adjoint.atol or forward.atol,
+            atol=self.spec.hold(adjoint.atol or forward.atol),
             fixed_step=forward.fixed_step if same_method else None,
             first_step=None,
             max_steps=adjoint.max_steps or forward.max_steps,
