@@ -330,7 +330,8 @@ def test_stages_that_the_forward_solve_kept_are_not_evaluated_again(method, monk
     for keep in ("states", "stages"):
         s, found[keep] = gradients(field, y0, (), "julia", DiscreteAdjoint(keep=keep), **settings)
     torch.testing.assert_close(found["stages"], found["states"], rtol=1e-12, atol=1e-14)
-    assert kept == [-1, s.stats.forward.naccept * TABLEAUS[method].stages]
+    unread = 0 if TABLEAUS[method].adaptive else 1  # the end of the last fixed step, which nothing reads
+    assert kept == [-1, s.stats.forward.naccept * TABLEAUS[method].stages - unread]
 
 
 @pytest.mark.julia
