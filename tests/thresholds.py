@@ -8,7 +8,7 @@ INNER_AUTOGRAD = {"eps": 1e-5, "atol": 1e-5, "rtol": 1e-5}
 DEFAULT_VALUES = 5e-3
 DEFAULT_GRADIENTS = 2e-2
 
-# The engines against each other (design: equal counts, accepted times to 1e-8).
+# The engines against each other (docs/decisions.md, Parity: equal counts, accepted times to 1e-8).
 PARITY_TIMES = 1e-8
 PARITY_VALUES = 1e-8
 PARITY_FLOAT32_STEPS = 0.02
