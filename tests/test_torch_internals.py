@@ -207,12 +207,14 @@ def test_sources_of_dynamo_are_python_expressions():
     assert {id(x) for x in values} == {id(net.weight), id(net.bias), id(y)}
 
 
+@pytest.mark.capture
 def test_hooks_on_what_autograd_saves_are_seen():
     assert not torch_internals.has_saved_tensors_hooks()
     with torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x):
         assert torch_internals.has_saved_tensors_hooks()
 
 
+@pytest.mark.capture
 def test_transforms_that_an_error_has_left_on_are_left():
     with pytest.raises(RuntimeError, match="mine"), torch_internals.leaving_transforms():
         torch._C._functorch._vmap_increment_nesting(2, "error")
