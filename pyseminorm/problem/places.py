@@ -58,8 +58,11 @@ def find_places(func: Any, tensors: Iterable[Tensor]) -> list[Place]:
         owner = following.popleft()
         if id(owner) in seen:
             continue
+        if isinstance(owner, nn.Module):
+            following.extend(_find_in_modules(owner, wanted, found, seen))
+            continue
         seen.add(id(owner))
-        left -= not isinstance(owner, nn.Module)
+        left -= 1
         for where, key, value in _list_parts(owner):
             if isinstance(value, Tensor):
                 if id(value) in wanted:
@@ -69,10 +72,34 @@ def find_places(func: Any, tensors: Iterable[Tensor]) -> list[Place]:
     return found
 
 
+def _find_in_modules(
+    root: nn.Module, wanted: dict[int, Tensor], found: list[Place], seen: set[int]
+) -> list[dict[str, Any]]:
+    """Find parameters and buffers of a module and of those in it; return what else they hold.
+
+    Nearly all that functions read is here, and this runs in every solve.
+    """
+    following, rest = [root], []
+    while following and wanted:
+        module = following.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        attributes = module.__dict__
+        for where in (attributes["_parameters"], attributes["_buffers"]):
+            for key, value in where.items():
+                if id(value) in wanted:
+                    found.append(Place(where, key, wanted.pop(id(value))))
+        following += [child for child in attributes["_modules"].values() if child is not None]
+        if attributes.keys() - _OF_EVERY_MODULE:
+            rest.append(attributes)
+    return rest
+
+
 def _list_parts(owner: Any) -> Iterator[tuple[Any, Any, Any]]:
     """Return (where, key, where[key]) of what an object refers to."""
-    if isinstance(owner, dict):
-        yield from ((owner, key, value) for key, value in list(owner.items()))
+    if isinstance(owner, dict):  # it may be the attributes of a module, whose own kinds have been looked at
+        yield from ((owner, key, value) for key, value in list(owner.items()) if key not in _OF_EVERY_MODULE)
     elif isinstance(owner, (list, tuple)):
         yield from ((owner, i, value) for i, value in enumerate(owner))
     elif isinstance(owner, types.FunctionType):
@@ -103,13 +130,6 @@ def _list_parts_function(function: types.FunctionType) -> Iterator[tuple[Any, An
 
 
 def _list_parts_object(owner: Any) -> Iterator[tuple[Any, Any, Any]]:
-    if isinstance(owner, nn.Module):  # what it has most of comes first
-        attributes = owner.__dict__
-        yield from ((attributes["_parameters"], key, value) for key, value in attributes["_parameters"].items())
-        yield from ((attributes["_buffers"], key, value) for key, value in attributes["_buffers"].items())
-        yield from ((attributes["_modules"], key, value) for key, value in attributes["_modules"].items())
-        yield from ((attributes, key, attributes[key]) for key in attributes.keys() - _OF_EVERY_MODULE)
-        return
     try:
         attributes = object.__getattribute__(owner, "__dict__")
     except AttributeError:
