@@ -3,6 +3,7 @@
 The right gradient is always that of backpropagation through a tight solve of `reference` (a plain Runge-Kutta method).
 """
 
+import functools
 import warnings
 
 import pytest
@@ -334,3 +335,81 @@ def test_sparse_gradient_of_an_embedding(solve):
     right = torch.autograd.grad(loss(reference(func, states())), table.weight)[0].to_dense()
     (found,) = torch.autograd.grad(loss(solve(func, states(), params=table.parameters())), table.weight)
     assert close(found.to_dense(), right)
+
+
+class Holder:
+    """Something that holds a tensor, and a function that reads it there."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def __call__(self, t, y):
+        return -self.tensor * y
+
+
+def in_a_closure(tensor):
+    def replace(new):
+        nonlocal tensor
+        tensor = new
+
+    return lambda t, y: -tensor * y, replace
+
+
+def in_a_list(tensor):
+    held = [tensor]
+    return lambda t, y: -held[0] * y, lambda new: held.__setitem__(0, new)
+
+
+def in_a_nested_dict(tensor):
+    held = {"a": {"b": tensor}}
+    return lambda t, y: -held["a"]["b"] * y, lambda new: held["a"].__setitem__("b", new)
+
+
+def in_slots(tensor):
+    holder = Holder(tensor)
+    return holder, lambda new: setattr(holder, "tensor", new)
+
+
+def in_an_object_of_a_partial(tensor):
+    holder = Holder(tensor)
+    return functools.partial(lambda t, y, h: h(t, y), h=holder), lambda new: setattr(holder, "tensor", new)
+
+
+def in_a_global(tensor):
+    globals()["HELD"] = tensor
+    return lambda t, y: -HELD * y, lambda new: globals().__setitem__("HELD", new)  # noqa: F821
+
+
+def in_a_buffer_of_a_submodule(tensor):
+    outer = nn.Module()
+    outer.inner = nn.Module()
+    outer.inner.register_buffer("rate", tensor)
+    return lambda t, y: -outer.inner.rate * y, lambda new: setattr(outer.inner, "rate", new)
+
+
+PLACES = [in_a_closure, in_a_list, in_a_nested_dict, in_slots, in_an_object_of_a_partial, in_a_global]
+
+
+@pytest.mark.parametrize("place", [*PLACES, in_a_buffer_of_a_submodule])
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_a_tensor_exchanged_between_the_passes_wherever_it_is_held(engine, place, requires_grad):
+    rate = torch.full((3,), 0.5, dtype=D).requires_grad_(requires_grad)
+    func, replace = place(rate)
+    y0, settings = states().requires_grad_(), {"params": [rate], "rtol": 1e-8, "atol": 1e-10, "backend": engine}
+    total = loss(pyseminorm.solve(func, y0, [0.0, 1.0], **settings).ys[-1])
+    replace(torch.full((3,), 7.0, dtype=D))
+    inputs = [y0, rate] if requires_grad else [y0]
+    found = torch.autograd.grad(total, inputs)
+    right = torch.autograd.grad(loss(y0 * torch.exp(-rate)), inputs)
+    assert all(map(close, found, right))
+
+
+def test_two_tensors_that_change_places_are_refused_by_name(engine):
+    held = [torch.full((3,), 0.5, dtype=D), torch.full((3,), 2.0, dtype=D)]
+    y0 = states().requires_grad_()
+    total = loss(pyseminorm.solve(lambda t, y: -held[0] * y + held[1], y0, [0.0, 1.0], backend=engine).ys[-1])
+    held.reverse()
+    with pytest.raises(UnsupportedError, match="another one"):
+        total.backward()
