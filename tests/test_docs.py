@@ -40,3 +40,12 @@ def test_an_example_is_a_section(name):
     for before, line in zip(["", *lines], lines, strict=False):
         if line.lstrip().startswith(">>>"):
             assert line.startswith("    ") and (before.strip() == "Examples:" or before.startswith("    "))
+
+
+@pytest.mark.capture
+def test_examples_of_the_page_on_compiled_fields_run(capsys):
+    """One after the other, as a reader would type them; on the engine that this machine has."""
+    page = (ROOT / "docs" / "compiling.md").read_text()
+    blocks = [b for b in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL) if "basicConfig" not in b]
+    exec(compile("\n".join(blocks), "docs/compiling.md", "exec"), {})
+    assert "disagrees with func" in capsys.readouterr().out

@@ -305,6 +305,8 @@ class Running(nn.Module):
         (random, "random"),
         (Counting(), "it changes what it did not make"),
         (Running(), "BatchNorm"),
+        (lambda t, y: -y[y > 0].sum() * y, "depends on values"),
+        (lambda t, y: -y * t.item(), "depends on values"),
     ],
 )
 def test_what_cannot_be_captured_stays_eager_and_says_so_once(func, reason, caplog):
@@ -315,6 +317,15 @@ def test_what_cannot_be_captured_stays_eager_and_says_so_once(func, reason, capl
     said = [r.getMessage() for r in caplog.records if "stays eager" in r.getMessage()]
     assert len(said) == 1
     assert reason in said[0]
+
+
+def test_an_attempt_to_capture_leaves_what_func_would_change_as_it_is():
+    counts = []
+    for compile in (None, "trace"):
+        field = Running()
+        stats = pyseminorm.solve(field, batch(2), T, backend="torch", compile=compile).stats
+        counts.append((field.norm.num_batches_tracked.item(), stats.forward.nf))
+    assert counts[0] == counts[1] and counts[0][0] == counts[0][1]
 
 
 def test_what_changes_at_every_solve_stays_eager_in_the_end(caplog):

@@ -1,5 +1,7 @@
 """What docs/limits.md says of what is not seen, and of what to do."""
 
+import math
+
 import pytest
 import torch
 from test_shared_tensors import D, Field, close, loss, reference, states
@@ -87,3 +89,42 @@ def test_what_is_read_later_than_the_first_time_must_be_given(engine):
     assert close(found, right)
     hidden = loss(pyseminorm.solve(func, y0, [0.0, 1.0], **settings).ys[-1])
     assert torch.autograd.grad(hidden, leaf, allow_unused=True)[0] is None
+
+
+class Helper:
+    def rate(self):
+        return -1.0
+
+
+class Changed(Field):
+    """Of which nothing that TorchDynamo guards has changed after `change`."""
+
+    def __init__(self):
+        super().__init__()
+        self.helper, self.sign = Helper(), 0.0
+        self.a, self.b = torch.nn.Tanh(), torch.nn.Tanh()
+
+    def forward(self, t, y):
+        factor = self.helper.rate() * (2.0 if self.a is self.b else 1.0) * (2.0 + math.copysign(1.0, self.sign))
+        return factor * self.a(self.linear(y))
+
+
+CHANGES = {
+    "method of a class": lambda _, monkeypatch: monkeypatch.setattr(Helper, "rate", lambda self: -2.0),
+    "forward of torch's": lambda _, monkeypatch: monkeypatch.setattr(torch.nn.Tanh, "forward", lambda _, x: x),
+    "one object": lambda field, _: setattr(field, "b", field.a),
+    "minus zero": lambda field, _: setattr(field, "sign", -0.0),
+}
+
+
+@pytest.mark.capture
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_reset_makes_what_guards_do_not_see_count(name, engine, monkeypatch):
+    field = Changed()
+    before = solved(field, backend=engine, compile="auto").item()
+    CHANGES[name](field, monkeypatch)
+    torch.compiler.reset()
+    after = solved(field, backend=engine).item()
+    assert solved(field, backend=engine, compile="auto").item() == pytest.approx(after, rel=1e-6)
+    assert solved(pyseminorm.compile(field), backend=engine).item() == pytest.approx(after, rel=1e-6)
+    assert after != pytest.approx(before, rel=1e-3)

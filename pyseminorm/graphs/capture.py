@@ -88,7 +88,7 @@ class _Captures:
         if not self._open:
             raise CaptureError("it was captured without our settings")
         if any(_of_unknown_shape(node) for node in module.graph.nodes):
-            raise CaptureError("the shape of one of its tensors depends on values")
+            raise CaptureError("a number that it takes, or the shape of a tensor, depends on values")
         self.any = True
         return _Received(self.mailbox, self.scope, module)
 
@@ -264,6 +264,7 @@ def _silent() -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     """Return what TorchDynamo says of an error, in a sentence."""
+    error = getattr(error, "inner_exception", error)  # of our backend
     text = f"{type(error).__name__}: {error}"
     for sign, reason in _REASONS.items():
         if sign in text:

@@ -88,7 +88,7 @@ def joint_graph(
         return _joint(captured, t, rest[:n], rest[n : 2 * n], rest[2 * n :], wanted)
 
     with capturing, without_saved_tensors_hooks(), leaving_transforms():
-        tensors = [x.detach() for x in read]
+        tensors = [x.detach() if i in wanted else _copy(x) for i, x in enumerate(read)]
         module = _trace(joint, [*examples, *tensors])
         if any(_mutates(node) for node in module.graph.nodes):
             module = _trace(torch.func.functionalize(module, remove="mutations"), [*examples, *tensors])
@@ -98,6 +98,13 @@ def joint_graph(
     if any(random(node) for node in nodes):
         raise CaptureError("it draws random numbers")
     return JointGraph(module, _sources(module, len(examples)), n, [tuple(x.shape) for x in targets], examples)
+
+
+def _copy(x: Tensor) -> Tensor:
+    """Return a tensor of the same layout and values, which a trace may write into."""
+    if any(stride == 0 and n > 1 for n, stride in zip(x.shape, x.stride(), strict=True)):
+        return x.detach()  # which PyTorch refuses to write into
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device).copy_(x.detach())
 
 
 def _check_plain(x: Any) -> None:
