@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 from collections.abc import Sequence
 
 import torch
@@ -18,8 +19,8 @@ def each_finite(tensors: Sequence[Tensor | None]) -> bool:
     known = [x for x in tensors if x is not None]
     if len(known) < 2 or len({x.device for x in known}) > 1:
         return all(map(all_finite, known))
-    total = torch.stack([x.sum() for x in known]).sum()
-    return bool(torch.isfinite(total)) or all(map(all_finite, known))
+    total = torch.stack([x.sum() for x in known]).sum().item()
+    return cmath.isfinite(total) or all(map(all_finite, known))
 
 
 def first_not_finite(rows: Tensor) -> int | None:
