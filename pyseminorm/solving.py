@@ -162,8 +162,8 @@ def solve(
             captured at the first solve and used again while shapes, dtypes and everything else that func reads stay
             the same; "inductor", these graphs by torch.compile; "julia" (engine "julia"), these graphs as Julia code,
             without a call of Python in the solve; "auto": "julia" on that engine for states on the CPU, else "trace".
-            A function that cannot be captured (control flow that depends on data) stays eager, one with an operation
-            that Julia code lacks stays a graph; one log line says so. Side effects of ``func`` are lost in a graph.
+            A function that cannot be captured whole (control flow that depends on data, side effects, random numbers)
+            stays eager, one with an operation that Julia code lacks stays a graph; one log line says so.
         throw: raise `SolveError` where the solve fails; False returns what was reached, with its `ReturnCode`.
 
     Returns:
