@@ -128,7 +128,8 @@ def solve(
     r"""Solve dy/dt = func(t, y, \*args) and make the result differentiable by the adjoint method.
 
     Gradients flow to ``y0``, to every parameter that requires grad of ``func`` (or ``params``), to tensors in ``args``
-    that require grad, and to ``t``.
+    that require grad, through tensors that were computed before the solve and that ``func`` reads, and to ``t``. What
+    may change between the passes, and what a solve cannot see: docs/limits.md.
 
     Args:
         func: any callable or nn.Module, ``func(t, y, *args) -> dy/dt``; ``t`` is a 0-dim tensor in y's real dtype. Or
