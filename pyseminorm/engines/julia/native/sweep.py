@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import time
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from ....errors import LastGoodState, attach_last_good_state
 from ....passes.problems import AdjointResult, DiscreteProblem
@@ -27,29 +29,27 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
     """Sweep back through the steps that Julia recorded."""
     started, field, steps = time.perf_counter(), problem.field, problem.steps
     assert isinstance(field, JuliaVectorField) and isinstance(steps, StepsHandle)
-    native, cotangents, size = field.native, consecutive(problem.cotangents), problem.spec.size
+    native, cotangents = field.native, consecutive(problem.cotangents)
     call: _Call | None = native.prepared.get("sweep")
     if call is None or call.of != (steps.settings, field.scatter, problem.times):
         call = native.prepared["sweep"] = _Call(problem, steps, field)
-    arguments, stats = call.arguments, PassStats()
-    if field.small:  # gradients that share no memory take less time than views
-        adjoint, params = torch.empty_like(native.u), list(map(_room_for, field.targets))
-        call.parts[:] = addresses(params, adjoint.dtype)
-        arguments.adjoint, arguments.params = address(adjoint, adjoint.dtype), 0
-    else:
-        sums = torch.empty(size + field.scatter.size, dtype=cotangents.dtype)  # lambda, then the parameters
-        adjoint, *params = unflatten(sums, [native.u, *field.targets])
-        arguments.adjoint = address(sums, sums.dtype)
-        arguments.params = arguments.adjoint + size * sums.itemsize
-    derivatives = inside = None
-    if problem.want_derivatives:
-        derivatives, inside = torch.zeros_like(cotangents), (ctypes.c_bool * len(problem.times))()
+    adjoint, params = call.point_at_gradients(field)
+    derivatives, inside = call.point_at_derivatives(problem, cotangents)
     field.load_for_pass()
     native.prepare_vjp(problem.times[0])
-    arguments.steps, arguments.reached = steps.number, problem.reached
-    arguments.cotangents = address(cotangents, native.u.dtype)
-    arguments.derivatives = 0 if derivatives is None else address(derivatives, native.u.dtype)
-    arguments.inside = 0 if inside is None else ctypes.addressof(inside)
+    call.arguments.steps, call.arguments.reached = steps.number, problem.reached
+    call.arguments.cotangents = address(cotangents, native.u.dtype)
+    retcode, stats, finite = _run(julia, problem, field, call, adjoint)
+    stats.seconds = time.perf_counter() - started
+    slopes = {} if derivatives is None else {i: derivatives[i] for i, found in enumerate(inside or ()) if found}
+    return AdjointResult(adjoint, params, retcode, stats, stats.times[-1], "", slopes, finite=finite)
+
+
+def _run(
+    julia: Runtime, problem: DiscreteProblem, field: JuliaVectorField, call: _Call, adjoint: Tensor
+) -> tuple[ReturnCode, PassStats, bool]:
+    """Call Julia: the return code, what the sweep cost, and whether lambda, which it writes, is known to be finite."""
+    stats = PassStats()
 
     def last_good_state() -> LastGoodState:
         at = stats.times[-1] if stats.times else problem.times[-1]
@@ -57,20 +57,17 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
 
     with attach_last_good_state(last_good_state):
         try:
-            result = julia.c_functions.call("sweep", arguments)
+            result = julia.c_functions.call("sweep", call.arguments)
         except Exception as error:
             raise translate_error(error) from error
         retcode, last, stats.naccept, stats.nvjp = result.retcode, result.last_step, result.naccept, result.nvjp
         stats.times = list(problem.ends[last - stats.naccept : last + 1])[::-1]
         if RETCODES[retcode] in ("CallbackFailure", "Interrupted"):
-            raise julia.c_functions.raised or native.failure() or KeyboardInterrupt()
+            raise julia.c_functions.raised or field.native.failure() or KeyboardInterrupt()
     if retcode == 0:
         problem.look()  # raises what Julia has seen
         raise AssertionError("Julia refused cotangents that are right")
-    stats.seconds = time.perf_counter() - started
-    slopes = {} if derivatives is None else {i: derivatives[i] for i, found in enumerate(inside or ()) if found}
-    code, at = ReturnCode[RETCODES[retcode]], stats.times[-1]
-    return AdjointResult(adjoint, params, code, stats, at, "", slopes, finite=result.finite != 0)
+    return ReturnCode[RETCODES[retcode]], stats, result.finite != 0
 
 
 _room_for = functools.partial(torch.empty_like, memory_format=torch.contiguous_format)
@@ -89,3 +86,26 @@ class _Call:
             times_count=times.count, settings=steps.settings.address, parts=ctypes.addressof(self.parts),
             lengths=lengths.address, parts_count=lengths.count, **field.scatter.arguments,
         )  # fmt: skip
+
+    def point_at_gradients(self, field: JuliaVectorField) -> tuple[Tensor, list[Tensor]]:
+        """Make room for lambda and for the gradients, which the sweep writes."""
+        arguments, u = self.arguments, field.native.u
+        if field.small:  # gradients that share no memory take less time than views
+            adjoint, params = torch.empty_like(u), list(map(_room_for, field.targets))
+            self.parts[:] = addresses(params, u.dtype)
+            arguments.adjoint, arguments.params = address(adjoint, u.dtype), 0
+            return adjoint, params
+        sums = u.new_empty(u.numel() + field.scatter.size)  # lambda, then the parameters
+        adjoint, *params = unflatten(sums, [u, *field.targets])
+        arguments.adjoint = address(sums, u.dtype)
+        arguments.params = arguments.adjoint + u.numel() * sums.itemsize
+        return adjoint, params
+
+    def point_at_derivatives(self, problem: DiscreteProblem, like: Tensor) -> tuple[Tensor | None, Any]:
+        """Make room for derivatives of the dense output, and for which outputs they are of, where they are wanted."""
+        if not problem.want_derivatives:
+            self.arguments.derivatives = self.arguments.inside = 0
+            return None, None
+        derivatives, inside = torch.zeros_like(like), (ctypes.c_bool * len(problem.times))()
+        self.arguments.derivatives, self.arguments.inside = address(derivatives, like.dtype), ctypes.addressof(inside)
+        return derivatives, inside
