@@ -9,7 +9,15 @@ from layouts import LAYOUTS, LAYOUTS_OF_ONE_SHAPE, numbers, plain
 
 import pyseminorm
 from pyseminorm import InvalidInputError
-from pyseminorm.engines.julia.session.memory import Memory, address, addresses, consecutive, doubles, integers
+from pyseminorm.engines.julia.session.memory import (
+    Memory,
+    address,
+    addresses,
+    consecutive,
+    doubles,
+    integers,
+    make_room,
+)
 
 D = torch.float64
 AS_THEY_ARE = ("offset",)
@@ -59,6 +67,11 @@ def test_what_has_no_such_numbers_is_refused_by_name(kind):
 def test_parameters_are_read_where_they_are():
     p = torch.nn.Parameter(numbers((3,)))
     assert addresses([p, p], D) == [p.data_ptr()] * 2
+
+
+def test_room_has_no_gaps_whatever_it_is_like():
+    made, at = make_room([LAYOUTS[name](4, 2) for name in LAYOUTS_OF_ONE_SHAPE])
+    assert at == addresses(made, D) and all(x.shape == (4, 2) for x in made)
 
 
 def test_kept_numbers_outlive_what_they_were_made_of():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import time
 from typing import Any
 
@@ -19,7 +18,7 @@ from ..calls.results import translate_error
 from ..calls.settings import tableau
 from ..session.c_functions import POLL
 from ..session.layouts import RETCODES, SweepCall
-from ..session.memory import address, addresses, consecutive, doubles, integers
+from ..session.memory import address, consecutive, doubles, integers, make_room
 from ..session.runtime import Runtime
 from .forward import StepsHandle
 from .vector_field import JuliaVectorField
@@ -70,9 +69,6 @@ def _run(
     return ReturnCode[RETCODES[retcode]], stats, result.finite != 0
 
 
-_room_for = functools.partial(torch.empty_like, memory_format=torch.contiguous_format)
-
-
 class _Call:
     """A sweep as Julia reads it. Training makes the same again and again: only addresses of tensors change."""
 
@@ -91,9 +87,9 @@ class _Call:
         """Make room for lambda and for the gradients, which the sweep writes."""
         arguments, u = self.arguments, field.native.u
         if field.small:  # gradients that share no memory take less time than views
-            adjoint, params = torch.empty_like(u), list(map(_room_for, field.targets))
-            self.parts[:] = addresses(params, u.dtype)
-            arguments.adjoint, arguments.params = address(adjoint, u.dtype), 0
+            (adjoint, *params), (arguments.adjoint, *parts) = make_room([u, *field.targets])
+            self.parts[:] = parts
+            arguments.params = 0
             return adjoint, params
         sums = u.new_empty(u.numel() + field.scatter.size)  # lambda, then the parameters
         adjoint, *params = unflatten(sums, [u, *field.targets])

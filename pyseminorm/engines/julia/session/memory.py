@@ -41,6 +41,15 @@ def consecutive(x: Tensor) -> Tensor:
     return x.resolve_conj().resolve_neg().contiguous()
 
 
+_empty_like = functools.partial(torch.empty_like, memory_format=torch.contiguous_format)
+
+
+def make_room(like: Sequence[Tensor]) -> tuple[list[Tensor], list[Any]]:
+    """Make tensors like others for Julia to write, and return them with their addresses, which need no look."""
+    made = list(map(_empty_like, like))
+    return made, list(map(Tensor.data_ptr, made))
+
+
 class Lent:
     """Tensors as they lay when they were handed to Julia: their memory lives as long as this object.
 
