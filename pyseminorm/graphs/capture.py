@@ -140,12 +140,12 @@ class GuardedFunction:
         found.mailbox.clear()
         if found.any:
             # Without our settings, which take as long as all guards; nothing new is captured so.
-            with contextlib.suppress(Exception), _silent():
+            with contextlib.suppress(Exception):
                 value = self._call(*arguments)
                 if found.mailbox:
                     return value
         try:
-            with dynamo_settings(_SETTINGS), _silent(), found.open():
+            with dynamo_settings(_SETTINGS), found.open():
                 value = self._call(*arguments)
         except Exception as error:
             raise CaptureError(_reason(error)) from error
@@ -203,11 +203,13 @@ _SETTINGS = {
 class _Capturing:
     """Hold everything still that a capture depends on: one thread, gradients on, and no interrupt inside.
 
-    TorchDynamo and make_fx leave their modes switched on where they are interrupted, so Ctrl-C waits.
+    TorchDynamo and make_fx leave their modes switched on where they are interrupted, so Ctrl-C waits. What TorchDynamo
+    logs we keep to ourselves: our own line says what matters.
     """
 
     def __init__(self) -> None:
-        self._lock, self._entered = threading.RLock(), 0
+        self._lock = threading.RLock()
+        self._loggers = [logging.getLogger(name) for name in ("torch._dynamo.convert_frame", "torch._guards")]
         self._interrupts: list[Any] = []
         self._states: list[Any] = []
 
@@ -216,9 +218,13 @@ class _Capturing:
         handler = None
         if threading.current_thread() is threading.main_thread():
             handler = signal.signal(signal.SIGINT, self._keep)
-        modes = torch.inference_mode(False), torch.enable_grad()
+        modes: list[Any] = [torch.enable_grad()]
+        if torch.is_inference_mode_enabled():
+            modes.insert(0, torch.inference_mode(False))
         for mode in modes:
             mode.__enter__()
+        for logger in self._loggers:
+            logger.disabled = True
         self._states.append((handler, modes))
 
     def _keep(self, *given: Any) -> None:
@@ -228,6 +234,9 @@ class _Capturing:
         handler, modes = self._states.pop()
         for mode in reversed(modes):
             mode.__exit__(None, None, None)
+        if not self._states:
+            for logger in self._loggers:
+                logger.disabled = False
         came, self._interrupts = self._interrupts, []
         if handler is not None:  # else another thread, which gets none; or a handler that Python did not set
             signal.signal(signal.SIGINT, handler)
@@ -249,19 +258,6 @@ def without_saved_tensors_hooks() -> Any:
     return torch.autograd.graph.saved_tensors_hooks(lambda x: x.detach(), lambda x: x)
 
 
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Keep to ourselves what TorchDynamo logs: our own line says what matters."""
-    loggers = [logging.getLogger(name) for name in ("torch._dynamo.convert_frame", "torch._guards")]
-    for logger in loggers:
-        logger.disabled = True
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.disabled = False
-
-
 def _reason(error: Exception) -> str:
     """Return what TorchDynamo says of an error, in a sentence."""
     error = getattr(error, "inner_exception", error)  # of our backend
@@ -277,6 +273,7 @@ _REASONS = {
     "data-dependent": "its control flow (or a number that it takes) depends on the values of y or t",
     "FailOnRecompileLimitHit": "what it reads changes again and again, up to TorchDynamo's recompile limit: "
     "numbers that change belong in tensors",
+    "found no exception handler": "it formats an object as text, or raises an error of its own",
     "side effects": "it changes what it did not make, such as an attribute or a list",
 }
 
