@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..session.c_functions import address_of
 from ..session.layouts import PROTOTYPES
+from ..session.memory import array_type
 from ..session.profiling_clock import Place, clock_calls
 from ..session.signals import DeferredSignals
 
@@ -30,7 +31,7 @@ class SolverMemory:
         """Return a vector of ``length`` elements at ``address``."""
         if self._on_cuda:
             return torch.as_tensor(_CudaMemory(address, length, self._dtype), device=self._device)
-        raw = (ctypes.c_char * (length * self._dtype.itemsize)).from_address(address)
+        raw = array_type(ctypes.c_char, length * self._dtype.itemsize).from_address(address)
         return torch.frombuffer(raw, dtype=self._dtype)
 
     def finish(self) -> None:

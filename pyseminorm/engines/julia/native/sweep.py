@@ -18,7 +18,7 @@ from ..calls.results import translate_error
 from ..calls.settings import tableau
 from ..session.c_functions import POLL
 from ..session.layouts import RETCODES, SweepCall
-from ..session.memory import address, consecutive, doubles, integers, make_room
+from ..session.memory import address, array_type, consecutive, doubles, integers, make_room
 from ..session.runtime import Runtime
 from .forward import StepsHandle
 from .vector_field import JuliaVectorField
@@ -75,7 +75,7 @@ class _Call:
     def __init__(self, problem: DiscreteProblem, steps: StepsHandle, field: JuliaVectorField) -> None:
         self.of = (steps.settings, field.scatter, problem.times)
         times, weights = doubles(tuple(problem.times)), tableau(problem.options.method)
-        lengths, self.parts = integers(field.sizes), (ctypes.c_int64 * len(field.sizes))()
+        lengths, self.parts = integers(field.sizes), array_type(ctypes.c_int64, len(field.sizes))()
         self._kept = times, weights, lengths
         self.arguments = SweepCall(
             field=field.native.address, poll=POLL, tableau=weights.address, times=times.address,
@@ -102,6 +102,6 @@ class _Call:
         if not problem.want_derivatives:
             self.arguments.derivatives = self.arguments.inside = 0
             return None, None
-        derivatives, inside = torch.zeros_like(like), (ctypes.c_bool * len(problem.times))()
+        derivatives, inside = torch.zeros_like(like), array_type(ctypes.c_bool, len(problem.times))()
         self.arguments.derivatives, self.arguments.inside = address(derivatives, like.dtype), ctypes.addressof(inside)
         return derivatives, inside

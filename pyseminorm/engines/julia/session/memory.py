@@ -96,3 +96,9 @@ def doubles(values: tuple[float, ...]) -> Memory:
 def integers(values: tuple[int, ...]) -> Memory:
     """Return numbers as Int64; who asked holds them during the pass."""
     return Memory(torch.tensor(values, dtype=torch.int64))
+
+
+@functools.lru_cache(maxsize=256)
+def array_type(element: Any, length: int) -> Any:
+    """Return a ctypes array type, kept: each one made anew is a reference cycle."""
+    return element * length
