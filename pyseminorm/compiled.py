@@ -74,10 +74,11 @@ class CompiledField:
     """
 
     def __init__(self, func: Callable[..., Any], backend: str, mode: str) -> None:
-        from .graphs.capture import GuardedFunction
+        from .engines import forms
 
         self.func, self.backend, self.mode = func, backend, mode
-        self._guarded = GuardedFunction()
+        self._forms = forms  # imported late, and looked up once
+        self._guarded = forms.GuardedFunction()
         self._known: dict[Any, _Known] = {}
         self._settled: tuple[Any, Any] = ((), None)
 
@@ -96,20 +97,17 @@ class CompiledField:
         Raises:
             InvalidInputError: they disagree; it names what.
         """
-        from .engines.forms import agree, form_of
-        from .graphs.traced_field import TracedVectorField, trace
-
-        spec = StateSpec.of(y)
+        forms, spec = self._forms, StateSpec.of(y)
         eager, at, flat = EagerVectorField(self.func, args, spec, None), float(t), spec.flatten(y).detach()
-        known = self._known.get(form_of(self.func, args, spec))
+        known = self._known.get(forms.form_of(self.func, args, spec))
         if known is None or known.captured is None:
             raise InvalidInputError("nothing has been captured for this form of y and args: solve with it first.")
         read, _ = known.find(self.func, args)
-        graph = TracedVectorField(eager, trace(known.captured, eager, read, at, flat), read)
+        graph = forms.TracedVectorField(eager, forms.trace(known.captured, eager, read, at, flat), read)
         names = ["f", "the product with df/dy", *(f"the product with parameter {i}" for i in range(len(eager.inputs)))]
         products = (x.vjp(at, flat, torch.ones_like(flat)) for x in (graph, eager))
         mine, theirs = ((value, state, *params) for value, state, params, _ in products)
-        wrong = [name for name, a, b in zip(names, mine, theirs, strict=True) if not agree(a, b)]
+        wrong = [name for name, a, b in zip(names, mine, theirs, strict=True) if not forms.agree(a, b)]
         if wrong:
             raise InvalidInputError(
                 f"what was captured disagrees with func at t = {at} in {', '.join(wrong)}: something that func reads "
@@ -130,35 +128,31 @@ class CompiledField:
         self, args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None, engine: Engine
     ) -> EagerVectorField | None:
         """Return the field of a solve whose form was captured before, without a look at func; None of a new form."""
-        from .engines.forms import form_of, make_form, select_computed, tensor_form
-        from .graphs.traced_field import targets_of
-
-        known = self._known.get(form_of(self.func, args, spec))
+        forms = self._forms
+        known = self._known.get(forms.form_of(self.func, args, spec))
         if known is None:
             return None
         if known.captured is None:
             return EagerVectorField(self.func, args, spec, params)
         try:
             read, own = known.find(self.func, args)
-            same = known.forms == list(map(tensor_form, read))
+            same = known.forms == list(map(forms.tensor_form, read))
         except (AttributeError, LookupError, TypeError, ValueError):  # not there any more
             same = False
         if not same:
             return None
         field = EagerVectorField(self.func, args, spec, own if params is None else params)
-        field.add_inputs(select_computed(read))
-        found = known.captured.traces.get(targets_of(field, read))
-        return None if found is None else make_form(field, found, read, self.mode, engine)
+        field.add_inputs(forms.select_computed(read))
+        found = known.captured.traces.get(forms.targets_of(field, read))
+        return None if found is None else forms.make_form(field, found, read, self.mode, engine)
 
     def capture(self, first: FirstValue, args: tuple[Any, ...], engine: Engine) -> None:
         """Capture func in the form that a solve gives it; where that cannot be, it stays itself."""
-        from .engines.forms import capture_with, form_of
-
         field = first.field
-        graph, read = capture_with(self._guarded, first, args, self.mode, engine)
+        graph, read = self._forms.capture_with(self._guarded, first, args, self.mode, engine)
         known = _Known.of(graph, self.func, args, read)
         if known is not None:
-            self._known[form_of(self.func, args, field.spec)] = known
+            self._known[self._forms.form_of(self.func, args, field.spec)] = known
 
 
 class _Known(NamedTuple):

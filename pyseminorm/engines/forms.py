@@ -13,13 +13,28 @@ from torch import Tensor
 
 from ..errors import first_line
 from ..graphs.capture import Captured, CaptureError, GuardedFunction, without_saved_tensors_hooks
-from ..graphs.traced_field import FormError, Trace, TracedVectorField, trace
+from ..graphs.traced_field import FormError, Trace, TracedVectorField, targets_of, trace
 from ..passes.engine import Engine
 from ..problem.checking_call import warn_about_hidden
 from ..problem.parameters import kind_of, parameters_of
 from ..problem.state import StateSpec
 from ..problem.vector_field import EagerVectorField, FirstValue
 from ..torch_internals import dynamo_refuses_side_effects, flatten_tree
+
+__all__ = [
+    "GuardedFunction",
+    "TracedVectorField",
+    "agree",
+    "can_capture",
+    "capture",
+    "capture_with",
+    "form_of",
+    "make_form",
+    "select_computed",
+    "targets_of",
+    "tensor_form",
+    "trace",
+]
 
 logger = logging.getLogger("pyseminorm")
 

@@ -39,8 +39,6 @@ def apart_from_modes(function: Callable[P, R]) -> Callable[P, R]:
     disabled: list[Callable[P, R]] = []
 
     def outside(*args: P.args, **kwargs: P.kwargs) -> R:
-        if "torch._dynamo" not in sys.modules:
-            return function(*args, **kwargs)
         if not disabled:
             disable: Any = torch.compiler.disable
             disabled.append(disable(function))
@@ -48,9 +46,11 @@ def apart_from_modes(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if torch.compiler.is_compiling():
+            return outside(*args, **kwargs)
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.no_grad():
-                return outside(*args, **kwargs)
-        return outside(*args, **kwargs)
+                return call(*args, **kwargs)
+        return function(*args, **kwargs)
 
     return call
