@@ -1,7 +1,5 @@
 """The path of GPU arrays through the Julia engine, on a stand-in: JLArrays over host memory, no scalar indexing."""
 
-import importlib
-
 import pytest
 import torch
 from problems import MLP, Oscillating, batch, cotangents, relative
@@ -42,8 +40,6 @@ def _stand_in():
 @pytest.fixture
 def device(monkeypatch):
     monkeypatch.setattr(JuliaEngine, "on", classmethod(lambda cls, device: cls("jl")))
-    solving = importlib.import_module("pyseminorm.solving")
-    monkeypatch.setattr(solving, "_settled", solving._settle)  # which engine is not remembered
 
 
 def _solved(dtype=torch.float64, **settings):
