@@ -78,7 +78,7 @@ class CompiledField:
 
         self.func, self.backend, self.mode = func, backend, mode
         self._forms = forms  # imported late, and looked up once
-        self._guarded = forms.GuardedFunction()
+        self._guards: dict[Any, Any] = {}
         self._known: dict[Any, _Known] = {}
         self._settled: tuple[Any, Any] = ((), None)
 
@@ -149,7 +149,8 @@ class CompiledField:
     def capture(self, first: FirstValue, args: tuple[Any, ...], engine: Engine) -> None:
         """Capture func in the form that a solve gives it; where that cannot be, it stays itself."""
         field = first.field
-        graph, read = self._forms.capture_with(self._guarded, first, args, self.mode, engine)
+        guarded = self._forms.find_guarded(self._guards, self.func, args, field.spec)
+        graph, read = self._forms.capture_with(guarded, first, args, self.mode, engine)
         known = _Known.of(graph, self.func, args, read)
         if known is not None:
             self._known[self._forms.form_of(self.func, args, field.spec)] = known

@@ -1,5 +1,7 @@
 """`compile`: a function that is captured once, and what its contract says of changes."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -190,3 +192,17 @@ def test_names_are_checked():
         pyseminorm.solve(field, batch(3), T, compile="inductor")
     with pytest.raises(InvalidInputError, match="was compiled with backend='torch'"):
         pyseminorm.solve(field, batch(3), T, backend="julia")
+
+
+@pytest.mark.capture
+def test_each_form_has_a_limit_of_captures_for_itself(caplog):
+    """TorchDynamo's is eight; batches of ten sizes are all captured."""
+    caplog.set_level(logging.INFO, logger="pyseminorm")
+    net = MLP(width=8)
+    field = pyseminorm.compile(net, mode="trace")
+    for rows in range(1, 11):
+        y0 = torch.ones(rows, 2, dtype=D)
+        expected = pyseminorm.solve(net, y0, T, backend="torch").ys
+        torch.testing.assert_close(pyseminorm.solve(field, y0, T, backend="torch").ys, expected)
+        torch.testing.assert_close(pyseminorm.solve(net, y0, T, backend="torch", compile="trace").ys, expected)
+    assert not [r for r in caplog.records if r.name == "pyseminorm"]

@@ -28,6 +28,7 @@ __all__ = [
     "can_capture",
     "capture",
     "capture_with",
+    "find_guarded",
     "form_of",
     "make_form",
     "select_computed",
@@ -53,12 +54,20 @@ def capture(first: FirstValue, args: tuple[Any, ...], mode: str, engine: Engine)
 
     TorchDynamo says whether what it captured before still holds, and captures func (again) where it does not.
     """
-    guarded = _find_guarded(first.field.func)
-    key = form_of(first.field.func, args, first.field.spec)
-    if key in guarded.refused:
-        first()
-    elif capture_with(guarded, first, args, mode, engine)[0] is None:
-        guarded.refused.add(key)
+    func, spec = first.field.func, first.field.spec
+    guards = _GUARDED.setdefault(kind_of(func), {})
+    capture_with(find_guarded(guards, func, args, spec), first, args, mode, engine)
+
+
+def find_guarded(
+    guards: dict[Any, GuardedFunction], func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec
+) -> GuardedFunction:
+    """Return what has been captured of a form: each has TorchDynamo's limit of captures for itself."""
+    form = form_of(func, args, spec, values=False)
+    return guards.get(form) or guards.setdefault(form, GuardedFunction())
+
+
+_GUARDED: weakref.WeakKeyDictionary[Any, dict[Any, GuardedFunction]] = weakref.WeakKeyDictionary()
 
 
 def capture_with(
@@ -66,6 +75,9 @@ def capture_with(
 ) -> tuple[Captured | None, list[Tensor]]:
     """Put a captured form in the place of the field of ``first``; None where func stays eager, which is logged."""
     field = first.field
+    if guarded.refused:
+        first()
+        return None, []
     try:
         captured, read = guarded(field.func, args, field.spec)
         field.add_inputs(select_computed(read))
@@ -75,16 +87,9 @@ def capture_with(
         return captured, read
     except CaptureError as error:
         first()  # an error of func's own comes first
+        guarded.refused = True
         logger.info(f"func stays eager: it cannot be captured as a graph ({error})")
         return None, []
-
-
-_GUARDED: weakref.WeakKeyDictionary[Any, GuardedFunction] = weakref.WeakKeyDictionary()
-
-
-def _find_guarded(func: Callable[..., Any]) -> GuardedFunction:
-    kind = kind_of(func)
-    return _GUARDED.get(kind) or _GUARDED.setdefault(kind, GuardedFunction())
 
 
 def make_form(
@@ -175,14 +180,15 @@ def agree(a: Tensor | None, b: Tensor | None) -> bool:
     return bool(size(a - b) <= TOLERANCES.get(a.dtype, 5e-2) * size(b))
 
 
-def form_of(func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec) -> Any:
-    """Return what a function is captured anew for."""
+def form_of(func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec, *, values: bool = True) -> Any:
+    """Return what a function is captured anew for; ``values``: with those of the numbers and texts among ``args``."""
     training = getattr(func, "training", None)
     if not args:
         return spec.kind, training
     leaves, tree = flatten_tree(args)
     forms = [
-        tensor_form(x) if isinstance(x, Tensor) else (type(x), x if isinstance(x, _VALUES) else None) for x in leaves
+        tensor_form(x) if isinstance(x, Tensor) else (type(x), x if values and isinstance(x, _VALUES) else None)
+        for x in leaves
     ]
     return spec.kind, training, str(tree), tuple(forms)
 

@@ -102,14 +102,14 @@ class _Captures:
 
 
 class GuardedFunction:
-    """Functions of one kind (made by one piece of code), with what TorchDynamo has captured of them.
+    """Functions of one kind (made by one piece of code) and form, with what TorchDynamo has captured of them.
 
     Attributes:
-        refused: forms of the arguments for which they stay eager.
+        refused: whether they stay eager.
     """
 
     def __init__(self) -> None:
-        self.refused: set[Any] = set()
+        self.refused = False
         self._examples: dict[Any, tuple[Tensor, list[Tensor], Any]] = {}
         self._captures = _Captures()
         # A piece of code of its own, since what is captured, and the limit of how much, belongs to the code.
