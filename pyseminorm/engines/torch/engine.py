@@ -29,6 +29,7 @@ from ...stats import PassStats
 from ...stepping import MethodTraits
 from .integrator import Hooks, Integrator
 from .interpolant import DenseInterpolation, LocalInterpolation
+from .stages import StageBuffers
 from .system import IntegralDerivatives, Integrals
 
 
@@ -53,8 +54,8 @@ class TorchEngine:
         )
         tableau, f0, stats = TABLEAUS[options.method], problem.first_derivative(), forward.stats
         integrator = Integrator(
-            forward, tableau, times[0], problem.y0, f0, options, norm, hooks, Integrals([]), stats,
-            problem.discontinuities,
+            StageBuffers(forward, tableau, problem.y0), tableau, times[0], problem.y0, f0, options, norm, hooks,
+            Integrals([]), stats, problem.discontinuities,
         )  # fmt: skip
         with torch.no_grad(), attach_last_good_state(lambda: _last_good_state(integrator, problem.spec.unflatten)):
             retcode = integrator.run()
@@ -68,8 +69,9 @@ class TorchEngine:
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult:
         started, stats, options = time.perf_counter(), PassStats(), problem.options
         backward, start = _BackwardSystem(problem, stats), problem.times[problem.last]
+        z0, tableau = backward.start(), TABLEAUS[options.method]
         integrator = Integrator(
-            backward, TABLEAUS[options.method], start, backward.start(), None, options, _backward_norm(problem),
+            StageBuffers(backward, tableau, z0), tableau, start, z0, None, options, _backward_norm(problem),
             backward.hooks(), backward.integrals, stats, problem.discontinuities,
         )  # fmt: skip
         with torch.no_grad(), attach_last_good_state(lambda: _last_good_state(integrator, problem.unflatten_adjoint)):

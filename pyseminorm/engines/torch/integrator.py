@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from ...methods.tableaus import Tableau
-from ...methods.weights import weights
 from ...norms import FlatNorm
 from ...passes.problems import PassOptions
 from ...problem.discontinuities import Discontinuities
@@ -26,7 +25,8 @@ from ...stepping import PIController
 from .controller import PIControl
 from .initial_step import initial_step
 from .interpolant import LocalInterpolation
-from .system import Derivative, IntegralDerivatives, Integrals, System
+from .stages import Stages
+from .system import Derivative, IntegralDerivatives, Integrals
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Hooks:
 class Integrator:
     """Integrates one system from t0 through all stops. After `run`, `t` and `state` are the last good ones."""
 
-    system: System
+    stages: Stages
     tableau: Tableau
     t0: float
     y0: Tensor
@@ -80,15 +80,10 @@ class Integrator:
         self._intervals = list(self.discontinuities.intervals)
         self._discontinuities = list(self.discontinuities.times)
         self._adaptive = self.tableau.adaptive
-        self._weights = weights(self.tableau, self.y0)
-        # Derivatives of all stages, with the views of them that steps need: many small calls are what a step costs.
-        self._k = self.y0.new_zeros(self._weights.stages, self.y0.numel())
-        self._rows = self._k.unbind(0)
-        self._before = [self._k[:i].T for i in range(self._weights.stages + 1)]  # columns: the stages before the i-th
         self._integral_derivatives: IntegralDerivatives = []  # of the first stage
         self._first_known = False  # whether the first stage of the next step is there
         self._atol = self.y0.new_full((), self.options.atol)
-        self._size = self.y0.abs()  # |state|
+        self._size = self.stages.values(self.y0).abs()  # |state|
         self._next_output = 0
         given = self.options.controller or PIController()
         self._controller = PIControl.of(self.tableau, given, exact=self.state.dtype != torch.float64)
@@ -98,13 +93,16 @@ class Integrator:
 
     # -- one evaluation and one step -------------------------------------------------------------------------------
 
-    def _evaluate(self, t: float, state: Tensor, out: Tensor, *, wanted: bool) -> IntegralDerivatives:
+    def _seen(self, t: float) -> float:
+        """Return the time that func sees, kept within the smooth interval that the step is in."""
         low, high = self._intervals[0]
-        return self.system(min(max(t, low), high), state, out, wanted)
+        return min(max(t, low), high)
+
+    def _evaluate(self, i: int, t: float, state: Tensor, *, wanted: bool) -> IntegralDerivatives:
+        return self.stages.evaluate(i, self._seen(t), state, wanted=wanted)
 
     def _derivative(self, t: float, state: Tensor) -> Derivative:
-        out = torch.empty_like(state)
-        return Derivative(out, self._evaluate(t, state, out, wanted=True))
+        return self.stages.derivative(self._seen(t), state)
 
     def _attempt(self, h: float, *, first_of_next: bool, last: bool) -> tuple[Tensor, IntegralDerivatives]:
         """Evaluate all stages of one step: the new state, and what the last stage gave for the integrals.
@@ -112,39 +110,36 @@ class Integrator:
         ``first_of_next``: the last stage serves the next step too, if this one is accepted; ``last``: it is wanted.
         """
         tableau, state, add_stage = self.tableau, self.state, self.integrals.add_stage
-        rows, b = self._weights.rows, tableau.b
+        stages, b = self.stages, tableau.b
         self.integrals.start_step()
         if not self._first_known:
-            self._integral_derivatives = self._evaluate(self.t, state, self._rows[0], wanted=b[0] != 0.0)
+            self._integral_derivatives = self._evaluate(0, self.t, state, wanted=b[0] != 0.0)
         self._first_known = tableau.fsal  # else every attempt evaluates it, as in OrdinaryDiffEq
         derivatives = self._integral_derivatives
         add_stage(derivatives, b[0])
         for i in range(1, tableau.stages):
-            new = torch.addmv(state, self._before[i], rows[i], alpha=h)
+            new = stages.start(i, state, h)
             if i == tableau.stages - 1 and not last:
                 break
             wanted = b[i] != 0.0 or (first_of_next and i == tableau.stages - 1)
-            derivatives = self._evaluate(self.t + tableau.c[i] * h, new, self._rows[i], wanted=wanted)
+            derivatives = self._evaluate(i, self.t + tableau.c[i] * h, new, wanted=wanted)
             add_stage(derivatives, b[i])
         if not tableau.fsal:
-            new = torch.addmv(state, self._k.T, self._weights.b, alpha=h)
+            new = stages.end(state, h)
         return new, derivatives
 
-    def _error(self, new: Tensor, new_size: Tensor, h: float) -> float:
-        assert self._weights.error is not None
-        error = torch.mv(self._before[self.tableau.stages], self._weights.error).mul_(h)
-        return self.norm(error.div_(self._scale(torch.maximum(self._size, new_size))))
+    def _error(self, new_size: Tensor, h: float) -> float:
+        return self.norm(self.stages.error(h).div_(self._scale(torch.maximum(self._size, new_size))))
 
     def _scale(self, size: Tensor) -> Tensor:
         return torch.add(self._atol, size, alpha=self.options.rtol)
 
     def _interpolation(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> LocalInterpolation:
         """Make the dense output of the step just made, with the extra stages of the interpolant."""
-        weights = self._weights
-        for i in range(self.tableau.stages, weights.stages):
-            value = torch.addmv(y0, self._before[i], weights.rows[i], alpha=h)
-            self._evaluate(t0 + weights.c[i] * h, value, self._rows[i], wanted=False)
-        return LocalInterpolation(t0, h, y0, y1, weights.dense @ self._k)
+        stages = self.stages
+        for i, c in enumerate(self.tableau.extra_c, self.tableau.stages):
+            self._evaluate(i, t0 + c * h, stages.start(i, y0, h), wanted=False)
+        return stages.interpolation(t0, h, y0, y1)
 
     def _emit(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> None:
         """Give out the outputs in (t0, self.t] and the step's polynomial where one is kept."""
@@ -164,7 +159,7 @@ class Integrator:
             step = step or self._interpolation(t0, h, y0, y1)
             hooks.at_outputs(first, step.at(inside))
         if ends:
-            hooks.at_outputs(last - 1, y1.unsqueeze(0))
+            hooks.at_outputs(last - 1, y1.reshape(1, -1))
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -212,15 +207,15 @@ class Integrator:
         """Return the error of the step just made, and by how much the next one is to be smaller."""
         if not self._adaptive:
             return 0.0, 1.0
-        self._new_size = new.abs()
-        error = self._error(new, self._new_size, h)
+        self._new_size = self.stages.values(new).abs()
+        error = self._error(self._new_size, h)
         return error, self._controller.factor(error, first=self.stats.naccept == 0)
 
     def _advance(self, new: Tensor, h: float, t1: float) -> bool:
         """Take the step just made; whether its end is finite, where that is looked at."""
         if not self.integrals.accept(h):
             raise not_finite(PARAMS_PRODUCT, self.t, t1)
-        if self.hooks.looks and not all_finite(new):
+        if self.hooks.looks and not all_finite(self.stages.values(new)):
             return False
         self.stats.naccept += 1
         self.t, self.state = t1, new
@@ -241,14 +236,14 @@ class Integrator:
     def _begin_step(self, derivatives: IntegralDerivatives, *, renews: bool) -> None:
         """Make the first stage of the next step: the last one of this step, where nothing has changed since."""
         if renews:
-            self._integral_derivatives = self._evaluate(self.t, self.state, self._rows[0], wanted=True)
+            self._integral_derivatives = self._evaluate(0, self.t, self.state, wanted=True)
         else:
-            self._rows[0].copy_(self._rows[self.tableau.stages - 1])
+            self.stages.take_last_first()
             self._integral_derivatives = derivatives
 
     def _report(self, accepted: bool, t: float, state: Tensor, h: float) -> None:
         if self.hooks.report is not None:
-            self.hooks.report(accepted, t, state.clone(), h)
+            self.hooks.report(accepted, t, self.stages.values(state).clone(), h)
 
     def _renews(self) -> bool:
         """Tell whether a step to the next stop is the last one, or the one after it begins with a new derivative."""
@@ -275,9 +270,9 @@ class Integrator:
     def _start(self) -> None:
         self.stats.times.append(self.t0)
         if self.f0 is None:
-            self._integral_derivatives = self._evaluate(self.t0, self.y0, self._rows[0], wanted=True)
+            self._integral_derivatives = self._evaluate(0, self.t0, self.y0, wanted=True)
         else:
-            self._rows[0].copy_(self.f0)
+            self.stages.take_first(self.f0)
         self._first_known = True
         self._h = self._proposed = self._direction * self._first_size()
 
@@ -286,11 +281,9 @@ class Integrator:
         options = self.options
         if not self._adaptive or options.first_step:
             return abs(options.first_step or options.fixed_step or 0.0)
-        first = Derivative(self._rows[0], self._integral_derivatives)
+        first, y0 = Derivative(self.stages.first, self._integral_derivatives), self.stages.values(self.y0)
         scale = self._size * options.rtol + options.atol
-        return abs(
-            initial_step(self._derivative, self.t0, self.end, self.y0, first, self.tableau.order, scale, self.norm)
-        )
+        return abs(initial_step(self._derivative, self.t0, self.end, y0, first, self.tableau.order, scale, self.norm))
 
     def _bound(self, h: float) -> float:
         if not self._adaptive and not self.options.fixed_step:

@@ -1,0 +1,90 @@
+"""The derivatives of a step's stages, and what is made of them: in memory that every step uses again."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ...methods.tableaus import Tableau
+from ...methods.weights import weights
+from .interpolant import LocalInterpolation
+from .system import Derivative, IntegralDerivatives, System
+
+
+class Stages(Protocol):
+    """What the integrator evaluates and combines. How states are laid out, and whether autograd sees it, is theirs."""
+
+    @property
+    def first(self) -> Tensor:
+        """The derivative of the first stage (size,), without gradient."""
+
+    def values(self, state: Tensor) -> Tensor:
+        """Return a state as a vector (size,), without gradient."""
+
+    def derivative(self, t: float, y: Tensor) -> Derivative:
+        """Return the derivative at (t, y), for ``y`` (size,): no part of a step."""
+
+    def take_first(self, value: Tensor) -> None:
+        """Let a derivative that is known be that of the first stage."""
+
+    def take_last_first(self) -> None:
+        """Let the derivative of the last stage be that of the first one of the next step."""
+
+    def evaluate(self, i: int, t: float, y: Tensor, *, wanted: bool) -> IntegralDerivatives:
+        """Make the derivative of stage ``i`` at (t, y)."""
+
+    def start(self, i: int, y: Tensor, h: float) -> Tensor:
+        """Return the state of stage ``i`` of a step from ``y``, by the stages before it."""
+
+    def end(self, y: Tensor, h: float) -> Tensor:
+        """Return the state at the end of a step from ``y``."""
+
+    def error(self, h: float) -> Tensor:
+        """Return the error estimate of the step (size,), without gradient; the caller's to overwrite."""
+
+    def interpolation(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> LocalInterpolation:
+        """Return the dense output of the step, all of whose stages are there."""
+
+
+class StageBuffers:
+    """Stages of a system, without gradients, written into one matrix."""
+
+    def __init__(self, system: System, tableau: Tableau, like: Tensor) -> None:
+        self._system, self._stages = system, tableau.stages
+        self._weights = weights(tableau, like)
+        # Derivatives of all stages, with the views of them that steps need: many small calls are what a step costs.
+        self._k = like.new_zeros(self._weights.stages, like.numel())
+        self._rows = self._k.unbind(0)
+        self._before = [self._k[:i].T for i in range(self._weights.stages + 1)]  # columns: the stages before the i-th
+        self.first = self._rows[0]
+
+    def values(self, state: Tensor) -> Tensor:
+        return state
+
+    def derivative(self, t: float, y: Tensor) -> Derivative:
+        out = torch.empty_like(y)
+        return Derivative(out, self._system(t, y, out, True))
+
+    def take_first(self, value: Tensor) -> None:
+        self.first.copy_(value)
+
+    def take_last_first(self) -> None:
+        self.first.copy_(self._rows[self._stages - 1])
+
+    def evaluate(self, i: int, t: float, y: Tensor, *, wanted: bool) -> IntegralDerivatives:
+        return self._system(t, y, self._rows[i], wanted)
+
+    def start(self, i: int, y: Tensor, h: float) -> Tensor:
+        return torch.addmv(y, self._before[i], self._weights.rows[i], alpha=h)
+
+    def end(self, y: Tensor, h: float) -> Tensor:
+        return torch.addmv(y, self._k.T, self._weights.b, alpha=h)
+
+    def error(self, h: float) -> Tensor:
+        assert self._weights.error is not None
+        return torch.mv(self._before[self._stages], self._weights.error).mul_(h)
+
+    def interpolation(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> LocalInterpolation:
+        return LocalInterpolation(t0, h, y0, y1, self._weights.dense @ self._k)
