@@ -147,8 +147,8 @@ class DiscreteAdjoint:
 
     The gradients by y0, parameters and args are those of the computed ``ys`` themselves, dense output included, exact
     to rounding at any tolerance; which steps were accepted, and their sizes, are held as they were. One vector-Jacobian
-    product for every stage of an accepted step; nothing is rejected. For "tsit5", "dopri5", "bosh3", "vern7", "euler",
-    "midpoint" and "rk4".
+    product for every stage of an accepted step; nothing is rejected. For the explicit Runge-Kutta methods that `solve`
+    names.
 
     Args:
         keep: what stays in memory between the passes.

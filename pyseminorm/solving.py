@@ -139,9 +139,11 @@ def solve(
         t: strictly increasing or decreasing times, at least 2; the first is that of ``y0``.
         args: further arguments of ``func``.
         params: the parameters to differentiate by; None takes those of ``func`` if it is an nn.Module.
-        method: "tsit5", "dopri5", "bosh3", "vern7" (adaptive), "euler", "midpoint", "rk4" (fixed steps); on the engine
-            "julia" also any OrdinaryDiffEq algorithm by its own name ("Vern9", "Rodas5P"), with keyword arguments as an
-            `Algorithm`, or an algorithm object made in Julia (diffeqpy's ``ode.Tsit5()``).
+        method: "tsit5", "dopri5", "bosh3", "vern7", "adaptive_heun" (adaptive), "euler", "midpoint", "rk4", "heun2"
+            (fixed steps); on the engine "torch" alone also torchdiffeq's "dopri8", "fehlberg2" (adaptive), "heun3" and
+            "rk4_38", the 3/8 rule (fixed steps); on the engine "julia" alone also any OrdinaryDiffEq algorithm by its
+            own name ("Vern9", "Rodas5P"), with keyword arguments as an `Algorithm`, or an algorithm object made in
+            Julia (diffeqpy's ``ode.Tsit5()``).
         rtol, atol: relative and absolute tolerance of a step's error (in units of y).
         norm: "rms", or a callable that gets the scaled error in the structure of ``y0`` and returns a scalar >= 0.
         adjoint: `BacksolveAdjoint`, `InterpolatingAdjoint` or `GaussAdjoint`, with the norm of the backward solve;

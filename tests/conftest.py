@@ -8,6 +8,7 @@ import pytest
 import torch
 from found_julia import JULIA, NO_JULIA
 
+from pyseminorm.methods.tableaus import JULIA_METHODS, METHODS
 from pyseminorm.torch_internals import dynamo_refuses_side_effects
 
 torch.set_num_threads(1)  # the tensors are small, and other processes may want the other core
@@ -17,7 +18,10 @@ ENGINES = ["torch", pytest.param("julia", marks=pytest.mark.julia)]
 
 @pytest.fixture(params=ENGINES)
 def engine(request):
-    """Every engine in turn."""
+    """Every engine in turn, that has the test's method."""
+    method = getattr(request.node, "callspec", None) and request.node.callspec.params.get("method")
+    if request.param == "julia" and method in METHODS and method not in JULIA_METHODS:
+        pytest.skip(f"OrdinaryDiffEq has no {method}")
     return request.param
 
 

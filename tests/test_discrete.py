@@ -11,12 +11,11 @@ from thresholds import GRADCHECK, INNER_AUTOGRAD
 
 import pyseminorm
 from pyseminorm import AdjointState, DiscreteAdjoint, InvalidInputError, ReturnCode, SolveError, StepCallbacks
-from pyseminorm.methods.tableaus import TABLEAUS
+from pyseminorm.methods.tableaus import ADAPTIVE_METHODS, FIXED_STEP_METHODS, TABLEAUS
 from pyseminorm.passes.recorded_steps import StepRecorder
 
 ROUNDING = 1e-12
-ADAPTIVE = ("tsit5", "dopri5", "bosh3", "vern7")
-FIXED = ("euler", "midpoint", "rk4")
+ADAPTIVE, FIXED = ADAPTIVE_METHODS, FIXED_STEP_METHODS
 TIMES = {"increasing": [0.0, 0.3, 0.33, 1.1, 2.0], "decreasing": [2.0, 1.7, 0.9, 0.88, 0.0]}
 
 

@@ -29,7 +29,7 @@ def _reference():
 
 
 @pytest.mark.parametrize("interpolate", [True, False])
-@pytest.mark.parametrize("method", ["tsit5", "dopri5", "bosh3", "vern7"])
+@pytest.mark.parametrize("method", ["tsit5", "dopri5", "bosh3", "vern7", "dopri8"])
 def test_it_agrees_with_a_tight_reference(engine, method, interpolate):
     adjoint = GaussAdjoint(interpolate=interpolate)
     _, gradient = _solve(Oscillating(), engine, adjoint, method=method, rtol=1e-6, atol=1e-8)

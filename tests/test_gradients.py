@@ -7,6 +7,7 @@ from thresholds import DEFAULT_GRADIENTS, DEFAULT_VALUES, GRADCHECK, INNER_AUTOG
 
 import pyseminorm
 from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint
+from pyseminorm.methods.tableaus import FIXED_STEP_METHODS, TABLEAUS
 
 ADJOINTS = [BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint, DiscreteAdjoint]
 TIMES = {"increasing": [0.2, 0.5, 0.9, 1.1], "decreasing": [1.1, 0.7, 0.6, 0.1]}
@@ -43,7 +44,7 @@ def test_gradcheck_of_y0_params_args_and_t(engine, adjoint, order):
     assert torch.autograd.gradcheck(loss, (y0, drive, t, field.w), fast_mode=False, **GRADCHECK)
 
 
-@pytest.mark.parametrize("method", ["dopri5", "bosh3", "vern7"])
+@pytest.mark.parametrize("method", ["dopri5", "bosh3", "vern7", "dopri8"])
 @pytest.mark.parametrize("adjoint", ADJOINTS)
 def test_gradcheck_with_every_adaptive_method(engine, adjoint, method):
     w = torch.tensor([[0.4, -1.2], [0.9, 0.3]], dtype=torch.float64, requires_grad=True)
@@ -67,7 +68,7 @@ def test_gradcheck_with_every_adaptive_method(engine, adjoint, method):
     assert torch.autograd.gradcheck(loss, (batch(2).requires_grad_(), w), **GRADCHECK)
 
 
-@pytest.mark.parametrize("method", ["euler", "midpoint", "rk4"])
+@pytest.mark.parametrize("method", FIXED_STEP_METHODS)
 @pytest.mark.parametrize("adjoint", ADJOINTS)
 def test_fixed_steps_converge_to_the_exact_gradient(engine, adjoint, method):
     field, y0 = Linear(), batch(3).requires_grad_()
@@ -80,10 +81,10 @@ def test_fixed_steps_converge_to_the_exact_gradient(engine, adjoint, method):
         ys = pyseminorm.solve(field, y0, t, method=method, dt=dt, adjoint=adjoint(), backend=engine).ys
         ys[-1].pow(2).sum().backward()
         errors.append(relative(field.matrix.grad, exact) + relative(y0.grad, exact_y0))
-    order = {"euler": 1, "midpoint": 2, "rk4": 4}[method]
+    order = TABLEAUS[method].order
     # InterpolatingAdjoint reads y from cubic Hermite output, exact enough for order 4 here.
     assert errors[1] < errors[0] / 2 ** (order - 0.5)
-    assert errors[1] < {"euler": 5e-2, "midpoint": 1e-3, "rk4": 1e-7}[method]
+    assert errors[1] < {1: 5e-2, 2: 1e-3, 3: 1e-5, 4: 1e-7}[order]
 
 
 @pytest.mark.parametrize("adjoint", ADJOINTS)

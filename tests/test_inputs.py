@@ -50,7 +50,7 @@ REFUSED = {
     "a negative atol": ({"atol": -1e-6}, "atol"),
     "an unknown norm": ({"norm": "l2"}, "norm='l2'"),
     "an unknown backend": ({"backend": "jax"}, "backend='jax'"),
-    "an unknown method": ({"method": "dopri8"}, "method='dopri8'"),
+    "an unknown method": ({"method": "dopri9"}, "method='dopri9'"),
     "a Julia method on the embedded engine": ({"method": "Vern9", "backend": "torch"}, 'backend="julia"'),
     "an adjoint by name": ({"adjoint": "backsolve"}, "adjoint='backsolve'"),
     "args that are no tuple": ({"args": torch.ones(2)}, "args is a Tensor"),

@@ -8,12 +8,11 @@ from problems import ContinuousFlow, Hamiltonian, Oscillating, batch, cotangents
 
 import pyseminorm
 from pyseminorm import DiscreteAdjoint, PIController, ReturnCode, SolveError, StepCallbacks
-from pyseminorm.methods.tableaus import BOSH3, RK4, TABLEAUS
+from pyseminorm.methods.tableaus import BOSH3, METHODS, RK4, TABLEAUS
+from pyseminorm.methods.tableaus import FIXED_STEP_METHODS as FIXED
 from pyseminorm.passes.stages import StageCollector
 
 ROUNDING = 1e-12
-FIXED = ("euler", "midpoint", "rk4")
-METHODS = ("tsit5", "dopri5", "bosh3", "vern7", *FIXED)
 TIMES = {"increasing": [0.0, 0.3, 0.33, 1.1, 2.0], "decreasing": [2.0, 1.7, 0.9, 0.88, 0.0]}
 KEEPS = ("states", "stages")
 BOLD = PIController(gamma=0.99, beta2=0.0)  # has steps rejected

@@ -10,7 +10,7 @@ from pyseminorm.engines.julia.native import compiled_function
 from pyseminorm.engines.julia.session import layouts
 from pyseminorm.engines.julia.session.profiling_clock import Place
 from pyseminorm.graphs.lowering.writer import PRODUCTS
-from pyseminorm.methods.tableaus import TABLEAUS
+from pyseminorm.methods.tableaus import JULIA_METHODS, TABLEAUS
 
 JULIA = Path(__file__).parents[1] / "julia"
 
@@ -77,8 +77,8 @@ def test_return_codes_that_a_solve_can_end_with_are_known():
 def test_methods_have_the_same_names_and_the_same_are_of_fixed_steps():
     text = source("src/solver/algorithms.jl")
     methods = re.findall(r'^    "(\w+)" => dense ->', text, re.MULTILINE)
-    assert methods == list(TABLEAUS)
-    assert names(constant("FIXED_STEP", text)) == [name for name, t in TABLEAUS.items() if not t.traits.adaptive]
+    assert methods == list(JULIA_METHODS)
+    assert names(constant("FIXED_STEP", text)) == [n for n in JULIA_METHODS if not TABLEAUS[n].adaptive]
 
 
 def test_functions_of_lowered_code_have_the_same_names():

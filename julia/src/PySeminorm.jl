@@ -18,7 +18,7 @@ using Base.StackTraces: StackFrame, StackTraces
 using DiffEqBase: DiffEqBase, DEVerbosity
 using FunctionWrappers: FunctionWrapper
 using OrdinaryDiffEqCore: OrdinaryDiffEqCore
-using OrdinaryDiffEqLowOrderRK: BS3, DP5, Euler, Midpoint, RK4
+using OrdinaryDiffEqLowOrderRK: BS3, DP5, Euler, Heun, Midpoint, RK4
 using OrdinaryDiffEqTsit5: Tsit5
 using OrdinaryDiffEqVerner: Vern7
 using PrecompileTools: @compile_workload, @setup_workload

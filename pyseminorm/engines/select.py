@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..errors import BackendUnavailableError, InvalidInputError
-from ..methods.tableaus import METHODS
+from ..methods.tableaus import JULIA_METHODS, METHODS
 from ..passes.engine import Engine
 from ..problem.state import StateSpec
 from ..stepping import Algorithm, PIController, is_julia_object
@@ -51,6 +51,10 @@ def select_engine(backend: str, spec: StateSpec, methods: tuple[Any, ...], contr
                 f'method={method!r} is not known: give one of {", ".join(METHODS)}, or, on the engine "julia", the '
                 "name of an OrdinaryDiffEq algorithm such as 'Vern9', an Algorithm, or an algorithm object of Julia."
             )
+    alone = [f"method={m!r}" for m in methods if _is_embedded(m) and m not in JULIA_METHODS]
+    if alone:
+        _check_embedded(alone[0], foreign, backend)
+        return _torch_engine()
     from .julia.session import detect  # juliacall itself is imported only when the engine starts
 
     refusal = _cannot_alias(spec, backend)
@@ -87,6 +91,14 @@ def _cannot_alias(spec: StateSpec, backend: str) -> str | None:
     if spec.dtype not in (torch.float32, torch.float64):
         return f"the state has dtype {spec.dtype}, and the Julia engine works on float32 and float64"
     return None
+
+
+def _check_embedded(alone: str, foreign: list[str], backend: str) -> None:
+    """Refuse a method that the embedded engine alone has, where the other engine is asked for, or needed."""
+    if backend == "julia":
+        raise InvalidInputError(f'{alone} is not one of OrdinaryDiffEq: give backend="torch", whose engine has it.')
+    if foreign:
+        raise InvalidInputError(f"{alone} is the embedded engine's alone, and {foreign[0]} is Julia's: give either.")
 
 
 def _is_embedded(method: Any) -> bool:

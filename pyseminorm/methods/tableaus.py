@@ -14,79 +14,14 @@ version 2.x), to the last digit of float64, because the two engines must take th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from ..stepping import MethodTraits
-
-Row = tuple[float, ...]
-
-
-@dataclass(frozen=True, eq=False)  # a key by identity
-class Tableau:
-    """One explicit Runge-Kutta method.
-
-    The last stage of an FSAL method is evaluated at the new state, so its row of ``a`` holds the solution weights.
-    ``dense[i][j]`` is the coefficient of theta^(j+1) in the weight of stage ``i`` of the interpolant
-    ``y(t + theta h) = y + h sum_i b_i(theta) k_i``; stages beyond ``len(c)`` are the interpolant's extra ones.
-    """
-
-    name: str
-    order: int
-    c: Row
-    a: tuple[Row, ...]
-    b: Row
-    dense: tuple[Row, ...]
-    b_error: Row | None = None  # None: a fixed-step method
-    fsal: bool = True
-    extra_c: Row = ()
-    extra_a: tuple[Row, ...] = field(default=())
-    hairer_gains: bool = False  # of the PI controller: those of Hairer's codes, which OrdinaryDiffEq keeps for DP5
-
-    @property
-    def adaptive(self) -> bool:
-        return self.b_error is not None
-
-    @property
-    def traits(self) -> MethodTraits:
-        return MethodTraits(self.name, self.order, self.adaptive, needs_jacobian=False)
-
-    def gains(self, beta2: float | None = None) -> tuple[float, float]:
-        """Return gains of the PI controller, OrdinaryDiffEq's defaults; the first may depend on a second that is
-        given.
-        """
-        if self.hairer_gains:
-            beta2 = 0.04 if beta2 is None else beta2
-            return 1 / self.order - 0.75 * beta2, beta2
-        return 7 / (10 * self.order), 2 / (5 * self.order) if beta2 is None else beta2
-
-    @property
-    def stages(self) -> int:
-        return len(self.c)
-
-
-def _polynomial(*terms: tuple[float, Row]) -> Row:
-    """Sum of weight x polynomial, for building an interpolant's row."""
-    degree = max(len(p) for _, p in terms)
-    return tuple(sum(w * p[j] for w, p in terms if j < len(p)) for j in range(degree))
-
-
-def _hermite(b: Row) -> tuple[Row, ...]:
-    """Return cubic Hermite weights on [y0, y1] with derivatives at the first and last stage (Hairer I, page 190)."""
-    last = len(b) - 1
-    return tuple(
-        _polynomial(
-            (weight, (0.0, 3.0, -2.0)),
-            (float(i == 0), (1.0, -2.0, 1.0)),
-            (float(i == last), (0.0, -1.0, 1.0)),
-        )
-        for i, weight in enumerate(b)
-    )
+from . import torchdiffeq_tableaus
+from .tableau import Row, Tableau, hermite, polynomial
 
 
 def _dopri5_dense(b: Row, d: Row) -> tuple[Row, ...]:
     """Return Hairer's nested form of the dense output, expanded to one polynomial per stage."""
     return tuple(
-        _polynomial(
+        polynomial(
             (b[i], (1.0,)),
             (float(i == 0) - b[i], (1.0, -1.0)),
             (2.0 * b[i] - float(i == 6) - float(i == 0), (0.0, 1.0, -1.0)),
@@ -473,7 +408,7 @@ BOSH3 = Tableau(
     a=((), (0.5,), (0.0, 0.75), _BOSH3_B[:-1]),
     b=_BOSH3_B,
     b_error=(0.06944444444444445, -0.08333333333333333, -0.1111111111111111, 0.125),
-    dense=_hermite(_BOSH3_B),
+    dense=hermite(_BOSH3_B),
 )
 
 VERN7 = Tableau(
@@ -490,8 +425,8 @@ VERN7 = Tableau(
 )
 
 # OrdinaryDiffEq's fixed-step methods evaluate f at the new state too, for the Hermite interpolant, and reuse it (FSAL).
-EULER = Tableau("euler", 1, (0.0, 1.0), ((), (1.0,)), (1.0, 0.0), _hermite((1.0, 0.0)))
-MIDPOINT = Tableau("midpoint", 2, (0.0, 0.5, 1.0), ((), (0.5,), (0.0, 1.0)), (0.0, 1.0, 0.0), _hermite((0.0, 1.0, 0.0)))
+EULER = Tableau("euler", 1, (0.0, 1.0), ((), (1.0,)), (1.0, 0.0), hermite((1.0, 0.0)))
+MIDPOINT = Tableau("midpoint", 2, (0.0, 0.5, 1.0), ((), (0.5,), (0.0, 1.0)), (0.0, 1.0, 0.0), hermite((0.0, 1.0, 0.0)))
 _RK4_B = (1 / 6, 1 / 3, 1 / 3, 1 / 6, 0.0)
 RK4 = Tableau(
     "rk4",
@@ -499,11 +434,14 @@ RK4 = Tableau(
     (0.0, 0.5, 0.5, 1.0, 1.0),
     ((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0), _RK4_B[:-1]),
     _RK4_B,
-    _hermite(_RK4_B),
+    hermite(_RK4_B),
 )
 
-TABLEAUS = {t.name: t for t in (TSIT5, DOPRI5, BOSH3, VERN7, EULER, MIDPOINT, RK4)}
+# Those that OrdinaryDiffEq has too, adaptive_heun and heun2 as Heun().
+_SHARED = (TSIT5, DOPRI5, BOSH3, VERN7, EULER, MIDPOINT, RK4)
+TABLEAUS = {t.name: t for t in (*_SHARED, *torchdiffeq_tableaus.TABLEAUS)}
 
-FIXED_STEP_METHODS = ("euler", "midpoint", "rk4")
-ADAPTIVE_METHODS = ("tsit5", "dopri5", "bosh3", "vern7")
+JULIA_METHODS = (*(t.name for t in _SHARED), "adaptive_heun", "heun2")
+ADAPTIVE_METHODS = tuple(name for name, t in TABLEAUS.items() if t.adaptive)
+FIXED_STEP_METHODS = tuple(name for name, t in TABLEAUS.items() if not t.adaptive)
 METHODS = ADAPTIVE_METHODS + FIXED_STEP_METHODS

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .tableaus import Tableau
+from .tableau import Tableau
 
 
 class Weights:

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from ..errors import LastGoodState, SolveError, UnsupportedError, attach_last_good_state
-from ..methods.tableaus import TABLEAUS, Tableau
+from ..methods.tableau import Tableau
+from ..methods.tableaus import TABLEAUS
 from ..methods.weights import weights
 from ..problem.finiteness import PARAMS_PRODUCT, STATE_PRODUCT, VALUE, each_finite, not_finite
 from ..problem.state import all_finite

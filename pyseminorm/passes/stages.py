@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..methods.tableaus import Tableau
+from ..methods.tableau import Tableau
 from ..problem.vector_field import EagerVectorField, VjpFunction
 
 

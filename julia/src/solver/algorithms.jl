@@ -7,9 +7,11 @@ const ALGORITHMS = Dict{String, Any}(
     "euler" => dense -> Euler(),
     "midpoint" => dense -> Midpoint(),
     "rk4" => dense -> RK4(),
+    "adaptive_heun" => dense -> Heun(),
+    "heun2" => dense -> Heun(),
 )
 
-const FIXED_STEP = ("euler", "midpoint", "rk4")
+const FIXED_STEP = ("euler", "midpoint", "rk4", "heun2")
 
 # Where an algorithm lives, to load its package or to name it; a loaded package's own names need no entry here.
 const HOMES = Dict{String, String}()

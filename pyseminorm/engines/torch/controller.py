@@ -10,7 +10,7 @@ import math
 import struct
 from dataclasses import dataclass
 
-from ...methods.tableaus import Tableau
+from ...methods.tableau import Tableau
 from ...stepping import PIController
 
 # OrdinaryDiffEq's defaults of every explicit method.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ...methods.tableaus import Tableau
+from ...methods.tableau import Tableau
 from ...norms import FlatNorm
 from ...passes.problems import PassOptions
 from ...problem.discontinuities import Discontinuities

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ...methods.tableaus import Tableau
+from ...methods.tableau import Tableau
 from ...methods.weights import weights
 from .interpolant import LocalInterpolation
 from .system import Derivative, IntegralDerivatives, System

@@ -1,0 +1,88 @@
+"""What an explicit Runge-Kutta method is: its coefficients, its error estimate and its dense output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..stepping import MethodTraits
+
+Row = tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)  # a key by identity
+class Tableau:
+    """One explicit Runge-Kutta method.
+
+    The last stage of an FSAL method is evaluated at the new state, so its row of ``a`` holds the solution weights.
+    ``dense[i][j]`` is the coefficient of theta^(j+1) in the weight of stage ``i`` of the interpolant
+    ``y(t + theta h) = y + h sum_i b_i(theta) k_i``; stages beyond ``len(c)`` are the interpolant's extra ones.
+    """
+
+    name: str
+    order: int
+    c: Row
+    a: tuple[Row, ...]
+    b: Row
+    dense: tuple[Row, ...]
+    b_error: Row | None = None  # None: a fixed-step method
+    fsal: bool = True
+    extra_c: Row = ()
+    extra_a: tuple[Row, ...] = field(default=())
+    hairer_gains: bool = False  # of the PI controller: those of Hairer's codes, which OrdinaryDiffEq keeps for DP5
+
+    @property
+    def adaptive(self) -> bool:
+        return self.b_error is not None
+
+    @property
+    def traits(self) -> MethodTraits:
+        return MethodTraits(self.name, self.order, self.adaptive, needs_jacobian=False)
+
+    def gains(self, beta2: float | None = None) -> tuple[float, float]:
+        """Return gains of the PI controller, OrdinaryDiffEq's defaults; the first may depend on a second that is
+        given.
+        """
+        if self.hairer_gains:
+            beta2 = 0.04 if beta2 is None else beta2
+            return 1 / self.order - 0.75 * beta2, beta2
+        return 7 / (10 * self.order), 2 / (5 * self.order) if beta2 is None else beta2
+
+    @property
+    def stages(self) -> int:
+        return len(self.c)
+
+
+def polynomial(*terms: tuple[float, Row]) -> Row:
+    """Sum of weight x polynomial, for building an interpolant's row."""
+    degree = max(len(p) for _, p in terms)
+    return tuple(sum(w * p[j] for w, p in terms if j < len(p)) for j in range(degree))
+
+
+def hermite(b: Row) -> tuple[Row, ...]:
+    """Return cubic Hermite weights on [y0, y1] with derivatives at the first and last stage (Hairer I, page 190)."""
+    last = len(b) - 1
+    return tuple(
+        polynomial(
+            (weight, (0.0, 3.0, -2.0)),
+            (float(i == 0), (1.0, -2.0, 1.0)),
+            (float(i == last), (0.0, -1.0, 1.0)),
+        )
+        for i, weight in enumerate(b)
+    )
+
+
+def quartic(b: Row, middle: Row) -> tuple[Row, ...]:
+    """Return the weights of the quartic through y0, y1, the derivatives of the first and the last stage, and the state
+    in the middle of the step, which has the weights ``middle`` (L. F. Shampine, Some Practical Runge-Kutta Formulas,
+    Mathematics of Computation 46, 1986): torchdiffeq's dense output.
+    """
+    last = len(b) - 1
+    return tuple(
+        polynomial(
+            (weight, (0.0, -5.0, 14.0, -8.0)),
+            (half, (0.0, 16.0, -32.0, 16.0)),
+            (float(i == 0), (1.0, -4.0, 5.0, -2.0)),
+            (float(i == last), (0.0, 1.0, -3.0, 2.0)),
+        )
+        for i, (weight, half) in enumerate(zip(b, middle, strict=True))
+    )
