@@ -19,11 +19,11 @@ from .errors import (
     WrongThreadError,
 )
 from .norms import AdjointState
-from .odeint import odeint_adjoint
 from .retcode import ReturnCode
 from .solving import Solution, solve
 from .stats import PassStats, Stats
 from .stepping import Algorithm, PIController, StepCallbacks
+from .torchdiffeq import odeint, odeint_adjoint
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ __all__ = [
     "WrongThreadError",
     "compile",
     "crosscheck",
+    "odeint",
     "odeint_adjoint",
     "profile",
     "solve",

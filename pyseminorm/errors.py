@@ -66,8 +66,8 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-class SolveError(PySeminormError, RuntimeError):
-    """A solve stopped before its last time.
+class SolveError(PySeminormError, RuntimeError, AssertionError):
+    """A solve stopped before its last time; an AssertionError too, which torchdiffeq raises there.
 
     Attributes:
         retcode: why, a `pyseminorm.ReturnCode`.

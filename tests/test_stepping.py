@@ -148,7 +148,9 @@ def test_callbacks_see_fixed_steps_and_nested_states(engine):
 
 
 def test_torchdiffeqs_callbacks_and_options(engine, monkeypatch):
-    monkeypatch.setattr("pyseminorm.odeint.solve", lambda *a, **k: pyseminorm.solve(*a, backend=engine, **k))
+    monkeypatch.setattr(
+        "pyseminorm.torchdiffeq.functions.solve", lambda *a, **k: pyseminorm.solve(*a, backend=engine, **k)
+    )
 
     class Watched(MLP):
         def __init__(self):

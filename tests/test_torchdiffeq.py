@@ -1,12 +1,14 @@
-"""odeint_adjoint beside torchdiffeq's: names, defaults, values and gradients."""
+"""torchdiffeq's functions beside those of the installed package: names, defaults, values, gradients, errors."""
 
 import inspect
+import warnings
 
 import pytest
 import torch
 from problems import MLP, batch, cotangents, relative
 
 import pyseminorm
+import pyseminorm.torchdiffeq
 from pyseminorm import InvalidInputError
 
 torchdiffeq = pytest.importorskip("torchdiffeq")
@@ -14,12 +16,13 @@ pytestmark = pytest.mark.peer("torchdiffeq")
 T = torch.linspace(0, 1, 4, dtype=torch.float64)
 
 
-def test_the_signature_is_torchdiffeqs():
-    ours, theirs = (inspect.signature(f).parameters for f in (pyseminorm.odeint_adjoint, torchdiffeq.odeint_adjoint))
-    for name, parameter in ours.items():
-        assert name in theirs and theirs[name].default == parameter.default, name
-        assert theirs[name].kind == parameter.kind, name
-    assert set(theirs) - set(ours) == {"event_fn"}
+@pytest.mark.parametrize("name", ["odeint", "odeint_adjoint"])
+def test_the_signatures_are_torchdiffeqs(name):
+    ours, theirs = (inspect.signature(getattr(m, name)).parameters for m in (pyseminorm, torchdiffeq))
+    assert list(ours) == list(theirs)
+    for parameter in ours.values():
+        there = theirs[parameter.name]
+        assert (there.default, there.kind) == (parameter.default, parameter.kind), parameter.name
 
 
 def _gradients(odeint, **settings):
@@ -62,21 +65,20 @@ def test_the_default_adjoint_norm_is_the_seminorm():
 
 def test_tuples_come_back_as_tuples():
     y0 = (batch(2), torch.ones(3, dtype=torch.float64))
-    ys = pyseminorm.odeint_adjoint(lambda t, y: (-y[0], -y[1]), y0, T)
+    ys = pyseminorm.odeint_adjoint(lambda t, y: (-y[0], -y[1]), y0, T, adjoint_params=())
     assert isinstance(ys, tuple) and ys[0].shape == (4, 2, 2) and ys[1].shape == (4, 3)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"options": {"grid_constructor": len}}, "'grid_constructor' is not supported"),
-        ({"adjoint_options": {"first_step": 0.1}}, "'first_step' is not supported"),
-        ({"method": "dopri8"}, "use 'vern7'"),
-        ({"adjoint_method": "adaptive_heun"}, "adjoint_method='adaptive_heun'"),
-        ({"options": {"first_step": 0.1, "step_size": 0.1}}, "not both"),
+        ({"options": {"rtol": 0.1}}, "'rtol' is an argument"),
+        ({"adjoint_options": {"compile": "trace"}}, "give options={'compile': ...}"),
+        ({"method": "no"}, 'Invalid method "no"'),
+        ({"adjoint_method": "bosh3", "options": {}}, "we cannot infer `adjoint_options`"),
     ],
 )
-def test_what_is_not_supported_is_refused_by_name(settings, message):
+def test_what_stands_in_the_wrong_place_is_refused_by_name(settings, message):
     with pytest.raises(InvalidInputError, match=message):
         pyseminorm.odeint_adjoint(MLP(), batch(2), T, **settings)
 
@@ -108,9 +110,62 @@ def test_the_backward_tolerance_is_in_units_of_the_loss_as_there():
 
 
 def test_max_num_steps_is_a_whole_number():
-    field = lambda t, y: -y  # noqa: E731
+    field = MLP()
     assert pyseminorm.odeint_adjoint(field, batch(2), T, options={"max_num_steps": 1e4}).shape == (4, 2, 2)
     for given in ("5", 2.5, 0):
         for name in ("options", "adjoint_options"):
             with pytest.raises(InvalidInputError, match="max_steps"):
                 pyseminorm.odeint_adjoint(field, batch(2), T, **{name: {"max_num_steps": given}})
+
+
+def _both(call):
+    """What a call gives with our functions and with theirs: the type and the message of an error, or warnings."""
+    found = []
+    for module in (pyseminorm.torchdiffeq, torchdiffeq):
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            try:
+                value = call(module)
+            except Exception as error:
+                value = error
+        found.append((value, [str(w.message) for w in seen if w.category is UserWarning]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "call"),
+    [
+        (AssertionError, lambda m: m.odeint(MLP(), batch(2), [0.0, 1.0])),
+        (AssertionError, lambda m: m.odeint(MLP(), batch(2), torch.tensor([0.0, 0.0]))),
+        (AssertionError, lambda m: m.odeint(MLP(), batch(2), torch.tensor([0.0, 2.0, 1.0]))),
+        (AssertionError, lambda m: m.odeint(MLP(), batch(2), torch.zeros(2, 2))),
+        (AssertionError, lambda m: m.odeint(MLP(), [batch(2)], T)),
+        (TypeError, lambda m: m.odeint(MLP(), batch(2), torch.tensor([0, 1]))),
+        (ValueError, lambda m: m.odeint(MLP(), batch(2), T, method="rk5")),
+        (ValueError, lambda m: m.odeint_adjoint(lambda t, y: -y, batch(2), T)),
+        (AssertionError, lambda m: m.odeint(lambda t, y: y**2, torch.ones(1), torch.tensor([0.0, 2.0]))),
+        (AssertionError, lambda m: m.odeint(MLP(), batch(2), T, options={"max_num_steps": 1, "first_step": 1e-6})),
+    ],
+)
+def test_errors_are_of_torchdiffeqs_types(kind, call):
+    (ours, _), (theirs, _) = _both(call)
+    assert isinstance(theirs, kind)
+    assert isinstance(ours, kind) and isinstance(ours, pyseminorm.PySeminormError)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m: m.odeint(MLP(), batch(2), T, options={"step_size": 0.1}),
+        lambda m: m.odeint(MLP(), batch(2), T, method="euler", options={"first_step": 0.1, "nothing": 1}),
+    ],
+)
+def test_warnings_are_torchdiffeqs(call):
+    (_, ours), (_, theirs) = _both(call)
+    assert ours == theirs != []
+
+
+def test_a_single_time_gives_the_state():
+    for y0 in (batch(2), (batch(2), torch.tensor(1.0))):
+        (ours, _), (theirs, _) = _both(lambda m, y0=y0: m.odeint(lambda t, y: y, y0, T[:1]))
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)

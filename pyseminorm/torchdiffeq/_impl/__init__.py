@@ -1,0 +1,4 @@
+"""The modules that torchdiffeq has, for code that imports from them."""
+
+from .adjoint import odeint_adjoint as odeint_adjoint
+from .odeint import odeint as odeint

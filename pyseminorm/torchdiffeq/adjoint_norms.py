@@ -1,0 +1,33 @@
+"""Norms of the backward solve that torchdiffeq's functions are given, as those of `BacksolveAdjoint`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from ..adjoints import AdjointNorm
+from ..norms import AdjointState
+
+
+def adjoint_norm(norm: Any, state_norm: Any) -> AdjointNorm:
+    """Return the norm of the backward solve: a name, or what takes an `AdjointState`.
+
+    Args:
+        norm: None (our seminorm), a name, or a callable that takes torchdiffeq's tuple.
+        state_norm: of the forward solve; where it is a callable, the seminorm measures lambda and y by it, as there.
+    """
+    if callable(norm):
+        return _from_tuple(norm)
+    if callable(state_norm) and norm in (None, "seminorm"):
+        return lambda state: max(state_norm(state.y), state_norm(state.adjoint))
+    return "seminorm" if norm is None else norm
+
+
+def _from_tuple(norm: Callable[[tuple[Any, ...]], Any]) -> Callable[[AdjointState], Any]:
+    def on_state(state: AdjointState) -> Any:
+        y, adjoint = ((x,) if isinstance(x, Tensor) else x for x in (state.y, state.adjoint))
+        return norm((adjoint[0].real.new_zeros(()), *y, *adjoint, *state.params))
+
+    return on_state

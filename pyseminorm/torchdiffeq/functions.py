@@ -1,0 +1,190 @@
+"""torchdiffeq's `odeint` and `odeint_adjoint`, by their names and defaults, on our engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..adjoints import Adjoint, BacksolveAdjoint, DiscreteAdjoint
+from ..compiled import CompiledField
+from ..errors import InvalidInputError
+from ..problem.torch_modes import apart_from_modes
+from ..problem.vector_field import FieldSource
+from ..solving import solve
+from .adjoint_norms import adjoint_norm
+from .callbacks import find_callbacks
+from .inputs import check_state, check_times, start_only
+from .settings import check_options, controller, most_steps
+from .solvers import Solver, find_solver
+
+_MOST_STEPS = 2**31 - 1  # torchdiffeq's default
+
+
+@apart_from_modes
+def odeint(
+    func: Callable[..., Any],
+    y0: Any,
+    t: Tensor,
+    *,
+    rtol: float = 1e-7,
+    atol: float = 1e-9,
+    method: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    event_fn: Callable[..., Any] | None = None,
+) -> Any:
+    r"""Solve as `torchdiffeq.odeint`: the gradients are those of the computed numbers.
+
+    Args:
+        func, y0, t: as for `pyseminorm.solve`; ``y0`` may be a tensor or a tuple of tensors.
+        rtol, atol: tolerances.
+        method: one of torchdiffeq's, where "rk4" is the 3/8 rule; None is "dopri5".
+        options: as for `odeint_adjoint`.
+
+    Returns:
+        The state at all times: a tensor (len(t), \*shape), or a tuple of them.
+
+    Raises:
+        InvalidInputError: bad input; also an AssertionError or a TypeError where torchdiffeq's is one.
+
+    Examples:
+        >>> import torch, pyseminorm
+        >>> pyseminorm.odeint(lambda t, y: -y, torch.ones(3), torch.tensor([0.0, 1.0])).shape
+        torch.Size([2, 3])
+    """
+    _refuse_events(event_fn)
+    solver = find_solver(method)
+    given = check_options("options", options, solver)
+    adjoint = DiscreteAdjoint(keep="stages")
+    return _solve(func, y0, t, None, (method, solver), (method, solver), rtol, atol, given, adjoint)
+
+
+@apart_from_modes
+def odeint_adjoint(
+    func: Callable[..., Any],
+    y0: Any,
+    t: Tensor,
+    *,
+    rtol: float = 1e-7,
+    atol: float = 1e-9,
+    method: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    event_fn: Callable[..., Any] | None = None,
+    adjoint_rtol: float | None = None,
+    adjoint_atol: float | None = None,
+    adjoint_method: str | None = None,
+    adjoint_options: Mapping[str, Any] | None = None,
+    adjoint_params: Iterable[Tensor] | None = None,
+) -> Any:
+    r"""Solve as `torchdiffeq.odeint_adjoint`, with our engines and, where no adjoint norm is given, our seminorm.
+
+    What differs from torchdiffeq 0.2.5 stands in docs/migrating.md, with the way to get theirs. As there,
+    ``adjoint_atol`` is in units of the loss's gradients: the backward steps depend on the loss's scale
+    (`BacksolveAdjoint` has ``scale_invariant``, which is off here).
+
+    Args:
+        func: an nn.Module, or any function with ``adjoint_params``.
+        y0, t: as for `pyseminorm.solve`; ``y0`` may be a tensor or a tuple of tensors.
+        rtol, atol: tolerances.
+        method: one of torchdiffeq's, where "rk4" is the 3/8 rule; None is "dopri5".
+        options: "norm" (a callable), "first_step", "step_size" (fixed-step methods), "max_num_steps", "jump_t" (times
+            at which func jumps, in both passes), "safety", "ifactor", "dfactor" (of the PI controller); and, which
+            torchdiffeq has not, "compile" (`solve`'s).
+        adjoint_rtol, adjoint_atol, adjoint_method: the same for the backward solve; None takes the forward ones.
+        adjoint_options: the same for the backward solve, with "norm": "seminorm", another norm of `BacksolveAdjoint`
+            by name, or a callable that takes torchdiffeq's tuple (t, y, adj_y, \*adj_params). None: ``options``,
+            without the norm.
+        adjoint_params: parameters to differentiate by; None takes those of ``func``.
+
+    Methods ``callback_step``, ``callback_accept_step``, ``callback_reject_step`` of ``func`` and their ``_adjoint``
+    variants are called with (t, y, dt) as there; the adjoint ones get an `AdjointState`.
+
+    Returns:
+        The state at all times: a tensor (len(t), \*shape), or a tuple of them.
+
+    Raises:
+        InvalidInputError: bad input; also an AssertionError or a TypeError where torchdiffeq's is one.
+
+    Examples:
+        >>> import torch, pyseminorm
+        >>> field = lambda t, y: -y
+        >>> pyseminorm.odeint_adjoint(field, torch.ones(3), torch.tensor([0.0, 1.0]), adjoint_params=()).shape
+        torch.Size([2, 3])
+    """
+    _refuse_events(event_fn)
+    _check_params(func, adjoint_params)
+    back_method = method if adjoint_method is None else adjoint_method
+    if back_method != method and options is not None and adjoint_options is None:
+        raise InvalidInputError(
+            "If `adjoint_method != method` then we cannot infer `adjoint_options` from `options`. So as `options` has "
+            "been passed then `adjoint_options` must be passed as well."
+        )
+    solver, back_solver = find_solver(method), find_solver(back_method)
+    forward = check_options("options", options, solver)
+    if adjoint_options is None:
+        backward = {key: value for key, value in forward.items() if key not in ("norm", "compile")}
+    else:
+        backward = check_options("adjoint_options", adjoint_options, back_solver)
+    adjoint = BacksolveAdjoint(
+        norm=adjoint_norm(backward.get("norm"), forward.get("norm")),
+        rtol=adjoint_rtol,
+        atol=adjoint_atol,
+        method=None if back_solver is solver else back_solver.method,
+        max_steps=most_steps(backward, _MOST_STEPS),
+        controller=controller(backward),
+        scale_invariant=False,
+    )
+    methods = (method, solver), (back_method, back_solver)
+    return _solve(func, y0, t, adjoint_params, *methods, rtol, atol, forward, adjoint)
+
+
+def _solve(
+    func: Callable[..., Any],
+    y0: Any,
+    t: Tensor,
+    params: Iterable[Tensor] | None,
+    method: tuple[str | None, type[Solver]],
+    back_method: tuple[str | None, type[Solver]],
+    rtol: float,
+    atol: float,
+    given: Mapping[str, Any],
+    adjoint: Adjoint,
+) -> Any:
+    """Return the solution that `solve` gives to checked options."""
+    y0, device = check_state(y0)
+    check_times(t, device)
+    callbacks = find_callbacks(func, method[0] or "dopri5", method[1], back_method[0] or "dopri5", back_method[1])
+    if len(t) == 1:
+        return start_only(y0)
+    return solve(
+        func,
+        y0,
+        t,
+        params=params,
+        method=method[1].method,
+        rtol=rtol,
+        atol=atol,
+        norm=given.get("norm", "rms"),
+        adjoint=adjoint,
+        dt=given.get("first_step", given.get("step_size")),
+        max_steps=most_steps(given, _MOST_STEPS),
+        discontinuities=tuple(float(x) for x in given.get("jump_t", ())),
+        controller=controller(given),
+        callbacks=callbacks,
+        compile=given.get("compile"),
+    ).ys
+
+
+def _check_params(func: Callable[..., Any], params: Iterable[Tensor] | None) -> None:
+    if params is None and not isinstance(func, (nn.Module, CompiledField, FieldSource)):
+        raise InvalidInputError(
+            "func must be an instance of nn.Module to specify the adjoint parameters; alternatively they can be "
+            "specified explicitly via the `adjoint_params` argument. If there are no parameters then it is allowable "
+            "to set `adjoint_params=()`."
+        )
+
+
+def _refuse_events(event_fn: Callable[..., Any] | None) -> None:
+    if event_fn is not None:
+        raise InvalidInputError("event_fn is not supported yet.")

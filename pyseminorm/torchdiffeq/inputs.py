@@ -1,0 +1,64 @@
+"""What the functions are given: refused by torchdiffeq's types of errors, which ours are too."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidInputError
+
+
+class InputAssertionError(InvalidInputError, AssertionError):
+    """An argument was refused that torchdiffeq refuses by an AssertionError."""
+
+
+class InputTypeError(InvalidInputError, TypeError):
+    """An argument was refused that torchdiffeq refuses by a TypeError."""
+
+
+def check_state(y0: Any) -> tuple[Any, torch.device]:
+    """Return the state, a tensor or a tuple of tensors of one dtype, and its device.
+
+    Raises:
+        InputAssertionError: it is neither.
+    """
+    if isinstance(y0, Tensor):
+        return y0, y0.device
+    if not (isinstance(y0, tuple) and y0 and all(isinstance(x, Tensor) for x in y0)):
+        raise InputAssertionError(f"y0 must be either a torch.Tensor or a tuple of them, not a {type(y0).__name__}.")
+    if len({x.dtype for x in y0}) > 1:
+        dtype = functools.reduce(torch.promote_types, (x.dtype for x in y0))
+        y0 = tuple(x.to(dtype) for x in y0)
+    return y0, y0[0].device
+
+
+def check_times(t: Any, device: torch.device) -> None:
+    """Refuse times that torchdiffeq refuses, by its types of errors; warn of another device than the state's.
+
+    Raises:
+        InputTypeError: times that are no floating-point numbers.
+        InputAssertionError: no tensor, no vector, or not in order.
+    """
+    if not isinstance(t, Tensor):
+        raise InputAssertionError(f"t must be a torch.Tensor, not a {type(t).__name__}.")
+    if not torch.is_floating_point(t):
+        raise InputTypeError(f"`t` must be a floating point Tensor but is a {t.type()}")
+    if t.dim() != 1:
+        raise InputAssertionError(f"t must be one dimensional, not of shape {tuple(t.shape)}.")
+    if not len(t):
+        raise InputAssertionError("t is empty: expected at least one time.")
+    steps = [b - a for a, b in itertools.pairwise(t.tolist())]
+    if not (all(h > 0 for h in steps) or all(h < 0 for h in steps)):
+        raise InputAssertionError("t must be strictly increasing or decreasing")
+    if t.device != device:
+        warnings.warn("t is not on the same device as y0. Coercing to y0.device.", stacklevel=4)
+
+
+def start_only(y0: Any) -> Any:
+    """Return the solution at a single time: the state, with one row."""
+    return y0[None] if isinstance(y0, Tensor) else tuple(y[None] for y in y0)

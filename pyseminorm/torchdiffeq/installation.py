@@ -1,0 +1,64 @@
+"""`install`: packages that import torchdiffeq themselves get this module in its place."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import pkgutil
+import sys
+from types import ModuleType
+
+logger = logging.getLogger("pyseminorm")
+
+NAME = "torchdiffeq"
+_replaced: dict[str, ModuleType] = {}  # what stood in sys.modules before
+_OURS = __name__.rpartition(".")[0]
+
+
+def install() -> None:
+    """Register `pyseminorm.torchdiffeq` in `sys.modules` as "torchdiffeq", for packages that import that themselves.
+
+    Call it before they are imported: what has imported torchdiffeq's functions already keeps them, and the log line
+    says so. A second call does nothing.
+
+    Examples:
+        >>> import sys, pyseminorm.torchdiffeq
+        >>> pyseminorm.torchdiffeq.install()
+        >>> import torchdiffeq
+        >>> torchdiffeq is pyseminorm.torchdiffeq
+        True
+        >>> pyseminorm.torchdiffeq.uninstall()
+    """
+    if is_installed():
+        return
+    before = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_theirs(name)}
+    _replaced.update(before)
+    for name in _module_names():
+        sys.modules[NAME + name] = importlib.import_module(_OURS + name)
+    late = "; what has imported torchdiffeq before keeps it" if before else ""
+    logger.info(f"torchdiffeq is pyseminorm.torchdiffeq from now on{late}")
+
+
+def uninstall() -> None:
+    """Undo `install`: an import of torchdiffeq gives again what it gave before. Without `install`, do nothing."""
+    if not is_installed():
+        return
+    for name in [name for name in sys.modules if _is_theirs(name)]:
+        del sys.modules[name]
+    sys.modules.update(_replaced)
+    _replaced.clear()
+
+
+def is_installed() -> bool:
+    """Tell whether "torchdiffeq" is this package."""
+    return sys.modules.get(NAME) is sys.modules[_OURS]
+
+
+def _is_theirs(name: str) -> bool:
+    return name == NAME or name.startswith(NAME + ".")
+
+
+def _module_names() -> list[str]:
+    """Return the package, and the modules that torchdiffeq has too, as endings of their names."""
+    inside = importlib.import_module(_OURS + "._impl").__path__
+    return ["", "._impl", *(f"._impl.{module.name}" for module in pkgutil.iter_modules(inside))]

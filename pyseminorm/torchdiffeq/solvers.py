@@ -1,0 +1,117 @@
+"""torchdiffeq's solvers by their names: what `solve` calls them, and which options and callbacks each of them has."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ..errors import InvalidInputError
+
+
+class Solver:
+    """One of torchdiffeq's solvers.
+
+    Attributes:
+        method: what `pyseminorm.solve` calls it.
+        options: what it knows beside "norm".
+        callbacks: the methods of func that it calls.
+    """
+
+    method: ClassVar[str]
+    options: ClassVar[frozenset[str]]
+    callbacks: ClassVar[frozenset[str]]
+
+    @classmethod
+    def valid_callbacks(cls) -> set[str]:
+        """Return the names of the callbacks that it calls."""
+        return set(cls.callbacks)
+
+
+class RKAdaptiveStepsizeODESolver(Solver):
+    options = frozenset(
+        [
+            "min_step",
+            "max_step",
+            "first_step",
+            "step_t",
+            "jump_t",
+            "safety",
+            "ifactor",
+            "dfactor",
+            "max_num_steps",
+            "dtype",
+            "controller",
+        ]
+    )
+    callbacks = frozenset({"callback_step", "callback_accept_step", "callback_reject_step"})
+
+
+class FixedGridODESolver(Solver):
+    options = frozenset(["step_size", "grid_constructor", "interp", "perturb"])
+    callbacks = frozenset({"callback_step"})
+
+
+class ScipyWrapperODESolver(Solver):
+    method = "scipy_solver"
+    options = frozenset(
+        (
+            "min_step",
+            "max_step",
+            "first_step",
+            "step_t",
+            "jump_t",
+            "safety",
+            "ifactor",
+            "dfactor",
+            "max_num_steps",
+            "dtype",
+        )
+    )
+    callbacks = frozenset()
+
+
+def _solver(name: str, base: type[Solver], method: str, *options: str) -> type[Solver]:
+    return type(name, (base,), {"method": method, "options": base.options.union(options), "__module__": __name__})
+
+
+_A, _F = RKAdaptiveStepsizeODESolver, FixedGridODESolver
+_ADAMS = ("max_iters", "max_order", "implicit")
+
+SOLVERS: dict[str, type[Solver]] = {
+    "dopri8": _solver("Dopri8Solver", _A, "dopri8"),
+    "dopri5": _solver("Dopri5Solver", _A, "dopri5"),
+    "tsit5": _solver("Tsit5Solver", _A, "tsit5"),
+    "bosh3": _solver("Bosh3Solver", _A, "bosh3"),
+    "fehlberg2": _solver("Fehlberg2", _A, "fehlberg2"),
+    "adaptive_heun": _solver("AdaptiveHeunSolver", _A, "adaptive_heun"),
+    "euler": _solver("Euler", _F, "euler"),
+    "midpoint": _solver("Midpoint", _F, "midpoint"),
+    "heun2": _solver("Heun2", _F, "heun2"),
+    "heun3": _solver("Heun3", _F, "heun3"),
+    "rk4": _solver("RK4", _F, "rk4_38"),
+    "explicit_adams": _solver("AdamsBashforth", _F, "explicit_adams", *_ADAMS),
+    "implicit_adams": _solver("AdamsBashforthMoulton", _F, "implicit_adams", *_ADAMS),
+    "fixed_adams": _solver("AdamsBashforthMoulton", _F, "implicit_adams", *_ADAMS),
+    "implicit_euler": _solver("ImplicitEuler", _F, "implicit_euler", "max_iters"),
+    "implicit_midpoint": _solver("ImplicitMidpoint", _F, "implicit_midpoint", "max_iters"),
+    "trapezoid": _solver("Trapezoid", _F, "trapezoid", "max_iters"),
+    "radauIIA3": _solver("RadauIIA3", _F, "radauIIA3", "max_iters"),
+    "gl4": _solver("GaussLegendre4", _F, "gl4", "max_iters"),
+    "radauIIA5": _solver("RadauIIA5", _F, "radauIIA5", "max_iters"),
+    "gl6": _solver("GaussLegendre6", _F, "gl6", "max_iters"),
+    "sdirk2": _solver("SDIRK2", _F, "sdirk2", "max_iters"),
+    "trbdf2": _solver("TRBDF2", _F, "trbdf2", "max_iters"),
+    "scipy_solver": ScipyWrapperODESolver,
+}
+
+
+def find_solver(method: Any) -> type[Solver]:
+    """Return the solver of a name, None: "dopri5".
+
+    Raises:
+        InvalidInputError: there is none, in torchdiffeq's words.
+    """
+    try:
+        return SOLVERS["dopri5" if method is None else method]
+    except (KeyError, TypeError):
+        known = '{"' + '", "'.join(SOLVERS) + '"}'
+        raise InvalidInputError(f'Invalid method "{method}". Must be one of {known}.') from None
