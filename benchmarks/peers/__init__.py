@@ -1,0 +1,1 @@
+"""Other packages, with our functions in the place of torchdiffeq's."""
