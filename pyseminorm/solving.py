@@ -22,7 +22,8 @@ from .methods.tableaus import METHODS
 from .norms import FORWARD_NORMS
 from .passes.autograd import SolveContext, SolveFunction
 from .passes.engine import Engine
-from .passes.problems import DenseOutput, PassOptions
+from .passes.kept_trajectory import KeptTrajectory
+from .passes.problems import PassOptions
 from .passes.refusals import refuse_dual_numbers, refuse_transforms
 from .problem.autocast import autocast_dtype
 from .problem.discontinuities import Discontinuities
@@ -59,14 +60,14 @@ class Solution:
     stats: Stats
     retcode: ReturnCode
     backend: str
-    _spec: StateSpec
-    _reached: tuple[float, float]  # the first time, and the last good one
-    _dense: DenseOutput | None
+    _trajectory: KeptTrajectory | None
 
     def interpolate(self, t: Tensor | Sequence[float] | float) -> Any:
-        r"""Return the state at any times between the first and the last one reached, **values without gradient**.
+        r"""Return the state at any times between the first and the last one reached, differentiable.
 
-        A loss on these values trains nothing: times whose loss matters belong in ``t`` of `solve`.
+        Gradients flow to ``t``, and to all that those of ``ys`` flow to, by the same adjoint: times may be asked for
+        after the solve, as often as wanted, before ``backward()`` or again after a ``backward(retain_graph=True)``.
+        All of them take part in the one backward pass of the solve, as if they had been in its ``t``.
 
         Args:
             t: a number, or a vector of m times in any order.
@@ -79,26 +80,17 @@ class Solution:
 
         Examples:
             >>> import torch, pyseminorm
-            >>> t = torch.tensor([0.0, 1.0])
-            >>> s = pyseminorm.solve(lambda t, y: -y, torch.ones(2), t, dense=True, backend="torch")
+            >>> t, y0 = torch.tensor([0.0, 1.0]), torch.ones(2, requires_grad=True)
+            >>> s = pyseminorm.solve(lambda t, y: -y, y0, t, dense=True, backend="torch")
             >>> s.interpolate([0.25, 0.5]).shape
             torch.Size([2, 2])
+            >>> s.interpolate(0.5).sum().backward()  # of exp(-0.5) y0
+            >>> y0.grad
+            tensor([0.6065, 0.6065])
         """
-        if self._dense is None:
+        if self._trajectory is None:
             raise InvalidInputError("interpolate needs a kept trajectory: call solve(..., dense=True).")
-        wanted = torch.as_tensor(t, dtype=torch.float64)
-        low, high = sorted(self._reached)
-        moments = wanted.reshape(-1).tolist()
-        for moment in moments:
-            if not low <= moment <= high:
-                raise InvalidInputError(f"interpolate: t = {moment} lies outside [{low}, {high}], the times solved.")
-        if moments and low == high:
-            raise InvalidInputError(f"interpolate: the solve made no step from t = {low}.")
-        rows = torch.empty(len(moments), self._spec.size, dtype=self._spec.real_dtype, device=self._spec.device)
-        with torch.no_grad():
-            for row, moment in zip(rows, moments, strict=True):
-                row.copy_(self._dense(moment))
-        return self._spec.unflatten(rows if wanted.dim() else rows[0])
+        return self._trajectory.interpolate(t)
 
 
 @apart_from_modes
@@ -246,13 +238,24 @@ def solve(
         _check_random(adjoint if recording else None, options.traits)
     watch = callbacks or _NO_CALLBACKS
     context = SolveContext(engine, field, spec, times, options, norm, adjoint, back, watch, first, dense, throw)
+    token = None
     if recording:
         moments = ts if ts.requires_grad else None
         ys = SolveFunction.apply(context, state, moments, *field.inputs)
+        if dense:
+            ys, token = ys
     else:
         ys = context.forward(recording=False)
-    kept, reached = context.dense if dense else None, (times[0], context.reached)
-    return Solution(spec.from_tensor(ys), ts, context.stats, context.retcode, engine.name, spec, reached, kept)
+    kept = _keep(context, token) if dense else None
+    return Solution(spec.from_tensor(ys), ts, context.stats, context.retcode, engine.name, kept)
+
+
+def _keep(context: SolveContext, token: Tensor | None) -> KeptTrajectory | None:
+    """Return the trajectory of a solve, if it came as far as to have one."""
+    if context.dense is None:
+        return None
+    reached = context.times[0], context.reached
+    return KeptTrajectory(context.dense, context.spec, reached, token, context.late)
 
 
 def _capture(

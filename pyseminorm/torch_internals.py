@@ -12,6 +12,7 @@ from torch.nn.modules import module as nn_module
 from torch.utils import _pytree as pytree
 
 __all__ = [
+    "backward_pass_number",
     "batch_level",
     "copy_all",
     "count_nodes",
@@ -53,6 +54,9 @@ run_backward: Any = torch.autograd.Variable._execution_engine.run_backward
 # A tensor that has left a transform of torch.func, as itself.
 unwrap_if_dead: Any = torch._C._functorch.unwrap_if_dead
 
+
+# The number of the backward pass that runs here; every one has its own, whatever thread it goes through.
+backward_pass_number: Any = torch._C._current_graph_task_id
 
 # How many nodes of graphs this thread has made; the next one gets this number.
 count_nodes: Any = torch._C._autograd._get_sequence_nr
@@ -179,9 +183,12 @@ def is_batched(x: torch.Tensor) -> bool:
     return "Batched" in str(torch._C._dispatch_keys(x))
 
 
-def split_batch(x: torch.Tensor) -> torch.Tensor:
-    """Return the rows of a batched tensor, on an axis before its own."""
-    return torch._remove_batch_dim(x, batch_level(), 1, 0)
+def split_batch(*tensors: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+    """Return the rows of batched tensors; one that is not batched is the same in every row."""
+    level = batch_level()
+    split = [torch._remove_batch_dim(x, level, 1, 0) for x in tensors]
+    count = max(map(len, split))
+    return list(zip(*(x.expand(count, *x.shape[1:]) for x in split), strict=True))
 
 
 def join_batch(rows: torch.Tensor) -> torch.Tensor:

@@ -132,6 +132,16 @@ def _garbage(call):
     return min(found)
 
 
+def test_every_backward_pass_has_a_number():
+    x, seen = torch.ones(2, requires_grad=True), []
+    y, z = x * 2, x * 3
+    for value in (y, z):
+        value.register_hook(lambda grad: seen.append(torch_internals.backward_pass_number()))
+    (y + z).sum().backward(retain_graph=True)
+    (y + z).sum().backward()
+    assert seen[0] == seen[1] and seen[2] == seen[3] and seen[0] < seen[2]
+
+
 def test_batched_gradients_are_taken_apart_and_joined():
     class Triple(torch.autograd.Function):
         @staticmethod
@@ -141,9 +151,10 @@ def test_batched_gradients_are_taken_apart_and_joined():
         @staticmethod
         def backward(ctx, grad):
             assert torch_internals.batch_level() == 1 and torch_internals.is_batched(grad)
-            rows = torch_internals.split_batch(grad)
-            assert not torch_internals.is_batched(rows) and rows.shape == (3, 2)
-            return torch_internals.join_batch(torch.stack([3 * row for row in rows]))
+            rows = torch_internals.split_batch(grad, same := torch.ones(2))
+            assert len(rows) == 3 and not torch_internals.is_batched(rows[0][0])
+            assert all(row.shape == (2,) and torch.equal(other, same) for row, other in rows)
+            return torch_internals.join_batch(torch.stack([3 * row for row, _ in rows]))
 
     x, cotangents = torch.ones(2, requires_grad=True), torch.arange(6.0).view(3, 2)
     (found,) = torch.autograd.grad(Triple.apply(x), x, cotangents, is_grads_batched=True)

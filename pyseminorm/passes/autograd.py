@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +30,7 @@ from ..torch_internals import (
     split_batch,
     unwrap_if_dead,
 )
+from .cotangents import HandedOver, LateCotangents, MergedOutputs, active_rows, largest_rms
 from .engine import Engine
 from .problems import (
     AdjointProblem,
@@ -66,6 +67,7 @@ class SolveContext:
     rows: int = 0  # reached rows of ys
     reached: float = 0.0  # the last good time
     steps: object = None  # for DiscreteAdjoint: `RecordedSteps`, or what the engine has recorded
+    late: HandedOver | None = None  # where the trajectory is kept for `Solution.interpolate`
 
     def forward(self, *, recording: bool) -> Tensor:
         """Solve, and return the states (len(times), *shape)."""
@@ -118,32 +120,64 @@ class SolveContext:
             raise SolveError(_failure("the solve", result, self.times[-1]), result.retcode, state)
 
     def backward(
-        self, ys: Tensor | None, grad: Tensor, *, want_start: bool, want_times: bool
+        self,
+        ys: Tensor | None,
+        grad: Tensor,
+        late: Sequence[LateCotangents] = (),
+        *,
+        want_start: bool,
+        want_times: bool,
     ) -> tuple[Tensor | None, list[Tensor], Tensor | None]:
         """Return (dL/dy0 or None, [dL/dtarget], dL/dt or None), of the outputs ``ys`` with the cotangents ``grad``.
 
-        Both are states (len(times), *shape), and so is dL/dy0. Where `reads_ys` is not, ``ys`` can be None.
+        Both are states (len(times), *shape), and so is dL/dy0. Where `reads_ys` is not, ``ys`` can be None. ``late``:
+        the cotangents of interpolated states.
         """
         self.field.start_pass(backward=True)
         with without_autocast(self.spec.device):
-            return self._backward(ys, grad, want_start=want_start, want_times=want_times)
+            return self._backward(ys, grad, late, want_start=want_start, want_times=want_times)
 
     def _backward(
-        self, ys: Tensor | None, grad: Tensor, *, want_start: bool, want_times: bool
+        self,
+        ys: Tensor | None,
+        grad: Tensor,
+        late: Sequence[LateCotangents],
+        *,
+        want_start: bool,
+        want_times: bool,
     ) -> tuple[Tensor | None, list[Tensor], Tensor | None]:
         grad = grad.reshape(len(self.times), self.spec.size)
         ys = None if ys is None else ys.detach().view_as(grad)  # func may differentiate by a view of ys
         times: Tensor | None = None
-        if self.steps is not None and not isinstance(self.steps, RecordedSteps) and not want_times:
-            result = self._sweep(grad, lambda: self._check_cotangents(grad), want_derivatives=False)
+        if late:
+            at_start, params, times = self._backward_with_late(ys, grad, late, want_times=want_times)
+        elif self.steps is not None and not isinstance(self.steps, RecordedSteps) and not want_times:
+            result = self._sweep(grad, lambda: self._active(grad), want_derivatives=False)
             at_start, params = result.adjoint, result.params
         else:
-            active = self._check_cotangents(grad)
+            active = self._active(grad)
             at_start, params, output_derivatives = self._adjoint(ys, grad, active, want_derivatives=want_times)
             if want_times:
                 assert ys is not None
                 times = self._time_gradient(ys, grad, active, at_start, output_derivatives)
         return (at_start + grad[0]).view(self.spec.shape) if want_start else None, params, times
+
+    def _backward_with_late(
+        self, ys: Tensor | None, grad: Tensor, late: Sequence[LateCotangents], *, want_times: bool
+    ) -> tuple[Tensor, list[Tensor], Tensor | None]:
+        """Return lambda(t0+) with the late cotangents there, mu(t0), and dL/dt or None."""
+        active, merged = self._active(grad), MergedOutputs.of(self.times, self.rows, grad, late)
+        wider = copy.copy(self)
+        wider.times, wider.rows = merged.times, merged.rows
+        states = None if ys is None else merged.fill(ys, self.dense if self.adjoint.integrates_y else None)
+        among = (merged.cotangents != 0).any(dim=1).tolist()
+        at_start, params, derivatives = wider._adjoint(states, merged.cotangents, among, want_derivatives=want_times)
+        at_start = at_start + merged.start
+        if not want_times:
+            return at_start, params, None
+        assert ys is not None
+        own = {i: derivatives[place] for i, place in enumerate(merged.own) if place in derivatives}
+        return at_start, params, self._time_gradient(ys, grad, active, at_start, own)
 
     def reads_ys(self, *, want_times: bool) -> bool:
         """Tell whether the backward pass needs the outputs: a sweep has steps, which end elsewhere."""
@@ -160,7 +194,7 @@ class SolveContext:
             result = self._sweep(grad, lambda: active, want_derivatives=want_derivatives)
             return result.adjoint, result.params, result.output_derivatives
         assert ys is not None
-        scale = _largest_rms(grad) if self.adjoint.scale_invariant else 1.0
+        scale = largest_rms(grad) if self.adjoint.scale_invariant else 1.0
         result = self._solve_adjoint(ys, grad / scale, active, scale)
         return result.adjoint, result.params, result.output_derivatives
 
@@ -247,31 +281,9 @@ class SolveContext:
         y = unflatten(z[n : 2 * n]) if self.adjoint.integrates_y else None
         return AdjointState(unflatten(z[:n] * scale), y, ())
 
-    def _check_cotangents(self, grad: Tensor) -> list[bool]:
+    def _active(self, grad: Tensor) -> list[bool]:
         """Return which outputs have a nonzero cotangent."""
-        if grad.numel() <= _SHORT and not grad.is_cuda:
-            rows = grad.tolist()
-            active, total = list(map(any, rows)), sum(map(sum, rows))
-        else:
-            sizes = torch.linalg.vector_norm(grad, 1, dim=1).tolist()
-            active, total = [size != 0.0 for size in sizes], sum(sizes)
-        if not math.isfinite(total) and not bool(torch.isfinite(grad).all()):
-            index = torch.isfinite(grad).all(dim=1).tolist().index(False)
-            raise SolveError(
-                f"the gradient of the loss with respect to output {index} (t = {self.times[index]}) is not finite: "
-                "check the loss.",
-                ReturnCode.Failure,
-                LastGoodState(self.times[-1], None, PassStats()),
-            )
-        if any(active[self.rows :]):
-            index = active.index(True, self.rows)
-            raise SolveError(
-                f"the loss depends on output {index} (t = {self.times[index]}), which the solve did not reach "
-                f"({self.retcode.name}): leave the rows after {self.rows - 1} out of the loss.",
-                self.retcode,
-                LastGoodState(self.times[self.rows - 1], None, self.stats.forward),
-            )
-        return active
+        return active_rows(grad, self.times, self.rows, self.retcode, self.stats)
 
     def _time_gradient(
         self, ys: Tensor, grad: Tensor, active: Sequence[bool], at_start: Tensor, output_derivatives: dict[int, Tensor]
@@ -301,56 +313,65 @@ class SolveContext:
         return gradient
 
 
-_SHORT = 64  # elements that are read faster by Python than by a call of PyTorch
-
-
 class SolveFunction(torch.autograd.Function):
-    """States (len(times), *shape), differentiable by y0, by t (or None) and by the field's inputs."""
+    """States (len(times), *shape), differentiable by y0, by t (or None) and by the field's inputs.
+
+    Where the trajectory is kept, also the token of `KeptTrajectory`.
+    """
 
     @classmethod
-    def apply(cls, context: SolveContext, y0: Tensor, t: Tensor | None, *inputs: Tensor) -> Tensor:
+    def apply(cls, context: SolveContext, y0: Tensor, t: Tensor | None, *inputs: Tensor) -> Any:
         """Do as torch's own where no transform of torch.func is active, which `refuse_transforms` has seen to."""
         plain: Any = super(torch.autograd.Function, cls)
         tensors = map(unwrap_if_dead, (y0, *inputs))
-        ys: Tensor = plain.apply(context, next(tensors), t, *tensors)
-        return ys
+        return plain.apply(context, next(tensors), t, *tensors)
 
     @staticmethod
-    def forward(ctx: Any, context: SolveContext, y0: Tensor, t: Tensor | None, *inputs: Tensor) -> Tensor:
+    def forward(ctx: Any, context: SolveContext, y0: Tensor, t: Tensor | None, *inputs: Tensor) -> Any:
         ys = context.forward(recording=True)
         ctx.context = context
         ctx.t_like = None if t is None else (t.dtype, t.device)
         ctx.saves_ys = not inputs or context.reads_ys(want_times=t is not None)
         # Saved so that an in-place change before backward() gives torch's own version error.
         ctx.save_for_backward(*((ys, *inputs) if ctx.saves_ys else inputs))
-        return ys
+        if not context.keep_dense:
+            return ys
+        context.late = HandedOver()
+        return ys, ys.new_zeros(())
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, grad: Tensor, token: Tensor | None = None) -> tuple[Any, ...]:
+        late = () if token is None else ctx.context.late.take(int(token.item()))
         saved = ctx.saved_tensors
         ys = saved[0] if ctx.saves_ys else None
         if not torch.is_grad_enabled():
-            return (None, *_gradients(ctx, ys, grad))
+            return (None, *_gradients(ctx, ys, grad, late))
         with torch.no_grad():  # create_graph=True: allowed, as long as nothing differentiates again
-            gradients = _gradients(ctx, ys, grad)
+            gradients = _gradients(ctx, ys, grad, late)
         present = [g for g in gradients if g is not None]
-        guarded = iter(refuse_again(len(present), *present, grad, *saved))
+        guarded = iter(refuse_again(len(present), *present, grad, *(part.grad for part in late), *saved))
         return (None, *(g if g is None else next(guarded) for g in gradients))
 
 
-def _gradients(ctx: Any, ys: Tensor | None, grad: Tensor) -> tuple[Tensor | None, ...]:
+def _gradients(ctx: Any, ys: Tensor | None, grad: Tensor, late: Sequence[LateCotangents]) -> tuple[Tensor | None, ...]:
     """Return the gradients by y0, t and the inputs; of every row by itself inside batched gradients."""
     refuse_transforms()
-    if batch_level() == 0 or not is_batched(grad):
-        return _gradients_of_one(ctx, ys, grad)
-    rows = [_gradients_of_one(ctx, ys, row.clone()) for row in split_batch(grad)]
+    cotangents = [grad, *(part.grad for part in late)]
+    if batch_level() == 0 or not any(map(is_batched, cotangents)):
+        return _gradients_of_one(ctx, ys, grad, late)
+    rows = [
+        _gradients_of_one(ctx, ys, own.clone(), [x._replace(grad=g) for x, g in zip(late, others, strict=True)])
+        for own, *others in split_batch(*cotangents)
+    ]
     return tuple(None if parts[0] is None else join_batch(torch.stack(parts)) for parts in zip(*rows, strict=True))
 
 
-def _gradients_of_one(ctx: Any, ys: Tensor | None, grad: Tensor) -> tuple[Tensor | None, ...]:
+def _gradients_of_one(
+    ctx: Any, ys: Tensor | None, grad: Tensor, late: Sequence[LateCotangents]
+) -> tuple[Tensor | None, ...]:
     _, want_start, want_times, *_ = ctx.needs_input_grad
     try:
-        y0, targets, times = ctx.context.backward(ys, grad, want_start=want_start, want_times=want_times)
+        y0, targets, times = ctx.context.backward(ys, grad, late, want_start=want_start, want_times=want_times)
     except RuntimeError as error:
         if _SECOND_TIME not in str(error):
             raise
@@ -380,18 +401,6 @@ def _reporter(
             callback(t, unflatten(z), dt)
 
     return report
-
-
-def _largest_rms(grad: Tensor) -> float:
-    """Return the largest root mean square of an output's cotangent; the backward solve sees the cotangents divided by
-    it.
-
-    The cotangents are divided by their largest element first, since squares of 1e200 or 1e-200 are no numbers.
-    """
-    tiny = torch.finfo(grad.dtype).tiny  # the inverse of a smaller number is infinite
-    largest = max(grad.abs().max().item(), tiny)
-    sizes = torch.linalg.vector_norm(grad / largest, dim=1, dtype=torch.float64) / grad.shape[1] ** 0.5
-    return float(max(largest * sizes.max().item(), tiny))
 
 
 def _check_finite(result: ForwardResult, times: Sequence[float]) -> None:

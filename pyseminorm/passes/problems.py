@@ -105,9 +105,12 @@ class ForwardProblem:
 
 
 class DenseOutput(Protocol):
-    """A kept trajectory: the state (size,) at any time of the solve."""
+    """A kept trajectory: the state (size,) at any time of the solve, and at one time or more also dy/dt."""
 
     def __call__(self, t: float, /) -> Tensor: ...
+
+    def rows(self, times: Sequence[float], /, *, derivative: bool = False) -> Tensor:
+        """Return the states at times, or their derivatives by time, (len(times), size)."""
 
 
 @dataclass(slots=True)

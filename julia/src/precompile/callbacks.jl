@@ -58,7 +58,7 @@ function toy_solves(::Type{T}, method) where {T}
             outcome = dense ? address_of(outcome) : 0, y = address(y),
         )
         GC.@preserve outcome enter(:adjoint, back_call)
-        dense && evaluate!(outcome, 0.3, address(y))
+        dense && foreach(derivative -> evaluate!(outcome, address(times), 1, address(y), derivative), (false, true))
     end
     return nothing
 end

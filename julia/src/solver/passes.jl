@@ -139,8 +139,14 @@ function copy_results!(outcome::Outcome{V}, accepted, state) where {V}
     return nothing
 end
 
-"Write the dense forward solution at time `t`."
-evaluate!(outcome::Outcome{V}, t, address) where {V} =
-    (outcome.solution(wrap(V, address, length(outcome.u)), t); synchronize(V))
+"Write the dense forward solution at times, or its derivative by time, one row each."
+function evaluate!(outcome::Outcome{V}, times, count, address, derivative) where {V}
+    n, order = length(outcome.u), derivative ? Val{1} : Val{0}
+    for (i, t) in enumerate(wrap(Vector{Float64}, times, count))
+        outcome.solution(row(V, address, i - 1, n), t, order)
+    end
+    synchronize(V)
+    return nothing
+end
 
 write!(to::V, from) where {V} = (copyto!(to, from); synchronize(V))

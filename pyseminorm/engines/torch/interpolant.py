@@ -24,10 +24,16 @@ class LocalInterpolation(NamedTuple):
 
     def at(self, times: Sequence[float]) -> Tensor:
         """Return states at times inside the step, (len(times), size)."""
-        thetas = [(t - self.t0) / self.h for t in times]
-        powers = [[theta**j for j in range(1, len(self.coefficients) + 1)] for theta in thetas]
-        weights = torch.tensor(powers, dtype=self.y0.dtype, device=self.y0.device)
-        return torch.addmm(self.y0, weights, self.coefficients, alpha=self.h)
+        powers = [[theta**j for j in range(1, len(self.coefficients) + 1)] for theta in self._thetas(times)]
+        return torch.addmm(self.y0, self.y0.new_tensor(powers), self.coefficients, alpha=self.h)
+
+    def slopes(self, times: Sequence[float]) -> Tensor:
+        """Return dy/dt at times inside the step, (len(times), size)."""
+        powers = [[j * theta ** (j - 1) for j in range(1, len(self.coefficients) + 1)] for theta in self._thetas(times)]
+        return self.y0.new_tensor(powers) @ self.coefficients
+
+    def _thetas(self, times: Sequence[float]) -> list[float]:
+        return [(t - self.t0) / self.h for t in times]
 
 
 class DenseInterpolation:
@@ -45,5 +51,14 @@ class DenseInterpolation:
 
     def __call__(self, t: float) -> Tensor:
         """Return the state (size,) at ``t``, which must lie within the steps."""
+        return self._step_at(t)(t)
+
+    def rows(self, times: Sequence[float], *, derivative: bool = False) -> Tensor:
+        """Return the states at times, or their derivatives by time, (len(times), size)."""
+        if not derivative:
+            return torch.stack([self(t) for t in times])
+        return torch.cat([self._step_at(t).slopes([t]) for t in times])
+
+    def _step_at(self, t: float) -> LocalInterpolation:
         index = bisect.bisect_left(self._ends, self._direction * t)
-        return self._steps[min(index, len(self._steps) - 1)](t)
+        return self._steps[min(index, len(self._steps) - 1)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,12 @@ class JuliaDenseInterpolation:
         self._julia, self._like = julia, like
 
     def __call__(self, t: float) -> Tensor:
+        return self.rows([t])[0]
+
+    def rows(self, times: Sequence[float], *, derivative: bool = False) -> Tensor:
+        """Return the states at times, or their derivatives by time, (len(times), size)."""
         self._julia.check_caller()
-        value = torch.empty_like(self._like, memory_format=torch.contiguous_format)
-        self._julia.module.evaluate_b(self.outcome.object, t, address(value, value.dtype))
-        return value
+        values, wanted = self._like.new_empty(len(times), self._like.numel()), torch.tensor(times, dtype=torch.float64)
+        at = address(wanted, wanted.dtype), len(times), address(values, values.dtype)
+        self._julia.module.evaluate_b(self.outcome.object, *at, derivative)
+        return values

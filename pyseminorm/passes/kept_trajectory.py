@@ -1,0 +1,110 @@
+"""The trajectory that a solve has kept: its values at any time, with gradients.
+
+A value y(t) between the outputs is one more output, wanted after the solve. Its cotangent g belongs into the solve's
+one backward pass, which autograd runs after those of all values: `Interpolation` hands (t, g) over to the solve and
+gives its gradient by t, which is g . dy/dt of the dense output. What autograd carries between the two is a token, a
+zero; its gradient counts what was handed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidInputError
+from ..problem.autocast import without_autocast
+from ..problem.state import StateSpec
+from .cotangents import HandedOver, LateCotangents
+from .problems import DenseOutput
+from .refusals import refuse_again, refuse_dual_numbers, refuse_transforms
+
+
+class KeptTrajectory:
+    """What `Solution.interpolate` evaluates.
+
+    Attributes:
+        reached: the first time, and the last good one.
+    """
+
+    def __init__(
+        self,
+        dense: DenseOutput,
+        spec: StateSpec,
+        reached: tuple[float, float],
+        token: Tensor | None,
+        handed_over: HandedOver | None,
+    ) -> None:
+        self._dense, self._spec, self._token, self._handed_over = dense, spec, token, handed_over
+        self.reached = reached
+
+    def interpolate(self, t: Tensor | Sequence[float] | float) -> Any:
+        """Return the states at times, as `Solution.interpolate` says."""
+        try:
+            wanted = torch.as_tensor(t, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError):
+            raise InvalidInputError(f"interpolate: t is a {type(t).__name__}: expected a number or a vector.") from None
+        self._check(wanted, times := tuple(wanted.reshape(-1).tolist()))
+        vector, token = wanted.reshape(-1), self._token
+        if torch.is_grad_enabled() and (vector.requires_grad or token is not None):
+            refuse_transforms()
+            refuse_dual_numbers([vector])
+            by_time = vector if vector.requires_grad else None
+            rows: Tensor = _interpolate(self._dense, self._handed_over, self._spec, times, token, by_time)
+        else:
+            rows = _evaluate(self._dense, self._spec, times)
+        return self._spec.unflatten(rows if wanted.dim() else rows[0])
+
+    def _check(self, wanted: Tensor, times: Sequence[float]) -> None:
+        if wanted.dim() > 1:
+            raise InvalidInputError(f"interpolate: t has shape {tuple(wanted.shape)}: expected a number or a vector.")
+        low, high = sorted(self.reached)
+        for t in times:
+            if not low <= t <= high:
+                raise InvalidInputError(f"interpolate: t = {t} lies outside [{low}, {high}], the times solved.")
+        if times and low == high:
+            raise InvalidInputError(f"interpolate: the solve made no step from t = {low}.")
+
+
+class Interpolation(torch.autograd.Function):
+    """States (len(times), size), differentiable by the solve (through its token) and by the times (or None)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        dense: DenseOutput,
+        handed_over: HandedOver | None,
+        spec: StateSpec,
+        times: tuple[float, ...],
+        token: Tensor | None,
+        vector: Tensor | None,
+    ) -> Tensor:
+        ctx.dense, ctx.handed_over, ctx.spec, ctx.times = dense, handed_over, spec, times
+        ctx.save_for_backward(token, vector)
+        return _evaluate(dense, spec, times)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        token, vector = ctx.saved_tensors
+        if token is not None:
+            ctx.handed_over.put(LateCotangents(ctx.times, grad))
+        counted = None if token is None else torch.ones_like(token)
+        if vector is None:
+            return (None, None, None, None, counted, None)
+        with torch.no_grad(), without_autocast(ctx.spec.device):
+            by_time = (grad * ctx.dense.rows(ctx.times, derivative=True)).sum(dim=1).to(vector)
+        if torch.is_grad_enabled():  # create_graph=True: allowed, as long as nothing differentiates again
+            (by_time,) = refuse_again(1, by_time, grad, vector)
+        return (None, None, None, None, counted, by_time)
+
+
+def _evaluate(dense: DenseOutput, spec: StateSpec, times: Sequence[float]) -> Tensor:
+    with torch.no_grad(), without_autocast(spec.device):
+        if not times:
+            return torch.empty(0, spec.size, dtype=spec.real_dtype, device=spec.device)
+        return dense.rows(times)
+
+
+_interpolate: Any = Interpolation.apply
