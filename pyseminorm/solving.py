@@ -30,6 +30,7 @@ from .problem.discontinuities import Discontinuities
 from .problem.jacobian import JACOBIANS
 from .problem.parameters import has_lazy
 from .problem.state import StateSpec
+from .problem.tolerances import check_tolerance
 from .problem.torch_modes import apart_from_modes
 from .problem.vector_field import EagerVectorField, FieldSource, FirstValue
 from .retcode import ReturnCode
@@ -102,8 +103,8 @@ def solve(
     args: tuple[Any, ...] = (),
     params: Iterable[Tensor] | None = None,
     method: Any = "tsit5",
-    rtol: float = 1e-3,
-    atol: float = 1e-6,
+    rtol: Any = 1e-3,
+    atol: Any = 1e-6,
     norm: str | Callable[[Any], Any] = "rms",
     adjoint: Adjoint | Literal["auto"] = BacksolveAdjoint(),  # noqa: B008 (frozen)
     backend: str = "auto",
@@ -136,7 +137,8 @@ def solve(
             "rk4_38", the 3/8 rule (fixed steps); on the engine "julia" alone also any OrdinaryDiffEq algorithm by its
             own name ("Vern9", "Rodas5P"), with keyword arguments as an `Algorithm`, or an algorithm object made in
             Julia (diffeqpy's ``ode.Tsit5()``).
-        rtol, atol: relative and absolute tolerance of a step's error (in units of y).
+        rtol, atol: relative and absolute tolerance of a step's error (in units of y): numbers, or (engine "torch") one
+            for every element: a tensor that expands to y0, for a nested y0 its structure of tensors and numbers.
         norm: "rms", or a callable that gets the scaled error in the structure of ``y0`` and returns a scalar >= 0.
         adjoint: `BacksolveAdjoint`, `InterpolatingAdjoint` or `GaussAdjoint`, with the norm of the backward solve;
             `DiscreteAdjoint`, which differentiates the steps that were taken; or "auto": GaussAdjoint() where the
@@ -207,6 +209,8 @@ def solve(
     if compiled is not None:
         backend, compile = _check_compiled(compiled, backend, compile)
         func = compiled.func
+    if not (type(rtol) is type(atol) is float and 0.0 < rtol < math.inf and 0.0 < atol < math.inf):
+        rtol, atol = check_tolerance("rtol", rtol, spec), check_tolerance("atol", atol, spec)
     asked = (
         spec, method, rtol, atol, norm, adjoint, backend, dt, max_steps, discontinuities, controller, jacobian, compile
     )  # fmt: skip
@@ -311,8 +315,8 @@ _NO_CALLBACKS = StepCallbacks()
 def _settle(
     spec: StateSpec,
     method: Any,
-    rtol: float,
-    atol: float,
+    rtol: Any,
+    atol: Any,
     norm: Any,
     adjoint: Any,
     backend: str,
@@ -323,7 +327,6 @@ def _settle(
     jacobian: str,
     compile: str | None,
 ) -> tuple[Engine, PassOptions, MethodTraits]:
-    rtol, atol = check_scalar("rtol", rtol), check_scalar("atol", atol)
     backwards = {f"{type(adjoint).__name__}({k})": getattr(adjoint, k, None) for k in ("rtol", "atol")}
     _check_fits(spec.real_dtype, {"rtol": rtol, "atol": atol, **backwards})
     if not callable(norm) and norm not in FORWARD_NORMS:
@@ -355,7 +358,8 @@ def _settle(
             f"GaussAdjoint(batched_time=True) is for a single-tensor state whose first axis is a batch: y0 {kind}."
         )
     methods = (method,) if own[0] is None else (method, own[0])
-    engine = select_engine(backend, spec, methods, (controller, own[1]))
+    embedded = ("a tolerance for every element",) if isinstance(rtol, Tensor) or isinstance(atol, Tensor) else ()
+    engine = select_engine(backend, spec, methods, (controller, own[1]), embedded)
     check_mode(compile, engine)
     traits = engine.traits(method)
     back = traits if own[0] is None else engine.traits(own[0])
@@ -396,7 +400,7 @@ def _check_fits(dtype: torch.dtype, numbers: Mapping[str, float | None]) -> None
     """Refuse a number that the state's dtype does not hold."""
     most = torch.finfo(dtype).max
     for name, number in numbers.items():
-        if number is not None and abs(number) > most:
+        if isinstance(number, float) and abs(number) > most:
             raise InvalidInputError(f"{name} = {number!r} is beyond {dtype}, the state's dtype: at most {most:.3g}.")
 
 

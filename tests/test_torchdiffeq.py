@@ -169,3 +169,24 @@ def test_a_single_time_gives_the_state():
     for y0 in (batch(2), (batch(2), torch.tensor(1.0))):
         (ours, _), (theirs, _) = _both(lambda m, y0=y0: m.odeint(lambda t, y: y, y0, T[:1]))
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("y0", "rtol"),
+    [
+        (batch(2), torch.tensor([[1e-9, 1e-3]])),
+        ((batch(2), torch.ones(3, dtype=torch.float64)), (1e-9, torch.tensor([1e-3, 1e-4, 1e-9]))),
+        ((batch(2), torch.ones(3, dtype=torch.float64)), torch.tensor([1e-3, 1e-9])),
+    ],
+)
+def test_tolerances_of_items_and_elements(y0, rtol):
+    def field(t, y):
+        return -y * torch.cos(9 * t) if isinstance(y, torch.Tensor) else [-y[0], torch.cos(9 * t) * y[1]]
+
+    (ours, _), (theirs, _) = _both(lambda m: m.odeint(field, y0, T, rtol=rtol, atol=0.0))
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=0)
+
+
+def test_a_tolerance_that_requires_grad_is_refused():
+    (ours, _), (theirs, _) = _both(lambda m: m.odeint(MLP(), batch(2), T, rtol=torch.tensor(1e-3, requires_grad=True)))
+    assert isinstance(theirs, AssertionError) and isinstance(ours, AssertionError)

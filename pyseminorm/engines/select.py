@@ -27,8 +27,16 @@ def _torch_engine() -> Engine:
     return TorchEngine()
 
 
-def select_engine(backend: str, spec: StateSpec, methods: tuple[Any, ...], controllers: tuple[Any, ...] = ()) -> Engine:
+def select_engine(
+    backend: str,
+    spec: StateSpec,
+    methods: tuple[Any, ...],
+    controllers: tuple[Any, ...] = (),
+    embedded: tuple[str, ...] = (),
+) -> Engine:
     """Return the engine for ``backend`` ("auto", "torch" or "julia") and a state like ``spec``.
+
+    ``embedded``: what is asked for that the embedded engine alone has, in words.
 
     Raises:
         InvalidInputError: unknown backend or method.
@@ -52,6 +60,7 @@ def select_engine(backend: str, spec: StateSpec, methods: tuple[Any, ...], contr
                 "name of an OrdinaryDiffEq algorithm such as 'Vern9', an Algorithm, or an algorithm object of Julia."
             )
     alone = [f"method={m!r}" for m in methods if _is_embedded(m) and m not in JULIA_METHODS]
+    alone += embedded
     if alone:
         _check_embedded(alone[0], foreign, backend)
         return _torch_engine()
@@ -96,7 +105,8 @@ def _cannot_alias(spec: StateSpec, backend: str) -> str | None:
 def _check_embedded(alone: str, foreign: list[str], backend: str) -> None:
     """Refuse a method that the embedded engine alone has, where the other engine is asked for, or needed."""
     if backend == "julia":
-        raise InvalidInputError(f'{alone} is not one of OrdinaryDiffEq: give backend="torch", whose engine has it.')
+        kind = "not one of OrdinaryDiffEq" if alone.startswith("method") else "the embedded engine's alone"
+        raise InvalidInputError(f'{alone} is {kind}: give backend="torch", whose engine has it.')
     if foreign:
         raise InvalidInputError(f"{alone} is the embedded engine's alone, and {foreign[0]} is Julia's: give either.")
 

@@ -16,6 +16,7 @@ from ..norms import AdjointLayout, AdjointState, Segment, adjoint_segments
 from ..problem.discontinuities import Discontinuities
 from ..problem.parameters import as_like
 from ..problem.state import StateSpec
+from ..problem.tolerances import Tolerance
 from ..problem.vector_field import EagerVectorField, FirstValue
 from ..retcode import ReturnCode
 from ..stats import PassStats
@@ -30,6 +31,7 @@ class PassOptions:
     Attributes:
         method: a name, or what only the Julia engine takes: an `Algorithm`, an algorithm object of Julia.
         traits: what the engine says of the method.
+        rtol, atol: numbers, or vectors (size,) of one for every element of the state (the embedded engine's alone).
         fixed_step: the size of steps of a method without error control; None: from output to output.
         first_step: the size of the first step of an adaptive method; None: chosen by a look at func.
         discontinuities: times at which func jumps.
@@ -40,8 +42,8 @@ class PassOptions:
 
     method: Any
     traits: MethodTraits
-    rtol: float
-    atol: float
+    rtol: Tolerance
+    atol: Tolerance
     max_steps: int
     fixed_step: float | None = None
     first_step: float | None = None
@@ -192,6 +194,26 @@ class AdjointProblem:
         """Return y from the forward pass's dense output, where the backward state does not hold it."""
         assert self.dense is not None
         return self.dense(t)
+
+    def spread(self, tolerance: Tolerance) -> Tolerance:
+        """Return a tolerance of the state as one of the flat backward state: of lambda and y alike, else its least."""
+        if not isinstance(tolerance, Tensor):
+            return tolerance
+        layout, least = self.layout, tolerance.min()
+        size = layout.size if self.measures_params else layout.params_start
+        whole = least.expand(size).clone()
+        whole[layout.adjoint_slice] = tolerance
+        if layout.has_y:
+            whole[layout.y_slice] = tolerance
+        return whole
+
+    @property
+    def spread_options(self) -> PassOptions:
+        """The options, with tolerances of the flat backward state."""
+        options = self.options
+        if isinstance(options.rtol, float) and isinstance(options.atol, float):
+            return options
+        return dataclasses.replace(options, rtol=self.spread(options.rtol), atol=self.spread(options.atol))
 
     def unflatten(self, z: Tensor) -> AdjointState:
         """Return the flat backward state (or a residual like it) in the user's own shapes."""

@@ -103,9 +103,10 @@ class StateSpec:
     def build(self, leaves: list[Tensor]) -> Any:
         return leaves[0] if self.is_tensor else pytree.tree_unflatten(leaves, self.tree)
 
-    def hold(self, atol: float) -> float:
+    def hold(self, atol: float | Tensor) -> float | Tensor:
         """Return an absolute tolerance that is not zero in the state's dtype, as errors are divided by it."""
-        return max(atol, torch.finfo(self.real_dtype).tiny)
+        tiny = torch.finfo(self.real_dtype).tiny
+        return atol.clamp(min=tiny) if isinstance(atol, Tensor) else max(atol, tiny)
 
     def is_like(self, value: Any) -> bool:
         """Return whether what func returned, for a state that is one real tensor, is one like it."""

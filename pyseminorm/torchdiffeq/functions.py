@@ -15,7 +15,7 @@ from ..problem.vector_field import FieldSource
 from ..solving import solve
 from .adjoint_norms import adjoint_norm
 from .callbacks import find_callbacks
-from .inputs import check_state, check_times, start_only
+from .inputs import check_state, check_times, check_tolerance, start_only
 from .settings import check_options, controller, most_steps
 from .solvers import Solver, find_solver
 
@@ -28,8 +28,8 @@ def odeint(
     y0: Any,
     t: Tensor,
     *,
-    rtol: float = 1e-7,
-    atol: float = 1e-9,
+    rtol: Any = 1e-7,
+    atol: Any = 1e-9,
     method: str | None = None,
     options: Mapping[str, Any] | None = None,
     event_fn: Callable[..., Any] | None = None,
@@ -38,7 +38,7 @@ def odeint(
 
     Args:
         func, y0, t: as for `pyseminorm.solve`; ``y0`` may be a tensor or a tuple of tensors.
-        rtol, atol: tolerances.
+        rtol, atol: tolerances: numbers, tensors that expand to y0, or a tuple of these for a tuple y0.
         method: one of torchdiffeq's, where "rk4" is the 3/8 rule; None is "dopri5".
         options: as for `odeint_adjoint`.
 
@@ -66,8 +66,8 @@ def odeint_adjoint(
     y0: Any,
     t: Tensor,
     *,
-    rtol: float = 1e-7,
-    atol: float = 1e-9,
+    rtol: Any = 1e-7,
+    atol: Any = 1e-9,
     method: str | None = None,
     options: Mapping[str, Any] | None = None,
     event_fn: Callable[..., Any] | None = None,
@@ -86,7 +86,7 @@ def odeint_adjoint(
     Args:
         func: an nn.Module, or any function with ``adjoint_params``.
         y0, t: as for `pyseminorm.solve`; ``y0`` may be a tensor or a tuple of tensors.
-        rtol, atol: tolerances.
+        rtol, atol: tolerances: numbers, tensors that expand to y0, or a tuple of these for a tuple y0.
         method: one of torchdiffeq's, where "rk4" is the 3/8 rule; None is "dopri5".
         options: "norm" (a callable), "first_step", "step_size" (fixed-step methods), "max_num_steps", "jump_t" (times
             at which func jumps, in both passes), "safety", "ifactor", "dfactor" (of the PI controller); and, which
@@ -146,14 +146,15 @@ def _solve(
     params: Iterable[Tensor] | None,
     method: tuple[str | None, type[Solver]],
     back_method: tuple[str | None, type[Solver]],
-    rtol: float,
-    atol: float,
+    rtol: Any,
+    atol: Any,
     given: Mapping[str, Any],
     adjoint: Adjoint,
 ) -> Any:
     """Return the solution that `solve` gives to checked options."""
     y0, device = check_state(y0)
     check_times(t, device)
+    rtol, atol = check_tolerance("rtol", rtol, y0), check_tolerance("atol", atol, y0)
     callbacks = find_callbacks(func, method[0] or "dopri5", method[1], back_method[0] or "dopri5", back_method[1])
     if len(t) == 1:
         return start_only(y0)

@@ -59,6 +59,27 @@ def check_times(t: Any, device: torch.device) -> None:
         warnings.warn("t is not on the same device as y0. Coercing to y0.device.", stacklevel=4)
 
 
+def check_tolerance(name: str, value: Any, y0: Any) -> Any:
+    """Return a tolerance as `solve` takes it, which must be positive: zero, which torchdiffeq takes, is the least number.
+
+    Raises:
+        InputAssertionError: it requires grad, or has parts that are not those of a tuple state.
+    """
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise InputAssertionError(f"{name} cannot require gradient")
+    if isinstance(value, (int, float)):
+        return value or _LEAST
+    if isinstance(y0, Tensor) or (isinstance(value, Tensor) and not value.dim()):
+        return torch.as_tensor(value, dtype=torch.float64).clamp(min=_LEAST)
+    parts = tuple(value)
+    if len(parts) != len(y0):
+        raise InputAssertionError(f"If using tupled {name} it must have the same length as the tuple y0")
+    return tuple(torch.as_tensor(part, dtype=torch.float64).clamp(min=_LEAST) for part in parts)
+
+
+_LEAST = 1e-30  # a float32, too
+
+
 def start_only(y0: Any) -> Any:
     """Return the solution at a single time: the state, with one row."""
     return y0[None] if isinstance(y0, Tensor) else tuple(y[None] for y in y0)

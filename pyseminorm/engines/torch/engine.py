@@ -67,7 +67,7 @@ class TorchEngine:
         return Sweep(problem).run()
 
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult:
-        started, stats, options = time.perf_counter(), PassStats(), problem.options
+        started, stats, options = time.perf_counter(), PassStats(), problem.spread_options
         backward, start = _BackwardSystem(problem, stats), problem.times[problem.last]
         z0, tableau = backward.start(), TABLEAUS[options.method]
         integrator = Integrator(

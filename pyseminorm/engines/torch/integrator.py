@@ -82,7 +82,8 @@ class Integrator:
         self._adaptive = self.tableau.adaptive
         self._integral_derivatives: IntegralDerivatives = []  # of the first stage
         self._first_known = False  # whether the first stage of the next step is there
-        self._atol = self.y0.new_full((), self.options.atol)
+        atol = self.options.atol
+        self._atol = atol if isinstance(atol, Tensor) else self.y0.new_full((), atol)
         self._size = self.stages.values(self.y0).abs()  # |state|
         self._next_output = 0
         given = self.options.controller or PIController()
@@ -132,7 +133,10 @@ class Integrator:
         return self.norm(self.stages.error(h).div_(self._scale(torch.maximum(self._size, new_size))))
 
     def _scale(self, size: Tensor) -> Tensor:
-        return torch.add(self._atol, size, alpha=self.options.rtol)
+        rtol = self.options.rtol
+        if isinstance(rtol, Tensor):
+            return torch.addcmul(self._atol, size, rtol)
+        return torch.add(self._atol, size, alpha=rtol)
 
     def _interpolation(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> LocalInterpolation:
         """Make the dense output of the step just made, with the extra stages of the interpolant."""

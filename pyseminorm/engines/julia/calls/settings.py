@@ -20,6 +20,7 @@ def make_settings(options: PassOptions, discontinuities: Discontinuities) -> Jul
     """Return PySeminorm's Settings."""
     controller, dt = options.controller, abs(options.fixed_step or options.first_step or 0.0)
     make = _cached_settings if is_plain(options) else _new_settings
+    assert isinstance(options.rtol, float) and isinstance(options.atol, float)
     return make(options.method, options.rtol, options.atol, dt, options.max_steps, controller, discontinuities)
 
 
