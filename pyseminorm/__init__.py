@@ -23,7 +23,7 @@ from .retcode import ReturnCode
 from .solving import Solution, solve
 from .stats import PassStats, Stats
 from .stepping import Algorithm, PIController, StepCallbacks
-from .torchdiffeq import odeint, odeint_adjoint
+from .torchdiffeq import odeint, odeint_adjoint, odeint_dense
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ __all__ = [
     "crosscheck",
     "odeint",
     "odeint_adjoint",
+    "odeint_dense",
     "profile",
     "solve",
     "start_julia",

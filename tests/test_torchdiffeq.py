@@ -16,7 +16,7 @@ pytestmark = pytest.mark.peer("torchdiffeq")
 T = torch.linspace(0, 1, 4, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("name", ["odeint", "odeint_adjoint"])
+@pytest.mark.parametrize("name", ["odeint", "odeint_adjoint", "odeint_dense"])
 def test_the_signatures_are_torchdiffeqs(name):
     ours, theirs = (inspect.signature(getattr(m, name)).parameters for m in (pyseminorm, torchdiffeq))
     assert list(ours) == list(theirs)
@@ -190,3 +190,29 @@ def test_tolerances_of_items_and_elements(y0, rtol):
 def test_a_tolerance_that_requires_grad_is_refused():
     (ours, _), (theirs, _) = _both(lambda m: m.odeint(MLP(), batch(2), T, rtol=torch.tensor(1e-3, requires_grad=True)))
     assert isinstance(theirs, AssertionError) and isinstance(ours, AssertionError)
+
+
+@pytest.mark.parametrize("way", [1, -1])
+def test_dense_output_agrees(way):
+    """Values and gradients, at times in any order; backwards theirs has negative times and no more than values."""
+    found = []
+    for ours in (True, False):
+        odeint_dense = pyseminorm.odeint_dense if ours else torchdiffeq.odeint_dense
+        field, y0 = MLP(width=16), batch(4).requires_grad_()
+        dense = odeint_dense(field, y0, torch.tensor(0.1, dtype=torch.float64), 0.1 + way)
+        t = torch.tensor([0.8, 0.3], dtype=torch.float64, requires_grad=True)
+        at = [0.1 + way * x if ours else way * 0.1 + x for x in t]
+        states = torch.stack([dense(x) for x in at])
+        if ours:
+            torch.testing.assert_close(dense(torch.stack(at)), states, rtol=1e-12, atol=1e-12)
+        (states * cotangents(2, 4, 2)).sum().backward()
+        found.append((states.detach(), y0.grad, t.grad, torch.cat([p.grad.reshape(-1) for p in field.parameters()])))
+    for a, b in zip(*found, strict=True):
+        assert relative(a, b) < 1e-5
+
+
+@pytest.mark.parametrize(("y0", "method"), [((torch.ones(2),), None), (torch.ones(2), "bosh3")])
+def test_dense_output_is_of_a_tensor_by_dopri5(y0, method):
+    for odeint_dense in (pyseminorm.odeint_dense, torchdiffeq.odeint_dense):
+        with pytest.raises(AssertionError):
+            odeint_dense(lambda t, y: y, y0, torch.tensor(0.0), torch.tensor(1.0), method=method)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..adjoints import Adjoint, BacksolveAdjoint, DiscreteAdjoint
@@ -15,7 +16,7 @@ from ..problem.vector_field import FieldSource
 from ..solving import solve
 from .adjoint_norms import adjoint_norm
 from .callbacks import find_callbacks
-from .inputs import check_state, check_times, check_tolerance, start_only
+from .inputs import InputAssertionError, check_state, check_times, check_tolerance, start_only
 from .settings import check_options, controller, most_steps
 from .solvers import Solver, find_solver
 
@@ -58,6 +59,56 @@ def odeint(
     given = check_options("options", options, solver)
     adjoint = DiscreteAdjoint(keep="stages")
     return _solve(func, y0, t, None, (method, solver), (method, solver), rtol, atol, given, adjoint)
+
+
+@apart_from_modes
+def odeint_dense(
+    func: Callable[..., Any],
+    y0: Tensor,
+    t0: Tensor | float,
+    t1: Tensor | float,
+    *,
+    rtol: float = 1e-7,
+    atol: float = 1e-9,
+    method: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Callable[[Tensor | float], Tensor]:
+    r"""Solve from ``t0`` to ``t1`` as `torchdiffeq.odeint_dense`, and return what gives the state at any time between.
+
+    Args:
+        func, rtol, atol, options: as for `odeint`.
+        y0: a tensor.
+        t0, t1: two times; ``t1`` may be the earlier one.
+        method: "dopri5", or None, which is the same.
+
+    Returns:
+        A function of a time, or of a vector of m times in any order: the state \*shape, or (m, \*shape). Gradients flow
+        to these times, and to all that those of `odeint` flow to (`Solution.interpolate`).
+
+    Raises:
+        InvalidInputError: bad input; also an AssertionError or a TypeError where torchdiffeq's is one; the function
+            raises it for a time outside.
+
+    Examples:
+        >>> import torch, pyseminorm
+        >>> y = pyseminorm.odeint_dense(lambda t, y: -y, torch.ones(3), torch.tensor(0.0), torch.tensor(1.0))
+        >>> y(torch.tensor([0.5, 0.25])).shape
+        torch.Size([2, 3])
+    """
+    solver = find_solver(method)
+    if not isinstance(y0, Tensor) or solver is not find_solver("dopri5"):
+        raise InputAssertionError(
+            f'odeint_dense with y0 a {type(y0).__name__} and method={method!r}: expected a tensor and "dopri5", as '
+            "torchdiffeq's takes no other. pyseminorm.solve(..., dense=True) takes any."
+        )
+    t = torch.stack([torch.as_tensor(x, dtype=torch.float64, device=y0.device) for x in (t0, t1)])
+    given = check_options("options", options, solver)
+    method_used = (method, solver)
+    adjoint = DiscreteAdjoint(keep="stages")
+    state_at: Callable[[Tensor | float], Tensor] = _solve(
+        func, y0, t, None, method_used, method_used, rtol, atol, given, adjoint, dense=True
+    )
+    return state_at
 
 
 @apart_from_modes
@@ -150,15 +201,17 @@ def _solve(
     atol: Any,
     given: Mapping[str, Any],
     adjoint: Adjoint,
+    *,
+    dense: bool = False,
 ) -> Any:
-    """Return the solution that `solve` gives to checked options."""
+    """Return the states that `solve` gives to checked options, or the function that interpolates them."""
     y0, device = check_state(y0)
     check_times(t, device)
     rtol, atol = check_tolerance("rtol", rtol, y0), check_tolerance("atol", atol, y0)
     callbacks = find_callbacks(func, method[0] or "dopri5", method[1], back_method[0] or "dopri5", back_method[1])
     if len(t) == 1:
         return start_only(y0)
-    return solve(
+    solution = solve(
         func,
         y0,
         t,
@@ -174,7 +227,9 @@ def _solve(
         controller=controller(given),
         callbacks=callbacks,
         compile=given.get("compile"),
-    ).ys
+        dense=dense,
+    )
+    return solution.interpolate if dense else solution.ys
 
 
 def _check_params(func: Callable[..., Any], params: Iterable[Tensor] | None) -> None:

@@ -1,4 +1,5 @@
 """torchdiffeq's module of this name: its functions and the table of its solvers."""
 
 from ..functions import odeint as odeint
+from ..functions import odeint_dense as odeint_dense
 from ..solvers import SOLVERS as SOLVERS
