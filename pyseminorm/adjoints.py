@@ -56,7 +56,8 @@ class BacksolveAdjoint(_ContinuousAdjoint):
         norm: what the backward step-size control measures.
             ``"seminorm"``: max(rms lambda, rms y), after Kidger, Chen, Lyons, "Hey, that's not an ODE", ICML 2021:
             the parameter gradient mu is a plain integral and is left out.
-            ``"seminorm_joint"``: rms of lambda and y together. ``"rms"``: rms of everything (Julia's default).
+            ``"seminorm_joint"``: rms of lambda and y together. ``"seminorm_leaves"``: the largest
+            rms of a leaf of either. ``"rms"``: rms of everything (Julia's default).
             ``"torchdiffeq"`` and ``"torchdiffeq_seminorm"``: torchdiffeq's two norms, for comparison.
             A callable gets the scaled residual as an `AdjointState` in the user's own shapes.
         rtol, atol: tolerances of the backward solve; None takes those of the forward solve. ``atol`` is relative to

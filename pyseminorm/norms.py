@@ -17,8 +17,8 @@ from torch import Tensor
 
 from .errors import InvalidInputError
 
-FORWARD_NORMS = ("rms",)
-ADJOINT_NORMS = ("seminorm", "seminorm_joint", "rms", "torchdiffeq", "torchdiffeq_seminorm")
+FORWARD_NORMS = ("rms", "torchdiffeq")
+ADJOINT_NORMS = ("seminorm", "seminorm_joint", "seminorm_leaves", "rms", "torchdiffeq", "torchdiffeq_seminorm")
 
 Segment = tuple[int, int]
 
@@ -107,6 +107,11 @@ def _consecutive(start: int, sizes: Sequence[int]) -> list[Segment]:
     return segments
 
 
+def forward_segments(norm: str, leaves: Sequence[int]) -> tuple[Segment, ...]:
+    """Return the segments of the flat state whose rms the named norm of a forward solve takes the maximum of."""
+    return ((0, sum(leaves)),) if norm == "rms" else tuple(_consecutive(0, leaves))
+
+
 def adjoint_segments(norm: str, layout: AdjointLayout) -> tuple[Segment, ...]:
     """Return the segments of the flat backward state whose rms the named norm takes the maximum of."""
     n, measured = layout.state, layout.state * (2 if layout.has_y else 1)
@@ -116,6 +121,8 @@ def adjoint_segments(norm: str, layout: AdjointLayout) -> tuple[Segment, ...]:
         return ((0, measured),)
     if norm == "seminorm":
         return ((0, n), (n, measured)) if layout.has_y else ((0, n),)
+    if norm == "seminorm_leaves":
+        return tuple(_consecutive(0, layout.leaves * (2 if layout.has_y else 1)))
     segments = [(layout.time_slice.start, layout.time_slice.stop)]
     if layout.has_y:
         segments += _consecutive(n, layout.leaves)

@@ -139,7 +139,8 @@ def solve(
             Julia (diffeqpy's ``ode.Tsit5()``).
         rtol, atol: relative and absolute tolerance of a step's error (in units of y): numbers, or (engine "torch") one
             for every element: a tensor that expands to y0, for a nested y0 its structure of tensors and numbers.
-        norm: "rms", or a callable that gets the scaled error in the structure of ``y0`` and returns a scalar >= 0.
+        norm: "rms"; "torchdiffeq", the largest rms of a leaf of y0; or a callable that gets the scaled error in the
+            structure of ``y0`` and returns a scalar >= 0.
         adjoint: `BacksolveAdjoint`, `InterpolatingAdjoint` or `GaussAdjoint`, with the norm of the backward solve;
             `DiscreteAdjoint`, which differentiates the steps that were taken; or "auto": GaussAdjoint() where the
             method needs the Jacobian or the parameters have at least as many elements as the state, else

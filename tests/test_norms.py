@@ -15,6 +15,7 @@ LAYOUT = AdjointLayout(leaves=(3, 4), params=(6, 2, 5), has_y=True, has_time=Tru
 MEASURED = {
     "seminorm": {"adjoint", "y"},
     "seminorm_joint": {"adjoint", "y"},
+    "seminorm_leaves": {"adjoint", "y"},
     "rms": {"adjoint", "y", "params"},
     "torchdiffeq": {"adjoint", "y", "time", "params"},
     "torchdiffeq_seminorm": {"adjoint", "y", "time"},
@@ -46,7 +47,13 @@ def test_values_of_our_norms():
     layout = _layout("seminorm")
     lam, y = z[:7], z[7:14]
     rms = lambda x: x.pow(2).mean().sqrt().item()  # noqa: E731
-    expected = {"seminorm": max(rms(lam), rms(y)), "seminorm_joint": rms(z[:14]), "rms": rms(z)}
+    leaves = max(rms(part) for part in (lam[:3], lam[3:], y[:3], y[3:]))
+    expected = {
+        "seminorm": max(rms(lam), rms(y)),
+        "seminorm_leaves": leaves,
+        "seminorm_joint": rms(z[:14]),
+        "rms": rms(z),
+    }
     for norm, value in expected.items():
         assert Seminorm(adjoint_segments(norm, layout))(z) == pytest.approx(value, rel=1e-14)
 
@@ -139,3 +146,32 @@ def test_a_forward_norm_gets_the_state_in_the_users_shapes(engine):
     y0 = {"a": batch(2), "b": torch.ones((), dtype=torch.float64)}
     pyseminorm.solve(lambda t, y: {"a": -y["a"], "b": y["b"]}, y0, [0.0, 1.0], norm=norm, backend=engine)
     assert len(seen) > 3 and all(s["a"].shape == (2, 2) and s["b"].shape == () for s in seen)
+
+
+def test_the_forward_norm_of_leaves(engine):
+    """A fast leaf of one element beside a slow one of many: joint, its error is diluted."""
+    y0 = (torch.zeros(1, dtype=torch.float64), torch.ones(500, dtype=torch.float64))
+
+    def steps(norm):
+        return pyseminorm.solve(
+            lambda t, y: (torch.cos(40 * t) + 0 * y[0], -y[1]), y0, [0.0, 1.0], rtol=1e-6, norm=norm, backend=engine
+        ).stats.forward
+
+    leaves, spy = steps("torchdiffeq"), steps(lambda y: max(x.pow(2).mean().sqrt() for x in y))
+    assert leaves.naccept > 1.2 * steps("rms").naccept
+    assert leaves.times == pytest.approx(spy.times, rel=SAME_STEPS)
+
+
+def test_the_seminorm_of_leaves(engine):
+    y0 = (torch.ones(1, dtype=torch.float64, requires_grad=True), torch.ones(500, dtype=torch.float64))
+
+    def steps(norm):
+        solution = pyseminorm.solve(
+            lambda t, y: (-y[0] * torch.cos(40 * t), -y[1]), y0, [0.0, 1.0], rtol=1e-6, backend=engine,
+            adjoint=BacksolveAdjoint(norm=norm),
+        )  # fmt: skip
+        solution.ys[0][-1].sum().backward()
+        return solution.stats.backward.naccept
+
+    largest = lambda s: max(x.pow(2).mean().sqrt() for x in (*s.adjoint, *s.y))  # noqa: E731
+    assert steps("seminorm_leaves") == steps(largest) > 1.1 * steps("seminorm")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..adjoints import Adjoint
-from ..norms import AdjointLayout, AdjointState, Segment, adjoint_segments
+from ..norms import AdjointLayout, AdjointState, Segment, adjoint_segments, forward_segments
 from ..problem.discontinuities import Discontinuities
 from ..problem.parameters import as_like
 from ..problem.state import StateSpec
@@ -99,6 +99,11 @@ class ForwardProblem:
             return f0
         generators.restore()
         return self.f(self.first.t, self.y0)
+
+    @property
+    def segments(self) -> tuple[Segment, ...] | None:
+        """Segments of a named norm; None for a callable one."""
+        return forward_segments(self.norm, self.spec.sizes) if isinstance(self.norm, str) else None
 
     @property
     def discontinuities(self) -> Discontinuities:

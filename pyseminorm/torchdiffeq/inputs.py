@@ -60,7 +60,7 @@ def check_times(t: Any, device: torch.device) -> None:
 
 
 def check_tolerance(name: str, value: Any, y0: Any) -> Any:
-    """Return a tolerance as `solve` takes it, which must be positive: zero, which torchdiffeq takes, is the least number.
+    """Return a tolerance as `solve` takes it, positive: zero, which torchdiffeq takes, is a tiny number.
 
     Raises:
         InputAssertionError: it requires grad, or has parts that are not those of a tuple state.

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +14,7 @@ from torch import Tensor
 from ...adjoints import GaussAdjoint
 from ...errors import BackendUnavailableError, InvalidInputError
 from ...methods.tableaus import TABLEAUS
-from ...norms import CallableNorm, Segment
+from ...norms import CallableNorm
 from ...passes.discrete_sweep import Sweep
 from ...passes.gauss_quadrature import ParameterQuadrature
 from ...passes.problems import AdjointProblem, AdjointResult, DiscreteProblem, ForwardProblem, ForwardResult
@@ -35,7 +33,7 @@ from .native.sweep import native_sweep
 from .native.vector_field import JuliaVectorField, NativeNodes, backward_arguments, refuse_call
 from .session.c_functions import JuliaHandle
 from .session.layouts import AdjointCall, ForwardCall
-from .session.memory import Memory, address, addresses, consecutive, doubles, integers
+from .session.memory import address, addresses, consecutive, doubles, integers, offsets_of
 from .session.runtime import runtime
 
 logger = logging.getLogger("pyseminorm")
@@ -86,7 +84,7 @@ class JuliaEngine:
         vector = _vector_type(self._memory, y0.dtype, y0.device)
         if isinstance(problem.field, JuliaVectorField):
             return native_forward(julia, problem, vector)
-        rows, size = len(problem.times), problem.spec.size
+        rows, size, segments = len(problem.times), problem.spec.size, problem.segments or ()
         ys = y0.new_empty((rows, *problem.spec.shape))
         norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
         jacobian = _jacobian(problem)
@@ -94,12 +92,12 @@ class JuliaEngine:
         field = _ForwardField(problem)
         python = SolverCallbacks(y0, field, norm, report=problem.report, jacobian=by_state)
         solve = Pass(julia, problem.spec.unflatten, y0, problem.times[0], python=python)
-        offsets, settings = integers((0, size)), make_settings(problem.options, problem.discontinuities)
+        offsets, settings = offsets_of(segments), make_settings(problem.options, problem.discontinuities)
         times = doubles(tuple(problem.times))
         call = ForwardCall(
             vector=vector.address, times=times.address, times_count=times.count, y0=address(y0, y0.dtype),
-            ys=address(ys, y0.dtype), size=size, offsets=offsets.address, segments=1, settings=settings.address,
-            dense=problem.keep_dense, **python.arguments,
+            ys=address(ys, y0.dtype), size=size, offsets=offsets.address, segments=len(segments),
+            settings=settings.address, dense=problem.keep_dense, **python.arguments,
         )  # fmt: skip
         solve.run("forward", call)
         return solve.forward_result(problem, ys, started, len(field.known), jacobian.calls if jacobian else 0)
@@ -122,7 +120,7 @@ class JuliaEngine:
         layout, ys = problem.layout, problem.ys
         times = doubles((problem.times[problem.last], *(problem.times[i] for i in problem.stops)))
         rows, segments = integers(tuple(problem.stops)), problem.segments or ()
-        offsets, settings = _offsets(segments), make_settings(problem.options, problem.discontinuities)
+        offsets, settings = offsets_of(segments), make_settings(problem.options, problem.discontinuities)
         vector, outcome = _vector_type(self._memory, ys.dtype, ys.device), 0
         if not layout.has_y:
             assert isinstance(problem.dense, JuliaDenseInterpolation)
@@ -306,11 +304,6 @@ class _Nodes:
 def _vector_type(memory: str, dtype: torch.dtype, device: torch.device) -> JuliaHandle:
     module = runtime().module
     return JuliaHandle(module, module.vector_type((memory, ELTYPES[dtype], device.index or 0)))
-
-
-def _offsets(segments: Sequence[Segment]) -> Memory:
-    """Start, stop, start, stop ...; the caller keeps them alive during the solve."""
-    return integers(tuple(itertools.chain.from_iterable(segments)))
 
 
 def _jacobian(problem: ForwardProblem | AdjointProblem) -> Jacobian | None:

@@ -86,7 +86,8 @@ class TorchEngine:
 def _forward_norm(problem: ForwardProblem) -> FlatNorm:
     if callable(problem.norm):
         return CallableNorm(problem.norm, problem.spec.unflatten)
-    return Seminorm(((0, problem.y0.numel()),))
+    assert problem.segments is not None
+    return Seminorm(problem.segments)
 
 
 def _backward_norm(problem: AdjointProblem) -> FlatNorm:

@@ -11,7 +11,7 @@ from ..calls.results import Pass
 from ..calls.settings import is_plain, make_settings, tableau
 from ..session.c_functions import POLL, CFunctions, JuliaHandle, NumberedHandle
 from ..session.layouts import ForwardCall
-from ..session.memory import address, consecutive, doubles, integers
+from ..session.memory import address, consecutive, doubles, offsets_of
 from ..session.runtime import Runtime
 from .vector_field import JuliaVectorField, refuse_call
 
@@ -30,10 +30,10 @@ def native_forward(julia: Runtime, problem: ForwardProblem, vector: JuliaHandle)
     if (
         call is None
         or call.options is not options
-        or call.rest != (times, keep, problem.keep_dense, problem.spec.shape)
+        or call.rest != (times, keep, problem.keep_dense, problem.spec.shape, problem.spec.sizes, problem.norm)
     ):
         call = _Call(problem, native.address, vector, keep)
-        if is_plain(options) and options.report is None:
+        if is_plain(options) and options.report is None and isinstance(problem.norm, str):
             native.prepared["forward"] = call
     ys, arguments, python = y0.new_empty(call.shape), call.arguments, None
     report = None if keep else problem.report
@@ -69,14 +69,15 @@ class _Call:
 
     def __init__(self, problem: ForwardProblem, native: int, vector: JuliaHandle, keep: int) -> None:
         self.options = problem.options
-        self.rest = (problem.times, keep, problem.keep_dense, problem.spec.shape)
+        self.rest = (problem.times, keep, problem.keep_dense, problem.spec.shape, problem.spec.sizes, problem.norm)
         self.settings, size = make_settings(problem.options, problem.discontinuities), problem.spec.size
-        offsets, times = integers((0, size)), doubles(tuple(problem.times))
+        segments = problem.segments or ()
+        offsets, times = offsets_of(segments), doubles(tuple(problem.times))
         weights = tableau(problem.options.method) if keep == 2 else None
         self._kept = vector, offsets, times, weights
         self.shape = (len(problem.times), *problem.spec.shape)
         self.arguments = ForwardCall(
-            vector=vector.address, field=native, poll=POLL, keep=keep, offsets=offsets.address, segments=1,
+            vector=vector.address, field=native, poll=POLL, keep=keep, offsets=offsets.address, segments=len(segments),
             times=times.address, times_count=times.count, size=size, settings=self.settings.address,
             dense=problem.keep_dense, tableau=0 if weights is None else weights.address,
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -96,6 +97,11 @@ def doubles(values: tuple[float, ...]) -> Memory:
 def integers(values: tuple[int, ...]) -> Memory:
     """Return numbers as Int64; who asked holds them during the pass."""
     return Memory(torch.tensor(values, dtype=torch.int64))
+
+
+def offsets_of(segments: Iterable[tuple[int, int]]) -> Memory:
+    """Return start, stop, start, stop ... of segments of a vector."""
+    return integers(tuple(itertools.chain.from_iterable(segments)))
 
 
 @functools.lru_cache(maxsize=256)
