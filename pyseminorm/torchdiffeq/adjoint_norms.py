@@ -22,7 +22,7 @@ def adjoint_norm(norm: Any, state_norm: Any) -> AdjointNorm:
         return _from_tuple(norm)
     if callable(state_norm) and norm in (None, "seminorm"):
         return lambda state: max(state_norm(state.y), state_norm(state.adjoint))
-    return "seminorm" if norm is None else norm
+    return "seminorm_leaves" if norm in (None, "seminorm") else norm
 
 
 def _from_tuple(norm: Callable[[tuple[Any, ...]], Any]) -> Callable[[AdjointState], Any]:

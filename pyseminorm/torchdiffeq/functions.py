@@ -219,7 +219,7 @@ def _solve(
         method=method[1].method,
         rtol=rtol,
         atol=atol,
-        norm=given.get("norm", "rms"),
+        norm=given.get("norm", "torchdiffeq"),
         adjoint=adjoint,
         dt=given.get("first_step", given.get("step_size")),
         max_steps=most_steps(given, _MOST_STEPS),
