@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,7 +28,8 @@ from .problem.discontinuities import Discontinuities
 from .problem.jacobian import JACOBIANS
 from .problem.parameters import has_lazy
 from .problem.state import StateSpec
-from .problem.tolerances import check_tolerance
+from .problem.times import check_times
+from .problem.tolerances import check_fits, check_tolerance
 from .problem.torch_modes import apart_from_modes
 from .problem.vector_field import EagerVectorField, FieldSource, FirstValue
 from .retcode import ReturnCode
@@ -197,7 +196,7 @@ def solve(
         raise InvalidInputError(f"func is a {type(func).__name__}: expected a callable func(t, y, *args).")
     refuse_transforms()
     spec = StateSpec.of(y0)
-    ts, times = _check_times(t, spec.real_dtype)
+    ts, times = check_times(t, spec.real_dtype)
     if not isinstance(args, (tuple, list)):
         raise InvalidInputError(f"args is a {type(args).__name__}: expected a tuple, such as args=(u,).")
     if callbacks is not None and not isinstance(callbacks, StepCallbacks):
@@ -329,7 +328,7 @@ def _settle(
     compile: str | None,
 ) -> tuple[Engine, PassOptions, MethodTraits]:
     backwards = {f"{type(adjoint).__name__}({k})": getattr(adjoint, k, None) for k in ("rtol", "atol")}
-    _check_fits(spec.real_dtype, {"rtol": rtol, "atol": atol, **backwards})
+    check_fits(spec.real_dtype, {"rtol": rtol, "atol": atol, **backwards})
     if not callable(norm) and norm not in FORWARD_NORMS:
         raise InvalidInputError(
             f"norm={norm!r} is not known for the forward solve: give {', '.join(map(repr, FORWARD_NORMS))} or a "
@@ -397,14 +396,6 @@ def _vector_field(
     return EagerVectorField(func, args, spec, params)
 
 
-def _check_fits(dtype: torch.dtype, numbers: Mapping[str, float | None]) -> None:
-    """Refuse a number that the state's dtype does not hold."""
-    most = torch.finfo(dtype).max
-    for name, number in numbers.items():
-        if isinstance(number, float) and abs(number) > most:
-            raise InvalidInputError(f"{name} = {number!r} is beyond {dtype}, the state's dtype: at most {most:.3g}.")
-
-
 def _check_discontinuities(discontinuities: Sequence[float]) -> tuple[float, ...]:
     try:
         given = tuple(float(d) for d in discontinuities)
@@ -415,36 +406,3 @@ def _check_discontinuities(discontinuities: Sequence[float]) -> tuple[float, ...
     if not all(math.isfinite(d) for d in given):
         raise InvalidInputError("discontinuities contains NaN or infinite values.")
     return given
-
-
-def _check_times(t: Tensor | Sequence[float], seen: torch.dtype) -> tuple[Tensor, tuple[float, ...]]:
-    """Return the times as a tensor (as given) and as floats; func gets them in the dtype ``seen``."""
-    try:
-        ts = t if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        raise InvalidInputError(f"t is a {type(t).__name__}: expected a vector of times.") from None
-    if ts.is_meta or ts.layout is not torch.strided:
-        raise InvalidInputError(f"t is a {ts.layout} tensor on {ts.device}: expected times that can be read.")
-    try:
-        return ts, _times_of(tuple(ts.tolist()), ts.dtype, seen)
-    except TypeError:  # a number, or rows of numbers
-        raise InvalidInputError(f"t has shape {tuple(ts.shape)}: expected a vector of at least 2 times.") from None
-
-
-@functools.lru_cache(maxsize=64)
-def _times_of(values: tuple[Any, ...], dtype: torch.dtype, seen: torch.dtype) -> tuple[float, ...]:
-    """Return the values of a vector of a dtype as times in order; a training loop gives the same again and again."""
-    if len(values) < 2:
-        raise InvalidInputError(f"t has shape ({len(values)},): expected a vector of at least 2 times.")
-    if dtype.is_complex or dtype == torch.bool:
-        raise InvalidInputError(f"t has dtype {dtype}: expected real times.")
-    times = tuple(map(float, values))
-    if not all(math.isfinite(x) for x in times):
-        raise InvalidInputError("t contains NaN or infinite values.")
-    steps = [b - a for a, b in itertools.pairwise(times)]
-    if not (all(s > 0 for s in steps) or all(s < 0 for s in steps)):
-        if any(s == 0 for s in steps):
-            raise InvalidInputError(f"t repeats a time ({times[steps.index(0.0)]}): give every time once.")
-        raise InvalidInputError("t is not sorted: expected strictly increasing or strictly decreasing times.")
-    _check_fits(seen, {"t[0]": times[0], "t[-1]": times[-1]})
-    return times

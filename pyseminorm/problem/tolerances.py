@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -49,3 +49,11 @@ def _leaves(name: str, value: Any, spec: StateSpec) -> list[Any]:
     if len(leaves) != len(spec.shapes):
         raise InvalidInputError(f"{name} has {len(leaves)} parts: expected {len(spec.shapes)}, one for a leaf of y0.")
     return leaves
+
+
+def check_fits(dtype: torch.dtype, numbers: Mapping[str, float | None]) -> None:
+    """Refuse a number that the state's dtype does not hold."""
+    most = torch.finfo(dtype).max
+    for name, number in numbers.items():
+        if isinstance(number, float) and abs(number) > most:
+            raise InvalidInputError(f"{name} = {number!r} is beyond {dtype}, the state's dtype: at most {most:.3g}.")

@@ -1,0 +1,48 @@
+"""The times of a solve: as the user gave them, and as floats in order."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidInputError
+from .tolerances import check_fits
+
+
+def check_times(t: Tensor | Sequence[float], seen: torch.dtype) -> tuple[Tensor, tuple[float, ...]]:
+    """Return the times as a tensor (as given) and as floats; func gets them in the dtype ``seen``."""
+    try:
+        ts = t if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise InvalidInputError(f"t is a {type(t).__name__}: expected a vector of times.") from None
+    if ts.is_meta or ts.layout is not torch.strided:
+        raise InvalidInputError(f"t is a {ts.layout} tensor on {ts.device}: expected times that can be read.")
+    try:
+        return ts, _times_of(tuple(ts.tolist()), ts.dtype, seen)
+    except TypeError:  # a number, or rows of numbers
+        raise InvalidInputError(f"t has shape {tuple(ts.shape)}: expected a vector of at least 2 times.") from None
+
+
+@functools.lru_cache(maxsize=64)
+def _times_of(values: tuple[Any, ...], dtype: torch.dtype, seen: torch.dtype) -> tuple[float, ...]:
+    """Return the values of a vector of a dtype as times in order; a training loop gives the same again and again."""
+    if len(values) < 2:
+        raise InvalidInputError(f"t has shape ({len(values)},): expected a vector of at least 2 times.")
+    if dtype.is_complex or dtype == torch.bool:
+        raise InvalidInputError(f"t has dtype {dtype}: expected real times.")
+    times = tuple(map(float, values))
+    if not all(math.isfinite(x) for x in times):
+        raise InvalidInputError("t contains NaN or infinite values.")
+    steps = [b - a for a, b in itertools.pairwise(times)]
+    if not (all(s > 0 for s in steps) or all(s < 0 for s in steps)):
+        if any(s == 0 for s in steps):
+            raise InvalidInputError(f"t repeats a time ({times[steps.index(0.0)]}): give every time once.")
+        raise InvalidInputError("t is not sorted: expected strictly increasing or strictly decreasing times.")
+    check_fits(seen, {"t[0]": times[0], "t[-1]": times[-1]})
+    return times
