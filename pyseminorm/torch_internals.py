@@ -12,6 +12,7 @@ from torch.nn.modules import module as nn_module
 from torch.utils import _pytree as pytree
 
 __all__ = [
+    "aten_operations",
     "backward_pass_number",
     "batch_level",
     "copy_all",
@@ -108,6 +109,12 @@ def vmap(function: Any, *tensors: torch.Tensor) -> torch.Tensor:
         return functorch._remove_batch_dim(value, level, rows, 0)
     finally:
         functorch._vmap_decrement_nesting()
+
+
+def aten_operations(**names: str) -> list[Any]:
+    """Return operations of ATen: of each overload, those with the names in a text."""
+    aten = torch.ops.aten
+    return [getattr(getattr(aten, name), overload) for overload, listed in names.items() for name in listed.split()]
 
 
 def get_decompositions(operations: list[Any]) -> dict[Any, Any]:

@@ -122,9 +122,6 @@ VIEWS = {
     aten.transpose.int: lambda x: aten.transpose(x * 2, 0, 1).reshape(3, 4) * x,
     aten.unsqueeze.default: lambda x: (aten.unsqueeze(x * 2, 1) * aten.unsqueeze(x, 0)).sum(1),
     aten.view.default: lambda x: aten.view(x * 2, [4, 3]).t() * x,
-}
-
-PIECES = {
     aten.split.Tensor: lambda x: torch.cat(aten.split.Tensor(x * 2, 3, 1)[::-1], 1),
     aten.split_with_sizes.default: lambda x: torch.cat(aten.split_with_sizes(x * 2, [1, 3], 1)[::-1], 1),
     aten.unsafe_split.Tensor: lambda x: torch.cat(aten.unsafe_split.Tensor(x * 2, 3, 1)[::-1], 1),
@@ -186,5 +183,5 @@ SAME = {
 }
 
 OPERATIONS = {
-    **ELEMENTWISE, **COMPARISONS, **FORMED, **VIEWS, **PIECES, **REDUCTIONS, **OTHERS, **FILLED, **SAME,
+    **ELEMENTWISE, **COMPARISONS, **FORMED, **VIEWS, **REDUCTIONS, **OTHERS, **FILLED, **SAME,
 }  # fmt: skip

@@ -58,35 +58,35 @@ def test_views_are_those_of_torch(data):
     mine, theirs = View.whole(Buffer("b", tensor.numel()), tuple(shape)), tensor.reshape(shape)
     for _ in range(data.draw(st.integers(1, 4))):
         rank = len(mine.shape)
-        kind = data.draw(st.sampled_from(["permute", "select", "slice", "unsqueeze", "squeeze", "expand", "view"]))
+        kinds = ["permute", "unsqueeze", "squeeze", "expand", "view", *["select", "slice", "split"] * (rank > 0)]
+        kind, how, number = data.draw(st.sampled_from(kinds)), (), 0
         if kind == "permute":
-            dims = data.draw(st.permutations(range(rank)))
-            mine, theirs = mine.permute(dims), theirs.permute(dims)
-        elif kind == "select" and rank:
+            operation, how = torch.permute, (data.draw(st.permutations(range(rank))),)
+        elif kind == "select":
             dim = data.draw(st.integers(0, rank - 1))
-            index = data.draw(st.integers(-mine.shape[dim], mine.shape[dim] - 1))
-            mine, theirs = mine.select(dim, index), theirs.select(dim, index)
-        elif kind == "slice" and rank:
+            operation, how = torch.select, (dim, data.draw(st.integers(-mine.shape[dim], mine.shape[dim] - 1)))
+        elif kind == "slice":
             dim = data.draw(st.integers(0, rank - 1))
-            start, step = data.draw(st.integers(0, mine.shape[dim] - 1)), data.draw(st.integers(1, 2))
-            mine, theirs = mine.slice(dim, start, None, step), torch.ops.aten.slice(theirs, dim, start, None, step)
+            how = (dim, data.draw(st.integers(0, mine.shape[dim] - 1)), None, data.draw(st.integers(1, 2)))
+            operation = torch.ops.aten.slice
+        elif kind == "split":
+            dim = data.draw(st.integers(-rank, rank - 1))
+            operation, how, number = torch.split, (data.draw(st.integers(1, 3)), dim), data.draw(st.integers(-1, 0))
         elif kind == "unsqueeze":
-            dim = data.draw(st.integers(-rank - 1, rank))
-            mine, theirs = mine.unsqueeze(dim), theirs.unsqueeze(dim)
+            operation, how = torch.unsqueeze, (data.draw(st.integers(-rank - 1, rank)),)
         elif kind == "squeeze":
-            mine, theirs = mine.squeeze(), theirs.squeeze()
+            operation = torch.squeeze
         elif kind == "expand":
-            wanted = [2, *(3 if n == 1 else -1 for n in mine.shape)]
-            mine, theirs = mine.expand(wanted), theirs.expand(wanted)
-        elif kind == "view":
-            wanted = data.draw(st.sampled_from([[-1], [1, -1], [mine.shape[0] if rank else 1, -1]]))
-            try:
-                viewed = theirs.view(wanted)
-            except RuntimeError:
-                assert mine.reshape(wanted) is None
-                continue
-            mine, theirs = mine.reshape(wanted), viewed
-            assert mine is not None
+            operation, how = torch.Tensor.expand, ([2, *(3 if n == 1 else -1 for n in mine.shape)],)
+        else:
+            operation, how = torch.Tensor.view, (data.draw(st.sampled_from([[-1], [1, -1], [*mine.shape[:1], -1]])),)
+        seen = mine.look(operation, *how)
+        try:
+            made = operation(theirs, *how)
+        except RuntimeError:
+            assert seen is None
+            continue
+        mine, theirs = (seen[number], made[number]) if kind == "split" else (seen, made)
     assert mine.shape == tuple(theirs.shape)
     assert torch.equal(torch.as_strided(tensor, mine.shape, mine.strides, mine.offset), theirs)
 
@@ -124,7 +124,6 @@ def test_every_operation_of_the_table_has_a_test_and_is_met_there():
         ops.COMPARISONS,
         ops.FORMED,
         ops.VIEWS,
-        ops.PIECES,
         ops.REDUCTIONS,
         ops.OTHERS,
         ops.FILLED,

@@ -95,6 +95,12 @@ def test_decompositions_write_an_operation_by_smaller_ones():
     assert torch.equal(decomposed(x, x, x, value=2), x + 2 * x * x)
 
 
+def test_operations_of_aten_have_names_by_overload():
+    aten = torch.ops.aten
+    found = torch_internals.aten_operations(default="abs mm", Tensor="add")
+    assert found == [aten.abs.default, aten.mm.default, aten.add.Tensor]
+
+
 def test_pytree_flattens_in_order_and_builds_again():
     pytree = torch_internals.pytree
     leaves, tree = pytree.tree_flatten({"a": (1, 2), "b": [3]})

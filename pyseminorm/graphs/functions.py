@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from ..torch_internals import aten_operations
 from .capture import define
 from .split import Parts, Wanted
 
@@ -19,35 +20,16 @@ aten = torch.ops.aten
 
 # torch's own bindings of ATen operations start faster than torch.ops.aten's; these take the same arguments.
 _BINDINGS: dict[Any, Any] = {
-    aten.abs.default: torch.abs,
-    aten.add.Tensor: torch.add,
-    aten.addmm.default: torch.addmm,
-    aten.bmm.default: torch.bmm,
-    aten.cat.default: torch.cat,
-    aten.cos.default: torch.cos,
-    aten.div.Tensor: torch.div,
-    aten.exp.default: torch.exp,
-    aten.expand.default: Tensor.expand,
-    aten.log.default: torch.log,
-    aten.mm.default: torch.mm,
-    aten.mul.Tensor: torch.mul,
-    aten.mv.default: torch.mv,
-    aten.neg.default: torch.neg,
-    aten.permute.default: torch.permute,
-    aten.pow.Tensor_Scalar: torch.pow,
-    aten.relu.default: torch.relu,
-    aten.select.int: torch.select,
-    aten.sigmoid.default: torch.sigmoid,
-    aten.sin.default: torch.sin,
-    aten.sqrt.default: torch.sqrt,
-    aten.sub.Tensor: torch.sub,
-    aten.sum.dim_IntList: torch.sum,
-    aten.t.default: torch.t,
-    aten.tanh.default: torch.tanh,
-    aten.transpose.int: torch.transpose,
-    aten.unsqueeze.default: torch.unsqueeze,
-    aten.view.default: Tensor.view,
-    aten.where.self: torch.where,
+    operation: getattr(torch, name) if hasattr(torch, name) else getattr(Tensor, name)
+    for operation in aten_operations(
+        default="abs addmm bmm cat cos exp expand log mm mv neg permute relu sigmoid sin sqrt t tanh unsqueeze view",
+        Tensor="add div mul sub",
+        Tensor_Scalar="pow",
+        dim_IntList="sum",
+        int="select transpose",
+        self="where",
+    )
+    if (name := operation.__name__.partition(".")[0])
 }
 _SAME = (aten.detach.default, aten.alias.default, aten.lift_fresh_copy.default)
 

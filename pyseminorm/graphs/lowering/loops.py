@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from .memory import Shape, View, broadcast
+import torch
+from torch import Tensor
+
+from .memory import Shape, View
 
 
 @dataclass(eq=False)
@@ -26,7 +29,8 @@ class Lazy:
     @classmethod
     def of(cls, template: str, *operands: Value | float, boolean: bool = False) -> Lazy:
         values = [x if isinstance(x, (View, Lazy)) else cls(number(x), [], ()) for x in operands]
-        return cls(template, values, broadcast(*(x.shape for x in values)), boolean)
+        shape: Shape = torch.broadcast_shapes(*(x.shape for x in values))  # type: ignore[no-untyped-call]
+        return cls(template, values, tuple(shape), boolean)
 
     @property
     def is_number(self) -> bool:
@@ -79,7 +83,7 @@ class Nest:
     def value(self, x: Value) -> str:
         """Return the name of a value in the body."""
         if isinstance(x, View):
-            at = x.expand(self.shape)
+            at: View = x.look(Tensor.expand, self.shape)
             if at not in self._loads:
                 self._loads[at] = f"x{len(self._loads)}"
             return self._loads[at]
@@ -153,7 +157,7 @@ def reduce(to: View, x: Value, dims: Sequence[int], start: str, function: str) -
     reduced = {d for d in dims if shape[d] != 1}
     statement = Nest(to.shape).store(to, Lazy(start, [], ()))
     last = max((d for d in range(len(shape)) if shape[d] != 1), default=-1)
-    target = to.as_strided(shape, [0 if d in reduced else s for d, s in enumerate(to.strides)])
+    target = replace(to, shape=shape, strides=tuple(0 if d in reduced else s for d, s in enumerate(to.strides)))
     if last in reduced:
         return [statement, Nest(shape).accumulate(target, x, function)]
     return [statement, Nest(shape).add(target, x, function)]

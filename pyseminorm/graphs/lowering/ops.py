@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...torch_internals import get_decompositions
+from ...torch_internals import aten_operations, get_decompositions
 from .loops import Lazy, Value, number
-from .memory import View
 
 aten = torch.ops.aten
 
@@ -129,42 +128,19 @@ FORMED: dict[Any, Callable[..., Lazy]] = {
     aten.sub.Tensor: _scale("-"),
 }
 
-# ---- views: None where strides cannot say it, and the value is copied first --------------------------------
+# ---- views, or several of one tensor: torch says how they lie, or that strides cannot say it ---------------
 
-
-def _squeeze(x: View, dims: Sequence[int] | int | None = None) -> View:
-    return x.squeeze([dims] if isinstance(dims, int) else dims)
-
-
-def _restride(x: View, shape: Sequence[int], strides: Sequence[int], offset: int | None = None) -> View | None:
-    return x.as_strided(shape, strides, offset) if x.is_whole else None
-
-
-VIEWS: dict[Any, Callable[..., View | None]] = {
-    aten._reshape_alias.default: lambda x, shape, strides: x.reshape(shape),
-    aten._unsafe_view.default: lambda x, shape: x.reshape(shape),
-    aten.as_strided.default: _restride,
-    aten.diagonal.default: lambda x, offset=0, dim1=0, dim2=1: _diagonal(x, offset, dim1, dim2),
-    aten.expand.default: lambda x, shape, implicit=False: x.expand(shape),
-    aten.permute.default: lambda x, dims: x.permute(dims),
-    aten.select.int: lambda x, dim, index: x.select(dim, index),
-    aten.slice.Tensor: lambda x, dim=0, start=None, end=None, step=1: x.slice(dim, start, end, step),
-    aten.squeeze.default: _squeeze,
-    aten.squeeze.dim: _squeeze,
-    aten.squeeze.dims: _squeeze,
-    aten.t.default: lambda x: x.permute((1, 0)) if len(x.shape) == 2 else x,
-    aten.transpose.int: lambda x, a, b: x.permute(_swap(len(x.shape), a, b)),
-    aten.unsqueeze.default: lambda x, dim: x.unsqueeze(dim),
-    aten.view.default: lambda x, shape: x.reshape(shape),
+VIEWS: dict[Any, Callable[..., Any]] = {
+    operation: operation
+    for operation in aten_operations(
+        default="_unsafe_view as_strided diagonal expand permute split_with_sizes squeeze t unsqueeze view",
+        int="select transpose unbind",
+        Tensor="slice split unsafe_split",
+        dim="squeeze",
+        dims="squeeze",
+    )
 }
-
-# Several views of one tensor.
-PIECES: dict[Any, Callable[..., list[View]]] = {
-    aten.split.Tensor: lambda x, size, dim=0: _split(x, _equal_sizes(x.shape[dim], size), dim),
-    aten.split_with_sizes.default: lambda x, sizes, dim=0: _split(x, sizes, dim),
-    aten.unsafe_split.Tensor: lambda x, size, dim=0: _split(x, _equal_sizes(x.shape[dim], size), dim),
-    aten.unbind.int: lambda x, dim=0: [x.select(dim, i) for i in range(x.shape[dim])],
-}
+VIEWS[aten._reshape_alias.default] = lambda x, shape, strides: x.view(shape)
 
 # The value itself: graphs are functional, and gradients are in them already.
 SAME: tuple[Any, ...] = (
@@ -173,36 +149,6 @@ SAME: tuple[Any, ...] = (
     aten.detach.default,
     aten.lift_fresh_copy.default,
 )
-
-
-def _swap(rank: int, a: int, b: int) -> list[int]:
-    dims = list(range(rank))
-    if rank:
-        dims[a], dims[b] = dims[b], dims[a]
-    return dims
-
-
-def _diagonal(x: View, offset: int, a: int, b: int) -> View:
-    rank = len(x.shape)
-    a, b = a % rank, b % rank
-    length = max(min(x.shape[a] + min(offset, 0), x.shape[b] - max(offset, 0)), 0)
-    kept = [d for d in range(rank) if d not in (a, b)]
-    at = x.offset + max(offset, 0) * x.strides[b] - min(offset, 0) * x.strides[a]
-    shape = [*(x.shape[d] for d in kept), length]
-    return x.as_strided(shape, [*(x.strides[d] for d in kept), x.strides[a] + x.strides[b]], at)
-
-
-def _equal_sizes(extent: int, size: int) -> list[int]:
-    return [min(size, extent - start) for start in range(0, extent, size)]
-
-
-def _split(x: View, sizes: Sequence[int], dim: int) -> list[View]:
-    pieces, start = [], 0
-    for size in sizes:
-        pieces.append(x.slice(dim, start, start + size))
-        start += size
-    return pieces
-
 
 # ---- reductions: (start, function that collects) -----------------------------------------------------------
 
@@ -312,50 +258,17 @@ def _vector_norm(
     return (x.abs() ** order).sum(axes, keepdim) ** (1 / order)
 
 
+# What torch itself writes by smaller operations.
+_BY_TORCH = """
+    _log_softmax _log_softmax_backward_data _softmax _softmax_backward_data celu elu elu_backward gelu
+    gelu_backward glu glu_backward hardsigmoid hardsigmoid_backward hardswish hardswish_backward hardtanh
+    hardtanh_backward leaky_relu leaky_relu_backward linear_backward logit logsumexp mish mish_backward
+    native_layer_norm_backward selu sigmoid_backward silu silu_backward softplus softplus_backward square stack
+    tanh_backward threshold threshold_backward tril triu xlogy
+"""
+
 DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
-    **get_decompositions(
-        [
-            aten._log_softmax,
-            aten._log_softmax_backward_data,
-            aten._softmax,
-            aten._softmax_backward_data,
-            aten.celu,
-            aten.elu,
-            aten.elu_backward,
-            aten.gelu,
-            aten.gelu_backward,
-            aten.glu,
-            aten.glu_backward,
-            aten.hardsigmoid,
-            aten.hardsigmoid_backward,
-            aten.hardswish,
-            aten.hardswish_backward,
-            aten.hardtanh,
-            aten.hardtanh_backward,
-            aten.leaky_relu,
-            aten.leaky_relu_backward,
-            aten.linear_backward,
-            aten.logit,
-            aten.logsumexp,
-            aten.mish,
-            aten.mish_backward,
-            aten.native_layer_norm_backward,
-            aten.selu,
-            aten.sigmoid_backward,
-            aten.silu,
-            aten.silu_backward,
-            aten.softplus,
-            aten.softplus_backward,
-            aten.square,
-            aten.stack,
-            aten.tanh_backward,
-            aten.threshold,
-            aten.threshold_backward,
-            aten.tril,
-            aten.triu,
-            aten.xlogy,
-        ]
-    ),
+    **get_decompositions([getattr(aten, name) for name in _BY_TORCH.split()]),
     aten._trilinear.default: _trilinear,
     aten.linalg_vector_norm.default: _vector_norm,
     aten.mean.default: _mean,

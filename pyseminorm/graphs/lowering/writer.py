@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from ..split import Parts, Wanted
 from .loops import Lazy, Nest, Value, number, reduce
 from .memory import Buffer, Shape, View, contiguous
-from .ops import COMPARISONS, ELEMENTWISE, FILLED, FORMED, OTHERS, PIECES, REDUCTIONS, SAME, VIEWS
+from .ops import COMPARISONS, ELEMENTWISE, FILLED, FORMED, OTHERS, REDUCTIONS, SAME, VIEWS
 from .plan import names_in
 from .products import SMALL_PRODUCT, blas_product, blas_reads, has_rows, small_product
 from .sections import Section
@@ -167,9 +167,7 @@ class Writer:
         if target in FORMED:
             return self.check(FORMED[target](*args, **kwargs))
         if target in VIEWS:
-            return self._reshape(node, args, kwargs)
-        if target in PIECES:
-            return PIECES[target](self.view(args[0]), *args[1:], **kwargs)
+            return self._look(node, *args, **kwargs)
         if target in REDUCTIONS:
             return self._reduce(node, *args, **{k: v for k, v in kwargs.items() if k != "dtype"})
         if target in OTHERS:
@@ -192,18 +190,17 @@ class Writer:
 
         return [look(x) for x in node.args], {k: look(x) for k, x in node.kwargs.items()}
 
-    def _reshape(self, node: fx.Node, args: list[Any], kwargs: dict[str, Any]) -> Value:
-        x = args[0]
-        if isinstance(x, Lazy) and x.is_number:
+    def _look(self, node: fx.Node, x: Value, *how: Any, **more: Any) -> Any:
+        """Return a view of a value, or several; of a copy where it does not lie so that there is one."""
+        if isinstance(x, Lazy) and x.is_number and isinstance(node.meta["val"], torch.Tensor):
             return Lazy(x.template, [], _shape(node), x.boolean)
-        make: Callable[..., View | None] = VIEWS[node.target]
-        result = make(self.view(x), *args[1:], **kwargs)
-        if result is None:
-            result = make(self.copy(x), *args[1:], **kwargs)
-        assert result is not None
-        return result
+        memory, operation = self.view(x), VIEWS[node.target]
+        if operation is torch.ops.aten.as_strided.default and not memory.is_whole:
+            memory = self.copy(x)
+        made = memory.look(operation, *how, **more)
+        return self.copy(x).look(operation, *how, **more) if made is None else made
 
-    def _reduce(self, node: fx.Node, x: Value, dims: Any = None, keepdim: bool = False) -> View:
+    def _reduce(self, node: fx.Node, x: Value, dims: Any = None, keepdim: bool = False) -> Any:
         start, function = REDUCTIONS[node.target]
         rank = len(x.shape)
         dims = range(rank) if not dims and dims != 0 else [dims] if isinstance(dims, int) else dims
@@ -212,7 +209,7 @@ class Writer:
             x = Lazy.of("T({0})", x)
         to = self._new(tuple(1 if d in axes else n for d, n in enumerate(x.shape)))
         self._section.statements += reduce(to, x, axes, start, function)
-        return to if keepdim else to.squeeze(axes)
+        return to if keepdim else to.look(Tensor.squeeze, axes)
 
     # -- what operations use -------------------------------------------------------------------------------------------
 
@@ -264,18 +261,18 @@ class Writer:
         scaled = x if alpha == 1 else Lazy.of(f"({number(alpha)} * {{0}})", x)
         return self.check(Lazy.of("({0} + {1})" if beta == 1 else f"({{0}} + {number(beta)} * {{1}})", scaled, c))
 
-    def broadcast_to(self, x: Value, shape: Shape) -> Value:
-        return x.expand(shape) if isinstance(x, View) else self.check(Lazy("{0}", [x], shape, x.boolean))
+    def broadcast_to(self, x: Value, shape: Shape) -> Any:
+        return x.look(Tensor.expand, shape) if isinstance(x, View) else self.check(Lazy("{0}", [x], shape, x.boolean))
 
-    def sum_of_products(self, a: Value, b: Value) -> View:
+    def sum_of_products(self, a: Value, b: Value) -> Any:
         to = self._new((1,))
         self._section.statements += reduce(
             to, Lazy.of("({0} * {1})", self.view(a), self.view(b)), [0], "zero(T)", "add!"
         )
-        return to.squeeze()
+        return to.look(Tensor.squeeze)
 
-    def matrix_times_vector(self, a: Value, x: Value) -> View:
-        return self.product(a, self.view(x).unsqueeze(1)).select(1, 0)
+    def matrix_times_vector(self, a: Value, x: Value) -> Any:
+        return self.product(a, self.view(x).look(Tensor.unsqueeze, 1)).look(Tensor.squeeze, 1)
 
     def product(self, a: Value, b: Value) -> View:
         """Write a matrix product (..., m, k) by (..., k, n), of one leading dimension at most."""
@@ -313,18 +310,15 @@ class Writer:
         dim %= len(parts[0].shape)
         shape = list(parts[0].shape)
         shape[dim] = sum(p.shape[dim] for p in parts)
-        to, start = self._new(tuple(shape)), 0
-        for part in parts:
-            end = start + part.shape[dim]
-            self._section.statements.append(Nest(part.shape).store(to.slice(dim, start, end), part))
-            start = end
+        to = self._new(tuple(shape))
+        for part, place in zip(parts, to.look(torch.split, [p.shape[dim] for p in parts], dim), strict=True):
+            self._section.statements.append(Nest(part.shape).store(place, part))
         return to
 
     def scatter(self, x: Value, part: Value, view: Any, *how: Any, **more: Any) -> View:
         """Copy ``x``, with ``part`` where a view of it is."""
         to = self.copy(x)
-        region = VIEWS[view](to, *how, **more)
-        assert region is not None
+        region = to.look(view, *how, **more)
         self._section.statements.append(Nest(region.shape).store(region, self.broadcast_to(part, region.shape)))
         return to
 
@@ -336,9 +330,8 @@ class Writer:
         lead = len(times) - len(x.shape)
         inner = [1] * lead + list(x.shape)
         to = self._new(tuple(n * r for n, r in zip(inner, times, strict=True)))
-        tiles = to.reshape([m for n, r in zip(inner, times, strict=True) for m in (r, n)])
-        part = self.view(x).reshape([m for n in inner for m in (1, n)])
-        assert tiles is not None and part is not None
+        tiles = to.look(Tensor.view, [m for n, r in zip(inner, times, strict=True) for m in (r, n)])
+        part = self.view(x).look(Tensor.view, [m for n in inner for m in (1, n)])
         self._section.statements.append(Nest(tiles.shape).store(tiles, part))
         return to
 
@@ -348,13 +341,13 @@ class Writer:
         starts: list[tuple[int, int]] = []
         for i in range(0, len(pad), 2):
             d, before, after = len(shape) - 1 - i // 2, pad[i], pad[i + 1]
-            inner = inner.slice(d, max(-before, 0), inner.shape[d] + min(after, 0))
+            inner = inner.look(torch.narrow, d, max(-before, 0), inner.shape[d] + min(before, 0) + min(after, 0))
             shape[d] += before + after
             starts.append((d, max(before, 0)))
         to = self.copy(Lazy(number(value), [], tuple(shape)))
         region = to
         for d, start in starts:
-            region = region.slice(d, start, start + inner.shape[d])
+            region = region.look(torch.narrow, d, start, inner.shape[d])
         self._section.statements.append(Nest(region.shape).store(region, inner))
         return to
 
