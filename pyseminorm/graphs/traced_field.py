@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..problem.checking_call import check_value
 from ..problem.solve_tensors import check_unchanged
-from ..problem.vector_field import EagerVectorField, VjpFunction, make_dense
+from ..problem.vector_field import EagerVectorField, Products, make_dense
 from ..torch_internals import count_writes
 from .capture import Captured
 from .functions import Functions
@@ -115,42 +115,22 @@ class TracedVectorField(EagerVectorField):
         """Return the value at the start, by the graph: its form was looked at when it was captured."""
         return check_value(self.f(t, y), t)
 
-    def evaluate_with_vjp(
-        self, t: float, y: Tensor, *, params: bool = True, time: bool = False
-    ) -> tuple[Tensor, VjpFunction]:
-        spec, products = self.spec, self._functions.adjoint(Wanted(params=params, time=time))
-        leaves, when, n = spec.split(y), self.time(t), len(spec.sizes)
+    def connect(
+        self, t: float, leaves: list[Tensor], *, params: bool = True, time: bool = False
+    ) -> tuple[list[Tensor], Products]:
+        make, when, n = self._functions.adjoint(Wanted(params=params, time=time)), self.time(t), len(leaves)
         with torch.no_grad():
             values, saved = self._functions.primal(self._constants, when, *leaves)
 
-        def vjp(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
+        def products(adjoint: list[Tensor]) -> tuple[list[Tensor], list[Tensor | None], Tensor | None]:
             with torch.no_grad():
-                grads = products(self._constants, when, leaves, saved, *spec.split(adjoint))
-                state = [torch.zeros_like(x) if g is None else g for g, x in zip(grads[:n], leaves, strict=True)]
-                rest = make_dense(grads[n:])
-                grad_time = rest.pop() if time else None
-                return spec.join(state), rest, grad_time
+                found = make(self._constants, when, leaves, saved, *adjoint)
+            state = [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=False)]
+            rest = make_dense(found[n:])
+            grad_time = rest.pop() if time else None
+            return state, rest, grad_time
 
-        return spec.join(values), vjp
-
-    def vjp_shaped(
-        self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
-    ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
-        if not self.spec.is_plain:
-            return self.vjp(t, y, adjoint, params=params, time=time)
-        products, leaves, when = self._functions.adjoint(Wanted(params=params, time=time)), (y,), self.time(t)
-        with torch.no_grad():
-            (value,), saved = self._functions.primal(self._constants, when, y)
-            state, *rest = products(self._constants, when, leaves, saved, adjoint)
-        rest = make_dense(rest)
-        grad_time = rest.pop() if time else None
-        return value, torch.zeros_like(y) if state is None else state, rest, grad_time
-
-    def vjp(
-        self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
-    ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
-        value, vjp = self.evaluate_with_vjp(t, y, params=params, time=time)
-        return value, *vjp(adjoint)
+        return values, products
 
     def vjp_params(
         self, times: Sequence[float], y: Tensor, adjoint: Tensor, *, batched_time: bool = False

@@ -26,6 +26,8 @@ logger = logging.getLogger("pyseminorm")
 # What torch says when code differentiates inside itself although gradients are switched off.
 _NEEDS_GRAD_MODE = "does not require grad"
 
+# A VJP of leaves: (by the leaves of y, by the targets, by the time).
+Products = Callable[[list[Tensor]], tuple[list[Tensor], list[Tensor | None], Tensor | None]]
 VjpFunction = Callable[[Tensor], tuple[Tensor, list[Tensor | None], Tensor | None]]
 
 
@@ -88,8 +90,6 @@ class EagerVectorField:
         spec = self.spec
         try:
             when = self.time(t)
-            if spec.is_plain:
-                return self._tensor(self.call_for_value(when, y.reshape(spec.shape), *self.args), when).reshape(-1)
             return spec.join(self.leaves(self.call_for_value(when, spec.unflatten(y), *self.args), when))
         except RuntimeError as error:
             if not self.needs_grad_mode(error):
@@ -109,15 +109,13 @@ class EagerVectorField:
         Raises:
             InvalidInputError: it does not look like the state.
         """
+        if self.spec.is_plain and self.spec.is_like(value):
+            return [value]
         try:
             return self.spec.check_output(value)
         except InvalidInputError:
             self.spec.check_output(value, where=f" at t = {when.item()} in the {self._pass}")
             raise
-
-    def _tensor(self, value: Any, when: Tensor) -> Tensor:
-        """Do the same for a state that is one real tensor."""
-        return value if self.spec.is_like(value) else self.leaves(value, when)[0]
 
     def vjp(
         self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
@@ -136,72 +134,47 @@ class EagerVectorField:
         """
         if not self.spec.is_plain:
             return self.vjp(t, y, adjoint, params=params, time=time)
-        when = self.time(t)
-        with torch.enable_grad():
-            y.requires_grad_()
-            if time:
-                when.requires_grad_()
-            value = self._tensor(self.call(when, y, *self.args), when)
-        wanted = (y, *self.targets) if params else (y,)
-        if time:
-            wanted += (when,)
-        if not value.requires_grad:
-            return value, torch.zeros_like(adjoint), [None] * (len(wanted) - 1 - time), None
-        state, *rest = _gradients((value,), wanted, (adjoint,))
-        grad_time = rest.pop() if time else None
-        return value, torch.zeros_like(adjoint) if state is None else state, rest, grad_time
+        (value,), products = self.connect(t, [y], params=params, time=time)
+        (state,), gradients, at = products([adjoint])
+        return value, state, gradients, at
 
     def evaluate_with_vjp(
         self, t: float, y: Tensor, *, params: bool = True, time: bool = False
     ) -> tuple[Tensor, VjpFunction]:
         """Return f, and what takes an ``adjoint`` (size,) to the products of `vjp`, once."""
         spec = self.spec
-        if spec.is_plain:
-            return self._evaluate_tensor_with_vjp(t, y, params=params, time=time)
-        with torch.enable_grad():
-            leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
-            when = self.time(t).requires_grad_(time)
-            outputs = self.leaves(self.call(when, spec.build(leaves), *self.args), when)
-        wanted = [*leaves, *(self.targets if params else ()), *((when,) if time else ())]
-        n = len(leaves)
+        outputs, products = self.connect(t, spec.split(y.detach()), params=params, time=time)
 
         def vjp(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
-            pairs = [(o, a) for o, a in zip(outputs, spec.split(adjoint), strict=True) if o.requires_grad]
-            if pairs:
-                grads: Sequence[Tensor | None] = torch.autograd.grad(
-                    [o for o, _ in pairs], wanted, [a for _, a in pairs], allow_unused=True
-                )
-            else:
-                grads = (None,) * len(wanted)
-            state = [torch.zeros_like(x) if g is None else g for g, x in zip(grads[:n], leaves, strict=True)]
-            rest = make_dense(grads[n:])
-            grad_time = rest.pop() if time else None
-            return spec.join(state), rest, grad_time
+            state, gradients, at = products(spec.split(adjoint))
+            return spec.join(state), gradients, at
 
-        return spec.join([o.detach() for o in outputs]), vjp
+        return spec.join([x.detach() for x in outputs]), vjp
 
-    def _evaluate_tensor_with_vjp(self, t: float, y: Tensor, *, params: bool, time: bool) -> tuple[Tensor, VjpFunction]:
-        """Do the same for a state that is one real tensor, without the general case's bookkeeping: it is called often.
-        often.
+    def connect(
+        self, t: float, leaves: list[Tensor], *, params: bool = True, time: bool = False
+    ) -> tuple[list[Tensor], Products]:
+        """Return the leaves of f, and what takes those of an adjoint to the products of `vjp`, once.
+
+        ``leaves`` of y, which are leaves of autograd too, become part of the graph.
         """
-        shape = self.spec.shapes[0]
+        when = self.time(t)
         with torch.enable_grad():
-            leaf, when = y.reshape(shape).detach().requires_grad_(), self.time(t)
-            if time:
-                when.requires_grad_()
-            value = self._tensor(self.call(when, leaf, *self.args), when)
-        wanted = (leaf, *self.targets) if params else (leaf,)
+            for x in (*leaves, when) if time else leaves:
+                x.requires_grad_()
+            outputs = self.leaves(self.call(when, self.spec.build(leaves), *self.args), when)
+        n, wanted = len(leaves), (*leaves, *self.targets) if params else tuple(leaves)
         if time:
             wanted += (when,)
 
-        def vjp(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
-            if not value.requires_grad:
-                return torch.zeros_like(adjoint), [None] * (len(wanted) - 1 - time), None
-            state, *rest = _gradients((value,), wanted, (adjoint.reshape(shape),))
-            grad_time = rest.pop() if time else None
-            return torch.zeros_like(adjoint) if state is None else state.reshape(-1), rest, grad_time
+        def products(adjoint: list[Tensor]) -> tuple[list[Tensor], list[Tensor | None], Tensor | None]:
+            pairs = [(o, a) for o, a in zip(outputs, adjoint, strict=True) if o.requires_grad]
+            found: list[Tensor | None] = _gradients(pairs, wanted) if pairs else [None] * len(wanted)
+            grad_time = found.pop() if time else None
+            state = [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=False)]
+            return state, found[n:], grad_time
 
-        return value.detach().reshape(-1), vjp
+        return outputs, products
 
     def vjp_params(
         self, times: Sequence[float], y: Tensor, adjoint: Tensor, *, batched_time: bool = False
@@ -254,10 +227,8 @@ class EagerVectorField:
         with torch.enable_grad():
             values = []
             for t, row in zip(times, y, strict=True):
-                leaves = [leaf.detach().requires_grad_() for leaf in self.spec.split(row)]
-                when = self.time(t)
-                value = self.call(when, self.spec.build(leaves), *self.args)
-                values.append(self.spec.join(self.leaves(value, when)))
+                outputs, _ = self.connect(t, self.spec.split(row.detach()))
+                values.append(self.spec.join(outputs))
             return self._contract(torch.stack(values), adjoint, times)
 
     def _contract(self, values: Tensor, adjoint: Tensor, times: Sequence[float]) -> list[Tensor | None]:
@@ -334,16 +305,13 @@ class FirstValue:
         return self.value
 
 
-def _gradients(
-    outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], cotangents: tuple[Tensor, ...]
-) -> tuple[Tensor | None, ...]:
-    """`torch.autograd.grad` with ``allow_unused=True``, without its handling of arguments, which takes as long as a
-    small layer.
+def _gradients(pairs: Sequence[tuple[Tensor, Tensor]], inputs: tuple[Tensor, ...]) -> list[Tensor | None]:
+    """Return gradients of outputs with their cotangents as `torch.autograd.grad` with ``allow_unused=True`` does,
+    without its handling of arguments, which takes as long as a small layer.
     """
-    found: tuple[Tensor | None, ...] = run_backward(
-        outputs, cotangents, False, False, inputs, True, accumulate_grad=False
-    )
-    return found if all(x is None or x.layout is torch.strided for x in found) else tuple(make_dense(found))
+    outputs, cotangents = zip(*pairs, strict=True)
+    found = run_backward(outputs, cotangents, False, False, inputs, True, accumulate_grad=False)
+    return make_dense(found)
 
 
 def make_dense(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
