@@ -62,6 +62,7 @@ class Solution:
     backend: str
     _trajectory: KeptTrajectory | None
 
+    @apart_from_modes
     def interpolate(self, t: Tensor | Sequence[float] | float) -> Any:
         r"""Return the state at any times between the first and the last one reached, differentiable.
 

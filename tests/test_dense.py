@@ -1,11 +1,13 @@
 """`solution.interpolate`: states at any times after the solve, with the gradients of outputs at these times."""
 
+import functools
 import gc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from problems import Linear, LotkaVolterra, batch, cotangents, relative
 
 import pyseminorm
@@ -212,6 +214,39 @@ def test_a_parameter_changed_before_backward_is_seen(engine, adjoint):
         late.sum().backward()
 
 
+@pytest.mark.capture
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # TorchDynamo's own
+def test_torch_compile_breaks_its_graph_at_interpolate(problem):
+    s, tensors = problem
+
+    def loss(t):
+        return (s.interpolate(2 * t).sin() * 3).sum()
+
+    torch._dynamo.reset()
+    t = torch.tensor([0.2, 0.6], dtype=torch.float64, requires_grad=True)
+    found = [_gradients(f(t), *tensors, t, retain_graph=True) for f in (torch.compile(loss, backend="eager"), loss)]
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
+def test_a_checkpointed_loss(problem):
+    """Interpolated again in the backward pass, whose values have no cotangent."""
+    s, tensors = problem
+    loss = lambda t: s.interpolate(t).sin().sum()  # noqa: E731
+    t = torch.tensor([0.2, 0.6], dtype=torch.float64, requires_grad=True)
+    found = [
+        _gradients(f(t), *tensors, t, retain_graph=True)
+        for f in (functools.partial(torch.utils.checkpoint.checkpoint, loss, use_reentrant=False), loss)
+    ]
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
+def test_autocast_does_not_round(engine):
+    s = _solve(engine, lambda t, y: -y, torch.ones(64))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(s.interpolate(s.ts), s.ys) and s.interpolate([0.3, 0.4]).dtype == torch.float32
+    torch.testing.assert_close(s.interpolate(0.3), torch.full((64,), 0.74082), rtol=1e-4, atol=1e-4)
+
+
 def test_values_are_the_users_own(problem):
     """What is done to interpolated values in place reaches neither the trajectory nor another value."""
     s, tensors = problem
@@ -278,7 +313,7 @@ def test_no_grad_gives_values(engine):
     with torch.no_grad():
         assert not s.interpolate(0.4).requires_grad
     with torch.inference_mode():
-        assert s.interpolate(0.4).is_inference()
+        assert not s.interpolate(0.4).requires_grad
     assert s.interpolate(0.4).requires_grad
     plain = _solve(engine, lambda t, y: -y, y0.detach())
     assert not plain.interpolate(0.4).requires_grad

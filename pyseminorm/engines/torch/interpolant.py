@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,8 +28,17 @@ class LocalInterpolation(NamedTuple):
         powers = [[theta**j for j in range(1, len(self.coefficients) + 1)] for theta in self._thetas(times)]
         return torch.addmm(self.y0, self.y0.new_tensor(powers), self.coefficients, alpha=self.h)
 
-    def slopes(self, times: Sequence[float]) -> Tensor:
-        """Return dy/dt at times inside the step, (len(times), size)."""
+    def rows(self, times: Sequence[float], derivative: bool) -> Tensor:
+        """Return states at times of the step, its end included, or their derivatives, (len(times), size)."""
+        if derivative:
+            return self._slopes(times)
+        rows, end = self.at(times), self.t0 + self.h
+        for i, t in enumerate(times):
+            if t == end:
+                rows[i] = self.y1
+        return rows
+
+    def _slopes(self, times: Sequence[float]) -> Tensor:
         powers = [[j * theta ** (j - 1) for j in range(1, len(self.coefficients) + 1)] for theta in self._thetas(times)]
         return self.y0.new_tensor(powers) @ self.coefficients
 
@@ -51,14 +61,17 @@ class DenseInterpolation:
 
     def __call__(self, t: float) -> Tensor:
         """Return the state (size,) at ``t``, which must lie within the steps."""
-        return self._step_at(t)(t)
+        return self._steps[self._index(t)](t)
 
     def rows(self, times: Sequence[float], *, derivative: bool = False) -> Tensor:
         """Return the states at times, or their derivatives by time, (len(times), size)."""
-        if not derivative:
-            return torch.stack([self(t) for t in times])
-        return torch.cat([self._step_at(t).slopes([t]) for t in times])
+        inside: dict[int, list[int]] = {}  # step -> places of the times in it
+        for place, t in enumerate(times):
+            inside.setdefault(self._index(t), []).append(place)
+        parts = [self._steps[n].rows([times[i] for i in places], derivative) for n, places in inside.items()]
+        rows = torch.cat(parts)
+        order = torch.tensor(list(itertools.chain.from_iterable(inside.values())), device=rows.device)
+        return torch.empty_like(rows).index_copy_(0, order, rows)
 
-    def _step_at(self, t: float) -> LocalInterpolation:
-        index = bisect.bisect_left(self._ends, self._direction * t)
-        return self._steps[min(index, len(self._steps) - 1)]
+    def _index(self, t: float) -> int:
+        return min(bisect.bisect_left(self._ends, self._direction * t), len(self._steps) - 1)
