@@ -30,14 +30,18 @@ if TYPE_CHECKING:
     from .crosschecking import CrossCheck, crosscheck
     from .engines.julia.session.start import start_julia
     from .julia_function import JuliaFunction
+    from .paths import CDE, InterpolatedPath, interpolate_path
     from .profiling import Profile, profile
 
 # What few programs name is imported when it is first named: an import of torch and pyseminorm stays short.
 _IMPORTED_LATE = {
+    "CDE": "paths",
     "CrossCheck": "crosschecking",
+    "InterpolatedPath": "paths",
     "JuliaFunction": "julia_function",
     "Profile": "profiling",
     "crosscheck": "crosschecking",
+    "interpolate_path": "paths",
     "profile": "profiling",
     "start_julia": "engines.julia.session.start",
 }
@@ -57,6 +61,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "CDE",
     "AdjointState",
     "Algorithm",
     "BackendUnavailableError",
@@ -66,6 +71,7 @@ __all__ = [
     "DiscreteAdjoint",
     "GaussAdjoint",
     "HiddenParametersWarning",
+    "InterpolatedPath",
     "InterpolatingAdjoint",
     "InvalidInputError",
     "JuliaFunction",
@@ -84,6 +90,7 @@ __all__ = [
     "WrongThreadError",
     "compile",
     "crosscheck",
+    "interpolate_path",
     "odeint",
     "odeint_adjoint",
     "odeint_dense",

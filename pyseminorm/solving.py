@@ -111,7 +111,7 @@ def solve(
     dt: float | None = None,
     dense: bool = False,
     max_steps: int = DEFAULT_MAX_STEPS,
-    discontinuities: Sequence[float] = (),
+    discontinuities: Sequence[float] | None = None,
     controller: Any = None,
     callbacks: StepCallbacks | None = None,
     jacobian: str = "reverse",
@@ -150,7 +150,8 @@ def solve(
         dense: keep the trajectory for `Solution.interpolate`.
         max_steps: limit of attempted steps, for each pass.
         discontinuities: times at which ``func`` jumps, such as a control that switches; steps end there, and the stages
-            of a step see its own side only (``t`` is moved beside the jump by a rounding step).
+            of a step see its own side only (``t`` is moved beside the jump by a rounding step). None takes those of a
+            ``func`` whose class has a property of this name, such as a `CDE`'s.
         controller: a `PIController`, or (engine "julia") a controller object of OrdinaryDiffEq; None: the method's own.
         callbacks: `StepCallbacks` on accepted and rejected steps, forward and backward.
         jacobian: how methods for stiff problems get the Jacobian of ``func``: "reverse" (batched vector-Jacobian
@@ -212,6 +213,8 @@ def solve(
         func = compiled.func
     if not (type(rtol) is type(atol) is float and 0.0 < rtol < math.inf and 0.0 < atol < math.inf):
         rtol, atol = check_tolerance("rtol", rtol, spec), check_tolerance("atol", atol, spec)
+    if discontinuities is None:
+        discontinuities = getattr(func, "discontinuities", ()) if hasattr(type(func), "discontinuities") else ()
     asked = (
         spec, method, rtol, atol, norm, adjoint, backend, dt, max_steps, discontinuities, controller, jacobian, compile
     )  # fmt: skip

@@ -9,7 +9,6 @@ from typer.testing import CliRunner
 
 from pyseminorm.cli import app
 from pyseminorm.demo.data import DATASETS, load
-from pyseminorm.demo.neural_cde import backward_difference_spline
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -24,15 +23,6 @@ def test_the_data_is_real_and_standardised(name):
     assert train.series.shape[1:] == test.series.shape[1:] and len(set(train.labels.tolist())) == classes
     assert torch.isfinite(train.series).all() and abs(train.series[:, 1:].mean().item()) < 1e-3
     assert (train.series[:, 0].diff() > 0).all()  # the first channel is time
-
-
-def test_the_spline_is_smooth_and_passes_through_the_data():
-    series = torch.randn(2, 3, 6, dtype=torch.float64)
-    c = backward_difference_spline(series)
-    rise = (c[:, 0] + c[:, 1] + c[:, 2]).permute(1, 2, 0)  # dX/dt integrated over an interval
-    assert torch.allclose(rise, series.diff(dim=-1))
-    ends = c[:, 0] + 2 * c[:, 1] + 3 * c[:, 2]
-    assert torch.allclose(ends[:-1], c[1:, 0])
 
 
 @pytest.mark.slow

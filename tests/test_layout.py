@@ -23,7 +23,7 @@ FLOORS = (
     ("engines.julia.calls",),
     ("engines.julia.native",),
     ("engines.julia", "engines"),
-    ("compiled", "julia_function", "profiling", "solving", "crosschecking", "torchdiffeq"),
+    ("compiled", "julia_function", "paths", "profiling", "solving", "crosschecking", "torchdiffeq"),
     ("",),
     ("demo",),
     ("cli",),

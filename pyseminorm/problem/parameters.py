@@ -13,11 +13,23 @@ from torch import Tensor, nn
 from ..errors import InvalidInputError
 
 
+class MadeAnew(nn.Module):
+    """A module that a training loop makes anew around ``func``, which stays."""
+
+    func: Callable[..., Any]
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        super().__init__()
+        if not callable(func):
+            raise InvalidInputError(f"func is a {type(func).__name__}: expected a callable func(t, y, *args).")
+        self.func = func
+
+
 def kind_of(func: Callable[..., Any]) -> Any:
     """Return what stays the same when a training loop makes its lambda, partial or bound method anew; it can be
     referred to weakly, and has a hash.
     """
-    while isinstance(func, functools.partial):
+    while isinstance(func, (functools.partial, MadeAnew)):
         func = func.func
     if isinstance(func, nn.Module):  # asks its __getattr__ for what it has not
         return func
