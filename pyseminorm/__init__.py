@@ -18,6 +18,7 @@ from .errors import (
     UnsupportedError,
     WrongThreadError,
 )
+from .events import Event, EventRecord
 from .norms import AdjointState
 from .retcode import ReturnCode
 from .solving import Solution, solve
@@ -69,6 +70,8 @@ __all__ = [
     "CompiledField",
     "CrossCheck",
     "DiscreteAdjoint",
+    "Event",
+    "EventRecord",
     "GaussAdjoint",
     "HiddenParametersWarning",
     "InterpolatedPath",

@@ -15,6 +15,7 @@ class ReturnCode(Enum):
     """
 
     Success = "the solve reached its last time"
+    Terminated = "the solve ended at a terminal event"
     MaxIters = (
         "max_steps was reached: raise max_steps, loosen rtol/atol, or check whether the dynamics are stiff or blow up"
     )
@@ -30,4 +31,4 @@ class ReturnCode(Enum):
 
     @property
     def success(self) -> bool:
-        return self is ReturnCode.Success
+        return self in (ReturnCode.Success, ReturnCode.Terminated)

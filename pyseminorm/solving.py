@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -16,10 +16,13 @@ from .arguments import check_scalar, check_whole
 from .compiled import CompiledField, check_mode
 from .engines.select import select_engine
 from .errors import InvalidInputError
+from .events import Event, EventRecord, check_events
 from .methods.tableaus import METHODS
 from .norms import FORWARD_NORMS
 from .passes.autograd import SolveContext, SolveFunction
 from .passes.engine import Engine
+from .passes.event_records import event_records
+from .passes.event_search import EventSearch
 from .passes.kept_trajectory import KeptTrajectory
 from .passes.problems import PassOptions
 from .passes.refusals import refuse_dual_numbers, refuse_transforms
@@ -28,11 +31,12 @@ from .problem.discontinuities import Discontinuities
 from .problem.jacobian import JACOBIANS
 from .problem.parameters import has_lazy
 from .problem.state import StateSpec
-from .problem.times import check_times
+from .problem.times import check_discontinuities, check_times
 from .problem.tolerances import check_fits, check_tolerance
 from .problem.torch_modes import apart_from_modes
 from .problem.vector_field import EagerVectorField, FieldSource, FirstValue
 from .retcode import ReturnCode
+from .segments import solve_segments
 from .stats import Stats
 from .stepping import MethodTraits, StepCallbacks, check_controller
 from .torch_internals import pytree
@@ -48,11 +52,12 @@ class Solution:
 
     Attributes:
         ys: the state at every time, in the structure of ``y0``, every leaf of shape (len(t), \*shape); NaN in rows
-            that a failed solve with ``throw=False`` did not reach.
-        ts: the times, as given.
+            that a failed solve with ``throw=False`` did not reach. A terminal event ends them.
+        ts: the times, as given, up to a terminal event.
         stats: a `Stats`: evaluations, steps and seconds; ``stats.backward`` is filled by ``.backward()``.
         retcode: a `ReturnCode`.
         backend: the engine that ran, "torch" or "julia".
+        events: an `EventRecord` for every event, in order of time.
     """
 
     ys: Any
@@ -61,6 +66,7 @@ class Solution:
     retcode: ReturnCode
     backend: str
     _trajectory: KeptTrajectory | None
+    events: list[EventRecord] = field(default_factory=list)
 
     @apart_from_modes
     def interpolate(self, t: Tensor | Sequence[float] | float) -> Any:
@@ -114,6 +120,7 @@ def solve(
     discontinuities: Sequence[float] | None = None,
     controller: Any = None,
     callbacks: StepCallbacks | None = None,
+    event: Event | Sequence[Event] | EventSearch | None = None,
     jacobian: str = "reverse",
     compile: str | None = None,
     throw: bool = True,
@@ -154,6 +161,9 @@ def solve(
             ``func`` whose class has a property of this name, such as a `CDE`'s.
         controller: a `PIController`, or (engine "julia") a controller object of OrdinaryDiffEq; None: the method's own.
         callbacks: `StepCallbacks` on accepted and rejected steps, forward and backward.
+        event: an `Event`, or several: conditions that end the solve where they cross zero, change its state, or are
+            recorded in ``solution.events``, with times and states that are differentiable by everything that they
+            depend on. (An `EventSearch` is for one segment of such a solve.)
         jacobian: how methods for stiff problems get the Jacobian of ``func``: "reverse" (batched vector-Jacobian
             products through torch), "forward" (batched forward-mode AD) or "finite" (differences). A `JuliaFunction`
             makes its own, from its products.
@@ -207,6 +217,19 @@ def solve(
         if not isinstance(params, Iterable):
             raise InvalidInputError(f"params is a {type(params).__name__}: expected an iterable of tensors, or None.")
         params = list(params)  # an iterator can be read once
+    if event is not None and not isinstance(event, EventSearch):
+        events, limit = check_events(event), check_whole("max_steps", max_steps)
+
+        def solve_segment(y: Any, times: Tensor, search: EventSearch) -> Solution:
+            return solve(
+                func, y, times, args=args, params=params, method=method, rtol=rtol, atol=atol, norm=norm,
+                adjoint=adjoint, backend=backend, dt=dt, dense=dense, max_steps=max_steps,
+                discontinuities=discontinuities, controller=controller, callbacks=callbacks, event=search,
+                jacobian=jacobian, compile=compile, throw=throw,
+            )  # fmt: skip
+
+        joined: Solution = solve_segments(solve_segment, y0, ts, events, limit)
+        return joined
     compiled = func if isinstance(func, CompiledField) else None
     if compiled is not None:
         backend, compile = _check_compiled(compiled, backend, compile)
@@ -245,7 +268,7 @@ def solve(
     if field.random_from is not None:
         _check_random(adjoint if recording else None, options.traits)
     watch = callbacks or _NO_CALLBACKS
-    context = SolveContext(engine, field, spec, times, options, norm, adjoint, back, watch, first, dense, throw)
+    context = SolveContext(engine, field, spec, times, options, norm, adjoint, back, watch, first, dense, throw, event)
     token = None
     if recording:
         moments = ts if ts.requires_grad else None
@@ -255,7 +278,10 @@ def solve(
     else:
         ys = context.forward(recording=False)
     kept = _keep(context, token) if dense else None
-    return Solution(spec.from_tensor(ys), ts, context.stats, context.retcode, engine.name, kept)
+    records = event_records(context, ys) if event is not None else []
+    if event is not None:
+        ys, ts = ys[event.output_rows], ts[: len(event.output_rows)]
+    return Solution(spec.from_tensor(ys), ts, context.stats, context.retcode, engine.name, kept, records)
 
 
 def _keep(context: SolveContext, token: Tensor | None) -> KeptTrajectory | None:
@@ -349,7 +375,7 @@ def _settle(
             "another adjoint, such as GaussAdjoint()."
         )
     max_steps = check_whole("max_steps", max_steps)
-    times_of_jumps = _check_discontinuities(discontinuities)
+    times_of_jumps = check_discontinuities(discontinuities)
     if dt is not None:
         dt = check_scalar("dt", dt)
     if jacobian not in JACOBIANS:
@@ -398,15 +424,3 @@ def _vector_field(
     with torch.no_grad():  # its parameters get their shapes
         func(torch.zeros((), dtype=spec.real_dtype, device=spec.device), y0, *args)
     return EagerVectorField(func, args, spec, params)
-
-
-def _check_discontinuities(discontinuities: Sequence[float]) -> tuple[float, ...]:
-    try:
-        given = tuple(float(d) for d in discontinuities)
-    except (TypeError, ValueError, RuntimeError):
-        raise InvalidInputError(f"discontinuities={discontinuities!r}: expected a sequence of times.") from None
-    except OverflowError:
-        raise InvalidInputError("discontinuities contains a number that is too large for a time.") from None
-    if not all(math.isfinite(d) for d in given):
-        raise InvalidInputError("discontinuities contains NaN or infinite values.")
-    return given

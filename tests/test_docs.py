@@ -49,3 +49,10 @@ def test_examples_of_the_page_on_compiled_fields_run(capsys):
     blocks = [b for b in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL) if "basicConfig" not in b]
     exec(compile("\n".join(blocks), "docs/compiling.md", "exec"), {})
     assert "disagrees with func" in capsys.readouterr().out
+
+
+def test_the_example_of_the_page_on_events_runs(capsys):
+    page = (ROOT / "docs" / "events.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    exec(compile(block, "docs/events.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("[1.428, 3.712, 5.54]\n")

@@ -13,7 +13,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the lowest floor to the highest; a module is on the floor of its longest prefix here.
 FLOORS = (
-    ("errors", "retcode", "stats", "arguments", "norms", "stepping", "adjoints", "version", "torch_internals"),
+    ("errors", "retcode", "stats", "arguments", "norms", "stepping", "adjoints", "events", "version"),
+    ("torch_internals",),
     ("problem",),
     ("methods",),
     ("graphs",),
@@ -23,7 +24,7 @@ FLOORS = (
     ("engines.julia.calls",),
     ("engines.julia.native",),
     ("engines.julia", "engines"),
-    ("compiled", "julia_function", "paths", "profiling", "solving", "crosschecking", "torchdiffeq"),
+    ("compiled", "julia_function", "paths", "profiling", "segments", "solving", "crosschecking", "torchdiffeq"),
     ("",),
     ("demo",),
     ("cli",),

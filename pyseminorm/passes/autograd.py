@@ -32,6 +32,7 @@ from ..torch_internals import (
 )
 from .cotangents import HandedOver, LateCotangents, MergedOutputs, active_rows, largest_rms
 from .engine import Engine
+from .event_search import EventSearch
 from .problems import (
     AdjointProblem,
     AdjointResult,
@@ -61,6 +62,7 @@ class SolveContext:
     first: FirstValue
     keep_dense: bool
     throw: bool
+    events: EventSearch | None = None
     stats: Stats = dataclasses.field(init=False)
     retcode: ReturnCode = ReturnCode.Success
     dense: DenseOutput | None = None
@@ -84,7 +86,12 @@ class SolveContext:
                 self.field.start_pass(backward=False)
         elif recording:
             keep_dense = keep_dense or not self.adjoint.integrates_y
-        options = self.options if report is None else dataclasses.replace(self.options, report=report)
+        options, events = (
+            self.options if report is None else dataclasses.replace(self.options, report=report),
+            self.events,
+        )
+        if events is not None:
+            options = dataclasses.replace(options, max_steps=events.max_steps)
         result = self.engine.integrate(
             ForwardProblem(
                 self.field,
@@ -96,8 +103,11 @@ class SolveContext:
                 self.norm,
                 keep_dense,
                 recorder,
+                events,
             )
         )
+        if events is not None:
+            self.times = events.merge(self.times, result)
         if not result.finite:
             _check_finite(result, self.times)
         self.stats, self.retcode, self.dense = Stats(result.stats), result.retcode, result.dense
@@ -160,6 +170,8 @@ class SolveContext:
             if want_times:
                 assert ys is not None
                 times = self._time_gradient(ys, grad, active, at_start, output_derivatives)
+        if times is not None and self.events is not None:
+            times = self.events.take_outputs(times)
         return (at_start + grad[0]).view(self.spec.shape) if want_start else None, params, times
 
     def _backward_with_late(

@@ -8,6 +8,7 @@ zero; its gradient counts what was handed over.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from ..errors import InvalidInputError
 from ..problem.autocast import without_autocast
 from ..problem.state import StateSpec
+from ..torch_internals import pytree
 from .cotangents import HandedOver, LateCotangents
 from .problems import DenseOutput
 from .refusals import refuse_again, refuse_dual_numbers, refuse_transforms
@@ -42,11 +44,7 @@ class KeptTrajectory:
 
     def interpolate(self, t: Tensor | Sequence[float] | float) -> Any:
         """Return the states at times, as `Solution.interpolate` says."""
-        try:
-            wanted = torch.as_tensor(t, dtype=torch.float64)
-        except (TypeError, ValueError, RuntimeError):
-            raise InvalidInputError(f"interpolate: t is a {type(t).__name__}: expected a number or a vector.") from None
-        self._check(wanted, times := tuple(wanted.reshape(-1).tolist()))
+        wanted, times = self._read(t)
         vector, token = wanted.reshape(-1), self._token
         if torch.is_grad_enabled() and (vector.requires_grad or token is not None):
             refuse_transforms()
@@ -57,15 +55,46 @@ class KeptTrajectory:
             rows = _evaluate(self._dense, self._spec, times)
         return self._spec.unflatten(rows if wanted.dim() else rows[0])
 
-    def _check(self, wanted: Tensor, times: Sequence[float]) -> None:
+    def _read(self, t: Tensor | Sequence[float] | float) -> tuple[Tensor, tuple[float, ...]]:
+        """Return times as a tensor and as floats.
+
+        Raises:
+            InvalidInputError: they are none of the solve's.
+        """
+        try:
+            wanted = torch.as_tensor(t, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError):
+            raise InvalidInputError(f"interpolate: t is a {type(t).__name__}: expected a number or a vector.") from None
+        times = tuple(wanted.reshape(-1).tolist())
         if wanted.dim() > 1:
             raise InvalidInputError(f"interpolate: t has shape {tuple(wanted.shape)}: expected a number or a vector.")
         low, high = sorted(self.reached)
-        for t in times:
-            if not low <= t <= high:
-                raise InvalidInputError(f"interpolate: t = {t} lies outside [{low}, {high}], the times solved.")
+        for time in times:
+            if not low <= time <= high:
+                raise InvalidInputError(f"interpolate: t = {time} lies outside [{low}, {high}], the times solved.")
         if times and low == high:
             raise InvalidInputError(f"interpolate: the solve made no step from t = {low}.")
+        return wanted, times
+
+
+class JoinedTrajectory(KeptTrajectory):
+    """The trajectories of a chain of solves, each from the end of the one before it."""
+
+    def __init__(self, parts: Sequence[KeptTrajectory]) -> None:
+        self._parts, self.reached = parts, (parts[0].reached[0], parts[-1].reached[1])
+        self._way = 1.0 if self.reached[1] > self.reached[0] else -1.0
+        self._ends = [self._way * part.reached[1] for part in parts[:-1]]
+
+    def interpolate(self, t: Tensor | Sequence[float] | float) -> Any:
+        """Return the states at times, at the end of a solve its own."""
+        wanted, times = self._read(t)
+        which = [bisect.bisect_left(self._ends, self._way * time) for time in times]
+        if not wanted.dim() or not times:
+            return self._parts[which[0] if which else 0].interpolate(wanted)
+        rows = [[row for row, part in enumerate(which) if part == i] for i in sorted(set(which))]
+        found = [self._parts[which[some[0]]].interpolate(wanted[some]) for some in rows]
+        order = sorted(range(len(times)), key=[row for some in rows for row in some].__getitem__)
+        return pytree.tree_map(lambda *values: torch.cat(values)[order], *found)
 
 
 class Interpolation(torch.autograd.Function):

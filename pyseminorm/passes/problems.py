@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -58,6 +58,23 @@ class PassOptions:
         return not self.traits.adaptive and not self.fixed_step
 
 
+class Wanted(NamedTuple):
+    """Times at which the states (times, size) of a step's dense output are wanted, or their derivatives by time."""
+
+    times: list[float]
+    slopes: bool = False
+
+
+class EventWatch(Protocol):
+    """What looks for events in the steps of a forward solve."""
+
+    def start(self, problem: ForwardProblem, /) -> None:
+        """Look at the initial state, before the first step."""
+
+    def look(self, t0: float, t1: float, answer: Callable[[Wanted], Tensor], /) -> bool:
+        """Look at an accepted step; return whether the solve ends with it."""
+
+
 @dataclass
 class ForwardProblem:
     """y' = f(t, y) from ``y0`` (size,) at times[0], with values wanted at all ``times``.
@@ -75,6 +92,7 @@ class ForwardProblem:
     norm: str | Callable[[Any], Any]
     keep_dense: bool
     recorder: StepRecorder | None = None
+    events: EventWatch | None = None
 
     @property
     def report(self) -> StepReport | None:
@@ -124,7 +142,8 @@ class DenseOutput(Protocol):
 class ForwardResult:
     """``ys``: states (len(times), *shape), NaN in rows not reached; ``t``, ``y`` (size,): the last good ones.
 
-    A successful solve need not tell ``y``, which is the last row. ``finite``: all of ``ys`` is known to be finite.
+    A successful solve need not tell ``y``, which is the last row; one that an event ends is successful. ``finite``: all
+    of ``ys`` is known to be finite.
     ``steps``: what the engine has recorded for its own sweep, in the place of the problem's recorder.
     """
 
@@ -289,8 +308,8 @@ class DiscreteProblem:
 
     @property
     def discontinuities(self) -> Discontinuities:
-        """Those of the forward solve."""
-        return Discontinuities.of(self.times[0], self.times[-1], self.options.discontinuities, self.spec.real_dtype)
+        """Those of the forward solve, whose last step may have gone beyond the event that ended it."""
+        return Discontinuities.of(self.ends[0], self.ends[-1], self.options.discontinuities, self.spec.real_dtype)
 
 
 def mark_unreached(ys: Tensor, from_row: int) -> None:

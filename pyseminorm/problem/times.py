@@ -46,3 +46,16 @@ def _times_of(values: tuple[Any, ...], dtype: torch.dtype, seen: torch.dtype) ->
         raise InvalidInputError("t is not sorted: expected strictly increasing or strictly decreasing times.")
     check_fits(seen, {"t[0]": times[0], "t[-1]": times[-1]})
     return times
+
+
+def check_discontinuities(discontinuities: Sequence[float]) -> tuple[float, ...]:
+    """Return the times at which func jumps as floats."""
+    try:
+        given = tuple(float(d) for d in discontinuities)
+    except (TypeError, ValueError, RuntimeError):
+        raise InvalidInputError(f"discontinuities={discontinuities!r}: expected a sequence of times.") from None
+    except OverflowError:
+        raise InvalidInputError("discontinuities contains a number that is too large for a time.") from None
+    if not all(math.isfinite(d) for d in given):
+        raise InvalidInputError("discontinuities contains NaN or infinite values.")
+    return given

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...adjoints import GaussAdjoint
-from ...errors import BackendUnavailableError, InvalidInputError
+from ...errors import BackendUnavailableError, InvalidInputError, UnsupportedError
 from ...methods.tableaus import TABLEAUS
 from ...norms import CallableNorm
 from ...passes.discrete_sweep import Sweep
@@ -80,6 +80,8 @@ class JuliaEngine:
             raise translate_error(error) from error
 
     def integrate(self, problem: ForwardProblem) -> ForwardResult:
+        if problem.events is not None:
+            raise UnsupportedError('the engine "julia" looks for no events yet: give backend="torch".')
         julia, started, y0 = runtime(), time.perf_counter(), consecutive(problem.y0)
         vector = _vector_type(self._memory, y0.dtype, y0.device)
         if isinstance(problem.field, JuliaVectorField):

@@ -19,6 +19,7 @@ from ...passes.problems import (
     AdjointProblem,
     AdjointResult,
     DiscreteProblem,
+    EventWatch,
     ForwardProblem,
     ForwardResult,
     PassOptions,
@@ -45,11 +46,15 @@ class TorchEngine:
         started, times, options = time.perf_counter(), problem.times, problem.options
         forward, norm = _ForwardSystem(problem), _forward_norm(problem)
         dense = DenseInterpolation(times[0], 1.0 if times[-1] > times[0] else -1.0) if problem.keep_dense else None
+        on_step: StepHook | None = None if dense is None else dense.append
+        if problem.events is not None:
+            problem.events.start(problem)
+            on_step = _look_at_steps(problem.events, on_step)
         hooks = Hooks(
             stops=_forward_stops(times, options),
             outputs=times[1:],
             at_outputs=forward.take_outputs,
-            on_step=None if dense is None else dense.append,
+            on_step=on_step,
             report=problem.report,
         )
         tableau, f0, stats = TABLEAUS[options.method], problem.first_derivative(), forward.stats
@@ -81,6 +86,20 @@ class TorchEngine:
         z = integrator.state
         stats.seconds = time.perf_counter() - started
         return AdjointResult(z[problem.layout.adjoint_slice], backward.params(z), retcode, stats, integrator.t)
+
+
+StepHook = Callable[[LocalInterpolation, float], bool | None]
+
+
+def _look_at_steps(events: EventWatch, keep: StepHook | None) -> StepHook:
+    """Return what takes accepted steps and looks for events in them."""
+
+    def on_step(step: LocalInterpolation, end: float) -> bool:
+        if keep is not None:
+            keep(step, end)
+        return events.look(step.t0, end, lambda wanted: step.rows(*wanted))
+
+    return on_step
 
 
 def _forward_norm(problem: ForwardProblem) -> FlatNorm:

@@ -39,7 +39,8 @@ class Hooks:
         at_jump: called with the time and state of a jump; returns the changed state.
         outputs: times (in order) wanted from dense output.
         at_outputs: called with the index of the first output of a step that holds some, and their values, one a row.
-        on_step: called with the polynomial of every accepted step, when given (dense output is kept).
+        on_step: called with the polynomial of every accepted step, when given (dense output is kept), and its end; a
+            true value ends the solve there.
         report: called with (accepted, t, state, dt) of every attempted step, a copy of the state at its start.
         looks: whether to look at the state after every step, since no norm is known to see all of it.
     """
@@ -49,7 +50,7 @@ class Hooks:
     at_jump: Callable[[float, Tensor], Tensor] = lambda t, z: z
     outputs: Sequence[float] = ()
     at_outputs: Callable[[int, Tensor], None] = lambda i, rows: None
-    on_step: Callable[[LocalInterpolation, float], None] | None = None
+    on_step: Callable[[LocalInterpolation, float], bool | None] | None = None
     report: Callable[[bool, float, Tensor, float], None] | None = None
     looks: bool = False
 
@@ -145,17 +146,17 @@ class Integrator:
             self._evaluate(i, t0 + c * h, stages.start(i, y0, h), wanted=False)
         return stages.interpolation(t0, h, y0, y1)
 
-    def _emit(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> None:
-        """Give out the outputs in (t0, self.t] and the step's polynomial where one is kept."""
-        hooks, step = self.hooks, None
+    def _emit(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> bool:
+        """Give out the outputs in (t0, self.t] and the step's polynomial where one is kept; whether that ends all."""
+        hooks, step, ends_all = self.hooks, None, False
         if hooks.on_step is not None:
             step = self._interpolation(t0, h, y0, y1)
-            hooks.on_step(step, self.t)
+            ends_all = bool(hooks.on_step(step, self.t))
         first, last = self._next_output, self._next_output
         while last < len(hooks.outputs) and self._direction * hooks.outputs[last] <= self._direction * self.t:
             last += 1
         if last == first:
-            return
+            return ends_all
         self._next_output = last
         ends = hooks.outputs[last - 1] == self.t
         inside = hooks.outputs[first : last - ends]
@@ -164,6 +165,7 @@ class Integrator:
             hooks.at_outputs(first, step.at(inside))
         if ends:
             hooks.at_outputs(last - 1, y1.reshape(1, -1))
+        return ends_all
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -189,7 +191,8 @@ class Integrator:
                 return ReturnCode.Unstable
             self._propose(h, error, q, hits_stop=hits_stop)
             self._report(True, t0, y0, h)
-            self._emit(t0, h, y0, new)
+            if self._emit(t0, h, y0, new):
+                break
             if hits_stop:
                 self._cross_stop(self._stops.pop(0))
             if self.tableau.fsal and self._stops:

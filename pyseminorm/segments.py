@@ -1,0 +1,129 @@
+"""A solve with events as a chain of solves: each goes up to an event that changes the state, the next on from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import InvalidInputError
+from .events import Event, EventRecord
+from .passes.event_search import EventSearch
+from .passes.kept_trajectory import JoinedTrajectory, KeptTrajectory
+from .problem.state import StateSpec, all_finite
+from .retcode import ReturnCode
+from .stats import PassStats, Stats
+from .torch_internals import pytree
+
+Solution = Any  # the class stands above, in `solving`
+SolveSegment = Callable[[Any, Tensor, EventSearch], Solution]
+
+
+def solve_segments(
+    solve_segment: SolveSegment, y0: Any, ts: Tensor, events: Sequence[Event], max_steps: int
+) -> Solution:
+    """Solve from event to event, and join what came of it.
+
+    Args:
+        solve_segment: solves from a state through times, with a search for events.
+        y0: the initial state.
+        ts: the times, as given.
+        events: as given.
+        max_steps: the limit of attempted steps, of all segments together.
+    """
+    state, times, residuals = y0, ts.to("cpu", torch.float64), None
+    parts: list[Solution] = []
+    while True:
+        search = EventSearch(events, max_steps, residuals)
+        part = solve_segment(state, times, search)
+        parts.append(part)
+        max_steps -= part.stats.forward.naccept + part.stats.forward.nreject
+        met = [record for record in part.events if events[record.event].interrupts]
+        if any(events[record.event].ends for record in met):
+            part.retcode = ReturnCode.Terminated
+            break
+        times = times[len(part.ts) :]
+        if not met or not len(times):
+            break
+        state, residuals = _reset(met, events, StateSpec.of(y0)), search.residuals()
+        times = torch.cat([met[0].t.reshape(1), times])
+    return _join(parts, ts)
+
+
+def _reset(met: Sequence[EventRecord], events: Sequence[Event], spec: StateSpec) -> Any:
+    """Return the state after the resets of events that happened together."""
+    t, y = met[0].t.to(spec.device, spec.real_dtype), met[0].y
+    for index in dict.fromkeys(record.event for record in met):
+        reset = events[index].reset
+        assert reset is not None
+        y = reset(t, pytree.tree_map(torch.clone, y))  # the event's own state is the user's, too
+        _check_state(y, spec, f"event[{index}].reset")
+    return y
+
+
+def _check_state(y: Any, spec: StateSpec, name: str) -> None:
+    try:
+        found = StateSpec(y)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{name} must return a state like y0: {error}") from None
+    if found.kind != spec.kind:
+        raise InvalidInputError(
+            f"{name} returned {found.dtype} of shapes {found.shapes} on {found.device}: expected a state like y0, "
+            f"{spec.dtype} of shapes {spec.shapes} on {spec.device}, in its structure."
+        )
+    if not all_finite(spec.flatten(y).detach()):
+        raise InvalidInputError(f"{name} returned NaN or infinite values: expected a finite state.")
+
+
+def _join(parts: Sequence[Solution], ts: Tensor) -> Solution:
+    """Return one solution for all segments, its times and those of its events in the dtype of ``ts``."""
+    last, ends = parts[-1], [part.events[-1].t.item() for part in parts[:-1]]
+    end = last.events[-1].t.item() if last.retcode is ReturnCode.Terminated else last.stats.forward.times[-1]
+    dtype = ts.dtype if ts.is_floating_point() else torch.float64
+    ys = [part.ys if part is parts[0] else pytree.tree_map(lambda x: x[1:], part.ys) for part in parts]
+    records = [dataclasses.replace(record, t=record.t.to(ts.device, dtype)) for part in parts for record in part.events]
+    rows = sum(len(part.ts) for part in parts) - len(ends)
+    return dataclasses.replace(
+        last,
+        ys=ys[0] if len(parts) == 1 else pytree.tree_map(lambda *rows: torch.cat(rows), *ys),
+        ts=ts[:rows],
+        stats=_JoinedStats([part.stats for part in parts], [*ends, end]),
+        events=records,
+        _trajectory=_join_trajectories([part._trajectory for part in parts]),
+    )
+
+
+def _join_trajectories(parts: Sequence[KeptTrajectory | None]) -> KeptTrajectory | None:
+    kept = [part for part in parts if part is not None]
+    return JoinedTrajectory(kept) if len(kept) > 1 else kept[0] if kept else None
+
+
+class _JoinedStats(Stats):
+    """Sums over segments; of the backward pass over those that have made it."""
+
+    def __init__(self, parts: Sequence[Stats], ends: Sequence[float]) -> None:
+        self._parts = parts
+        self.forward = _add([part.forward for part in parts])
+        self.forward.times = [t for part, end in zip(parts, ends, strict=True) for t in _until(part.forward.times, end)]
+
+    @property
+    def backward(self) -> PassStats | None:  # type: ignore[override]
+        passes = [part.backward for part in reversed(self._parts) if part.backward is not None]
+        return _add(passes) if passes else None
+
+
+def _add(passes: Sequence[PassStats]) -> PassStats:
+    """Return the sums of all numbers, and all times."""
+    names = [field.name for field in dataclasses.fields(PassStats) if field.name != "times"]
+    sums = {name: sum(getattr(one, name) for one in passes) for name in names}
+    return PassStats(**sums, times=[t for one in passes for t in one.times])
+
+
+def _until(times: Sequence[float], end: float) -> list[float]:
+    """Return the times of steps, of which the last may end after an event, at which it ends here."""
+    if len(times) > 1 and (times[-1] - end) * (times[-1] - times[0]) > 0:
+        return [*times[:-1], end]
+    return list(times)
