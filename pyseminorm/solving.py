@@ -234,12 +234,17 @@ def solve(
     if compiled is not None:
         backend, compile = _check_compiled(compiled, backend, compile)
         func = compiled.func
+    embedded: tuple[str, ...] = ()  # what the embedded engine alone does
     if not (type(rtol) is type(atol) is float and 0.0 < rtol < math.inf and 0.0 < atol < math.inf):
         rtol, atol = check_tolerance("rtol", rtol, spec), check_tolerance("atol", atol, spec)
+        embedded = ("a tolerance for every element",) if isinstance(rtol, Tensor) or isinstance(atol, Tensor) else ()
+    if callbacks is not None and (callbacks.step or callbacks.step_adjoint):
+        embedded += ("a callback before every step",)
     if discontinuities is None:
         discontinuities = getattr(func, "discontinuities", ()) if hasattr(type(func), "discontinuities") else ()
     asked = (
-        spec, method, rtol, atol, norm, adjoint, backend, dt, max_steps, discontinuities, controller, jacobian, compile
+        spec, method, rtol, atol, norm, adjoint, backend, dt, max_steps, discontinuities, controller, jacobian, compile,
+        embedded,
     )  # fmt: skip
     engine, options, back = _settle(*asked) if compiled is None else compiled.settle(asked, _settle)
     if compile is not None and _stays_eager(spec):
@@ -356,6 +361,7 @@ def _settle(
     controller: Any,
     jacobian: str,
     compile: str | None,
+    embedded: tuple[str, ...],
 ) -> tuple[Engine, PassOptions, MethodTraits]:
     backwards = {f"{type(adjoint).__name__}({k})": getattr(adjoint, k, None) for k in ("rtol", "atol")}
     check_fits(spec.real_dtype, {"rtol": rtol, "atol": atol, **backwards})
@@ -388,7 +394,6 @@ def _settle(
             f"GaussAdjoint(batched_time=True) is for a single-tensor state whose first axis is a batch: y0 {kind}."
         )
     methods = (method,) if own[0] is None else (method, own[0])
-    embedded = ("a tolerance for every element",) if isinstance(rtol, Tensor) or isinstance(atol, Tensor) else ()
     engine = select_engine(backend, spec, methods, (controller, own[1]), embedded)
     check_mode(compile, engine)
     traits = engine.traits(method)

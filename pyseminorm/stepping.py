@@ -117,12 +117,13 @@ StepCallback = Callable[[float, Any, float], Any]
 
 @dataclass(frozen=True)
 class StepCallbacks:
-    """Functions called after every attempted step with ``(t, y, dt)``: where it began, and its signed size.
+    """Functions called around every attempted step with ``(t, y, dt)``: where it begins, and its signed size.
 
     Args:
-        accept_step, reject_step: of the forward solve; ``y`` is in the structure of ``y0``.
+        accept_step, reject_step: after a step of the forward solve; ``y`` is in the structure of ``y0``.
         accept_step_adjoint, reject_step_adjoint: of the backward solve; ``y`` is an `AdjointState` (with ``params``
             left empty: no engine needs them from step to step).
+        step, step_adjoint: the same before a step is tried (engine "torch" alone).
 
     What they return is ignored; what they raise ends the solve and reaches the caller.
 
@@ -139,6 +140,8 @@ class StepCallbacks:
     reject_step: StepCallback | None = None
     accept_step_adjoint: StepCallback | None = None
     reject_step_adjoint: StepCallback | None = None
+    step: StepCallback | None = None
+    step_adjoint: StepCallback | None = None
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -147,11 +147,7 @@ def test_callbacks_see_fixed_steps_and_nested_states(engine):
     assert seen[0][1]["b"].shape == (3, 1) and seen[0][2] == 0.25
 
 
-def test_torchdiffeqs_callbacks_and_options(engine, monkeypatch):
-    monkeypatch.setattr(
-        "pyseminorm.torchdiffeq.functions.solve", lambda *a, **k: pyseminorm.solve(*a, backend=engine, **k)
-    )
-
+def test_torchdiffeqs_callbacks_and_options():
     class Watched(MLP):
         def __init__(self):
             super().__init__(torch.float32)
@@ -165,7 +161,7 @@ def test_torchdiffeqs_callbacks_and_options(engine, monkeypatch):
             self.calls["accept"] += 1
 
         def callback_accept_step_adjoint(self, t, y, dt):
-            assert isinstance(y, AdjointState)
+            assert [x.shape for x in y] == [(), (3, 2), (3, 2)]
             self.calls["accept_adjoint"] += 1
 
     field = Watched()
@@ -199,3 +195,43 @@ def test_callbacks_of_another_type_are_refused():
         pyseminorm.solve(lambda t, y: -y, torch.ones(2), T, backend="torch", callbacks=print)
     with pytest.raises(InvalidInputError, match="accept_step"):
         StepCallbacks(accept_step=3)
+
+
+@pytest.mark.parametrize("method", ["tsit5", "euler"])
+def test_a_callback_before_every_step_on_the_embedded_engine(method):
+    seen = []
+
+    def note(name):
+        return lambda t, y, dt: seen.append((name, t, dt))
+
+    names = "accept_step", "reject_step", "accept_step_adjoint", "reject_step_adjoint", "step", "step_adjoint"
+    y0 = batch(3).requires_grad_()
+    solution = pyseminorm.solve(
+        Oscillating(), y0, T, method=method, callbacks=StepCallbacks(*map(note, names)),
+        dt=0.1 if method == "euler" else 10.0,
+    )  # fmt: skip
+    solution.ys.sum().backward()
+    steps = solution.stats
+    assert solution.backend == "torch" and len(seen) == 2 * sum(
+        x.naccept + x.nreject for x in (steps.forward, steps.backward)
+    )
+    for before, after in zip(seen[::2], seen[1::2], strict=True):
+        ending = "_adjoint" if before[2] < 0 else ""
+        assert before[0] == "step" + ending and after[0] in ("accept_step" + ending, "reject_step" + ending)
+        assert before[1:] == after[1:]
+
+
+def test_a_callback_before_every_step_of_a_sweep_comes_with_the_step():
+    seen = []
+    watch = StepCallbacks(
+        step_adjoint=lambda t, y, dt: seen.append("step"), accept_step_adjoint=lambda t, y, dt: seen.append("accept")
+    )
+    y0 = batch(3).requires_grad_()
+    solution = pyseminorm.solve(MLP(), y0, T, adjoint=pyseminorm.DiscreteAdjoint(), callbacks=watch)
+    solution.ys.sum().backward()
+    assert seen == ["step", "accept"] * solution.stats.forward.naccept
+
+
+def test_the_other_engine_has_no_callback_before_a_step():
+    with pytest.raises(InvalidInputError, match="a callback before every step is the embedded engine's alone"):
+        pyseminorm.solve(MLP(), batch(3), T, callbacks=StepCallbacks(step=print), backend="julia")

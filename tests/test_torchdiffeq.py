@@ -216,3 +216,42 @@ def test_dense_output_is_of_a_tensor_by_dopri5(y0, method):
     for odeint_dense in (pyseminorm.odeint_dense, torchdiffeq.odeint_dense):
         with pytest.raises(AssertionError):
             odeint_dense(lambda t, y: y, y0, torch.tensor(0.0), torch.tensor(1.0), method=method)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("norm", ["seminorm", "torchdiffeq", "torchdiffeq_seminorm"])
+def test_the_node_of_autograd_has_the_adjoints_norm(norm, nested):
+    """As torchdiffeq's: it takes a flat y, and another one may be put in its place before backward()."""
+    theirs_by = {"torchdiffeq": {}, "torchdiffeq_seminorm": {"norm": "seminorm"}, "seminorm": {"norm": "seminorm"}}
+
+    def node(module, options):
+        y0 = (torch.ones(2), torch.ones(3)) if nested else torch.ones(5)
+        weight = torch.ones(4, requires_grad=True)
+        func = lambda t, y: tuple(-x * weight[0] for x in y) if nested else -y * weight[0]  # noqa: E731
+        ys = module.odeint_adjoint(func, y0, T, adjoint_params=(weight,), adjoint_options=options)
+        ys = ys[0] if nested else ys
+        found = ys.grad_fn.next_functions[0][0].next_functions[0][0] if nested else ys.grad_fn
+        return ys, found.adjoint_options
+
+    ys, options = node(pyseminorm.torchdiffeq, {"norm": norm})
+    _, theirs = node(torchdiffeq, theirs_by[norm])
+    parts = (torch.tensor(0.5), torch.arange(5.0), -(torch.arange(5.0) ** 2), torch.arange(4.0) * 100)
+    parts = (torch.tensor(0.0), *parts[1:]) if norm == "seminorm" else parts  # ours does not see a_t
+    torch.testing.assert_close(options["norm"](parts), theirs["norm"](parts))
+    seen = []
+    options["norm"] = lambda parts: seen.append([x.shape for x in parts]) or parts[2].abs().max()
+    ys.sum().backward()
+    assert seen[0] == [(), (5,), (5,), (4,)]
+
+
+def test_the_norm_of_the_forward_solve_is_that_of_the_adjoint_too():
+    sizes = []
+
+    def norm(y):
+        sizes.append(type(y))
+        return y.abs().max()
+
+    ys = pyseminorm.odeint_adjoint(MLP(width=4), batch(2), T, options={"norm": norm})
+    sizes.clear()
+    ys.sum().backward()
+    assert len(sizes) > 2

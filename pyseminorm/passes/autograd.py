@@ -81,15 +81,15 @@ class SolveContext:
         report = _reporter(watch.accept_step, watch.reject_step, self.spec.unflatten)
         recorder = None
         if recording and isinstance(self.adjoint, DiscreteAdjoint):
-            recorder = StepRecorder(self.adjoint.keep, watched=watch.accept_step_adjoint is not None)
+            recorder = StepRecorder(self.adjoint.keep, watched=self._watches_sweep)
             if recorder.keeps_stages:
                 self.field.start_pass(backward=False)
         elif recording:
             keep_dense = keep_dense or not self.adjoint.integrates_y
-        options, events = (
-            self.options if report is None else dataclasses.replace(self.options, report=report),
-            self.events,
-        )
+        options, events = self.options, self.events
+        announce = _announcer(watch.step, self.spec.unflatten)
+        if report is not None or announce is not None:
+            options = dataclasses.replace(options, report=report, announce=announce)
         if events is not None:
             options = dataclasses.replace(options, max_steps=events.max_steps)
         result = self.engine.integrate(
@@ -213,8 +213,7 @@ class SolveContext:
     def _sweep(self, grad: Tensor, look: Callable[[], list[bool]], *, want_derivatives: bool) -> AdjointResult:
         """Sweep back through the recorded steps."""
         assert self.steps is not None
-        tell, ends = self.callbacks.accept_step_adjoint, self.stats.forward.times
-        report = _reporter(tell, None, lambda z: self._adjoint_state(z, 1.0)) if tell else None
+        report, ends = self._sweep_report if self._watches_sweep else None, self.stats.forward.times
         result = self.engine.sweep(
             DiscreteProblem(
                 self.field, self.spec, self.options, self.steps, ends, self.times, self.rows, grad, look,
@@ -222,6 +221,16 @@ class SolveContext:
             )
         )  # fmt: skip
         return self._check_result(result, 1.0)
+
+    @property
+    def _watches_sweep(self) -> bool:
+        return not (self.callbacks.accept_step_adjoint is self.callbacks.step_adjoint is None)
+
+    def _sweep_report(self, accepted: bool, t: float, z: Tensor, dt: float) -> None:
+        """Tell the user's callbacks of a step of the sweep, which tries none that it does not take."""
+        for callback in (self.callbacks.step_adjoint, self.callbacks.accept_step_adjoint):
+            if callback is not None:
+                callback(t, self._adjoint_state(z, 1.0), dt)
 
     def _solve_adjoint(self, ys: Tensor, scaled: Tensor, active: Sequence[bool], scale: float) -> AdjointResult:
         adjoint, forward, watch = self.adjoint, self.options, self.callbacks
@@ -240,6 +249,7 @@ class SolveContext:
             report=_reporter(
                 watch.accept_step_adjoint, watch.reject_step_adjoint, lambda z: self._adjoint_state(z, scale)
             ),
+            announce=_announcer(watch.step_adjoint, lambda z: self._adjoint_state(z, scale)),
         )
         problem = AdjointProblem(self.field, self.spec, self.times, ys, scaled, active, adjoint, options, self.dense)
         try:
@@ -413,6 +423,13 @@ def _reporter(
             callback(t, unflatten(z), dt)
 
     return report
+
+
+def _announcer(
+    step: StepCallback | None, unflatten: Callable[[Tensor], Any]
+) -> Callable[[float, Tensor, float], None] | None:
+    """Return what tells the user's callback of a step before it is tried; None where there is none."""
+    return None if step is None else lambda t, z, dt: step(t, unflatten(z), dt)
 
 
 def _check_finite(result: ForwardResult, times: Sequence[float]) -> None:

@@ -38,6 +38,7 @@ class PassOptions:
         controller: a `PIController`, a controller object of Julia, or None for the method's own.
         jacobian: how methods that need it get df/dy, one of `JACOBIANS`.
         report: told of every attempted step: (accepted, t, flat state at t, dt).
+        announce: told of every step before it is tried: (t, flat state at t, dt); the embedded engine alone does that.
     """
 
     method: Any
@@ -51,6 +52,7 @@ class PassOptions:
     controller: Any = None
     jacobian: str = "reverse"
     report: StepReport | None = None
+    announce: Callable[[float, Tensor, float], None] | None = None
 
     @property
     def output_to_output(self) -> bool:

@@ -25,9 +25,11 @@ def adjoint_norm(norm: Any, state_norm: Any) -> AdjointNorm:
     return "seminorm_leaves" if norm in (None, "seminorm") else norm
 
 
-def _from_tuple(norm: Callable[[tuple[Any, ...]], Any]) -> Callable[[AdjointState], Any]:
-    def on_state(state: AdjointState) -> Any:
-        y, adjoint = ((x,) if isinstance(x, Tensor) else x for x in (state.y, state.adjoint))
-        return norm((adjoint[0].real.new_zeros(()), *y, *adjoint, *state.params))
+def as_tuple(state: AdjointState) -> tuple[Any, ...]:
+    """Return a backward state as torchdiffeq's (a_t, y, adj_y, *params), with the leaves of a tuple y in its place."""
+    y, adjoint = ((x,) if isinstance(x, Tensor) else tuple(x) for x in (state.y, state.adjoint))
+    return (adjoint[0].real.new_zeros(()), *y, *adjoint, *state.params)
 
-    return on_state
+
+def _from_tuple(norm: Callable[[tuple[Any, ...]], Any]) -> Callable[[AdjointState], Any]:
+    return lambda state: norm(as_tuple(state))

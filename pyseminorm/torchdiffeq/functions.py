@@ -15,10 +15,11 @@ from ..problem.torch_modes import apart_from_modes
 from ..problem.vector_field import FieldSource
 from ..solving import solve
 from .adjoint_norms import adjoint_norm
+from .adjoint_options import show_adjoint_options
 from .callbacks import find_callbacks
 from .inputs import InputAssertionError, check_state, check_times, check_tolerance, start_only
 from .settings import check_options, controller, most_steps
-from .solvers import Solver, find_solver
+from .solvers import Method
 
 _MOST_STEPS = 2**31 - 1  # torchdiffeq's default
 
@@ -55,10 +56,9 @@ def odeint(
         torch.Size([2, 3])
     """
     _refuse_events(event_fn)
-    solver = find_solver(method)
-    given = check_options("options", options, solver)
-    adjoint = DiscreteAdjoint(keep="stages")
-    return _solve(func, y0, t, None, (method, solver), (method, solver), rtol, atol, given, adjoint)
+    there = Method.of(method)
+    given = check_options("options", options, there.solver)
+    return _solve(func, y0, t, None, there, None, rtol, atol, given, DiscreteAdjoint(keep="stages"))
 
 
 @apart_from_modes
@@ -95,18 +95,16 @@ def odeint_dense(
         >>> y(torch.tensor([0.5, 0.25])).shape
         torch.Size([2, 3])
     """
-    solver = find_solver(method)
-    if not isinstance(y0, Tensor) or solver is not find_solver("dopri5"):
+    there = Method.of(method)
+    if not isinstance(y0, Tensor) or there.name != "dopri5":
         raise InputAssertionError(
             f'odeint_dense with y0 a {type(y0).__name__} and method={method!r}: expected a tensor and "dopri5", as '
             "torchdiffeq's takes no other. pyseminorm.solve(..., dense=True) takes any."
         )
     t = torch.stack([torch.as_tensor(x, dtype=torch.float64, device=y0.device) for x in (t0, t1)])
-    given = check_options("options", options, solver)
-    method_used = (method, solver)
-    adjoint = DiscreteAdjoint(keep="stages")
+    given, adjoint = check_options("options", options, there.solver), DiscreteAdjoint(keep="stages")
     state_at: Callable[[Tensor | float], Tensor] = _solve(
-        func, y0, t, None, method_used, method_used, rtol, atol, given, adjoint, dense=True
+        func, y0, t, None, there, None, rtol, atol, given, adjoint, dense=True
     )
     return state_at
 
@@ -171,23 +169,24 @@ def odeint_adjoint(
             "If `adjoint_method != method` then we cannot infer `adjoint_options` from `options`. So as `options` has "
             "been passed then `adjoint_options` must be passed as well."
         )
-    solver, back_solver = find_solver(method), find_solver(back_method)
-    forward = check_options("options", options, solver)
+    there, back = Method.of(method), Method.of(back_method)
+    forward = check_options("options", options, there.solver)
     if adjoint_options is None:
         backward = {key: value for key, value in forward.items() if key not in ("norm", "compile")}
     else:
-        backward = check_options("adjoint_options", adjoint_options, back_solver)
+        backward = check_options("adjoint_options", adjoint_options, back.solver)
     adjoint = BacksolveAdjoint(
         norm=adjoint_norm(backward.get("norm"), forward.get("norm")),
         rtol=adjoint_rtol,
         atol=adjoint_atol,
-        method=None if back_solver is solver else back_solver.method,
+        method=None if back.solver is there.solver else back.solver.method,
         max_steps=most_steps(backward, _MOST_STEPS),
         controller=controller(backward),
         scale_invariant=False,
     )
-    methods = (method, solver), (back_method, back_solver)
-    return _solve(func, y0, t, adjoint_params, *methods, rtol, atol, forward, adjoint)
+    ys = _solve(func, y0, t, adjoint_params, there, back, rtol, atol, forward, adjoint)
+    show_adjoint_options(ys, backward)
+    return ys
 
 
 def _solve(
@@ -195,8 +194,8 @@ def _solve(
     y0: Any,
     t: Tensor,
     params: Iterable[Tensor] | None,
-    method: tuple[str | None, type[Solver]],
-    back_method: tuple[str | None, type[Solver]],
+    method: Method,
+    back: Method | None,
     rtol: Any,
     atol: Any,
     given: Mapping[str, Any],
@@ -208,7 +207,7 @@ def _solve(
     y0, device = check_state(y0)
     check_times(t, device)
     rtol, atol = check_tolerance("rtol", rtol, y0), check_tolerance("atol", atol, y0)
-    callbacks = find_callbacks(func, method[0] or "dopri5", method[1], back_method[0] or "dopri5", back_method[1])
+    callbacks = find_callbacks(func, method, back)
     if len(t) == 1:
         return start_only(y0)
     solution = solve(
@@ -216,20 +215,25 @@ def _solve(
         y0,
         t,
         params=params,
-        method=method[1].method,
+        method=method.solver.method,
         rtol=rtol,
         atol=atol,
         norm=given.get("norm", "torchdiffeq"),
         adjoint=adjoint,
         dt=given.get("first_step", given.get("step_size")),
         max_steps=most_steps(given, _MOST_STEPS),
-        discontinuities=tuple(float(x) for x in given.get("jump_t", ())),
+        discontinuities=_jumps(given.get("jump_t")),
         controller=controller(given),
         callbacks=callbacks,
         compile=given.get("compile"),
         dense=dense,
     )
     return solution.interpolate if dense else solution.ys
+
+
+def _jumps(times: Any) -> tuple[float, ...] | None:
+    """Return the times at which func jumps; None asks func itself."""
+    return None if times is None else tuple(float(x) for x in times)
 
 
 def _check_params(func: Callable[..., Any], params: Iterable[Tensor] | None) -> None:

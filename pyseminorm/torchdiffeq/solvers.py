@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from ..errors import InvalidInputError
 
@@ -104,14 +104,22 @@ SOLVERS: dict[str, type[Solver]] = {
 }
 
 
-def find_solver(method: Any) -> type[Solver]:
-    """Return the solver of a name, None: "dopri5".
+class Method(NamedTuple):
+    """One of torchdiffeq's methods: its name, and its solver."""
 
-    Raises:
-        InvalidInputError: there is none, in torchdiffeq's words.
-    """
-    try:
-        return SOLVERS["dopri5" if method is None else method]
-    except (KeyError, TypeError):
-        known = '{"' + '", "'.join(SOLVERS) + '"}'
-        raise InvalidInputError(f'Invalid method "{method}". Must be one of {known}.') from None
+    name: str
+    solver: type[Solver]
+
+    @classmethod
+    def of(cls, name: Any) -> Method:
+        """Return the method of a name, None: "dopri5".
+
+        Raises:
+            InvalidInputError: there is none, in torchdiffeq's words.
+        """
+        name = "dopri5" if name is None else name
+        try:
+            return cls(name, SOLVERS[name])
+        except (KeyError, TypeError):
+            known = '{"' + '", "'.join(SOLVERS) + '"}'
+            raise InvalidInputError(f'Invalid method "{name}". Must be one of {known}.') from None

@@ -56,6 +56,7 @@ class TorchEngine:
             at_outputs=forward.take_outputs,
             on_step=on_step,
             report=problem.report,
+            announce=options.announce,
         )
         tableau, f0, stats = TABLEAUS[options.method], problem.first_derivative(), forward.stats
         integrator = Integrator(
@@ -176,6 +177,7 @@ class _BackwardSystem:
             at_jump=lambda t, z: self.jump(jumps[t], z),
             on_step=self.quadrature.collect if self.quadrature else None,
             report=problem.options.report,
+            announce=problem.options.announce,
             looks=problem.segments is None or not problem.options.traits.adaptive,
         )
 

@@ -42,6 +42,7 @@ class Hooks:
         on_step: called with the polynomial of every accepted step, when given (dense output is kept), and its end; a
             true value ends the solve there.
         report: called with (accepted, t, state, dt) of every attempted step, a copy of the state at its start.
+        announce: called with (t, state, dt) before a step is tried.
         looks: whether to look at the state after every step, since no norm is known to see all of it.
     """
 
@@ -52,6 +53,7 @@ class Hooks:
     at_outputs: Callable[[int, Tensor], None] = lambda i, rows: None
     on_step: Callable[[LocalInterpolation, float], bool | None] | None = None
     report: Callable[[bool, float, Tensor, float], None] | None = None
+    announce: Callable[[float, Tensor, float], None] | None = None
     looks: bool = False
 
 
@@ -177,6 +179,8 @@ class Integrator:
             failure = self._failure(h)
             if failure is not None:
                 return failure
+            if self.hooks.announce is not None:
+                self.hooks.announce(self.t, self.stages.values(self.state).clone(), h)
             renews = hits_stop and self._renews()
             last = self._adaptive or not renews or self._reads_last_stage(self._stops[0])
             new, derivatives = self._attempt(h, first_of_next=self.tableau.fsal and not renews, last=last)
