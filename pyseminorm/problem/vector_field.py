@@ -227,7 +227,7 @@ class EagerVectorField:
         with torch.enable_grad():
             values = []
             for t, row in zip(times, y, strict=True):
-                outputs, _ = self.connect(t, self.spec.split(row.detach()))
+                outputs, _ = EagerVectorField.connect(self, t, self.spec.split(row.detach()))  # of graphs too
                 values.append(self.spec.join(outputs))
             return self._contract(torch.stack(values), adjoint, times)
 
