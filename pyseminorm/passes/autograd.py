@@ -21,7 +21,7 @@ from ..problem.state import StateSpec, all_finite
 from ..problem.vector_field import EagerVectorField, FirstValue
 from ..retcode import ReturnCode
 from ..stats import PassStats, Stats
-from ..stepping import MethodTraits, StepCallback, StepCallbacks
+from ..stepping import MethodTraits, StepCallbacks
 from ..torch_internals import (
     batch_level,
     is_batched,
@@ -42,8 +42,9 @@ from .problems import (
     ForwardResult,
     PassOptions,
 )
-from .recorded_steps import RecordedSteps, StepRecorder, StepReport
+from .recorded_steps import RecordedSteps, StepRecorder
 from .refusals import refuse_again, refuse_transforms
+from .step_callbacks import make_announcement, make_report
 
 
 @dataclass(slots=True)
@@ -78,7 +79,7 @@ class SolveContext:
 
     def _forward(self, *, recording: bool) -> Tensor:
         keep_dense, watch = self.keep_dense, self.callbacks
-        report = _reporter(watch.accept_step, watch.reject_step, self.spec.unflatten)
+        report = make_report(watch.accept_step, watch.reject_step, self.spec.unflatten)
         recorder = None
         if recording and isinstance(self.adjoint, DiscreteAdjoint):
             recorder = StepRecorder(self.adjoint.keep, watched=self._watches_sweep)
@@ -87,7 +88,7 @@ class SolveContext:
         elif recording:
             keep_dense = keep_dense or not self.adjoint.integrates_y
         options, events = self.options, self.events
-        announce = _announcer(watch.step, self.spec.unflatten)
+        announce = make_announcement(watch.step, self.spec.unflatten)
         if report is not None or announce is not None:
             options = dataclasses.replace(options, report=report, announce=announce)
         if events is not None:
@@ -246,10 +247,10 @@ class SolveContext:
             first_step=None,
             max_steps=adjoint.max_steps or forward.max_steps,
             controller=forward.controller if adjoint.controller is None else adjoint.controller,
-            report=_reporter(
+            report=make_report(
                 watch.accept_step_adjoint, watch.reject_step_adjoint, lambda z: self._adjoint_state(z, scale)
             ),
-            announce=_announcer(watch.step_adjoint, lambda z: self._adjoint_state(z, scale)),
+            announce=make_announcement(watch.step_adjoint, lambda z: self._adjoint_state(z, scale)),
         )
         problem = AdjointProblem(self.field, self.spec, self.times, ys, scaled, active, adjoint, options, self.dense)
         try:
@@ -408,28 +409,6 @@ def _gradients_of_one(
 
 
 _SECOND_TIME = "backward through the graph a second time"
-
-
-def _reporter(
-    accept: StepCallback | None, reject: StepCallback | None, unflatten: Callable[[Tensor], Any]
-) -> StepReport | None:
-    """Return what tells the user's callbacks of steps; None where there are none."""
-    if accept is None and reject is None:
-        return None
-
-    def report(accepted: bool, t: float, z: Tensor, dt: float) -> None:
-        callback = accept if accepted else reject
-        if callback is not None:
-            callback(t, unflatten(z), dt)
-
-    return report
-
-
-def _announcer(
-    step: StepCallback | None, unflatten: Callable[[Tensor], Any]
-) -> Callable[[float, Tensor, float], None] | None:
-    """Return what tells the user's callback of a step before it is tried; None where there is none."""
-    return None if step is None else lambda t, z, dt: step(t, unflatten(z), dt)
 
 
 def _check_finite(result: ForwardResult, times: Sequence[float]) -> None:
