@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .adjoints import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint
+from .adjoints import BacksolveAdjoint, DirectAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint
 from .compiled import CompiledField, compile
 from .errors import (
     BackendUnavailableError,
@@ -69,6 +69,7 @@ __all__ = [
     "BacksolveAdjoint",
     "CompiledField",
     "CrossCheck",
+    "DirectAdjoint",
     "DiscreteAdjoint",
     "Event",
     "EventRecord",

@@ -207,7 +207,43 @@ class DiscreteAdjoint:
         object.__setattr__(self, "keep", keep)
 
 
-Adjoint = BacksolveAdjoint | InterpolatingAdjoint | GaussAdjoint | DiscreteAdjoint
+@dataclass(frozen=True)
+class DirectAdjoint:
+    """Let autograd record the steps of the forward solve, and differentiate them as it does any other computation.
+
+    The gradients are those of `DiscreteAdjoint`, by every tensor that ``func`` reads, wherever it finds it: closures,
+    globals, results of earlier operations. They can be differentiated again (``create_graph=True``), to any order, and
+    forward-mode AD and transforms of torch.func work, but for vmap. Everything that autograd saves in the accepted
+    steps stays in memory until the backward pass, as with ``torchdiffeq.odeint``; sizes of steps are held as they were.
+
+    On the embedded engine only; ``func`` runs as it is (``compile=`` has no effect). There is nothing to set.
+    ``stats.backward`` stays empty, callbacks on steps are those of the forward solve, and gradients that are not finite
+    are no error.
+
+    Gradients by ``t`` are those of dense output at the outputs, and at the first time those of a first step that begins
+    at another time and ends at the same.
+
+    Examples:
+        >>> import torch, pyseminorm
+        >>> rate = torch.tensor(0.5, requires_grad=True)
+        >>> s = pyseminorm.solve(
+        ...     lambda t, y: -rate * y, torch.ones(1), [0.0, 1.0], rtol=1e-6, adjoint=pyseminorm.DirectAdjoint()
+        ... )
+        >>> (first,) = torch.autograd.grad(s.ys[-1].sum(), rate, create_graph=True)
+        >>> (second,) = torch.autograd.grad(first, rate)
+        >>> bool((second - (-rate).exp()).abs() < 1e-4)
+        True
+    """
+
+    norm: ClassVar[None] = None
+    method: ClassVar[None] = None
+    controller: ClassVar[None] = None
+    integrates_y: ClassVar[bool] = False
+    quadrature: ClassVar[bool] = False
+    scale_invariant: ClassVar[bool] = False
+
+
+Adjoint = BacksolveAdjoint | InterpolatingAdjoint | GaussAdjoint | DiscreteAdjoint | DirectAdjoint
 
 
 def choose_adjoint(state: int, params: int, *, needs_jacobian: bool) -> Adjoint:

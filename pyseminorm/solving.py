@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .adjoints import Adjoint, BacksolveAdjoint, DiscreteAdjoint, choose_adjoint
+from .adjoints import Adjoint, BacksolveAdjoint, DirectAdjoint, DiscreteAdjoint, choose_adjoint
 from .arguments import check_scalar, check_whole
 from .compiled import CompiledField, check_mode
 from .engines.select import select_engine
@@ -23,13 +23,14 @@ from .passes.autograd import SolveContext, SolveFunction
 from .passes.engine import Engine
 from .passes.event_records import event_records
 from .passes.event_search import EventSearch
-from .passes.kept_trajectory import KeptTrajectory
+from .passes.kept_trajectory import KeptTrajectory, RecordedTrajectory
 from .passes.problems import PassOptions
-from .passes.refusals import refuse_dual_numbers, refuse_transforms
+from .passes.refusals import refuse_dual_numbers, refuse_transforms, refuse_vmap
 from .problem.autocast import autocast_dtype
 from .problem.discontinuities import Discontinuities
 from .problem.jacobian import JACOBIANS
 from .problem.parameters import has_lazy
+from .problem.recorded_field import RecordedField, RecordedStart, is_recording
 from .problem.state import StateSpec
 from .problem.times import check_discontinuities, check_times
 from .problem.tolerances import check_fits, check_tolerance
@@ -149,7 +150,8 @@ def solve(
         norm: "rms"; "torchdiffeq", the largest rms of a leaf of y0; or a callable that gets the scaled error in the
             structure of ``y0`` and returns a scalar >= 0.
         adjoint: `BacksolveAdjoint`, `InterpolatingAdjoint` or `GaussAdjoint`, with the norm of the backward solve;
-            `DiscreteAdjoint`, which differentiates the steps that were taken; or "auto": GaussAdjoint() where the
+            `DiscreteAdjoint`, which differentiates the steps that were taken; `DirectAdjoint`, plain backpropagation
+            through them; or "auto": GaussAdjoint() where the
             method needs the Jacobian or the parameters have at least as many elements as the state, else
             BacksolveAdjoint().
         backend: "auto" (Julia where one is configured, else torch), "torch" or "julia".
@@ -182,7 +184,7 @@ def solve(
         InvalidInputError: bad input, before any step; or what ``func`` returned at a later call does not look like y0.
         BackendUnavailableError: the engine asked for cannot run here.
         SolveError: the solve (or later the backward solve) did not reach its end.
-        UnsupportedError: double backward, torch.func transforms, forward-mode AD.
+        UnsupportedError: double backward, torch.func transforms, forward-mode AD, but with `DirectAdjoint`.
 
     Under ``torch.autocast``, ``func`` runs under it, in both passes, wherever ``backward()`` is called, and what it
     returns in a lower precision is cast to the dtype of ``y0``; the solver itself computes in that dtype throughout:
@@ -206,7 +208,7 @@ def solve(
     """
     if not callable(func):
         raise InvalidInputError(f"func is a {type(func).__name__}: expected a callable func(t, y, *args).")
-    refuse_transforms()
+    refuse_vmap() if isinstance(adjoint, DirectAdjoint) else refuse_transforms()
     spec = StateSpec.of(y0)
     ts, times = check_times(t, spec.real_dtype)
     if not isinstance(args, (tuple, list)):
@@ -247,6 +249,17 @@ def solve(
         embedded,
     )  # fmt: skip
     engine, options, back = _settle(*asked) if compiled is None else compiled.settle(asked, _settle)
+    watch = callbacks or _NO_CALLBACKS
+    if isinstance(adjoint, DirectAdjoint) and is_recording():
+        if compile is not None:
+            logger.info("func stays eager: DirectAdjoint() lets autograd record what func does")
+        start = RecordedStart.of(RecordedField(func, tuple(args), spec), y0, ts, times, options.discontinuities)
+        if start.field.random_from is not None:
+            _check_random(None, options.traits)
+        context = SolveContext(
+            engine, start.field, spec, times, options, norm, adjoint, back, watch, start, dense, throw, event
+        )
+        return _solution(context, context.forward(recording=False), ts, None)
     if compile is not None and _stays_eager(spec):
         compile = compiled = None
     args = tuple(args)
@@ -272,7 +285,6 @@ def solve(
         _check_backward_method(adjoint, back)
     if field.random_from is not None:
         _check_random(adjoint if recording else None, options.traits)
-    watch = callbacks or _NO_CALLBACKS
     context = SolveContext(engine, field, spec, times, options, norm, adjoint, back, watch, first, dense, throw, event)
     token = None
     if recording:
@@ -282,19 +294,24 @@ def solve(
             ys, token = ys
     else:
         ys = context.forward(recording=False)
-    kept = _keep(context, token) if dense else None
-    records = event_records(context, ys) if event is not None else []
+    return _solution(context, ys, ts, token)
+
+
+def _solution(context: SolveContext, ys: Tensor, ts: Tensor, token: Tensor | None) -> Solution:
+    kept = _keep(context, token) if context.keep_dense else None
+    records, event = event_records(context, ys), context.events
     if event is not None:
         ys, ts = ys[event.output_rows], ts[: len(event.output_rows)]
-    return Solution(spec.from_tensor(ys), ts, context.stats, context.retcode, engine.name, kept, records)
+    ys = context.spec.from_tensor(ys)
+    return Solution(ys, ts, context.stats, context.retcode, context.engine.name, kept, records)
 
 
 def _keep(context: SolveContext, token: Tensor | None) -> KeptTrajectory | None:
     """Return the trajectory of a solve, if it came as far as to have one."""
     if context.dense is None:
         return None
-    reached = context.times[0], context.reached
-    return KeptTrajectory(context.dense, context.spec, reached, token, context.late)
+    kind = RecordedTrajectory if isinstance(context.first, RecordedStart) else KeptTrajectory
+    return kind(context.dense, context.spec, (context.times[0], context.reached), token, context.late)
 
 
 def _capture(
@@ -373,7 +390,7 @@ def _settle(
     if not isinstance(adjoint, Adjoint) and adjoint != "auto":
         raise InvalidInputError(
             f"adjoint={adjoint!r}: expected an object, BacksolveAdjoint(...), InterpolatingAdjoint(...), "
-            'GaussAdjoint(...) or DiscreteAdjoint(...), or "auto".'
+            'GaussAdjoint(...), DiscreteAdjoint(...) or DirectAdjoint(), or "auto".'
         )
     if isinstance(adjoint, DiscreteAdjoint) and not (isinstance(method, str) and method in METHODS):
         raise InvalidInputError(
@@ -393,6 +410,8 @@ def _settle(
         raise InvalidInputError(
             f"GaussAdjoint(batched_time=True) is for a single-tensor state whose first axis is a batch: y0 {kind}."
         )
+    if isinstance(adjoint, DirectAdjoint):
+        backend = _check_embedded(backend)
     methods = (method,) if own[0] is None else (method, own[0])
     engine = select_engine(backend, spec, methods, (controller, own[1]), embedded)
     check_mode(compile, engine)
@@ -403,6 +422,16 @@ def _settle(
         method, traits, rtol, spec.hold(atol), max_steps, fixed_step, first_step, times_of_jumps, controller, jacobian
     )
     return engine, options, back
+
+
+def _check_embedded(backend: str) -> str:
+    """Return the engine whose steps autograd can record, if a solve asks for no other."""
+    if backend == "julia":
+        raise InvalidInputError(
+            'backend="julia" computes without autograd, which DirectAdjoint() needs: give backend="auto" or "torch", '
+            "or DiscreteAdjoint(), whose gradients are the same where func hides no tensor."
+        )
+    return "torch" if backend == "auto" else backend
 
 
 def _check_compiled(field: CompiledField, backend: str, compile: str | None) -> tuple[str, str]:

@@ -39,6 +39,7 @@ __all__ = [
     "unflatten",
     "unwrap_if_dead",
     "vmap",
+    "vmap_is_active",
 ]
 
 # One call for many tensors: a call for each costs as much as a small layer.
@@ -127,6 +128,12 @@ def get_decompositions(operations: list[Any]) -> dict[Any, Any]:
 def transform_is_active() -> bool:
     """Tell whether this runs inside a transform of torch.func (grad, vmap, jvp ...)."""
     return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def vmap_is_active() -> bool:
+    """Tell whether one of the transforms that this runs inside is vmap."""
+    stack: Any = torch._C._functorch.get_interpreter_stack()
+    return any(level.key() == torch._C._functorch.TransformType.Vmap for level in stack or ())
 
 
 def forward_mode_is_active() -> bool:

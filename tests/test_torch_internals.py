@@ -239,3 +239,15 @@ def test_transforms_that_an_error_has_left_on_are_left():
         torch._C._functorch._vmap_increment_nesting(2, "error")
         raise RuntimeError("mine")
     assert not torch_internals.transform_is_active()
+
+
+def test_vmap_is_seen_from_inside():
+    seen = []
+
+    def look(x):
+        seen.append(torch_internals.vmap_is_active())
+        return x.sum()
+
+    torch.func.grad(look)(torch.ones(2))
+    torch.func.vmap(torch.func.grad(look))(torch.ones(2, 2))
+    assert seen == [False, True] and not torch_internals.vmap_is_active()

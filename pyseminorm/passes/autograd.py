@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..adjoints import Adjoint, DiscreteAdjoint
+from ..adjoints import Adjoint, DirectAdjoint, DiscreteAdjoint
 from ..errors import LastGoodState, SolveError, UnsupportedError
 from ..norms import AdjointState
 from ..problem.autocast import without_autocast
@@ -235,7 +235,7 @@ class SolveContext:
 
     def _solve_adjoint(self, ys: Tensor, scaled: Tensor, active: Sequence[bool], scale: float) -> AdjointResult:
         adjoint, forward, watch = self.adjoint, self.options, self.callbacks
-        assert not isinstance(adjoint, DiscreteAdjoint)
+        assert not isinstance(adjoint, DiscreteAdjoint | DirectAdjoint)
         same_method = adjoint.method is None or (isinstance(adjoint.method, str) and adjoint.method == forward.method)
         options = dataclasses.replace(
             forward,
@@ -413,14 +413,14 @@ _SECOND_TIME = "backward through the graph a second time"
 
 def _check_finite(result: ForwardResult, times: Sequence[float]) -> None:
     """Let a blow-up that no error estimate saw (fixed steps have none) end the solve at its last finite output."""
-    if result.retcode.success and all_finite(result.ys):
+    if result.retcode.success and all_finite(result.ys.detach()):
         return
     finite = torch.isfinite(result.ys).flatten(1).all(dim=1).tolist()
     good = finite.index(False) if False in finite else len(times)
     if good == len(times) or (not result.retcode.success and bool(torch.isfinite(result.y).all())):
         return
     result.retcode = ReturnCode.Unstable if result.retcode.success else result.retcode
-    result.t, result.y = times[good - 1], result.ys[good - 1].flatten().clone()
+    result.t, result.y = times[good - 1], result.ys[good - 1].detach().flatten().clone()
     result.ys[good:] = torch.nan
 
 

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ..errors import InvalidInputError
 from ..problem.autocast import without_autocast
+from ..problem.recorded_field import zeros_of
 from ..problem.state import StateSpec
 from ..torch_internals import pytree
 from .cotangents import HandedOver, LateCotangents
-from .problems import DenseOutput
+from .problems import DenseOutput, MovingDenseOutput
 from .refusals import refuse_again, refuse_dual_numbers, refuse_transforms
 
 
@@ -45,15 +46,19 @@ class KeptTrajectory:
     def interpolate(self, t: Tensor | Sequence[float] | float) -> Any:
         """Return the states at times, as `Solution.interpolate` says."""
         wanted, times = self._read(t)
-        vector, token = wanted.reshape(-1), self._token
+        rows = self._rows(wanted.reshape(-1), times)
+        return self._spec.unflatten(rows if wanted.dim() else rows[0])
+
+    def _rows(self, vector: Tensor, times: tuple[float, ...]) -> Tensor:
+        """Return the states (len(times), size)."""
+        token = self._token
         if torch.is_grad_enabled() and (vector.requires_grad or token is not None):
             refuse_transforms()
             refuse_dual_numbers([vector])
             by_time = vector if vector.requires_grad else None
             rows: Tensor = _interpolate(self._dense, self._handed_over, self._spec, times, token, by_time)
-        else:
-            rows = _evaluate(self._dense, self._spec, times)
-        return self._spec.unflatten(rows if wanted.dim() else rows[0])
+            return rows
+        return _evaluate(self._dense, self._spec, times)
 
     def _read(self, t: Tensor | Sequence[float] | float) -> tuple[Tensor, tuple[float, ...]]:
         """Return times as a tensor and as floats.
@@ -95,6 +100,17 @@ class JoinedTrajectory(KeptTrajectory):
         found = [self._parts[which[some[0]]].interpolate(wanted[some]) for some in rows]
         order = sorted(range(len(times)), key=[row for some in rows for row in some].__getitem__)
         return pytree.tree_map(lambda *values: torch.cat(values)[order], *found)
+
+
+class RecordedTrajectory(KeptTrajectory):
+    """The same of a solve that autograd has recorded: it records this too."""
+
+    def _rows(self, vector: Tensor, times: tuple[float, ...]) -> Tensor:
+        offsets, dense = zeros_of(vector, self._spec), cast(MovingDenseOutput, self._dense)
+        if not times:
+            return _evaluate(dense, self._spec, times)
+        with without_autocast(self._spec.device):
+            return dense.rows(times) if offsets is None else dense.moving_rows(times, offsets)
 
 
 class Interpolation(torch.autograd.Function):

@@ -140,6 +140,13 @@ class DenseOutput(Protocol):
         """Return the states at times, or their derivatives by time, (len(times), size)."""
 
 
+class MovingDenseOutput(DenseOutput, Protocol):
+    """A trajectory that autograd has recorded."""
+
+    def moving_rows(self, times: Sequence[float], offsets: Tensor, /) -> Tensor:
+        """Return `rows` as a function of zeros by which the times may move."""
+
+
 @dataclass(slots=True)
 class ForwardResult:
     """``ys``: states (len(times), *shape), NaN in rows not reached; ``t``, ``y`` (size,): the last good ones.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UnsupportedError
-from ..torch_internals import forward_mode_is_active, transform_is_active
+from ..torch_internals import forward_mode_is_active, transform_is_active, vmap_is_active
 
 
 class _NoDoubleBackward(torch.autograd.Function):
@@ -23,8 +23,8 @@ class _NoDoubleBackward(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         raise UnsupportedError(
             "double backward through pyseminorm.solve is not supported: the gradient of a gradient would need the "
-            "adjoint of the adjoint solve. Put the derivative that you need into func and the state, or use "
-            "torchdiffeq.odeint (not the adjoint) for this term."
+            "adjoint of the adjoint solve. Give adjoint=DirectAdjoint(), which backpropagates through the steps, or "
+            "put the derivative that you need into func and the state."
         )
 
 
@@ -36,7 +36,17 @@ def refuse_transforms() -> None:
     if transform_is_active():
         raise UnsupportedError(
             "pyseminorm.solve inside a torch.func transform (grad, vmap, jvp, jacrev ...) is not supported: call "
-            "solve outside it and use .backward() or torch.autograd.grad; for a batch, give solve a batched y0."
+            "solve outside it and use .backward() or torch.autograd.grad, or give adjoint=DirectAdjoint(), which all "
+            "but vmap can go through; for a batch, give solve a batched y0."
+        )
+
+
+def refuse_vmap() -> None:
+    """Raise by name under torch.func.vmap, whose rows would want steps of their own."""
+    if vmap_is_active():
+        raise UnsupportedError(
+            "pyseminorm.solve inside torch.func.vmap (or jacfwd, hessian) is not supported: a step has one size. Give "
+            "solve a batched y0; torch.func.jacrev, and jvp for one tangent, go through DirectAdjoint()."
         )
 
 
@@ -46,6 +56,7 @@ def refuse_dual_numbers(tensors: Sequence[Tensor]) -> None:
     for x in tensors if forward_mode_is_active() else ():
         if unpack_dual(x).tangent is not None:
             raise UnsupportedError(
-                "forward-mode AD through pyseminorm.solve is not supported: use .backward() or torch.autograd.grad, "
-                "or solve the forward sensitivity equations with func extended by its jvp."
+                "forward-mode AD through pyseminorm.solve is not supported: give adjoint=DirectAdjoint(), use "
+                ".backward() or torch.autograd.grad, or solve the forward sensitivity equations with func extended by "
+                "its jvp."
             )

@@ -52,10 +52,16 @@ def check_func(field: CheckedField, t: float, y: Tensor, *, recording: bool) -> 
     Raises:
         InvalidInputError: it does not.
     """
+    observe = _observe if recording else _evaluate
+    return check_call(field, t, y, lambda: observe(field, t, y))
+
+
+def check_call(field: CheckedField, t: float, y: Tensor, call: Callable[[], Tensor]) -> Tensor:
+    """Return what a ``call`` of func at (t, y) gives, if that is finite and y is left as it was."""
     generators = Generators(field.spec.device)
     version = count_writes(y)
     try:
-        value = _observe(field, t, y) if recording else _evaluate(field, t, y)
+        value = call()
     except RuntimeError as error:
         if _WRITES not in str(error):
             raise
@@ -65,7 +71,7 @@ def check_func(field: CheckedField, t: float, y: Tensor, *, recording: bool) -> 
         raise
     if count_writes(y) != version:
         raise InvalidInputError(_WRITES_MESSAGE)
-    if generators.have_moved() and _draws_again(field, t, y):
+    if generators.have_moved() and _draws_again(field, t, y.detach().reshape(-1)):
         field.random_from = generators
     return check_value(value, t)
 
@@ -89,7 +95,7 @@ def _check_signature(field: CheckedField, error: TypeError) -> None:
 
 def check_value(value: Tensor, t: float) -> Tensor:
     """Return what func returned at the first time, if it is finite."""
-    if not all_finite(value):
+    if not all_finite(value.detach()):
         raise InvalidInputError(f"func returned non-finite values at the first time, t = {t}: check func and y0.")
     return value
 

@@ -299,10 +299,15 @@ class FirstValue:
             InvalidInputError: y0 or the value is not finite, or what func returns does not look like y0.
         """
         if self.value is None:
-            if not all_finite(self.y0):
-                raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
+            check_start(self.y0)
             self.value = self.field.check(self.t, self.y0, recording=self._recording)
         return self.value
+
+
+def check_start(y0: Tensor) -> None:
+    """Refuse an initial state that is not finite."""
+    if not all_finite(y0):
+        raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
 
 
 def _gradients(pairs: Sequence[tuple[Tensor, Tensor]], inputs: tuple[Tensor, ...]) -> list[Tensor | None]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...adjoints import GaussAdjoint
 from ...errors import LastGoodState, attach_last_good_state
-from ...methods.tableaus import TABLEAUS
+from ...methods.tableaus import TABLEAUS, Tableau
 from ...norms import CallableNorm, FlatNorm, Seminorm
 from ...passes.discrete_sweep import Sweep
 from ...passes.gauss_quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
@@ -26,11 +26,13 @@ from ...passes.problems import (
     mark_unreached,
 )
 from ...passes.right_hand_side import AdjointRightHandSide
+from ...problem.recorded_field import RecordedStart
 from ...stats import PassStats
 from ...stepping import MethodTraits
 from .integrator import Hooks, Integrator
 from .interpolant import DenseInterpolation, LocalInterpolation
-from .stages import StageBuffers
+from .recorded_stages import RecordedStages
+from .stages import StageBuffers, Stages
 from .system import IntegralDerivatives, Integrals
 
 
@@ -44,7 +46,8 @@ class TorchEngine:
 
     def integrate(self, problem: ForwardProblem) -> ForwardResult:
         started, times, options = time.perf_counter(), problem.times, problem.options
-        forward, norm = _ForwardSystem(problem), _forward_norm(problem)
+        start = problem.first if isinstance(problem.first, RecordedStart) else None
+        forward = _ForwardSystem(problem) if start is None else _RecordedSystem(problem)
         dense = DenseInterpolation(times[0], 1.0 if times[-1] > times[0] else -1.0) if problem.keep_dense else None
         on_step: StepHook | None = None if dense is None else dense.append
         if problem.events is not None:
@@ -57,17 +60,22 @@ class TorchEngine:
             on_step=on_step,
             report=problem.report,
             announce=options.announce,
+            inside=start is not None and bool(start.offsets),
         )
-        tableau, f0, stats = TABLEAUS[options.method], problem.first_derivative(), forward.stats
+        tableau, stats, (y0, f0) = TABLEAUS[options.method], forward.stats, forward.start()
         integrator = Integrator(
-            StageBuffers(forward, tableau, problem.y0), tableau, times[0], problem.y0, f0, options, norm, hooks,
+            forward.stages(tableau), tableau, times[0], y0, f0, options, _forward_norm(problem), hooks,
             Integrals([]), stats, problem.discontinuities,
         )  # fmt: skip
-        with torch.no_grad(), attach_last_good_state(lambda: _last_good_state(integrator, problem.spec.unflatten)):
+        records = start is not None and torch.is_grad_enabled()
+        with (
+            torch.set_grad_enabled(records),
+            attach_last_good_state(lambda: _last_good_state(integrator, problem.spec.unflatten)),
+        ):
             retcode = integrator.run()
         ys = forward.outputs()
         stats.seconds = time.perf_counter() - started
-        return ForwardResult(ys, retcode, stats, integrator.t, integrator.state, dense)
+        return ForwardResult(ys, retcode, stats, integrator.t, integrator.values(), dense)
 
     def sweep(self, problem: DiscreteProblem) -> AdjointResult:
         return Sweep(problem).run()
@@ -123,7 +131,7 @@ class _ForwardSystem:
 
     def __init__(self, problem: ForwardProblem) -> None:
         self.stats = PassStats(nf=1)  # the checking call gave f0
-        self._f, self._reached = problem.f, 1
+        self._problem, self._f, self._reached = problem, problem.f, 1
         self._ys = problem.y0.new_empty((len(problem.times), *problem.spec.shape))
         self._rows = self._ys.view(len(problem.times), -1)
         self._rows[0] = problem.y0
@@ -132,6 +140,13 @@ class _ForwardSystem:
         self.stats.nf += 1
         out.copy_(self._f(t, y))
         return ()
+
+    def start(self) -> tuple[Tensor, Tensor]:
+        """Return the initial state and the derivative there."""
+        return self._problem.y0, self._problem.first_derivative()
+
+    def stages(self, tableau: Tableau) -> Stages:
+        return StageBuffers(self, tableau, self._rows[0])
 
     def take_outputs(self, first: int, rows: Tensor) -> None:
         """Write the outputs of a step, from the one of index ``first`` after y0."""
@@ -143,6 +158,32 @@ class _ForwardSystem:
         if self._reached < len(self._rows):
             mark_unreached(self._rows, self._reached)
         return self._ys
+
+
+class _RecordedSystem:
+    """What autograd records of dy/dt, and the rows of the outputs that were reached."""
+
+    def __init__(self, problem: ForwardProblem) -> None:
+        assert isinstance(problem.first, RecordedStart)
+        self.stats = PassStats(nf=1)  # the checking call gave f0
+        self._start, self._shape = problem.first, (len(problem.times), *problem.spec.shape)
+        self._rows = [self._start.state.reshape(1, -1)]
+
+    def start(self) -> tuple[Tensor, Tensor]:
+        return self._start.state, self._start.derivative
+
+    def stages(self, tableau: Tableau) -> Stages:
+        return RecordedStages(self._start, tableau, self.stats)
+
+    def take_outputs(self, first: int, rows: Tensor) -> None:
+        self._rows.append(rows)
+
+    def outputs(self) -> Tensor:
+        """Return the states (len(times), *shape), NaN where the solve has not been."""
+        rows = torch.cat(self._rows)
+        if len(rows) < self._shape[0]:
+            rows = torch.cat([rows, rows.new_full((self._shape[0] - len(rows), rows.shape[1]), torch.nan)])
+        return rows.view(self._shape)
 
 
 class _BackwardSystem:
@@ -245,4 +286,4 @@ def _forward_stops(times: Sequence[float], options: PassOptions) -> list[float]:
 
 
 def _last_good_state(integrator: Integrator, unflatten: Callable[[Tensor], object]) -> LastGoodState:
-    return LastGoodState(integrator.t, unflatten(integrator.state.clone()), integrator.stats)
+    return LastGoodState(integrator.t, unflatten(integrator.values().clone()), integrator.stats)

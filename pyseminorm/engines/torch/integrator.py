@@ -43,6 +43,7 @@ class Hooks:
             true value ends the solve there.
         report: called with (accepted, t, state, dt) of every attempted step, a copy of the state at its start.
         announce: called with (t, state, dt) before a step is tried.
+        inside: whether an output at the end of a step is taken from dense output too, to be differentiated by its time.
         looks: whether to look at the state after every step, since no norm is known to see all of it.
     """
 
@@ -54,6 +55,7 @@ class Hooks:
     on_step: Callable[[LocalInterpolation, float], bool | None] | None = None
     report: Callable[[bool, float, Tensor, float], None] | None = None
     announce: Callable[[float, Tensor, float], None] | None = None
+    inside: bool = False
     looks: bool = False
 
 
@@ -94,6 +96,10 @@ class Integrator:
         self._stops = sorted({*self.hooks.stops, *self._discontinuities}, reverse=self._direction < 0)
         # Of the last attempt: its size, what is proposed after it, whether it was accepted; and how many there were.
         self._h, self._proposed, self._accepted, self._attempts = 0.0, 0.0, True, 0
+
+    def values(self) -> Tensor:
+        """Return the state (size,), without gradient."""
+        return self.stages.values(self.state)
 
     # -- one evaluation and one step -------------------------------------------------------------------------------
 
@@ -160,11 +166,11 @@ class Integrator:
         if last == first:
             return ends_all
         self._next_output = last
-        ends = hooks.outputs[last - 1] == self.t
+        ends = hooks.outputs[last - 1] == self.t and not hooks.inside
         inside = hooks.outputs[first : last - ends]
         if inside:
             step = step or self._interpolation(t0, h, y0, y1)
-            hooks.at_outputs(first, step.at(inside))
+            hooks.at_outputs(first, self.stages.outputs(step, inside))
         if ends:
             hooks.at_outputs(last - 1, y1.reshape(1, -1))
         return ends_all
@@ -267,7 +273,7 @@ class Integrator:
         """
         outputs, following = self.hooks.outputs, self._next_output
         inside = following < len(outputs) and self._direction * outputs[following] < self._direction * stop
-        return inside or self.hooks.on_step is not None
+        return inside or self.hooks.inside or self.hooks.on_step is not None
 
     def _cross_stop(self, stop: float) -> None:
         """Enter the next smooth interval, and change the state, where the step just made ended at such a stop."""

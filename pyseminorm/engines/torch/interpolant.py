@@ -12,19 +12,25 @@ from torch import Tensor
 
 
 class LocalInterpolation(NamedTuple):
-    """y(t0 + theta h) = y0 + h sum_j theta^(j+1) coefficients[j], for theta in [0, 1]; coefficients (degree, size)."""
+    """y(t0 + theta h) = y0 + h sum_j theta^(j+1) coefficients[j], for theta in [0, 1]; coefficients (degree, size).
+
+    With ``start``, a zero by which t0 may move, t0 + h staying where it is.
+    """
 
     t0: float
     h: float
     y0: Tensor
     y1: Tensor
     coefficients: Tensor
+    start: Tensor | None = None
 
     def __call__(self, t: float) -> Tensor:
         return self.y1 if t == self.t0 + self.h else self.at([t])[0]
 
     def at(self, times: Sequence[float]) -> Tensor:
         """Return states at times inside the step, (len(times), size)."""
+        if self.start is not None:
+            return self.at_moving(times, self.y0.new_zeros(len(times)))
         powers = [[theta**j for j in range(1, len(self.coefficients) + 1)] for theta in self._thetas(times)]
         return torch.addmm(self.y0, self.y0.new_tensor(powers), self.coefficients, alpha=self.h)
 
@@ -44,6 +50,14 @@ class LocalInterpolation(NamedTuple):
 
     def _thetas(self, times: Sequence[float]) -> list[float]:
         return [(t - self.t0) / self.h for t in times]
+
+    def at_moving(self, times: Sequence[float], offsets: Tensor) -> Tensor:
+        """Return `at` as a function of zeros by which the times (and, if it is one, `start`) may move."""
+        start = 0.0 if self.start is None else self.start
+        h, spans = self.h - start, self.y0.new_tensor([t - self.t0 for t in times])
+        thetas = (spans + offsets - start) / h
+        powers = thetas.unsqueeze(1) ** torch.arange(1, len(self.coefficients) + 1, device=thetas.device)
+        return self.y0 + h * (powers @ self.coefficients)
 
 
 class DenseInterpolation:
@@ -75,3 +89,8 @@ class DenseInterpolation:
 
     def _index(self, t: float) -> int:
         return min(bisect.bisect_left(self._ends, self._direction * t), len(self._steps) - 1)
+
+    def moving_rows(self, times: Sequence[float], offsets: Tensor) -> Tensor:
+        """Return `rows` as a function of zeros by which the times may move."""
+        pairs = zip(times, offsets.unbind(0), strict=True)
+        return torch.cat([self._steps[self._index(t)].at_moving([t], offset) for t, offset in pairs])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -47,6 +48,9 @@ class Stages(Protocol):
     def interpolation(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> LocalInterpolation:
         """Return the dense output of the step, all of whose stages are there."""
 
+    def outputs(self, step: LocalInterpolation, times: Sequence[float]) -> Tensor:
+        """Return the states (len(times), size) at output times inside a step."""
+
 
 class StageBuffers:
     """Stages of a system, without gradients, written into one matrix."""
@@ -88,3 +92,6 @@ class StageBuffers:
 
     def interpolation(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> LocalInterpolation:
         return LocalInterpolation(t0, h, y0, y1, self._weights.dense @ self._k)
+
+    def outputs(self, step: LocalInterpolation, times: Sequence[float]) -> Tensor:
+        return step.at(times)

@@ -1,0 +1,100 @@
+"""Stages that autograd records: nothing is written twice, and what a rejected step made is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from ...methods.tableaus import Row, Tableau
+from ...methods.weights import weights
+from ...problem.recorded_field import RecordedStart
+from ...stats import PassStats
+from .interpolant import LocalInterpolation
+from .system import Derivative, IntegralDerivatives
+
+
+class RecordedStages:
+    """Derivatives of a step's stages, in the shape of the state.
+
+    A step that begins at the first time ends where it ends when that time moves: its size moves instead.
+    """
+
+    def __init__(self, start: RecordedStart, tableau: Tableau, stats: PassStats) -> None:
+        self._field, self._tableau, self._stats = start.field, tableau, stats
+        self._rows: list[Tensor] = [start.state] * (tableau.stages + len(tableau.extra_c))
+        self._a, self._c = tableau.a + tableau.extra_a, tableau.c + tableau.extra_c
+        self._weights = weights(tableau, start.state)
+        self._y0, self._offsets = start.state, start.offsets
+        self._moving = next(iter(start.offsets.values()), None)  # the offset of the first time
+        self._moves = False  # whether the step begins at it, and it is asked for
+
+    @property
+    def first(self) -> Tensor:
+        return self.values(self._rows[0])
+
+    def values(self, state: Tensor) -> Tensor:
+        return state.detach().reshape(-1)
+
+    def derivative(self, t: float, y: Tensor) -> Derivative:
+        self._stats.nf += 1
+        return Derivative(self._field.f(t, y), ())
+
+    def take_first(self, value: Tensor) -> None:
+        self._begin(self._y0)
+        self._rows[0] = value
+
+    def take_last_first(self) -> None:
+        self._moves = False
+        self._rows[0] = self._rows[self._tableau.stages - 1]
+
+    def evaluate(self, i: int, t: float, y: Tensor, *, wanted: bool) -> IntegralDerivatives:
+        self._stats.nf += 1
+        when = self._field.time(t)
+        if i == 0:
+            self._begin(y)
+        if self._moves:
+            assert self._moving is not None
+            when = when + (1.0 - self._c[i]) * self._moving
+        self._rows[i] = self._field.record(when, y)
+        return ()
+
+    def start(self, i: int, y: Tensor, h: float) -> Tensor:
+        return self._add(y, self._a[i], h)
+
+    def end(self, y: Tensor, h: float) -> Tensor:
+        return self._add(y, self._tableau.b, h)
+
+    def _add(self, y: Tensor, row: Row, h: float) -> Tensor:
+        """Return y + h times the weighted sum of stages: operations whose derivatives are as cheap as they are."""
+        used = [(weight, k) for weight, k in zip(row, self._rows, strict=False) if weight]
+        total = y
+        for weight, k in used:
+            total = torch.add(total, k, alpha=weight * h)
+        if self._moves:
+            assert self._moving is not None
+            total = total - self._moving * sum(weight * k for weight, k in used)
+        return total
+
+    def _begin(self, y: Tensor) -> None:
+        self._moves = self._moving is not None and y is self._y0
+
+    def error(self, h: float) -> Tensor:
+        assert self._weights.error is not None
+        with torch.no_grad():
+            return torch.mv(self._columns(self._rows[: self._tableau.stages]), self._weights.error).mul_(h)
+
+    def interpolation(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> LocalInterpolation:
+        coefficients = self._weights.dense @ self._columns(self._rows).T
+        start = self._moving if self._moves else None
+        return LocalInterpolation(t0, h, y0.reshape(-1), y1.reshape(-1), coefficients, start)
+
+    def outputs(self, step: LocalInterpolation, times: Sequence[float]) -> Tensor:
+        if not self._offsets:
+            return step.at(times)
+        return step.at_moving(times, torch.stack([self._offsets[t] for t in times]))
+
+    def _columns(self, rows: Iterable[Tensor]) -> Tensor:
+        rows = list(rows)
+        return torch.stack(rows).view(len(rows), -1).T

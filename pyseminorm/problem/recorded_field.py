@@ -1,0 +1,90 @@
+"""The user's function as autograd records it, call by call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..torch_internals import forward_mode_is_active, transform_is_active
+from .checking_call import check_call
+from .discontinuities import Discontinuities
+from .state import StateSpec
+from .vector_field import EagerVectorField, FirstValue, check_start
+
+
+class RecordedField(EagerVectorField):
+    """``func(t, y, *args)``, with whatever it reads, on states in `StateSpec.shape`."""
+
+    def __init__(self, func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec) -> None:
+        super().__init__(func, (), spec, ())
+        self.args = args
+
+    def record(self, when: Tensor, y: Tensor) -> Tensor:
+        """Return dy/dt at (when, y), in the shape of ``y``; autograd goes through it as far as func lets it."""
+        spec = self.spec
+        if not y.requires_grad:
+            y = y.view_as(y)  # func may let it require grad
+        try:
+            if spec.is_plain:
+                return self._tensor(self.call(when, y, *self.args), when)
+            return spec.join(self.leaves(self.call(when, spec.unflatten(y), *self.args), when))
+        except RuntimeError as error:
+            if not self.needs_grad_mode(error) or y.requires_grad:
+                raise
+            return self.record(when, y.detach().requires_grad_())
+
+
+class RecordedStart(FirstValue):
+    """Where a solve that autograd records begins.
+
+    Attributes:
+        state: the initial state in `StateSpec.shape`, as the user computed it; ``y0`` is its value (size,).
+        derivative: the same of func there.
+        offsets: by which every time may move, zero tensors with the gradient by that time; none where nobody asks.
+    """
+
+    field: RecordedField
+
+    def __init__(self, field: RecordedField, t: float, y0: Tensor, offsets: Mapping[float, Tensor]) -> None:
+        self.field, self.t, self.offsets = field, t, offsets
+        self.state, self.y0 = y0, y0.detach().reshape(-1)
+        self.value = None
+
+    @classmethod
+    def of(
+        cls, field: RecordedField, y0: Any, ts: Tensor, times: tuple[float, ...], discontinuities: tuple[float, ...]
+    ) -> RecordedStart:
+        """Return that of a solve at the times ``ts``, after the checking call."""
+        spec = field.spec
+        low, high = Discontinuities.of(times[0], times[-1], discontinuities, spec.real_dtype).intervals[0]
+        moves = zeros_of(ts, spec)
+        offsets = {} if moves is None else dict(zip(times, moves.unbind(0), strict=True))
+        start = cls(field, min(max(times[0], low), high), spec.to_tensor(y0), offsets)
+        start()
+        return start
+
+    def __call__(self) -> Tensor:
+        if self.value is None:
+            check_start(self.y0)
+            self.derivative = check_call(self.field, self.t, self.state, self._evaluate)
+            self.value = self.derivative.detach().reshape(-1)
+        return self.value
+
+    def _evaluate(self) -> Tensor:
+        when = self.field.time(self.t)
+        return self.field.record(when + next(iter(self.offsets.values())) if self.offsets else when, self.state)
+
+
+def zeros_of(ts: Tensor, spec: StateSpec) -> Tensor | None:
+    """Return zeros by which times may move, so that autograd knows of them; None where nobody asks."""
+    if not (ts.requires_grad or (forward_mode_is_active() and ts.is_floating_point())):
+        return None
+    return (ts - ts.detach()).to(dtype=spec.real_dtype, device=spec.device)
+
+
+def is_recording() -> bool:
+    """Tell whether operations on tensors are recorded: by autograd, forward-mode AD or a transform of torch.func."""
+    return torch.is_grad_enabled() or forward_mode_is_active() or transform_is_active()
