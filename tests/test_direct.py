@@ -140,13 +140,13 @@ def test_an_encoder_and_a_control_path_learn():
 def test_gradients_by_the_times(method, order):
     """Those that the other adjoints have by formula."""
     field, y0 = Oscillating(width=16), batch(3).requires_grad_()
-    settings = {"rtol": 1e-10, "atol": 1e-12, **settings_of(method, dt=1e-3), "discontinuities": [0.5]}
+    settings = {"rtol": 1e-9, "atol": 1e-11, **settings_of(method, dt=4e-3), "discontinuities": [0.5]}
     found = []
     for adjoint in (DirectAdjoint(), DiscreteAdjoint()):
         t = torch.tensor(TIMES[order], dtype=torch.float64, requires_grad=True)
         s = pyseminorm.solve(field, y0, t, adjoint=adjoint, backend="torch", **settings)
         found.append(torch.autograd.grad(loss_of(s.ys), [t, y0]))
-    assert relative(found[0][0], found[1][0]) < 1e-6
+    assert relative(found[0][0], found[1][0]) < 1e-5
     assert relative(found[0][1], found[1][1]) < ROUNDING
 
 
@@ -170,7 +170,7 @@ def test_second_derivatives_by_the_times():
 def test_gradcheck_to_the_second_order(method):
     field = Oscillating(width=3)
     names, given = zip(*((n, p.detach().requires_grad_()) for n, p in field.named_parameters()), strict=True)
-    settings = {"rtol": 1e-11, "atol": 1e-12} if method == "tsit5" else {"dt": 0.1}
+    settings = {"dt": 0.1, "rtol": 1e6, "atol": 1e6}  # so that steps do not depend on what is integrated
 
     def run(y0, *params):
         def func(t, y):
@@ -211,8 +211,8 @@ def test_states_of_every_structure(kind):
 
 def test_a_function_that_differentiates_inside_without_a_state_that_requires_grad():
     """Neither y0 nor the result is made to require grad by it."""
-    y0 = batch(2)
-    s = solve(lambda t, y: Hamiltonian(enable=True)(t, y).detach(), y0, [0.0, 1.0])
+    field, y0 = Hamiltonian(enable=True), batch(2)
+    s = solve(lambda t, y: field(t, y).detach(), y0, [0.0, 1.0])
     assert not y0.requires_grad and not s.ys.requires_grad
 
 
@@ -283,7 +283,7 @@ def test_a_failed_solve_carries_its_last_good_state():
     (found,) = torch.autograd.grad(s.ys[1].sum(), w)
     assert relative(found, (0.05 * batch(2) * math.exp(0.05)).sum()) < 1e-6
     with pytest.raises(SolveError, match="Unstable"):
-        solve(lambda t, y: w * y**9, 10 * batch(2), [0.0, 5.0, 9.0], method="euler")
+        solve(lambda t, y: w * y**9, 10 * batch(2), [0.0, 5.0, 9.0, 12.0], method="euler")
 
 
 def test_errors_of_func_carry_the_last_good_state():

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ...adjoints import GaussAdjoint
 from ...errors import LastGoodState, attach_last_good_state
-from ...methods.tableaus import TABLEAUS, Tableau
+from ...methods.tableau import Tableau
+from ...methods.tableaus import TABLEAUS
 from ...norms import CallableNorm, FlatNorm, Seminorm
 from ...passes.discrete_sweep import Sweep
 from ...passes.gauss_quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call

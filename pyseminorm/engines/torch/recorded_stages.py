@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from ...methods.tableaus import Row, Tableau
+from ...methods.tableau import Row, Tableau
 from ...methods.weights import weights
 from ...problem.recorded_field import RecordedStart
 from ...stats import PassStats
