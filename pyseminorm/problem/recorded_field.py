@@ -29,7 +29,7 @@ class RecordedField(EagerVectorField):
             y = y.view_as(y)  # func may let it require grad
         try:
             if spec.is_plain:
-                return self._tensor(self.call(when, y, *self.args), when)
+                return self.leaves(self.call(when, y, *self.args), when)[0]
             return spec.join(self.leaves(self.call(when, spec.unflatten(y), *self.args), when))
         except RuntimeError as error:
             if not self.needs_grad_mode(error) or y.requires_grad:
