@@ -25,7 +25,7 @@ from .passes.event_records import event_records
 from .passes.event_search import EventSearch
 from .passes.kept_trajectory import KeptTrajectory, RecordedTrajectory
 from .passes.problems import PassOptions
-from .passes.refusals import refuse_dual_numbers, refuse_transforms, refuse_vmap
+from .passes.refusals import refuse_dual_numbers, refuse_random, refuse_transforms, refuse_vmap
 from .problem.autocast import autocast_dtype
 from .problem.discontinuities import Discontinuities
 from .problem.jacobian import JACOBIANS
@@ -255,7 +255,7 @@ def solve(
             logger.info("func stays eager: DirectAdjoint() lets autograd record what func does")
         start = RecordedStart.of(RecordedField(func, tuple(args), spec), y0, ts, times, options.discontinuities)
         if start.field.random_from is not None:
-            _check_random(None, options.traits)
+            refuse_random(None, options.traits)
         context = SolveContext(
             engine, start.field, spec, times, options, norm, adjoint, back, watch, start, dense, throw, event
         )
@@ -284,7 +284,7 @@ def solve(
     if recording:
         _check_backward_method(adjoint, back)
     if field.random_from is not None:
-        _check_random(adjoint if recording else None, options.traits)
+        refuse_random(adjoint if recording else None, options.traits)
     context = SolveContext(engine, field, spec, times, options, norm, adjoint, back, watch, first, dense, throw, event)
     token = None
     if recording:
@@ -342,22 +342,6 @@ def _check_backward_method(adjoint: Adjoint, back: MethodTraits) -> None:
             f"{type(adjoint).__name__} cannot be solved by {back.name}: a method that needs the Jacobian wants the "
             'backward state to be lambda alone. Give adjoint=GaussAdjoint() (or adjoint="auto"), or the adjoint an '
             'explicit method of its own, such as InterpolatingAdjoint(method="tsit5").'
-        )
-
-
-def _check_random(adjoint: Adjoint | None, traits: MethodTraits) -> None:
-    """Refuse a function that draws random numbers where its values are compared, or are wanted twice."""
-    said = "func draws random numbers in every call. "
-    if traits.adaptive:
-        raise InvalidInputError(
-            f"{said}{traits.name} would take what they change for its own error, and make ever smaller steps: "
-            'give a fixed-step method (method="rk4", dt=...), draw the numbers once, before the solve, or switch '
-            "dropout off (module.eval())."
-        )
-    if adjoint is not None and not (isinstance(adjoint, DiscreteAdjoint) and adjoint.keep == "stages"):
-        raise InvalidInputError(
-            f'{said}The backward pass would draw others: give adjoint=DiscreteAdjoint(keep="stages"), which evaluates '
-            "nothing again, draw the numbers once, before the solve, or switch dropout off (module.eval())."
         )
 
 

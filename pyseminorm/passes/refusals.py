@@ -1,4 +1,4 @@
-"""What a solve refuses by name: double backward, transforms of torch.func, dual numbers."""
+"""What a solve refuses by name: double backward, transforms of torch.func, dual numbers, random functions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UnsupportedError
+from ..adjoints import Adjoint, DiscreteAdjoint
+from ..errors import InvalidInputError, UnsupportedError
+from ..stepping import MethodTraits
 from ..torch_internals import forward_mode_is_active, transform_is_active, vmap_is_active
 
 
@@ -60,3 +62,19 @@ def refuse_dual_numbers(tensors: Sequence[Tensor]) -> None:
                 ".backward() or torch.autograd.grad, or solve the forward sensitivity equations with func extended by "
                 "its jvp."
             )
+
+
+def refuse_random(adjoint: Adjoint | None, traits: MethodTraits) -> None:
+    """Refuse a function that draws random numbers where its values are compared, or are wanted twice."""
+    said = "func draws random numbers in every call. "
+    if traits.adaptive:
+        raise InvalidInputError(
+            f"{said}{traits.name} would take what they change for its own error, and make ever smaller steps: "
+            'give a fixed-step method (method="rk4", dt=...), draw the numbers once, before the solve, or switch '
+            "dropout off (module.eval())."
+        )
+    if adjoint is not None and not (isinstance(adjoint, DiscreteAdjoint) and adjoint.keep == "stages"):
+        raise InvalidInputError(
+            f'{said}The backward pass would draw others: give adjoint=DiscreteAdjoint(keep="stages"), which evaluates '
+            "nothing again, draw the numbers once, before the solve, or switch dropout off (module.eval())."
+        )
