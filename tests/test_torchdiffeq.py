@@ -255,3 +255,33 @@ def test_the_norm_of_the_forward_solve_is_that_of_the_adjoint_too():
     sizes.clear()
     ys.sum().backward()
     assert len(sizes) > 2
+
+
+@pytest.mark.parametrize("method", ["euler", "dopri5"])
+@pytest.mark.parametrize("adjoint", [False, True])
+def test_what_func_returns_is_made_to_look_like_the_state(method, adjoint):
+    """A tuple's results in other shapes; other dtypes; a list."""
+
+    def of_tuple(t, y):
+        return [-(y[0] * 1.0).float(), torch.ones(2, dtype=torch.int64), y[2][None].float()]
+
+    y0 = (batch(2), torch.ones(2, 1, dtype=torch.float64), torch.tensor(2.0, dtype=torch.float64, requires_grad=True))
+    keywords = {"adjoint_params": ()} if adjoint else {}
+
+    def call(module):
+        ys = getattr(module, "odeint_adjoint" if adjoint else "odeint")(of_tuple, y0, T, method=method, **keywords)
+        return *ys, *torch.autograd.grad(ys[2][-1], y0[2])
+
+    (ours, _), (theirs, _) = _both(call)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    (ours, _), (theirs, _) = _both(
+        lambda m: m.odeint(lambda t, y: torch.ones((), dtype=torch.int64), batch(2), T, method="euler")
+    )
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_tolerances_of_the_backward_solve_are_numbers():
+    for given in (0.0, torch.tensor(1e-3)):
+        assert pyseminorm.odeint_adjoint(MLP(), batch(2), T, adjoint_rtol=given).shape == (4, 2, 2)
+    with pytest.raises(AssertionError, match="adjoint_atol is a tuple: expected a number"):
+        pyseminorm.odeint_adjoint(MLP(), batch(2), T, adjoint_atol=(1e-3, 1e-3))

@@ -16,6 +16,10 @@ FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 COMPLEX = (torch.complex128, torch.complex64)
 
 
+class UnlikeStateError(InvalidInputError):
+    """What func returned does not look like y0."""
+
+
 class StateSpec:
     """Shapes, dtype and device of a state, with the maps to and from a flat vector.
 
@@ -121,16 +125,16 @@ class StateSpec:
         """Return leaves of what func returned, which must look like y0, rounded to its dtype.
 
         Raises:
-            InvalidInputError: it does not; ``where`` is part of the message.
+            UnlikeStateError: it does not; ``where`` is part of the message.
         """
         if value is None:
-            raise InvalidInputError(f"func returned None{where}: it must return dy/dt (is a `return` missing?).")
+            raise UnlikeStateError(f"func returned None{where}: it must return dy/dt (is a `return` missing?).")
         if self.is_tensor:
             leaves = [value]
         else:
             leaves, tree = flatten_tree(value)
             if tree != self.tree and str(tree).replace("list", "tuple") != str(self.tree).replace("list", "tuple"):
-                raise InvalidInputError(
+                raise UnlikeStateError(
                     f"func returned {_brief(value)}{where}: expected the structure of y0, {self.tree}."
                 )
         for leaf, shape in zip(leaves, self.shapes, strict=True):
@@ -139,13 +143,13 @@ class StateSpec:
 
     def _check_leaf(self, leaf: Any, shape: tuple[int, ...], where: str) -> None:
         if not isinstance(leaf, Tensor):
-            raise InvalidInputError(f"func returned {_brief(leaf)}{where}: expected a tensor of shape {shape}, as y0.")
+            raise UnlikeStateError(f"func returned {_brief(leaf)}{where}: expected a tensor of shape {shape}, as y0.")
         if tuple(leaf.shape) != shape:
-            raise InvalidInputError(f"func returned shape {tuple(leaf.shape)}{where}: expected {shape}, that of y0.")
+            raise UnlikeStateError(f"func returned shape {tuple(leaf.shape)}{where}: expected {shape}, that of y0.")
         if leaf.dtype not in (FLOATING + COMPLEX if self.is_complex else FLOATING):
-            raise InvalidInputError(f"func returned dtype {leaf.dtype}{where}: expected {self.dtype}, that of y0.")
+            raise UnlikeStateError(f"func returned dtype {leaf.dtype}{where}: expected {self.dtype}, that of y0.")
         if leaf.device != self.device:
-            raise InvalidInputError(f"func returned a tensor on {leaf.device}{where}: expected {self.device}, as y0.")
+            raise UnlikeStateError(f"func returned a tensor on {leaf.device}{where}: expected {self.device}, as y0.")
 
 
 def _brief(value: Any) -> str:

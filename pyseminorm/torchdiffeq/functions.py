@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from ..adjoints import Adjoint, BacksolveAdjoint, DiscreteAdjoint
 from ..compiled import CompiledField
 from ..errors import InvalidInputError
+from ..problem.state import UnlikeStateError
 from ..problem.torch_modes import apart_from_modes
 from ..problem.vector_field import FieldSource
-from ..solving import solve
+from ..solving import Solution, solve
+from .adapted import AdaptedField
 from .adjoint_norms import adjoint_norm
 from .adjoint_options import show_adjoint_options
 from .callbacks import find_callbacks
-from .inputs import InputAssertionError, check_state, check_times, check_tolerance, start_only
+from .inputs import InputAssertionError, check_adjoint_tolerance, check_state, check_times, check_tolerance, start_only
 from .settings import check_options, controller, most_steps
 from .solvers import Method
 
@@ -147,7 +149,7 @@ def odeint_adjoint(
         adjoint_params: parameters to differentiate by; None takes those of ``func``.
 
     Methods ``callback_step``, ``callback_accept_step``, ``callback_reject_step`` of ``func`` and their ``_adjoint``
-    variants are called with (t, y, dt) as there; the adjoint ones get an `AdjointState`.
+    variants are called with (t, y, dt) as there; the adjoint ones get (a_t, y, adj_y), without the parameters.
 
     Returns:
         The state at all times: a tensor (len(t), \*shape), or a tuple of them.
@@ -177,8 +179,8 @@ def odeint_adjoint(
         backward = check_options("adjoint_options", adjoint_options, back.solver)
     adjoint = BacksolveAdjoint(
         norm=adjoint_norm(backward.get("norm"), forward.get("norm")),
-        rtol=adjoint_rtol,
-        atol=adjoint_atol,
+        rtol=check_adjoint_tolerance("adjoint_rtol", adjoint_rtol),
+        atol=check_adjoint_tolerance("adjoint_atol", adjoint_atol),
         method=None if back.solver is there.solver else back.solver.method,
         max_steps=most_steps(backward, _MOST_STEPS),
         controller=controller(backward),
@@ -210,11 +212,11 @@ def _solve(
     callbacks = find_callbacks(func, method, back)
     if len(t) == 1:
         return start_only(y0)
-    solution = solve(
+    solution = _solve_adapted(
         func,
         y0,
         t,
-        params=params,
+        params,
         method=method.solver.method,
         rtol=rtol,
         atol=atol,
@@ -229,6 +231,20 @@ def _solve(
         dense=dense,
     )
     return solution.interpolate if dense else solution.ys
+
+
+def _solve_adapted(
+    func: Callable[..., Any], y0: Any, t: Tensor, params: Iterable[Tensor] | None, **settings: Any
+) -> Solution:
+    """Solve; where what func returns does not look like y0, let it do so, as far as torchdiffeq would."""
+    params = None if params is None else list(params)
+    try:
+        return solve(func, y0, t, params=params, **settings)
+    except UnlikeStateError:
+        if isinstance(func, (CompiledField, FieldSource)):
+            raise
+        adapted = AdaptedField(func)
+        return solve(adapted, y0, t, params=adapted.params if params is None else params, **settings)
 
 
 def _jumps(times: Any) -> tuple[float, ...] | None:

@@ -77,6 +77,22 @@ def check_tolerance(name: str, value: Any, y0: Any) -> Any:
     return tuple(torch.as_tensor(part, dtype=torch.float64).clamp(min=_LEAST) for part in parts)
 
 
+def check_adjoint_tolerance(name: str, value: Any) -> float | None:
+    """Return a tolerance of the backward solve, None for that of the forward solve.
+
+    Raises:
+        InputAssertionError: no number. (Those of the forward solve's items serve both.)
+    """
+    if value is None:
+        return None
+    try:
+        return float(value) or _LEAST
+    except (TypeError, ValueError, RuntimeError):
+        raise InputAssertionError(
+            f"{name} is a {type(value).__name__}: expected a number, or None for the tolerances of the forward solve."
+        ) from None
+
+
 _LEAST = 1e-30  # a float32, too
 
 
