@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from .errors import InvalidInputError
 from .passes.engine import Engine
+from .problem.checking_call import FirstValue
 from .problem.parameters import owner_of
 from .problem.state import StateSpec
-from .problem.vector_field import EagerVectorField, FirstValue
+from .problem.vector_field import EagerVectorField
 
 if TYPE_CHECKING:
     from .graphs.capture import Captured

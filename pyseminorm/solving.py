@@ -27,6 +27,7 @@ from .passes.kept_trajectory import KeptTrajectory, RecordedTrajectory
 from .passes.problems import PassOptions
 from .passes.refusals import refuse_dual_numbers, refuse_random, refuse_transforms, refuse_vmap
 from .problem.autocast import autocast_dtype
+from .problem.checking_call import FirstValue
 from .problem.discontinuities import Discontinuities
 from .problem.jacobian import JACOBIANS
 from .problem.parameters import has_lazy
@@ -35,7 +36,7 @@ from .problem.state import StateSpec
 from .problem.times import check_discontinuities, check_times
 from .problem.tolerances import check_fits, check_tolerance
 from .problem.torch_modes import apart_from_modes
-from .problem.vector_field import EagerVectorField, FieldSource, FirstValue
+from .problem.vector_field import EagerVectorField, FieldSource
 from .retcode import ReturnCode
 from .segments import solve_segments
 from .stats import Stats

@@ -3,8 +3,9 @@
 from types import SimpleNamespace
 
 from pyseminorm.engines import forms
+from pyseminorm.problem.checking_call import FirstValue
 from pyseminorm.problem.state import StateSpec
-from pyseminorm.problem.vector_field import EagerVectorField, FirstValue
+from pyseminorm.problem.vector_field import EagerVectorField
 
 
 def capture(func, y0, args=(), params=None, *, mode="trace", t=0.3):

@@ -15,10 +15,10 @@ from ..errors import first_line
 from ..graphs.capture import Captured, CaptureError, GuardedFunction, without_saved_tensors_hooks
 from ..graphs.traced_field import FormError, Trace, TracedVectorField, targets_of, trace
 from ..passes.engine import Engine
-from ..problem.checking_call import warn_about_hidden
+from ..problem.checking_call import FirstValue, warn_about_hidden
 from ..problem.parameters import kind_of, parameters_of
 from ..problem.state import StateSpec
-from ..problem.vector_field import EagerVectorField, FirstValue
+from ..problem.vector_field import EagerVectorField
 from ..torch_internals import dynamo_refuses_side_effects, flatten_tree
 
 __all__ = [

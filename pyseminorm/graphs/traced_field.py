@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..problem.checking_call import check_value
 from ..problem.solve_tensors import check_unchanged
 from ..problem.vector_field import EagerVectorField, Products, make_dense
 from ..torch_internals import count_writes
@@ -110,10 +109,6 @@ class TracedVectorField(EagerVectorField):
     def start_pass(self, *, backward: bool) -> None:
         if backward:
             check_unchanged(self._read)
-
-    def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
-        """Return the value at the start, by the graph: its form was looked at when it was captured."""
-        return check_value(self.f(t, y), t)
 
     def connect(
         self, t: float, leaves: list[Tensor], *, params: bool = True, time: bool = False

@@ -15,10 +15,11 @@ from ..adjoints import Adjoint, DirectAdjoint, DiscreteAdjoint
 from ..errors import LastGoodState, SolveError, UnsupportedError
 from ..norms import AdjointState
 from ..problem.autocast import without_autocast
+from ..problem.checking_call import FirstValue
 from ..problem.discontinuities import Discontinuities
 from ..problem.finiteness import each_finite, first_not_finite, not_finite
 from ..problem.state import StateSpec, all_finite
-from ..problem.vector_field import EagerVectorField, FirstValue
+from ..problem.vector_field import EagerVectorField
 from ..retcode import ReturnCode
 from ..stats import PassStats, Stats
 from ..stepping import MethodTraits, StepCallbacks

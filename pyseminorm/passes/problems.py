@@ -13,11 +13,12 @@ from torch import Tensor
 
 from ..adjoints import Adjoint
 from ..norms import AdjointLayout, AdjointState, Segment, adjoint_segments, forward_segments
+from ..problem.checking_call import FirstValue
 from ..problem.discontinuities import Discontinuities
 from ..problem.parameters import as_like
 from ..problem.state import StateSpec
 from ..problem.tolerances import Tolerance
-from ..problem.vector_field import EagerVectorField, FirstValue
+from ..problem.vector_field import EagerVectorField
 from ..retcode import ReturnCode
 from ..stats import PassStats
 from ..stepping import MethodTraits

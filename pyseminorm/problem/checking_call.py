@@ -6,19 +6,18 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import HiddenParametersWarning, InvalidInputError
 from ..torch_internals import count_writes
-from .autocast import Autocast
 from .parameters import hidden_leaves, parameters_of
 from .randomness import Generators
-from .state import StateSpec, all_finite
+from .state import all_finite
 from .tensors_read import TensorsRead
 from .torch_modes import run_uncompiled
+from .vector_field import EagerVectorField, FieldSource
 
 _WRITES = "leaf Variable that requires grad is being used in an in-place operation"
 _WRITES_MESSAGE = (
@@ -26,25 +25,43 @@ _WRITES_MESSAGE = (
 )
 
 
-class CheckedField(Protocol):
-    """What the checking call reads of a vector field, and tells it."""
+class FirstValue:
+    """f at the first time: the one checking call, made where somebody asks for it, once.
 
-    func: Callable[..., Any]
-    autocast: Autocast
-    spec: StateSpec
-    args: Any
-    targets: list[Tensor]
-    explicit_params: bool
-    random_from: Generators | None
+    Attributes:
+        field: what is called.
+        y0: the initial state (size,), in memory of its own: the user may overwrite theirs.
+        value: what it gave, (size,); None as long as nobody has asked.
+    """
 
-    def observe(self, seen: TensorsRead, state: Sequence[Tensor]) -> None: ...
+    def __init__(self, field: EagerVectorField, t: float, y0: Tensor, *, recording: bool) -> None:
+        self.field, self.t = field, t
+        self.value: Tensor | None = None
+        self.y0 = y0.detach().reshape(-1).clone()
+        self._recording = recording
 
-    def needs_grad_mode(self, error: RuntimeError) -> bool: ...
+    def __call__(self) -> Tensor:
+        """Return the value.
 
-    def time(self, t: float) -> Tensor: ...
+        Raises:
+            InvalidInputError: y0 or the value is not finite, or what func returns does not look like y0.
+        """
+        if self.value is None:
+            check_start(self.y0)
+            if self.field.rereads:
+                self.value = check_func(self.field, self.t, self.y0, recording=self._recording)
+            else:  # its form was looked at when it was captured, or Julia looks at it
+                self.value = check_value(self.field, self.field.f(self.t, self.y0), self.t)
+        return self.value
 
 
-def check_func(field: CheckedField, t: float, y: Tensor, *, recording: bool) -> Tensor:
+def check_start(y0: Tensor) -> None:
+    """Refuse an initial state that is not finite."""
+    if not all_finite(y0):
+        raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
+
+
+def check_func(field: EagerVectorField, t: float, y: Tensor, *, recording: bool) -> Tensor:
     """Call func at (t, y), flat, and return what it gives, if that looks like y and is finite.
 
     Where a backward pass may follow (``recording``), the tensors that func reads are taken up.
@@ -56,7 +73,7 @@ def check_func(field: CheckedField, t: float, y: Tensor, *, recording: bool) -> 
     return check_call(field, t, y, lambda: observe(field, t, y))
 
 
-def check_call(field: CheckedField, t: float, y: Tensor, call: Callable[[], Tensor]) -> Tensor:
+def check_call(field: EagerVectorField, t: float, y: Tensor, call: Callable[[], Tensor]) -> Tensor:
     """Return what a ``call`` of func at (t, y) gives, if that is finite and y is left as it was."""
     generators = Generators(field.spec.device)
     version = count_writes(y)
@@ -73,10 +90,10 @@ def check_call(field: CheckedField, t: float, y: Tensor, call: Callable[[], Tens
         raise InvalidInputError(_WRITES_MESSAGE)
     if generators.have_moved() and _draws_again(field, t, y.detach().reshape(-1)):
         field.random_from = generators
-    return check_value(value, t)
+    return check_value(field, value, t)
 
 
-def _check_signature(field: CheckedField, error: TypeError) -> None:
+def _check_signature(field: EagerVectorField, error: TypeError) -> None:
     """Let a call that func's signature does not allow be an error by name."""
     func = field.func.forward if isinstance(field.func, nn.Module) else field.func
     try:
@@ -93,14 +110,18 @@ def _check_signature(field: CheckedField, error: TypeError) -> None:
         ) from error
 
 
-def check_value(value: Tensor, t: float) -> Tensor:
+def check_value(field: EagerVectorField, value: Tensor, t: float) -> Tensor:
     """Return what func returned at the first time, if it is finite."""
     if not all_finite(value.detach()):
-        raise InvalidInputError(f"func returned non-finite values at the first time, t = {t}: check func and y0.")
+        hint = " (A JuliaFunction must write all of du: what it returns is not read.)"
+        raise InvalidInputError(
+            f"func gave non-finite values at the first time, t = {t}: check func and y0."
+            f"{hint if isinstance(field.func, FieldSource) else ''}"
+        )
     return value
 
 
-def _observe(field: CheckedField, t: float, y: Tensor) -> Tensor:
+def _observe(field: EagerVectorField, t: float, y: Tensor) -> Tensor:
     """Return f(t, y), after a look at what func reads and at its graph.
 
     What a call computes and keeps for the next one (weights that are made once) is read by the next one: that is looked
@@ -113,7 +134,7 @@ def _observe(field: CheckedField, t: float, y: Tensor) -> Tensor:
     return value
 
 
-def _observe_once(field: CheckedField, t: float, y: Tensor) -> tuple[Tensor, list[Tensor], bool]:
+def _observe_once(field: EagerVectorField, t: float, y: Tensor) -> tuple[Tensor, list[Tensor], bool]:
     """Return f(t, y), the leaves in its graph that solve does not know, and whether func keeps a tensor with a
     graph.
     """
@@ -130,7 +151,7 @@ def _observe_once(field: CheckedField, t: float, y: Tensor) -> tuple[Tensor, lis
     return flat, hidden, any(x() is not None for x in kept)
 
 
-def _evaluate(field: CheckedField, t: float, y: Tensor) -> Tensor:
+def _evaluate(field: EagerVectorField, t: float, y: Tensor) -> Tensor:
     """Return f(t, y), of the right form."""
     spec, leaves, func = field.spec, field.spec.split(y), field.autocast.wrap(field.func)
     with torch.no_grad():
@@ -145,7 +166,7 @@ def _evaluate(field: CheckedField, t: float, y: Tensor) -> Tensor:
     return spec.join([x.detach() for x in outputs]).clone()
 
 
-def _draws_again(field: CheckedField, t: float, y: Tensor) -> bool:
+def _draws_again(field: EagerVectorField, t: float, y: Tensor) -> bool:
     """Tell whether func, which has drawn random numbers, does so in every call, instead of once for itself."""
     generators = Generators(field.spec.device)
     _evaluate(field, t, y)

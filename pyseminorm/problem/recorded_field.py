@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..torch_internals import forward_mode_is_active, transform_is_active
-from .checking_call import check_call
+from .checking_call import FirstValue, check_call, check_start
 from .discontinuities import Discontinuities
 from .state import StateSpec
-from .vector_field import EagerVectorField, FirstValue, check_start
+from .vector_field import EagerVectorField
 
 
 class RecordedField(EagerVectorField):

@@ -13,7 +13,6 @@ from torch import Tensor
 from ..errors import InvalidInputError, SolveError, first_line
 from ..torch_internals import run_backward, vmap
 from .autocast import Autocast
-from .checking_call import check_func
 from .finiteness import VALUE, first_not_finite, not_finite
 from .parameters import as_real, kind_of
 from .randomness import Generators
@@ -239,10 +238,6 @@ class EagerVectorField:
             return [None] * len(self.targets)
         return make_dense(torch.autograd.grad(values, self.targets, adjoint, allow_unused=True))
 
-    def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
-        """Call func once at the start: return f(t0, y0), after a look at its form and (if recording) at its graph."""
-        return check_func(self, t, y, recording=recording)
-
     def observe(self, seen: TensorsRead, state: Sequence[Tensor]) -> None:
         """Take up the tensors that func has read in a call with ``state``."""
         self._tensors.observe(seen, state)
@@ -275,39 +270,6 @@ class EagerVectorField:
     def time(self, t: float) -> Tensor:
         """Return the time as func gets it."""
         return torch.full((), t, dtype=self.spec.real_dtype, device=self.spec.device)
-
-
-class FirstValue:
-    """f at the first time: the one checking call, made where somebody asks for it, once.
-
-    Attributes:
-        field: what is called.
-        y0: the initial state (size,), in memory of its own: the user may overwrite theirs.
-        value: what it gave, (size,); None as long as nobody has asked.
-    """
-
-    def __init__(self, field: EagerVectorField, t: float, y0: Tensor, *, recording: bool) -> None:
-        self.field, self.t = field, t
-        self.value: Tensor | None = None
-        self.y0 = y0.detach().reshape(-1).clone()
-        self._recording = recording
-
-    def __call__(self) -> Tensor:
-        """Return the value.
-
-        Raises:
-            InvalidInputError: y0 or the value is not finite, or what func returns does not look like y0.
-        """
-        if self.value is None:
-            check_start(self.y0)
-            self.value = self.field.check(self.t, self.y0, recording=self._recording)
-        return self.value
-
-
-def check_start(y0: Tensor) -> None:
-    """Refuse an initial state that is not finite."""
-    if not all_finite(y0):
-        raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
 
 
 def _gradients(pairs: Sequence[tuple[Tensor, Tensor]], inputs: tuple[Tensor, ...]) -> list[Tensor | None]:

@@ -114,9 +114,6 @@ class LoweredVectorField(JuliaVectorField):
         self._lent = Lent(sources, native.dtype)
         self.tensors = self._lent.tensors
 
-    def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
-        return EagerVectorField.check(self, t, y, recording=recording)
-
     def load(self) -> None:
         self.native.load_lent(self._lent)
 

@@ -121,15 +121,6 @@ class JuliaVectorField(EagerVectorField):
             total += self.native.vjp(t, row, weight, value=False, params=True, time=False)[2]
         return self._gradients(total)
 
-    def check(self, t: float, y: Tensor, *, recording: bool) -> Tensor:
-        flat = self.f(t, y)
-        if not bool(torch.isfinite(flat).all()):
-            raise InvalidInputError(
-                f"the Julia function gave non-finite values at the first time, t = {t}: check it and y0. (It must "
-                "write every element of du; what it returns is not read.)"
-            )
-        return flat
-
     @property
     def moves(self) -> list[tuple[int, int, int]]:
         """(from, to, length): what of the gradient by all parameters adds to which of the targets, laid end to end."""
