@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from types import CodeType
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ __all__ = [
     "copy_all",
     "count_nodes",
     "count_writes",
+    "dynamo_has_seen",
     "dynamo_refuses_side_effects",
     "dynamo_settings",
     "flatten_tree",
@@ -169,6 +171,13 @@ def dynamo_refuses_side_effects() -> bool:
     import torch._dynamo.config as config
 
     return hasattr(config, "side_effect_replay_policy")
+
+
+def dynamo_has_seen(code: CodeType) -> bool:
+    """Tell whether TorchDynamo has looked at a piece of code since the process began, or since it was reset."""
+    from torch._dynamo.convert_frame import input_codes
+
+    return code in input_codes
 
 
 def dynamo_settings(settings: dict[str, Any]) -> Any:

@@ -18,6 +18,50 @@ def old_torch(monkeypatch):
     forms.can_capture.cache_clear()
 
 
+@pytest.mark.capture
+@pytest.mark.parametrize("broken", ["f", "products"])
+def test_what_inductor_cannot_compile_runs_as_it_is_in_either_pass(broken, monkeypatch, caplog):
+    caplog.set_level("INFO", logger="pyseminorm")
+    field, y0 = MLP(width=8), batch(2).requires_grad_()
+
+    def gradients(compile):
+        s = pyseminorm.solve(field, y0, T, backend="torch", compile=compile)
+        return torch.autograd.grad(s.ys.pow(2).sum(), [y0, *field.parameters()])
+
+    def refuse(*_):
+        raise type("InductorError", (Exception,), {"__module__": "torch._inductor.exc"})("no compiler")
+
+    def compile(function, **_):
+        makes_products = "saved" in function.__code__.co_varnames
+        return refuse if makes_products == (broken == "products") else function
+
+    expected = gradients("trace")
+    monkeypatch.setattr(torch, "compile", compile)
+    said, lines = "torch.compile could not compile func's graph, which runs as it is (no compiler)", []
+    for _ in range(2):
+        assert all(map(torch.equal, gradients("inductor"), expected))
+        lines.append([r.getMessage() for r in caplog.records].count(said))
+    assert 0 < lines[0] == lines[1] <= 2  # products with and without those by the parameters
+
+
+@pytest.mark.capture
+def test_a_function_that_stays_eager_is_tried_again_after_a_reset(caplog):
+    caplog.set_level("INFO", logger="pyseminorm")
+    counts = [0]
+
+    def func(t, y):
+        counts[0] += 1
+        return -y
+
+    lines = []
+    for reset in (False, False, True):
+        if reset:
+            torch.compiler.reset()
+        pyseminorm.solve(func, batch(2), T, backend="torch", compile="trace")
+        lines.append(sum("func stays eager" in r.getMessage() for r in caplog.records))
+    assert lines == [1, 1, 2]
+
+
 @pytest.mark.parametrize("explicit", [False, True])
 def test_an_old_torch_runs_the_function_itself_and_says_so_once(engine, explicit, old_torch, caplog):
     caplog.set_level("INFO", logger="pyseminorm")

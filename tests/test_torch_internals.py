@@ -95,6 +95,18 @@ def test_decompositions_write_an_operation_by_smaller_ones():
     assert torch.equal(decomposed(x, x, x, value=2), x + 2 * x * x)
 
 
+@pytest.mark.capture
+def test_a_reset_of_dynamo_forgets_the_code_that_it_has_seen():
+    def double(x):
+        return 2 * x
+
+    assert not torch_internals.dynamo_has_seen(double.__code__)
+    torch.compile(double, backend="eager")(torch.ones(2))
+    assert torch_internals.dynamo_has_seen(double.__code__)
+    torch.compiler.reset()
+    assert not torch_internals.dynamo_has_seen(double.__code__)
+
+
 def test_operations_of_aten_have_names_by_overload():
     aten = torch.ops.aten
     found = torch_internals.aten_operations(default="abs mm", Tensor="add")

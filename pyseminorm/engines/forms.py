@@ -64,7 +64,7 @@ def find_guarded(
 ) -> GuardedFunction:
     """Return what has been captured of a form: each has TorchDynamo's limit of captures for itself."""
     form = form_of(func, args, spec, values=False)
-    return guards.get(form) or guards.setdefault(form, GuardedFunction())
+    return guards.get(form) or guards.setdefault(form, GuardedFunction(spec))
 
 
 _GUARDED: weakref.WeakKeyDictionary[Any, dict[Any, GuardedFunction]] = weakref.WeakKeyDictionary()
@@ -79,7 +79,7 @@ def capture_with(
         first()
         return None, []
     try:
-        captured, read = guarded(field.func, args, field.spec)
+        captured, read = guarded(field.func, args)
         field.add_inputs(select_computed(read))
         first.field = make_form(field, trace(captured, field, read, first.t, first.y0), read, mode, engine, first)
         if first.value is None and torch.is_grad_enabled():  # else the checking call has warned
@@ -87,7 +87,7 @@ def capture_with(
         return captured, read
     except CaptureError as error:
         first()  # an error of func's own comes first
-        guarded.refused = True
+        guarded.refuse()
         logger.info(f"func stays eager: it cannot be captured as a graph ({error})")
         return None, []
 
@@ -133,17 +133,19 @@ def _verify(made: EagerVectorField, first: FirstValue) -> None:
 
 
 def _inductor(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function by torch.compile; an error comes at the first call."""
+    """Compile a function by torch.compile, at its first call; where that cannot be, it runs as it is."""
     compiled = torch.compile(function, fullgraph=True, dynamic=False)
 
     def call(*arguments: Any) -> Any:
+        nonlocal compiled
         try:
             return compiled(*arguments)
         except Exception as error:
             if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
-            reason = first_line(error)
-            raise FormError(f"torch.compile could not compile func's graph, which runs as it is ({reason})") from error
+            logger.info(f"torch.compile could not compile func's graph, which runs as it is ({first_line(error)})")
+            compiled = function
+            return function(*arguments)
 
     return call
 

@@ -10,13 +10,21 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from types import CodeType
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from ..problem.state import StateSpec
-from ..torch_internals import dynamo_settings, has_saved_tensors_hooks, number_of_global_hooks, pytree, source_of
+from ..torch_internals import (
+    dynamo_has_seen,
+    dynamo_settings,
+    has_saved_tensors_hooks,
+    number_of_global_hooks,
+    pytree,
+    source_of,
+)
 
 
 class CaptureError(Exception):
@@ -102,35 +110,41 @@ class _Captures:
 
 
 class GuardedFunction:
-    """Functions of one kind (made by one piece of code) and form, with what TorchDynamo has captured of them.
+    """Functions of one kind (made by one piece of code) and form, with what TorchDynamo has captured of them."""
 
-    Attributes:
-        refused: whether they stay eager.
-    """
-
-    def __init__(self) -> None:
-        self.refused = False
-        self._examples: dict[Any, tuple[Tensor, list[Tensor], Any]] = {}
+    def __init__(self, spec: StateSpec) -> None:
+        with torch.inference_mode(False):  # t and y of the form that func gets; nothing is computed with them
+            zeros = torch.zeros(spec.size, dtype=spec.real_dtype, device=spec.device)
+            self._leaves = [leaf.clone().requires_grad_() for leaf in spec.split(zeros)]
+            self._t, self._y = zeros.new_zeros(()), spec.build(self._leaves)
+        self._refused: bool | None = None  # whether TorchDynamo had seen the code then
         self._captures = _Captures()
         # A piece of code of its own, since what is captured, and the limit of how much, belongs to the code.
         define(_CALL, self._captures.scope)
         call = self._captures.scope["call"]
+        self._code: CodeType = call.__code__
         self._call: Any = torch.compile(call, backend=self._captures.receive, fullgraph=True, dynamic=False)
 
-    def __call__(
-        self, func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec
-    ) -> tuple[Captured, list[Tensor]]:
+    @property
+    def refused(self) -> bool:
+        """Whether they stay eager; a reset of TorchDynamo forgets that."""
+        return self._refused is not None and self._refused == dynamo_has_seen(self._code)
+
+    def refuse(self) -> None:
+        """Let them stay eager from now on."""
+        self._refused = dynamo_has_seen(self._code)
+
+    def __call__(self, func: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Captured, list[Tensor]]:
         """Return the graph that holds for a function as it is now, and the tensors that it reads.
 
         Raises:
             CaptureError: TorchDynamo cannot capture func, or func does what a graph would not repeat.
         """
-        t, leaves, y = self._example(spec)
         with capturing:
-            value = self._guarded_call(func, t, y, args, number_of_global_hooks())
+            value = self._guarded_call(func, self._t, self._y, args, number_of_global_hooks())
             received, inputs = self._captures.mailbox.pop()
         if received.captured is None:
-            received.captured = Captured(received, inputs, t, leaves, value)
+            received.captured = Captured(received, inputs, self._t, self._leaves, value)
         captured: Captured = received.captured
         return captured, [inputs[i] for i in captured.lifted]
 
@@ -152,15 +166,6 @@ class GuardedFunction:
         if not found.mailbox:
             raise CaptureError("TorchDynamo is switched off, or finds no operation in it")
         return value
-
-    def _example(self, spec: StateSpec) -> tuple[Tensor, list[Tensor], Any]:
-        """Return t and y of the form that func gets; only their form counts, since nothing is computed."""
-        if spec.kind not in self._examples:
-            with torch.inference_mode(False):
-                zeros = torch.zeros(spec.size, dtype=spec.real_dtype, device=spec.device)
-                leaves = [leaf.clone().requires_grad_() for leaf in spec.split(zeros)]
-                self._examples[spec.kind] = zeros.new_zeros(()), leaves, spec.build(leaves)
-        return self._examples[spec.kind]
 
 
 # ``hooks`` is read so that it is guarded.
