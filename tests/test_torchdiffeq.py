@@ -63,6 +63,23 @@ def test_the_default_adjoint_norm_is_the_seminorm():
     assert all(torch.equal(a, b) for a, b in zip(default, named, strict=True))
 
 
+def test_gradients_flow_to_all_that_func_captures():
+    """Results of earlier operations, and what is first read later than at the first time; also twice."""
+    weight = torch.tensor([0.4, -0.3], dtype=torch.float64, requires_grad=True)
+    control = weight.sin()
+
+    def func(t, y):
+        return control * y if t > 0.5 else -y
+
+    y0, t = torch.ones(2, dtype=torch.float64), torch.tensor([0.0, 1.0], dtype=torch.float64)
+    y1 = pyseminorm.odeint(func, y0, t, options={"jump_t": torch.tensor([0.5])})[-1]
+    exact = y0 * (0.5 * weight.sin() - 0.5).exp()
+    found, right = (torch.autograd.grad(y.sum(), weight, create_graph=True)[0] for y in (y1, exact))
+    assert torch.allclose(found, right, rtol=1e-5)
+    found, right = (torch.autograd.grad(g.sum(), weight)[0] for g in (found, right))
+    assert torch.allclose(found, right, rtol=1e-5)
+
+
 def test_tuples_come_back_as_tuples():
     y0 = (batch(2), torch.ones(3, dtype=torch.float64))
     ys = pyseminorm.odeint_adjoint(lambda t, y: (-y[0], -y[1]), y0, T, adjoint_params=())

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..adjoints import Adjoint, BacksolveAdjoint, DiscreteAdjoint
+from ..adjoints import Adjoint, BacksolveAdjoint, DirectAdjoint, DiscreteAdjoint
 from ..compiled import CompiledField
 from ..errors import InvalidInputError
 from ..problem.state import UnlikeStateError
@@ -60,7 +60,7 @@ def odeint(
     _refuse_events(event_fn)
     there = Method.of(method)
     given = check_options("options", options, there.solver)
-    return _solve(func, y0, t, None, there, None, rtol, atol, given, DiscreteAdjoint(keep="stages"))
+    return _solve(func, y0, t, None, there, None, rtol, atol, given, _through_steps(func, given))
 
 
 @apart_from_modes
@@ -104,7 +104,8 @@ def odeint_dense(
             "torchdiffeq's takes no other. pyseminorm.solve(..., dense=True) takes any."
         )
     t = torch.stack([torch.as_tensor(x, dtype=torch.float64, device=y0.device) for x in (t0, t1)])
-    given, adjoint = check_options("options", options, there.solver), DiscreteAdjoint(keep="stages")
+    given = check_options("options", options, there.solver)
+    adjoint = _through_steps(func, given)
     state_at: Callable[[Tensor | float], Tensor] = _solve(
         func, y0, t, None, there, None, rtol, atol, given, adjoint, dense=True
     )
@@ -245,6 +246,16 @@ def _solve_adapted(
             raise
         adapted = AdaptedField(func)
         return solve(adapted, y0, t, params=adapted.params if params is None else params, **settings)
+
+
+def _through_steps(func: Callable[..., Any], options: Mapping[str, Any]) -> Adjoint:
+    """Return backpropagation through the steps, by all that func reads.
+
+    A function that runs in another form is known to read nothing but its parameters.
+    """
+    if options.get("compile") is not None or isinstance(func, (CompiledField, FieldSource)):
+        return DiscreteAdjoint(keep="stages")
+    return DirectAdjoint()
 
 
 def _jumps(times: Any) -> tuple[float, ...] | None:
