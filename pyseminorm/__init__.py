@@ -28,6 +28,7 @@ from .torchdiffeq import odeint, odeint_adjoint, odeint_dense
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from .cnf import CNF
     from .crosschecking import CrossCheck, crosscheck
     from .engines.julia.session.start import start_julia
     from .julia_function import JuliaFunction
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 # What few programs name is imported when it is first named: an import of torch and pyseminorm stays short.
 _IMPORTED_LATE = {
     "CDE": "paths",
+    "CNF": "cnf",
     "CrossCheck": "crosschecking",
     "InterpolatedPath": "paths",
     "JuliaFunction": "julia_function",
@@ -63,6 +65,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "CDE",
+    "CNF",
     "AdjointState",
     "Algorithm",
     "BackendUnavailableError",

@@ -24,7 +24,7 @@ FLOORS = (
     ("engines.julia.calls",),
     ("engines.julia.native",),
     ("engines.julia", "engines"),
-    ("compiled", "julia_function", "paths", "profiling", "segments", "solving", "crosschecking", "torchdiffeq"),
+    ("compiled", "julia_function", "paths", "cnf", "profiling", "segments", "solving", "crosschecking", "torchdiffeq"),
     ("",),
     ("demo",),
     ("cli",),
