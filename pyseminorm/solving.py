@@ -31,7 +31,7 @@ from .problem.checking_call import FirstValue
 from .problem.discontinuities import Discontinuities
 from .problem.jacobian import JACOBIANS
 from .problem.parameters import has_lazy
-from .problem.recorded_field import RecordedField, RecordedStart, is_recording
+from .problem.recorded_field import RecordedField, RecordedStart
 from .problem.state import StateSpec
 from .problem.times import check_discontinuities, check_times
 from .problem.tolerances import check_fits, check_tolerance
@@ -251,7 +251,7 @@ def solve(
     )  # fmt: skip
     engine, options, back = _settle(*asked) if compiled is None else compiled.settle(asked, _settle)
     watch = callbacks or _NO_CALLBACKS
-    if isinstance(adjoint, DirectAdjoint) and is_recording():
+    if isinstance(adjoint, DirectAdjoint):
         if compile is not None:
             logger.info("func stays eager: DirectAdjoint() lets autograd record what func does")
         start = RecordedStart.of(RecordedField(func, tuple(args), spec), y0, ts, times, options.discontinuities)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..torch_internals import forward_mode_is_active, transform_is_active
+from ..torch_internals import forward_mode_is_active
 from .checking_call import FirstValue, check_call, check_start
 from .discontinuities import Discontinuities
 from .state import StateSpec
@@ -24,17 +24,21 @@ class RecordedField(EagerVectorField):
 
     def record(self, when: Tensor, y: Tensor) -> Tensor:
         """Return dy/dt at (when, y), in the shape of ``y``; autograd goes through it as far as func lets it."""
-        spec = self.spec
-        if not y.requires_grad:
-            y = y.view_as(y)  # func may let it require grad
         try:
-            if spec.is_plain:
-                return self.leaves(self.call(when, y, *self.args), when)[0]
-            return spec.join(self.leaves(self.call(when, spec.unflatten(y), *self.args), when))
+            return self._call(when, y if y.requires_grad else y.view_as(y))  # func may let it require grad
         except RuntimeError as error:
-            if not self.needs_grad_mode(error) or y.requires_grad:
+            known = y.requires_grad and torch.is_grad_enabled()
+            if known or forward_mode_is_active() or not self.needs_grad_mode(error):
                 raise
-            return self.record(when, y.detach().requires_grad_())
+        with torch.enable_grad():
+            value = self._call(when, y.detach().requires_grad_())
+        return value if torch.is_grad_enabled() else value.detach()
+
+    def _call(self, when: Tensor, y: Tensor) -> Tensor:
+        spec = self.spec
+        if spec.is_plain:
+            return self.leaves(self.call(when, y, *self.args), when)[0]
+        return spec.join(self.leaves(self.call(when, spec.unflatten(y), *self.args), when))
 
 
 class RecordedStart(FirstValue):
@@ -83,8 +87,3 @@ def zeros_of(ts: Tensor, spec: StateSpec) -> Tensor | None:
     if not (ts.requires_grad or (forward_mode_is_active() and ts.is_floating_point())):
         return None
     return (ts - ts.detach()).to(dtype=spec.real_dtype, device=spec.device)
-
-
-def is_recording() -> bool:
-    """Tell whether operations on tensors are recorded: by autograd, forward-mode AD or a transform of torch.func."""
-    return torch.is_grad_enabled() or forward_mode_is_active() or transform_is_active()

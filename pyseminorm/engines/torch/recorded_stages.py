@@ -24,7 +24,9 @@ class RecordedStages:
     def __init__(self, start: RecordedStart, tableau: Tableau, stats: PassStats) -> None:
         self._field, self._tableau, self._stats = start.field, tableau, stats
         self._rows: list[Tensor] = [start.state] * (tableau.stages + len(tableau.extra_c))
-        self._a, self._c = tableau.a + tableau.extra_a, tableau.c + tableau.extra_c
+        self._c = tableau.c + tableau.extra_c
+        # What stages, and the end, weigh the stages before them with, those with no weight left out.
+        self._used = [_nonzero(row) for row in (*tableau.a, *tableau.extra_a, tableau.b)]
         self._weights = weights(tableau, start.state)
         self._y0, self._offsets = start.state, start.offsets
         self._moving = next(iter(start.offsets.values()), None)  # the offset of the first time
@@ -61,20 +63,19 @@ class RecordedStages:
         return ()
 
     def start(self, i: int, y: Tensor, h: float) -> Tensor:
-        return self._add(y, self._a[i], h)
+        return self._add(y, i, h)
 
     def end(self, y: Tensor, h: float) -> Tensor:
-        return self._add(y, self._tableau.b, h)
+        return self._add(y, -1, h)
 
-    def _add(self, y: Tensor, row: Row, h: float) -> Tensor:
-        """Return y + h times the weighted sum of stages: operations whose derivatives are as cheap as they are."""
-        used = [(weight, k) for weight, k in zip(row, self._rows, strict=False) if weight]
-        total = y
-        for weight, k in used:
-            total = torch.add(total, k, alpha=weight * h)
+    def _add(self, y: Tensor, row: int, h: float) -> Tensor:
+        """Return y + h times a weighted sum of stages: operations whose derivatives are as cheap as they are."""
+        rows, add, total = self._rows, torch.add, y
+        for j, weight in self._used[row]:
+            total = add(total, rows[j], alpha=weight * h)
         if self._moves:
             assert self._moving is not None
-            total = total - self._moving * sum(weight * k for weight, k in used)
+            total = total - self._moving * sum(weight * rows[j] for j, weight in self._used[row])
         return total
 
     def _begin(self, y: Tensor) -> None:
@@ -98,3 +99,7 @@ class RecordedStages:
     def _columns(self, rows: Iterable[Tensor]) -> Tensor:
         rows = list(rows)
         return torch.stack(rows).view(len(rows), -1).T
+
+
+def _nonzero(row: Row) -> list[tuple[int, float]]:
+    return [(j, weight) for j, weight in enumerate(row) if weight]
