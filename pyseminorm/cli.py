@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import runpy
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -47,7 +48,7 @@ def setup(
     """
     from .engines.julia.session import install as julia_setup
 
-    try:
+    with _errors_of("setup"):
         if julia is None and project is None:
             if threads is not None:
                 raise typer.BadParameter("--threads needs --julia and --project; else set PYSEMINORM_JULIA_THREADS.")
@@ -56,9 +57,6 @@ def setup(
             raise typer.BadParameter("give both --julia and --project, or neither.")
         else:
             julia_setup.configure(julia, project, typer.echo, threads)
-    except PySeminormError as error:
-        typer.secho(f"pyseminorm setup: {error}", fg="red", err=True)
-        raise typer.Exit(1) from None
 
 
 @app.command()
@@ -76,13 +74,10 @@ def demo(
     from .demo.command import run
 
     try:
-        run(dataset=dataset, backend=backend, epochs=epochs, seed=seed, plot=plot)
-    except PySeminormError as error:
-        typer.secho(f"pyseminorm demo: {error}", fg="red", err=True)
-        raise typer.Exit(1) from None
+        with _errors_of("demo"):
+            run(dataset=dataset, backend=backend, epochs=epochs, seed=seed, plot=plot)
     except KeyboardInterrupt:
-        typer.secho("interrupted", fg="yellow", err=True)
-        raise typer.Exit(130) from None
+        _stop("interrupted", 130)
 
 
 @app.command()
@@ -111,11 +106,8 @@ def crosscheck(
     arguments = _make_problem(problem)
     given = {"method": method, "rtol": rtol, "atol": atol, "backend": backend}
     arguments.update({name: value for name, value in given.items() if value is not None})
-    try:
+    with _errors_of("crosscheck"):
         found = check(**arguments)
-    except PySeminormError as error:
-        typer.secho(f"pyseminorm crosscheck: {error}", fg="red", err=True)
-        raise typer.Exit(1) from None
     typer.echo(str(found))
     limit = 100 * float(arguments.get("rtol", 1e-3)) if tolerance is None else tolerance
     verdict = "within" if found.worst <= limit else "BEYOND"
@@ -146,8 +138,7 @@ def profile(
     except PySeminormError as error:
         if found is not None:
             raise
-        typer.secho(f"pyseminorm profile: {error}", fg="red", err=True)
-        raise typer.Exit(1) from None
+        _stop(f"pyseminorm profile: {error}")
     finally:
         if found is not None:
             typer.echo(str(found))
@@ -155,13 +146,25 @@ def profile(
                 typer.echo(f"Written to {found.save(output)}; it opens at https://www.speedscope.app.")
 
 
+@contextlib.contextmanager
+def _errors_of(command: str) -> Iterator[None]:
+    """Let an error of ours be a line of text."""
+    try:
+        yield
+    except PySeminormError as error:
+        _stop(f"pyseminorm {command}: {error}")
+
+
+def _stop(message: str, code: int = 1) -> NoReturn:
+    typer.secho(message, fg="red", err=True)
+    raise typer.Exit(code) from None
+
+
 def _require(extra: str, *packages: str) -> None:
     """Stop with the command that installs what is missing of an extra."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        says = f"this command needs {', '.join(missing)}: pip install 'pyseminorm[{extra}]'"
-        typer.secho(says, fg="red", err=True)
-        raise typer.Exit(1)
+        _stop(f"this command needs {', '.join(missing)}: pip install 'pyseminorm[{extra}]'")
 
 
 def _make_problem(problem: str) -> dict[str, Any]:
@@ -170,7 +173,8 @@ def _make_problem(problem: str) -> dict[str, Any]:
     script = Path(path)
     if not name.isidentifier() or not script.is_file():
         raise typer.BadParameter(f"{problem!r}: expected script.py:make_problem, with a script that exists.")
-    make = getattr(_load_script(script), name, None)
+    sys.path.insert(0, str(script.resolve().parent))
+    make = runpy.run_path(str(script), run_name=script.stem).get(name)
     if not callable(make):
         raise typer.BadParameter(f"{script} has no function {name}.")
     made = make()
@@ -179,13 +183,3 @@ def _make_problem(problem: str) -> dict[str, Any]:
     if isinstance(made, dict) and {"func", "y0", "t"} <= made.keys():
         return dict(made)
     raise typer.BadParameter(f"{name}() must return (func, y0, t), or a dict with these and other arguments.")
-
-
-def _load_script(script: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(script.stem, script)
-    if spec is None or spec.loader is None:
-        raise typer.BadParameter(f"{script} is not a Python script.")
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(script.resolve().parent))
-    spec.loader.exec_module(module)
-    return module

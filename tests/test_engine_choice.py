@@ -163,9 +163,9 @@ def test_setup_names_what_is_wrong_and_writes_nothing(fake_julia, check, load, m
 
 def test_setup_refuses_paths_that_are_not_there(fake_julia):
     exe, project = fake_julia
-    with pytest.raises(BackendUnavailableError, match="no such executable"):
+    with pytest.raises(BackendUnavailableError, match="does not exist"):
         julia_setup.configure(exe.parent / "nojulia", project, print)
-    with pytest.raises(BackendUnavailableError, match=r"no Project\.toml"):
+    with pytest.raises(BackendUnavailableError, match=r"has no Project\.toml"):
         julia_setup.configure(exe, exe.parent, print)
 
 
@@ -179,7 +179,7 @@ def test_the_command_line(fake_julia):
     refused = runner.invoke(app, ["setup", "--julia", str(fake_julia[0])])
     assert refused.exit_code == 2 and "--project" in refused.output
     failed = runner.invoke(app, ["setup", "--julia", "/nowhere", "--project", str(fake_julia[1])])
-    assert failed.exit_code == 1 and "no such executable" in failed.output
+    assert failed.exit_code == 1 and "does not exist" in failed.output
 
 
 def test_setup_writes_the_threads(fake_julia):

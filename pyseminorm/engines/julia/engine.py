@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ from .calls.dense_output import JuliaDenseInterpolation
 from .calls.nodes import NodeMemory
 from .calls.results import Pass, translate_error
 from .calls.settings import describe_method, make_settings
-from .native.compiled_function import ELTYPES, NativeField
+from .native.compiled_function import ELTYPES
 from .native.forward import StepsHandle, native_forward
 from .native.sweep import native_sweep
 from .native.vector_field import JuliaVectorField, NativeNodes, backward_arguments, refuse_call
@@ -109,7 +110,7 @@ class JuliaEngine:
         side = _native_side(problem) if isinstance(problem.field, JuliaVectorField) else _python_side(problem)
         z = _start(problem, apart=side.apart is not None)
         t0 = problem.times[problem.last]
-        solve = Pass(julia, problem.unflatten_adjoint, z, t0, python=side.python, native=side.native)
+        solve = Pass(julia, problem.unflatten_adjoint, z, t0, python=side.python, failure=side.failure)
         solve.run("adjoint", self._adjoint_call(problem, side, z))
         side.count(solve)
         solve.stats.seconds = time.perf_counter() - started
@@ -170,7 +171,7 @@ class _Side:
     arguments: dict[str, int]
     interpolated: Tensor
     python: SolverCallbacks | None
-    native: NativeField | None = None
+    failure: Callable[[], BaseException | None] | None = None
     nodes: _Nodes | NativeNodes | None = None
     jacobian: Jacobian | None = None
     apart: Tensor | None = None
@@ -187,7 +188,7 @@ class _Side:
     def params(self, problem: AdjointProblem, z: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """Return mu at the end of the solve, and as one vector where it is one."""
         if isinstance(self.nodes, _Nodes):
-            return self.nodes.total, None
+            return self.nodes.sums.total, None
         vector = self.apart if self.nodes is None else self.nodes.sum
         if vector is None:
             parts = problem.split_params(z)
@@ -206,7 +207,7 @@ def _native_side(problem: AdjointProblem) -> _Side:
         python = SolverCallbacks(native.u, refuse_call, norm, report=report)
     nodes = NativeNodes(problem, field) if isinstance(problem.adjoint, GaussAdjoint) else None
     arguments = backward_arguments(field, problem, apart, python)
-    return _Side(arguments, native.u, python, native, nodes, apart=apart)
+    return _Side(arguments, native.u, python, native.failure, nodes, apart=apart)
 
 
 def _python_side(problem: AdjointProblem) -> _Side:
@@ -222,7 +223,7 @@ def _python_side(problem: AdjointProblem) -> _Side:
         report=problem.options.report,
     )
     if nodes:
-        nodes.address = python.nodes
+        nodes.arguments["evaluate_nodes"] = python.address("evaluate_nodes")
     return _Side(python.arguments, y, python, None, nodes, jacobian)
 
 
@@ -273,33 +274,21 @@ class _BackwardField:
         self._right_hand_side.write(t, parts[0], parts[1].clone(), dz, params=self._carries_params)
 
 
-class _Nodes:
-    """Memory for Gauss nodes that Julia fills, and their evaluation."""
+class _Nodes(NodeMemory):
+    """Gauss nodes that Julia fills, and their evaluation."""
 
     def __init__(self, problem: AdjointProblem) -> None:
+        super().__init__(problem)
         assert isinstance(problem.adjoint, GaussAdjoint)
-        size = problem.layout.state
         self._stats = PassStats()
-        self._sums = ParameterQuadrature(problem.field, self._stats, batched_time=problem.adjoint.batched_time)
-        self._memory = NodeMemory(problem.ys, size, problem.options.traits.order)
-        self.address = 0  # of the function that evaluates them
-
-    @property
-    def arguments(self) -> dict[str, int]:
-        """Their arguments of "adjoint"."""
-        return {**self._memory.arguments, "evaluate_nodes": self.address}
+        self.sums = ParameterQuadrature(problem.field, self._stats, batched_time=problem.adjoint.batched_time)
 
     def evaluate(self, count: int) -> None:
-        times, y, adjoint = (x[:count] for x in (self._memory.times, self._memory.y, self._memory.adjoint))
-        self._sums.add(times.tolist(), y.clone(), adjoint.clone())
+        self.sums.add(self.times[:count].tolist(), self.y[:count].clone(), self.adjoint[:count].clone())
 
     @property
     def evaluated(self) -> int:
         return self._stats.nvjp_param
-
-    @property
-    def total(self) -> list[Tensor]:
-        return self._sums.total
 
 
 @functools.cache

@@ -44,7 +44,7 @@ class Sensitivity:
         self._forward = self._call(
             julia.module.sensitivity_solve,
             ELTYPES[y0.dtype],
-            *(c.field for c in self._callbacks),
+            *((c.address("evaluate"), c.address("register")) for c in self._callbacks),
             address(self._like, y0.dtype),
             y0.numel(),
             self._vjps.size,

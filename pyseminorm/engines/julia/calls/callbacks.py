@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -73,6 +72,8 @@ def _keep_errors(failed: float) -> Callable[[Callable[..., float | None]], Calla
 class SolverCallbacks:
     """Callbacks for one solve.
 
+    ``signals`` is the context of a call into Julia that enters them.
+
     Args:
         like: a tensor of the state's dtype on its device.
         right_hand_side: ``(t, z, dz)`` gets the solver's buffers as tensors: it must fill ``dz`` and keep neither.
@@ -93,58 +94,33 @@ class SolverCallbacks:
         report: Callable[[bool, float, Tensor, float], None] | None = None,
     ) -> None:
         self._memory = SolverMemory(like)
-        self._right_hand_side = clock_calls(Place.CALLBACK, right_hand_side)
-        self._user_norm = clock_calls(Place.CALLBACK, norm)
-        self._evaluate_nodes = clock_calls(Place.CALLBACK, evaluate_nodes)
-        self._derivatives = clock_calls(Place.CALLBACK, jacobian)
-        self._user_report = clock_calls(Place.CALLBACK, report)
+        given: dict[str, Any] = {
+            "evaluate": right_hand_side, "norm": norm, "evaluate_nodes": evaluate_nodes, "jacobian": jacobian,
+            "report": report,
+        }  # fmt: skip
+        self._user = {name: clock_calls(Place.CALLBACK, function) for name, function in given.items() if function}
         self._buffers: list[Tensor] = []
         self._error: BaseException | None = None
         self.signals = DeferredSignals(self._evaluate.__code__)  # that of `enter`, for every callback
         self._c: dict[str, ctypes._FuncPointer] = {}
 
-    @property
-    def field(self) -> tuple[int, int]:
-        """Addresses of the two functions of PySeminorm's ForeignField."""
-        return self._address("evaluate", self._evaluate), self._address("register", self._register)
+    def address(self, name: str) -> int:
+        """Return where C finds one of `CALLBACKS`, which stays there until `close`; 0: there is none."""
+        if name not in self._user and name != "register":
+            return 0
+        if name not in self._c:
+            self._c[name] = PROTOTYPES[name](getattr(self, f"_{name}"))
+        return address_of(self._c[name])
 
     @property
     def arguments(self) -> dict[str, int]:
-        """Addresses of the functions that a C function of Julia calls, by the names of its arguments; 0: none."""
-        evaluate, register = self.field
-        norm, report = self.measuring
-        jacobian = self._address("jacobian", self._jacobian if self._derivatives else None)
-        return {"evaluate": evaluate, "register": register, "norm": norm, "jacobian": jacobian, "report": report}
-
-    @property
-    def measuring(self) -> tuple[int, int]:
-        """Addresses of the norm and of the report; 0: none."""
-        return (
-            self._address("norm", self._norm if self._user_norm else None),
-            self._address("report", self._report if self._user_report else None),
-        )
-
-    @property
-    def nodes(self) -> int:
-        """The address of what evaluates quadrature nodes."""
-        return self._address("evaluate_nodes", self._nodes if self._evaluate_nodes else None)
-
-    def _address(self, name: str, function: Callable[..., Any] | None) -> int:
-        """Return where C finds a method; it stays there until `close`."""
-        if function is None:
-            return 0
-        if name not in self._c:
-            self._c[name] = PROTOTYPES[name](function)
-        return address_of(self._c[name])
+        """Addresses of the functions that a C function of Julia calls, by the names of its arguments."""
+        return {name: self.address(name) for name in ("evaluate", "register", "norm", "jacobian", "report")}
 
     @property
     def raised(self) -> BaseException | None:
         """The exception that a callback raised during the solve, if any."""
         return self._error
-
-    def defer_signals(self) -> AbstractContextManager[Any]:
-        """Return the context of the call into Julia."""
-        return self.signals
 
     def close(self) -> None:
         """Drop the views of solver memory and the cycle through the C functions."""
@@ -153,7 +129,7 @@ class SolverCallbacks:
 
     @_keep_errors(failed=0)
     def _evaluate(self, slot_dz: int, slot_z: int, t: float) -> None:
-        self._right_hand_side(t, self._buffers[slot_z], self._buffers[slot_dz])
+        self._user["evaluate"](t, self._buffers[slot_z], self._buffers[slot_dz])
         self._memory.finish()
 
     @_keep_errors(failed=0)
@@ -162,19 +138,16 @@ class SolverCallbacks:
         self._buffers.append(self._memory.at(address, length))
 
     @_keep_errors(failed=0)
-    def _nodes(self, count: int) -> None:
-        assert self._evaluate_nodes is not None
-        self._evaluate_nodes(count)
+    def _evaluate_nodes(self, count: int) -> None:
+        self._user["evaluate_nodes"](count)
 
     @_keep_errors(failed=-1.0)
     def _norm(self, address: int, length: int) -> float:
-        assert self._user_norm is not None
-        return self._user_norm(self._memory.at(address, length).clone())
+        return float(self._user["norm"](self._memory.at(address, length).clone()))
 
     @_keep_errors(failed=0)
     def _jacobian(self, what: int, out: int, address: int, length: int, t: float) -> None:
-        assert self._derivatives is not None
-        by_state, by_time = self._derivatives(t, self._memory.at(address, length).clone())
+        by_state, by_time = self._user["jacobian"](t, self._memory.at(address, length).clone())
         if what == 0:  # Julia's matrices are column major
             self._memory.at(out, length * length).view(length, length).copy_(by_state.T)
         else:
@@ -183,5 +156,4 @@ class SolverCallbacks:
 
     @_keep_errors(failed=0)
     def _report(self, accepted: int, t: float, dt: float, address: int, length: int) -> None:
-        assert self._user_report is not None
-        self._user_report(bool(accepted), t, self._memory.at(address, length).clone(), dt)
+        self._user["report"](bool(accepted), t, self._memory.at(address, length).clone(), dt)

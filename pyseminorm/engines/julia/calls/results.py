@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,15 +22,8 @@ from .callbacks import SolverCallbacks
 from .dense_output import JuliaDenseInterpolation
 
 
-class CompiledCode(Protocol):
-    """A vector field that runs in Julia."""
-
-    def failure(self) -> BaseException | None:
-        """Return what it raised in the pass, if anything."""
-
-
 class Pass:
-    """One forward or backward solve by Julia, and its result.
+    """One forward or backward solve by Julia, and its result; ``failure`` says what code in Julia raised in it.
 
     Attributes:
         state, t: the last good ones; of a successful solve the state need not be told.
@@ -50,9 +43,9 @@ class Pass:
         t: float,
         *,
         python: SolverCallbacks | None = None,
-        native: CompiledCode | None = None,
+        failure: Callable[[], BaseException | None] | None = None,
     ) -> None:
-        self._julia, self._unflatten, self._python, self._native = julia, unflatten, python, native
+        self._julia, self._unflatten, self._python, self._failure = julia, unflatten, python, failure
         self.state, self.t, self.stats = state, t, PassStats()
         self.retcode, self.detail = ReturnCode.Success, ""
         self.calls, self.reached, self.steps, self.jacobians, self.finite = 0, 1, 0, 0, False
@@ -93,7 +86,7 @@ class Pass:
         try:
             if self._python is None:
                 return self._julia.c_functions.call(name, arguments)
-            with self._python.defer_signals():
+            with self._python.signals:
                 return self._julia.c_functions.call(name, arguments)
         except Exception as error:
             raised = self._raised
@@ -146,7 +139,7 @@ class Pass:
     @property
     def _raised(self) -> BaseException | None:
         raised = None if self._python is None else self._python.raised
-        return raised if raised is not None or self._native is None else self._native.failure()
+        return raised if raised is not None or self._failure is None else self._failure()
 
 
 # What Julia raises where it is given something that it cannot take, by the start of the first line, and our own.

@@ -40,12 +40,12 @@ def native_forward(julia: Runtime, problem: ForwardProblem, vector: JuliaHandle)
     if report is not None or callable(problem.norm):
         norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
         python = SolverCallbacks(native.u, refuse_call, norm, report=report)
-    arguments.norm, arguments.report = (0, 0) if python is None else python.measuring
+    arguments.norm, arguments.report = (python.address(x) if python else 0 for x in ("norm", "report"))
     arguments.load = field.load_for_pass(by_pass=not options.traits.needs_jacobian)
     if options.traits.needs_jacobian:  # its rows are products
         native.prepare(times[0], y0)
     arguments.y0, arguments.ys = address(y0, y0.dtype), address(ys, y0.dtype)
-    solve = Pass(julia, problem.spec.unflatten, y0, times[0], python=python, native=native)
+    solve = Pass(julia, problem.spec.unflatten, y0, times[0], python=python, failure=native.failure)
     solve.run("forward", arguments)
     checks = 0 if problem.first.value is None else 1
     result = solve.forward_result(problem, ys, started, checks, solve.jacobians)

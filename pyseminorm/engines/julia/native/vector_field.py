@@ -91,15 +91,10 @@ class JuliaVectorField(EagerVectorField):
     ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
         self.load()
         value, state, theta, at = self.native.vjp(t, y, adjoint, value=True, params=params, time=time)
-        gradients = self._gradients(theta) if params else []
-        return value, state, gradients, torch.full_like(state[:1], at).squeeze() if time else None
+        gradients, by_time = self._gradients(theta) if params else [], torch.full_like(state[0], at) if time else None
+        return value.view_as(y), state.view_as(y), gradients, by_time
 
-    def vjp_shaped(
-        self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
-    ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
-        shape, flat = self.spec.shape, (y.reshape(-1), adjoint.reshape(-1))
-        value, state, gradients, at = self.vjp(t, *flat, params=params, time=time)
-        return value.view(shape), state.view(shape), gradients, at
+    vjp_shaped = vjp  # Julia reads any shape
 
     def evaluate_with_vjp(
         self, t: float, y: Tensor, *, params: bool = True, time: bool = False
@@ -162,26 +157,22 @@ def backward_arguments(
     native.prepare(problem.times[problem.last], problem.ys[problem.last])
     if layout.has_time:
         native.check_time()
-    norm, report = (0, 0) if python is None else python.measuring
-    arguments = {"field": native.address, "poll": POLL, "norm": norm, "report": report, **field.scatter.arguments}
+    measuring = {name: python.address(name) if python else 0 for name in ("norm", "report")}
+    arguments = {"field": native.address, "poll": POLL, **measuring, **field.scatter.arguments}
     if apart is not None:
         arguments |= {"tableau": tableau(problem.options.method).address, "params": address(apart, apart.dtype)}
     return arguments
 
 
-class NativeNodes:
+class NativeNodes(NodeMemory):
     """Gauss nodes that Julia fills and evaluates; ``sum`` is what their products add up to."""
 
-    def __init__(self, problem: AdjointProblem, field: JuliaVectorField) -> None:
-        size = problem.layout.state
-        self._memory = NodeMemory(problem.ys, size, problem.options.traits.order)
-        self.sum = problem.ys.new_zeros(sum(field.sizes))
-        self.evaluated = 0  # Julia counts them
+    evaluated = 0  # Julia counts them
 
-    @property
-    def arguments(self) -> dict[str, int]:
-        """Their arguments of "adjoint"."""
-        return {**self._memory.arguments, "total": address(self.sum, self.sum.dtype)}
+    def __init__(self, problem: AdjointProblem, field: JuliaVectorField) -> None:
+        super().__init__(problem)
+        self.sum = problem.ys.new_zeros(sum(field.sizes))
+        self.arguments["total"] = address(self.sum, self.sum.dtype)
 
 
 class Scatter:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ....errors import BackendUnavailableError
 from .config import JuliaConfig, find_configuration
 
 HOW_TO_SET_UP = (
@@ -41,10 +42,10 @@ def find_julia() -> Julia | NoJulia:
     configured = find_configuration()
     if configured is not None:
         config, where = configured
-        return _check_config(config, f"Julia {config.exe} from {where}")
+        return check_config(config, f"Julia {config.exe} from {where}")
     exe, project = os.environ.get("PYTHON_JULIACALL_EXE"), os.environ.get("PYTHON_JULIACALL_PROJECT")
     if exe and project:
-        return _check_config(JuliaConfig(exe, project), f"Julia {exe} from PYTHON_JULIACALL_EXE and _PROJECT")
+        return check_config(JuliaConfig(exe, project), f"Julia {exe} from PYTHON_JULIACALL_EXE and _PROJECT")
     return _find_resolved()
 
 
@@ -64,12 +65,26 @@ def _check_loaded(juliacall: Any) -> Julia | NoJulia:
     return Julia("juliacall is loaded already", None)
 
 
-def _check_config(config: JuliaConfig, source: str) -> Julia | NoJulia:
+def check_config(config: JuliaConfig, source: str) -> Julia | NoJulia:
+    """Return a Julia whose executable and project are there."""
     if not os.access(config.exe, os.X_OK) or not Path(config.exe).is_file():
         return NoJulia(f"{source}: that executable does not exist")
     if not any((Path(config.project) / name).is_file() for name in ("Project.toml", "JuliaProject.toml")):
         return NoJulia(f"{source}: its project {config.project} has no Project.toml")
     return Julia(source, config)
+
+
+def check_bridge(ours: str, theirs: str | None) -> None:
+    """Refuse two halves of the bridge that do not belong together: juliacall ``ours`` and PythonCall ``theirs``.
+
+    Raises:
+        BackendUnavailableError: with the commands that make them one version.
+    """
+    if ours != theirs:
+        raise BackendUnavailableError(
+            f"juliacall {ours} (Python) and PythonCall {theirs} (Julia) must have the same version: "
+            f"`pip install juliacall=={theirs}`, or add PythonCall {ours} to the project."
+        )
 
 
 def _find_resolved() -> Julia | NoJulia:
@@ -89,7 +104,7 @@ def _find_resolved() -> Julia | NoJulia:
         return NoJulia(f"the Julia that juliapkg resolved ({exe}) is gone")
     if "PySeminorm" not in {package["name"] for package in meta["pkgs"]}:
         return NoJulia("the Julia project that juliapkg resolved does not have PySeminorm yet")
-    return _check_config(JuliaConfig(exe, project), f"Julia {exe}, resolved by juliapkg")
+    return check_config(JuliaConfig(exe, project), f"Julia {exe}, resolved by juliapkg")
 
 
 def _juliapkg_record() -> tuple[dict[str, Any] | None, str]:

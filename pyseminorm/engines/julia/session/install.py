@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ....errors import BackendUnavailableError
 from .config import JuliaConfig, check_threads, write_julia
-from .detect import HOW_TO_SET_UP
+from .detect import HOW_TO_SET_UP, NoJulia, check_bridge, check_config
 
 Say = Callable[[str], object]
 
@@ -62,12 +62,12 @@ def configure(exe: Path, project: Path, say: Say, threads: str | None = None) ->
         InvalidInputError: ``threads`` is neither a positive whole number nor "auto".
     """
     threads = None if threads is None else check_threads(threads, "--threads")
-    exe, project = _absolute(exe), project.resolve()
-    if not exe.is_file() or not os.access(exe, os.X_OK):
-        raise BackendUnavailableError(f"--julia {exe}: there is no such executable.")
-    if not any((project / name).is_file() for name in ("Project.toml", "JuliaProject.toml")):
-        raise BackendUnavailableError(f"--project {project}: there is no Project.toml in it.")
+    # Without following links of the executable: juliaup's `julia` is one whose name matters.
+    exe, project = Path(os.path.abspath(exe)), project.resolve()  # noqa: PTH100
     config = JuliaConfig(str(exe), str(project), threads)
+    found = check_config(config, f"--julia {exe} --project {project}")
+    if isinstance(found, NoJulia):
+        raise BackendUnavailableError(f"{found.reason}.")
     _check(config, say)
     say(f"Written to {write_julia(config)}; every later process finds it.")
 
@@ -104,12 +104,7 @@ def _check(config: JuliaConfig, say: Say) -> None:
     say("Loading PySeminorm; the first time it is compiled, which takes a minute or two.")
     versions = _run(config, _LOAD, say).get("versions", "").split()
     named = dict(zip(versions[::2], versions[1::2], strict=True))
-    ours = importlib.metadata.version("juliacall")
-    if named.get("PythonCall") != ours:
-        raise BackendUnavailableError(
-            f"juliacall {ours} (Python) and PythonCall {named.get('PythonCall')} (Julia project) must have the same "
-            f"version: `pip install juliacall=={named.get('PythonCall')}`, or add PythonCall {ours} to the project."
-        )
+    check_bridge(importlib.metadata.version("juliacall"), named.get("PythonCall"))
     say("Loaded: " + ", ".join(f"{k} {v}" for k, v in named.items()))
 
 
@@ -131,8 +126,3 @@ def _run(config: JuliaConfig, code: str, say: Say, *arguments: str) -> dict[str,
             f"{config.exe} failed with exit code {process.returncode}: {shown[0] if shown else 'no output'}"
         )
     return marked
-
-
-def _absolute(exe: Path) -> Path:
-    """Make a path absolute without following links: juliaup's `julia` is a link whose name matters."""
-    return Path(os.path.abspath(exe))  # noqa: PTH100

@@ -139,11 +139,7 @@ def _start(options: StartOptions) -> Runtime:
         ) from error
     main = juliacall.Main
     bridge = str(main.seval(_PYTHONCALL_VERSION))
-    if bridge != juliacall.__version__:
-        raise BackendUnavailableError(
-            f"juliacall {juliacall.__version__} (Python) and PythonCall {bridge} (Julia) must have the same version: "
-            f"`pip install juliacall=={bridge}`, or add PythonCall {juliacall.__version__} to the project."
-        )
+    detect.check_bridge(juliacall.__version__, bridge)
     try:
         main.seval("import PySeminorm")
     except juliacall.JuliaError as error:
@@ -152,7 +148,7 @@ def _start(options: StartOptions) -> Runtime:
         ) from error
     module = main.PySeminorm
     versions = {"julia": str(main.VERSION), "juliacall": juliacall.__version__, "PythonCall": bridge}
-    versions.update({str(k): str(v) for k, v in module.solver_versions()})
+    versions |= {str(k): str(v) for k, v in module.solver_versions()}
     main.seval("Base.exit_on_sigint(false)")  # where Julia handles interrupts, one is an exception, not the end
     threads, handle_signals = main.seval(_OPTIONS)
     return Runtime(module, versions, StartOptions(str(threads), bool(handle_signals)))
