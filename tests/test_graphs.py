@@ -470,7 +470,7 @@ def test_ctrl_c_waits_until_a_capture_is_done():
     """An interrupt inside would leave modes of TorchDynamo switched on."""
     inside, before = [], signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     try:
-        with pytest.raises(KeyboardInterrupt), capturing:
+        with pytest.raises(KeyboardInterrupt), capturing():
             signal.raise_signal(signal.SIGINT)
             inside.append("after the interrupt")
         assert inside

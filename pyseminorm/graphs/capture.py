@@ -140,7 +140,7 @@ class GuardedFunction:
         Raises:
             CaptureError: TorchDynamo cannot capture func, or func does what a graph would not repeat.
         """
-        with capturing:
+        with capturing():
             value = self._guarded_call(func, self._t, self._y, args, number_of_global_hooks())
             received, inputs = self._captures.mailbox.pop()
         if received.captured is None:
@@ -205,52 +205,34 @@ _SETTINGS = {
 }
 
 
-class _Capturing:
+_LOCK = threading.RLock()
+_LOGGERS = [logging.getLogger(name) for name in ("torch._dynamo.convert_frame", "torch._guards")]
+
+
+@contextlib.contextmanager
+def capturing() -> Iterator[None]:
     """Hold everything still that a capture depends on: one thread, gradients on, and no interrupt inside.
 
     TorchDynamo and make_fx leave their modes switched on where they are interrupted, so Ctrl-C waits. What TorchDynamo
     logs we keep to ourselves: our own line says what matters.
     """
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._loggers = [logging.getLogger(name) for name in ("torch._dynamo.convert_frame", "torch._guards")]
-        self._interrupts: list[Any] = []
-        self._states: list[Any] = []
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        handler = None
+    came: list[Any] = []
+    outside = torch.inference_mode(False) if torch.is_inference_mode_enabled() else contextlib.nullcontext()
+    with _LOCK, outside, torch.enable_grad():
+        handler, loud = None, [logger for logger in _LOGGERS if not logger.disabled]
         if threading.current_thread() is threading.main_thread():
-            handler = signal.signal(signal.SIGINT, self._keep)
-        modes: list[Any] = [torch.enable_grad()]
-        if torch.is_inference_mode_enabled():
-            modes.insert(0, torch.inference_mode(False))
-        for mode in modes:
-            mode.__enter__()
-        for logger in self._loggers:
+            handler = signal.signal(signal.SIGINT, lambda *given: came.append(given))
+        for logger in loud:
             logger.disabled = True
-        self._states.append((handler, modes))
-
-    def _keep(self, *given: Any) -> None:
-        self._interrupts.append(given)
-
-    def __exit__(self, *_: Any) -> None:
-        handler, modes = self._states.pop()
-        for mode in reversed(modes):
-            mode.__exit__(None, None, None)
-        if not self._states:
-            for logger in self._loggers:
+        try:
+            yield
+        finally:
+            for logger in loud:
                 logger.disabled = False
-        came, self._interrupts = self._interrupts, []
-        if handler is not None:  # else another thread, which gets none; or a handler that Python did not set
-            signal.signal(signal.SIGINT, handler)
-        self._lock.release()
-        if came and callable(handler):
-            handler(*came[-1])
-
-
-capturing = _Capturing()
+            if handler is not None:  # else another thread, which gets none; or a handler that Python did not set
+                signal.signal(signal.SIGINT, handler)
+            if came and callable(handler):
+                handler(*came[-1])
 
 
 def without_saved_tensors_hooks() -> Any:

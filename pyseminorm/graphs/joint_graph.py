@@ -87,7 +87,7 @@ def joint_graph(
     def joint(t: Tensor, *rest: Tensor) -> list[Tensor | None]:
         return _joint(captured, t, rest[:n], rest[n : 2 * n], rest[2 * n :], wanted)
 
-    with capturing, without_saved_tensors_hooks(), leaving_transforms():
+    with capturing(), without_saved_tensors_hooks(), leaving_transforms():
         tensors = [x.detach() if i in wanted else _copy(x) for i, x in enumerate(read)]
         module = _trace(joint, [*examples, *tensors])
         if any(_mutates(node) for node in module.graph.nodes):

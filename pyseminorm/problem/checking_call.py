@@ -69,8 +69,7 @@ def check_func(field: EagerVectorField, t: float, y: Tensor, *, recording: bool)
     Raises:
         InvalidInputError: it does not.
     """
-    observe = _observe if recording else _evaluate
-    return check_call(field, t, y, lambda: observe(field, t, y))
+    return check_call(field, t, y, lambda: _observe(field, t, y) if recording else field.f(t, y).clone())
 
 
 def check_call(field: EagerVectorField, t: float, y: Tensor, call: Callable[[], Tensor]) -> Tensor:
@@ -151,25 +150,10 @@ def _observe_once(field: EagerVectorField, t: float, y: Tensor) -> tuple[Tensor,
     return flat, hidden, any(x() is not None for x in kept)
 
 
-def _evaluate(field: EagerVectorField, t: float, y: Tensor) -> Tensor:
-    """Return f(t, y), of the right form."""
-    spec, leaves, func = field.spec, field.spec.split(y), field.autocast.wrap(field.func)
-    with torch.no_grad():
-        try:
-            outputs = spec.check_output(func(field.time(t), spec.build(leaves), *field.args))
-        except RuntimeError as error:
-            if not field.needs_grad_mode(error):
-                raise
-            with torch.enable_grad():
-                leaves = [leaf.detach().requires_grad_() for leaf in leaves]
-                outputs = spec.check_output(func(field.time(t), spec.build(leaves), *field.args))
-    return spec.join([x.detach() for x in outputs]).clone()
-
-
 def _draws_again(field: EagerVectorField, t: float, y: Tensor) -> bool:
     """Tell whether func, which has drawn random numbers, does so in every call, instead of once for itself."""
     generators = Generators(field.spec.device)
-    _evaluate(field, t, y)
+    field.f(t, y)
     draws = generators.have_moved()
     generators.restore()
     return draws
