@@ -155,6 +155,10 @@ class Seminorm:
         else:
             parts = [torch.linalg.vector_norm(z[a:b], dtype=narrow) for a, b in self.segments]
             sizes = torch.stack(parts).tolist()
+        return self.join(sizes)
+
+    def join(self, sizes: Sequence[float]) -> float:
+        """Return the norm from the Euclidean lengths of the segments."""
         return max(_finite(x / (b - a) ** 0.5) for x, (a, b) in zip(sizes, self.segments, strict=True))
 
 

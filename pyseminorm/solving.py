@@ -172,8 +172,10 @@ def solve(
             makes its own, from its products.
         compile: what runs in the place of ``func``: None, itself; "trace", its ATen graph and that of its products,
             captured at the first solve and used again while shapes, dtypes and everything else that func reads stay
-            the same; "inductor", these graphs by torch.compile; "julia" (engine "julia"), these graphs as Julia code,
-            without a call of Python in the solve; "auto": "julia" on that engine for states on the CPU, else "trace".
+            the same; "inductor", whole steps of the embedded engine, each one graph compiled by
+            torch.compile's inductor; "julia" (engine "julia"), these graphs as Julia code,
+            without a call of Python in the solve; "auto": "julia" on that engine for states on the CPU, else "inductor"
+            where there is a C++ compiler or the state is on CUDA, else "trace".
             A function that cannot be captured whole (control flow that depends on data, side effects, random numbers)
             stays eager, one with an operation that Julia code lacks stays a graph; one log line says so.
         throw: raise `SolveError` where the solve fails; False returns what was reached, with its `ReturnCode`.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from types import CodeType
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = [
     "aten_operations",
     "backward_pass_number",
     "batch_level",
+    "compile_graph",
     "copy_all",
     "count_nodes",
     "count_writes",
@@ -217,3 +219,17 @@ def split_batch(*tensors: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
 def join_batch(rows: torch.Tensor) -> torch.Tensor:
     """Return rows as a batched tensor."""
     return torch._add_batch_dim(rows, 0, batch_level())
+
+
+def compile_graph(function: Any, examples: Sequence[torch.Tensor]) -> Any:
+    """Return a function of flat tensors as inductor compiles it for tensors like the examples; its result is a list.
+
+    The front of torch.compile is left out: what it guards, the caller knows, and each guard costs as much as a kernel.
+    """
+    from torch._dynamo import lookup_backend
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    graph = make_fx(function)(*examples)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)  # of torch's own code, which it imports
+        return lookup_backend("inductor")(graph, list(examples))

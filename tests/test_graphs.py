@@ -376,20 +376,22 @@ def test_names_are_checked(engine):
 
 
 @pytest.mark.slow
+@pytest.mark.julia
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # torch's own, while it compiles
-def test_inductor(caplog):
+def test_inductor_behind_julias_callbacks(caplog):
     caplog.set_level(logging.INFO, logger="pyseminorm")
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         pytest.skip("torch.compile needs a C++ compiler")
     field, y0, grads = MLP(width=8), batch(2), []
     for compile in ("inductor", None):
         field.zero_grad()
-        pyseminorm.solve(field, y0, T, backend="torch", compile=compile).ys.pow(2).sum().backward()
+        pyseminorm.solve(field, y0, T, backend="julia", compile=compile).ys.pow(2).sum().backward()
         grads.append([p.grad.clone() for p in field.parameters()])
     torch.testing.assert_close(*grads)
-    assert not [r for r in caplog.records if r.name == "pyseminorm"]  # it was compiled
+    assert "could not compile" not in caplog.text
 
 
+@pytest.mark.julia
 def test_a_compiler_that_fails_leaves_the_graph(caplog, monkeypatch):
     from torch._dynamo.exc import TorchDynamoException
 
@@ -405,7 +407,7 @@ def test_a_compiler_that_fails_leaves_the_graph(caplog, monkeypatch):
     monkeypatch.setattr(torch, "compile", failing)
     field = MLP(width=8)
     for _ in range(2):
-        ys = pyseminorm.solve(field, batch(2), T, backend="torch", compile="inductor").ys
+        ys = pyseminorm.solve(field, batch(2), T, backend="julia", compile="inductor").ys
         assert ys.shape == (3, 2, 2)
     assert caplog.text.count("no C++ compiler") == 1  # it is not tried again
 

@@ -2,6 +2,7 @@
 
 import ast
 import gc
+import shutil
 from pathlib import Path
 
 import pytest
@@ -263,3 +264,11 @@ def test_vmap_is_seen_from_inside():
     torch.func.grad(look)(torch.ones(2))
     torch.func.vmap(torch.func.grad(look))(torch.ones(2, 2))
     assert seen == [False, True] and not torch_internals.vmap_is_active()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler")
+def test_inductor_compiles_a_function_of_flat_tensors():
+    x, y = torch.arange(3.0), torch.ones(3)
+    compiled = torch_internals.compile_graph(lambda x, y: [x.sin() + y, (x * y).sum()], [x, y])
+    torch.testing.assert_close(list(compiled(2.0 * x, y)), [(2.0 * x).sin() + y, (2.0 * x).sum()])

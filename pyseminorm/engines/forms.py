@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+import shutil
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -101,11 +103,11 @@ def make_form(
     first: FirstValue | None = None,
 ) -> EagerVectorField:
     """Return the form asked for, or the next one that can be made; with ``first``, it is seen to give func's value."""
-    for name in _forms(mode, engine.name):
+    for name in _forms(mode, engine.name, field.spec.device.type):
         if name in found.refused:
             continue
         try:
-            made = _make(name, field, found, read)
+            made = _make(name, field, found, read, engine.name)
             if first is not None and name not in found.verified:
                 _verify(made, first)
                 found.verified.add(name)
@@ -116,11 +118,13 @@ def make_form(
     raise CaptureError("nothing can be made of its graph")
 
 
-def _make(name: str, field: EagerVectorField, found: Trace, read: list[Tensor]) -> EagerVectorField:
+def _make(name: str, field: EagerVectorField, found: Trace, read: list[Tensor], engine: str) -> EagerVectorField:
     if name == "julia":
         from .julia.native.lowered import lower_field
 
         return lower_field(field, found, read)
+    if name == "inductor" and engine == "torch":  # which has no complex numbers
+        return TracedVectorField(field, found, read, whole_steps=not field.spec.is_complex)
     return TracedVectorField(field, found, read, _inductor if name == "inductor" else None)
 
 
@@ -150,11 +154,18 @@ def _inductor(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _forms(mode: str, engine: str) -> tuple[str, ...]:
+def _forms(mode: str, engine: str, device: str) -> tuple[str, ...]:
     """Return the form asked for, and what comes next where it cannot be made."""
     if mode in ("julia", "auto") and engine == "julia":
         return "julia", "trace"
-    return ("inductor", "trace") if mode == "inductor" else ("trace",)
+    compiles = mode == "inductor" or (mode == "auto" and (device == "cuda" or _finds_compiler()))
+    return ("inductor", "trace") if compiles else ("trace",)
+
+
+@functools.cache
+def _finds_compiler() -> bool:
+    """Tell whether there is a C++ compiler, as inductor looks for one."""
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++", "cl"))
 
 
 def _hidden(field: EagerVectorField, read: list[Tensor]) -> list[Tensor]:

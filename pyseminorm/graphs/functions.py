@@ -38,6 +38,7 @@ class Functions:
     """The parts of a graph as functions.
 
     Attributes:
+        graph: whose parts they are.
         constants: ``(*sources) -> everything that stays the same in a solve``, which the others take first.
         primal: ``(constants, t, *y) -> (leaves of f, saved)``.
         adjoint: what makes, for some products, ``(constants, t, y, saved, *adjoint) -> list`` in the order of
@@ -46,7 +47,7 @@ class Functions:
 
     def __init__(self, parts: Parts, compiler: Callable[[Any], Any] | None = None) -> None:
         self._parts, self._compiler = parts, compiler
-        graph = parts.graph
+        graph = self.graph = parts.graph
         self._names = {node: f"v{i}" for i, node in enumerate(graph.module.graph.nodes)}
         self._t, self._y = parts.arguments[0], parts.arguments[1 : 1 + graph.leaves]
         self._a = parts.arguments[1 + graph.leaves :]

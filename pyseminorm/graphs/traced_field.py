@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from ..problem.solve_tensors import check_unchanged
+from ..problem.state import StateSpec
 from ..problem.vector_field import EagerVectorField, Products, make_dense
 from ..torch_internals import count_writes
 from .capture import Captured
 from .functions import Functions
 from .joint_graph import JointGraph, joint_graph
 from .split import Parts, Wanted
+from .steps import Nodes, StepGraphs, StepKind, knobs
 
 
 class FormError(Exception):
@@ -41,12 +43,19 @@ class Trace:
         self.refused: set[str] = set()
         self.verified: set[str] = set()
         self._functions: dict[Any, Functions] = {}
+        self._steps: StepGraphs | None = None
 
     def functions(self, compiler: Callable[[Any], Any] | None) -> Functions:
         """Return the graph as Python functions, each passed through ``compiler``."""
         if compiler not in self._functions:
             self._functions[compiler] = Functions(self.parts, compiler)
         return self._functions[compiler]
+
+    def steps(self, spec: StateSpec, constants: int) -> StepGraphs:
+        """Return the steps of the graph, compiled where they are first run."""
+        if self._steps is None:
+            self._steps = StepGraphs(self.functions(None), spec, constants)
+        return self._steps
 
 
 def trace(captured: Captured, field: EagerVectorField, read: Sequence[Tensor], t: float, y: Tensor) -> Trace:
@@ -86,6 +95,8 @@ class TracedVectorField(EagerVectorField):
         found: Trace,
         read: Sequence[Tensor],
         compiler: Callable[[Any], Any] | None = None,
+        *,
+        whole_steps: bool = False,
     ) -> None:
         self.__dict__.update(eager.__dict__)
         self.graph, self._functions = found.graph, found.functions(compiler)
@@ -98,6 +109,24 @@ class TracedVectorField(EagerVectorField):
         self.sources = self.graph.tensors(tensors)
         with torch.no_grad():
             self._constants = self._functions.constants(*self.sources)
+        self.steps: StepGraphs | None = found.steps(self.spec, len(self._constants)) if whole_steps else None
+
+    def run_step(self, kind: StepKind, *arguments: Tensor) -> list[Tensor] | None:
+        """Run a step as one compiled graph, without gradient; None where it cannot be compiled."""
+        assert self.steps is not None
+        return self.steps.run(kind, [*self._constants, *arguments])
+
+    @property
+    def present(self) -> list[int]:
+        """Which targets func depends on, in whole steps."""
+        assert self.steps is not None
+        return self.steps.field.present
+
+    def saved_at(self, t: float, y: Tensor) -> Sequence[Tensor]:
+        """Return what the products at (t, y) read."""
+        with torch.no_grad():
+            saved: Sequence[Tensor] = self._functions.primal(self._constants, self.time(t), *self.spec.split(y))[1]
+        return saved
 
     def f(self, t: float, y: Tensor) -> Tensor:
         with torch.no_grad():
@@ -131,4 +160,9 @@ class TracedVectorField(EagerVectorField):
         self, times: Sequence[float], y: Tensor, adjoint: Tensor, *, batched_time: bool = False
     ) -> list[Tensor | None]:
         """Return the sum over rows, in one batch by vmap: the graph's shapes are those of one state."""
+        if self.steps is not None:
+            made = self.run_step(Nodes(len(times)), knobs(times, (), y), y, adjoint)
+            if made is not None:
+                found = dict(zip(self.present, made, strict=True))
+                return [found.get(i) for i in range(len(self.targets))]
         return super().vjp_params(times, y, adjoint)

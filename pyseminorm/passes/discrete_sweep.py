@@ -147,9 +147,7 @@ class Sweep:
 
     def _back(self, n: int, y: Tensor, adjoint: Tensor) -> Tensor:
         """Return dL/dy at the start of step ``n``, from dL/dy1 at its end; adds to the parameter gradient."""
-        stages = needed_stages(self._tableau, inner=n in self._outputs.inner)
-        if self._shares_last(n):
-            stages = tuple(i for i in stages if i != self._tableau.stages - 1)
+        stages = self._stages_of(n)
         self._enter(n)
         vjps = self._vjps(n, stages, y)
         direct = self._direct(n, adjoint).unbind(0)
@@ -174,6 +172,11 @@ class Sweep:
         if not (all_finite(start) and each_finite(self._params)):
             raise self._not_finite(n, stages)
         return start
+
+    def _stages_of(self, n: int) -> tuple[int, ...]:
+        """Return the stages of step ``n`` that take part, but for a last one that is the next step's first."""
+        stages = needed_stages(self._tableau, inner=n in self._outputs.inner)
+        return tuple(i for i in stages if i != self._tableau.stages - 1) if self._shares_last(n) else stages
 
     def _not_finite(self, n: int, stages: Sequence[int]) -> SolveError:
         """Return the error of step ``n``, some of whose values or products are not finite."""

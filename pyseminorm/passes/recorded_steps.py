@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -41,6 +42,25 @@ class Checkpoints:
         return stretch.pop()
 
 
+class WholeStep(NamedTuple):
+    """What is kept of a step that was made as a whole.
+
+    Attributes:
+        stages: derivatives of the state (stages, size).
+        saved: what the products of the stages evaluated read, stage by stage.
+        evaluated: how many these were; the first one may have been known.
+    """
+
+    stages: Tensor
+    saved: Sequence[Tensor]
+    evaluated: int
+
+    def of(self, i: int) -> Sequence[Tensor] | None:
+        """Return what the product of stage ``i`` reads; None of one that was not evaluated in this step."""
+        place, each = i - len(self.stages) + self.evaluated, len(self.saved) // self.evaluated
+        return self.saved[place * each : (place + 1) * each] if 0 <= place < self.evaluated else None
+
+
 class RecordedSteps:
     """The accepted steps of a forward solve: their signed sizes, the states at their starts, and their stages."""
 
@@ -48,6 +68,7 @@ class RecordedSteps:
         self.sizes: list[float] = []
         self.states = Checkpoints(thin=thin)
         self.collector: StageCollector | None = None
+        self.whole: dict[int, WholeStep] = {}  # those that were made as a whole, where stages are kept
 
     def take_stages(self) -> Stages:
         """Return the stages that were kept; they are gone from here, since a product can be made of each only once."""
@@ -59,6 +80,7 @@ class StepRecorder:
 
     Attributes:
         steps: what has been recorded.
+        attempted: the last attempt, if it was made as a whole.
         keeps_stages: whether what the products of every stage read is kept too, until a sweep takes it.
         for_python: whether no engine may record the steps itself, and make the sweep: only some states are kept, or
             somebody is told of the sweep's steps.
@@ -68,6 +90,7 @@ class StepRecorder:
         self.steps = RecordedSteps(thin=keep == "checkpoints")
         self.keeps_stages = keep == "stages"
         self.for_python = keep == "checkpoints" or watched
+        self.attempted: WholeStep | None = None
 
     def record_calls(self, field: EagerVectorField, method: str) -> Callable[[float, Tensor], Tensor]:
         """Return what gives the solver f, where the solver calls Python for it."""
@@ -92,5 +115,7 @@ class StepRecorder:
         if steps.collector is not None:
             steps.collector.end_attempt(accepted, len(steps.sizes), t, h)
         if accepted:
+            if self.attempted is not None:
+                steps.whole[len(steps.sizes)] = self.attempted
             steps.states.append(y)
             steps.sizes.append(h)

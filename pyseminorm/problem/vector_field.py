@@ -45,10 +45,12 @@ class EagerVectorField:
         targets: the tensors that gradients are wanted for: parameters, then differentiable leaves of ``args``.
         shapes, sizes: theirs as real numbers; a complex one is pairs.
         rereads: whether func is called anew in the backward pass, and may then find other tensors than before.
+        steps: a solver's whole steps as graphs, of a form that has them.
         random_from: the generators as they were before the checking call, of a function that draws random numbers.
     """
 
     rereads: ClassVar[bool] = True
+    steps: Any = None
 
     def __init__(
         self, func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None

@@ -35,6 +35,7 @@ from .interpolant import DenseInterpolation, LocalInterpolation
 from .recorded_stages import RecordedStages
 from .stages import StageBuffers, Stages
 from .system import IntegralDerivatives, Integrals
+from .whole_steps import WholeSteps
 
 
 class TorchEngine:
@@ -79,14 +80,18 @@ class TorchEngine:
         return ForwardResult(ys, retcode, stats, integrator.t, integrator.values(), dense)
 
     def sweep(self, problem: DiscreteProblem) -> AdjointResult:
-        return Sweep(problem).run()
+        if problem.field.steps is None:
+            return Sweep(problem).run()
+        from .whole_sweep import WholeSweep
+
+        return WholeSweep(problem).run()
 
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult:
         started, stats, options = time.perf_counter(), PassStats(), problem.spread_options
         backward, start = _BackwardSystem(problem, stats), problem.times[problem.last]
         z0, tableau = backward.start(), TABLEAUS[options.method]
         integrator = Integrator(
-            StageBuffers(backward, tableau, z0), tableau, start, z0, None, options, _backward_norm(problem),
+            backward.stages(tableau, z0), tableau, start, z0, None, options, _backward_norm(problem),
             backward.hooks(), backward.integrals, stats, problem.discontinuities,
         )  # fmt: skip
         with torch.no_grad(), attach_last_good_state(lambda: _last_good_state(integrator, problem.unflatten_adjoint)):
@@ -112,6 +117,12 @@ def _look_at_steps(events: EventWatch, keep: StepHook | None) -> StepHook:
     return on_step
 
 
+def _makes_whole_steps(problem: ForwardProblem | AdjointProblem) -> bool:
+    """Tell whether the field has whole steps, and these know the problem's tolerances, one for all elements."""
+    options = problem.options
+    return problem.field.steps is not None and isinstance(options.rtol, float) and isinstance(options.atol, float)
+
+
 def _forward_norm(problem: ForwardProblem) -> FlatNorm:
     if callable(problem.norm):
         return CallableNorm(problem.norm, problem.spec.unflatten)
@@ -132,7 +143,9 @@ class _ForwardSystem:
 
     def __init__(self, problem: ForwardProblem) -> None:
         self.stats = PassStats(nf=1)  # the checking call gave f0
-        self._problem, self._f, self._reached = problem, problem.f, 1
+        self._problem, self._reached = problem, 1
+        self._whole = _makes_whole_steps(problem)
+        self._f = problem.field.f if self._whole else problem.f
         self._ys = problem.y0.new_empty((len(problem.times), *problem.spec.shape))
         self._rows = self._ys.view(len(problem.times), -1)
         self._rows[0] = problem.y0
@@ -147,7 +160,11 @@ class _ForwardSystem:
         return self._problem.y0, self._problem.first_derivative()
 
     def stages(self, tableau: Tableau) -> Stages:
-        return StageBuffers(self, tableau, self._rows[0])
+        if not self._whole:
+            return StageBuffers(self, tableau, self._rows[0])
+        from .attempts import ForwardAttempts
+
+        return WholeSteps(self, tableau, self._rows[0], ForwardAttempts(self._problem, self.stats))
 
     def take_outputs(self, first: int, rows: Tensor) -> None:
         """Write the outputs of a step, from the one of index ``first`` after y0."""
@@ -200,6 +217,20 @@ class _BackwardSystem:
         self._right_hand_side = AdjointRightHandSide(
             problem.field, self.layout, carried=self._makes_params and self.measures_params
         )
+
+    def stages(self, tableau: Tableau, start: Tensor) -> Stages:
+        problem = self.problem
+        if not _makes_whole_steps(problem):
+            return StageBuffers(self, tableau, start)
+        from .attempts import BackwardAttempts
+
+        made = BackwardAttempts(
+            problem,
+            self.stats,
+            params=self._makes_params,
+            carried=self._makes_params and self.measures_params,
+        )
+        return WholeSteps(self, tableau, start, made)
 
     def start(self) -> Tensor:
         problem, layout = self.problem, self.layout
@@ -256,7 +287,7 @@ class _Nodes:
         self.sums = ParameterQuadrature(problem.field, stats, batched_time=problem.adjoint.batched_time)
         self._problem = problem
         self._rule = gauss_legendre(TABLEAUS[problem.options.method].order)
-        self._most = nodes_per_call(problem.layout.state)
+        self._most = nodes_per_call(problem.layout.state) if problem.field.steps is None else len(self._rule[0])
         self._times: list[float] = []
         self._y: list[Tensor] = []
         self._adjoint: list[Tensor] = []

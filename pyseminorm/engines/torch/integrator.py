@@ -27,6 +27,7 @@ from .initial_step import initial_step
 from .interpolant import LocalInterpolation
 from .stages import Stages
 from .system import Derivative, IntegralDerivatives, Integrals
+from .whole_steps import Attempt, Start, WholeSteps
 
 
 @dataclass
@@ -89,7 +90,9 @@ class Integrator:
         self._first_known = False  # whether the first stage of the next step is there
         atol = self.options.atol
         self._atol = atol if isinstance(atol, Tensor) else self.y0.new_full((), atol)
-        self._size = self.stages.values(self.y0).abs()  # |state|
+        self._size: Tensor | None = None  # |state|, where it is known
+        self._new_size: Tensor | None = None
+        self._whole = self.stages if isinstance(self.stages, WholeSteps) else None
         self._next_output = 0
         given = self.options.controller or PIController()
         self._controller = PIControl.of(self.tableau, given, exact=self.state.dtype != torch.float64)
@@ -119,6 +122,10 @@ class Integrator:
 
         ``first_of_next``: the last stage serves the next step too, if this one is accepted; ``last``: it is wanted.
         """
+        if self._whole is not None:
+            made = self._attempt_whole(self._whole, h)
+            if made is not None:
+                return made.end, made.derivatives
         tableau, state, add_stage = self.tableau, self.state, self.integrals.add_stage
         stages, b = self.stages, tableau.b
         self.integrals.start_step()
@@ -138,8 +145,27 @@ class Integrator:
             new = stages.end(state, h)
         return new, derivatives
 
-    def _error(self, new_size: Tensor, h: float) -> float:
-        return self.norm(self.stages.error(h).div_(self._scale(torch.maximum(self._size, new_size))))
+    def _attempt_whole(self, steps: WholeSteps, h: float) -> Attempt | None:
+        """Do the same in one call; the first stage is made in it, if it is not known."""
+        times = [self._seen(self.t + c * h) for c in self.tableau.c]
+        first = (steps.first, self._integral_derivatives) if self._first_known else None
+        atol, rtol = self.options.atol, self.options.rtol
+        assert isinstance(atol, float) and isinstance(rtol, float)
+        made = steps.attempt(Start(self.state, times, (h, atol, rtol), first))
+        if made is not None:
+            self._first_known = self._first_known and self.tableau.fsal
+            self.integrals.start_step(made.increments)
+        return made
+
+    def _error(self, new: Tensor, h: float) -> float:
+        if self._whole is not None:
+            error = self._whole.error_size(self.norm)
+            if error is not None:
+                return error
+        self._new_size = self.stages.values(new).abs()
+        if self._size is None:
+            self._size = self.stages.values(self.state).abs()
+        return self.norm(self.stages.error(h).div_(self._scale(torch.maximum(self._size, self._new_size))))
 
     def _scale(self, size: Tensor) -> Tensor:
         rtol = self.options.rtol
@@ -224,8 +250,7 @@ class Integrator:
         """Return the error of the step just made, and by how much the next one is to be smaller."""
         if not self._adaptive:
             return 0.0, 1.0
-        self._new_size = self.stages.values(new).abs()
-        error = self._error(self._new_size, h)
+        error = self._error(new, h)
         return error, self._controller.factor(error, first=self.stats.naccept == 0)
 
     def _advance(self, new: Tensor, h: float, t1: float) -> bool:
@@ -244,7 +269,7 @@ class Integrator:
         if not self._adaptive:
             self._proposed = h
             return
-        self._size = self._new_size
+        self._size, self._new_size = self._new_size, None
         self._controller.accept(error)
         base = self._proposed if hits_stop else h
         size = max(min(abs(self.end - self.t0), abs(base / q)), math.ulp(self.t))
@@ -252,10 +277,13 @@ class Integrator:
 
     def _begin_step(self, derivatives: IntegralDerivatives, *, renews: bool) -> None:
         """Make the first stage of the next step: the last one of this step, where nothing has changed since."""
-        if renews:
+        if renews and self._whole is not None:
+            self._first_known = False
+        elif renews:
             self._integral_derivatives = self._evaluate(0, self.t, self.state, wanted=True)
         else:
             self.stages.take_last_first()
+            self._first_known = True
             self._integral_derivatives = derivatives
 
     def _report(self, accepted: bool, t: float, state: Tensor, h: float) -> None:
@@ -282,7 +310,7 @@ class Integrator:
             self._intervals.pop(0)
         if stop in self.hooks.jumps:
             self.state = self.hooks.at_jump(stop, self.state)
-            self._size = self.state.abs()
+            self._size = None
 
     def _start(self) -> None:
         self.stats.times.append(self.t0)
@@ -299,7 +327,7 @@ class Integrator:
         if not self._adaptive or options.first_step:
             return abs(options.first_step or options.fixed_step or 0.0)
         first, y0 = Derivative(self.stages.first, self._integral_derivatives), self.stages.values(self.y0)
-        scale = self._size * options.rtol + options.atol
+        scale = y0.abs() * options.rtol + options.atol
         return abs(initial_step(self._derivative, self.t0, self.end, y0, first, self.tableau.order, scale, self.norm))
 
     def _bound(self, h: float) -> float:

@@ -46,18 +46,21 @@ class Integrals:
 
     def __init__(self, shapes_of: list[Tensor]) -> None:
         self.total = [torch.zeros_like(x) for x in shapes_of]
-        self._trial = [torch.empty_like(x) for x in shapes_of]
+        self._trial: list[Tensor] = []  # made where a step is made stage by stage
+        self._increments: IntegralDerivatives | None = None  # of a step made as a whole
         self._first = 0.0  # the first weight of the step
         self._zeros = [x.new_zeros(()).expand_as(x) for x in shapes_of]  # for targets that a stage does not depend on
 
-    def start_step(self) -> None:
-        self._first = 0.0
+    def start_step(self, increments: IntegralDerivatives | None = None) -> None:
+        """Begin an attempt, of which the ``increments`` may be known already."""
+        self._first, self._increments = 0.0, increments
 
     def add_stage(self, derivatives: IntegralDerivatives, weight: float) -> None:
         if not derivatives or weight == 0.0:
             return
         if self._first == 0.0:
             self._first = weight
+            self._trial = self._trial or [torch.empty_like(x) for x in self.total]
             copy_all(self._trial, [zero if q is None else q for q, zero in zip(derivatives, self._zeros, strict=True)])
             return
         trial, known = self._trial, [q for q in derivatives if q is not None]
@@ -68,7 +71,10 @@ class Integrals:
 
     def accept(self, step: float) -> bool:
         """Add the derivatives of an accepted step; return whether the totals are finite, as no norm can say."""
-        if not (self.total and self._first):
-            return True
-        increment_all(self.total, self._trial, alpha=step * self._first)
-        return each_finite(self.total)
+        if self._increments:
+            pairs = [(x, q) for x, q in zip(self.total, self._increments, strict=True) if q is not None]
+            if pairs:
+                increment_all([x for x, _ in pairs], [q for _, q in pairs])
+        elif self._first:
+            increment_all(self.total, self._trial, alpha=step * self._first)
+        return not self.total or each_finite(self.total)

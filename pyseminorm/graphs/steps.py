@@ -1,0 +1,339 @@
+"""Whole steps of a solver as compiled graphs: all stages with f inlined, what they make, and the size of the error.
+
+A step is a function of flat tensors alone, made for one trace, method and layout; torch.compile's inductor compiles it.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import first_line
+from ..methods.tableau import Tableau
+from ..methods.tableaus import TABLEAUS
+from ..norms import AdjointLayout, Segment
+from ..problem.parameters import as_real
+from ..problem.state import StateSpec
+from ..torch_internals import compile_graph
+from .functions import Functions
+from .split import Wanted
+
+logger = logging.getLogger("pyseminorm")
+
+Step = Callable[..., list[Tensor]]
+
+
+@dataclass(frozen=True)
+class Forward:
+    """An attempt of the forward solve: (constants, y, knobs, [k_0]) -> (y_1, stages, errors, *saved).
+
+    Attributes:
+        method: name of the tableau.
+        segments: of the norm, whose parts' sizes ``errors`` holds; None: ``errors`` is the scaled error itself.
+        renews: whether the first stage is evaluated; else it is given, as ``k_0``.
+        keeps: whether what the products of the stages evaluated read is given out: ``saved``, stage by stage.
+    """
+
+    method: str
+    segments: tuple[Segment, ...] | None
+    renews: bool
+    keeps: bool
+
+    def make(self, field: Inlined) -> Step:
+        tableau = TABLEAUS[self.method]
+
+        def attempt(*flat: Tensor) -> list[Tensor]:
+            constants, (y, knobs, *first) = flat[: field.constants], flat[field.constants :]
+            times, h, atol, rtol = _read(knobs, tableau)
+            stages, new = list(first), y
+            saved: list[Tensor] = []
+            if self.renews:
+                value, saved = field.value(constants, times[0], y)
+                stages.append(value)
+            for i in range(1, tableau.stages):
+                new = y + h * _weigh(tableau.a[i], stages)
+                value, kept = field.value(constants, times[i], new)
+                stages.append(value)
+                saved += kept
+            if not tableau.fsal:
+                new = y + h * _weigh(tableau.b, stages)
+            errors = _errors(tableau, self.segments, stages, y, new, h, atol, rtol)
+            return [new, torch.stack(stages), errors, *(saved if self.keeps else ())]
+
+        return attempt
+
+
+@dataclass(frozen=True)
+class Backward:
+    """An attempt of a backward solve: (constants, z, knobs, [ys], [k_0, *q_0]) -> (z_1, stages, errors, *mu, *q_last).
+
+    Attributes:
+        method, segments: as for `Forward`.
+        layout: of the backward state z.
+        params: whether mu is made, outside of z: ``mu`` is its increment and ``q`` its derivative at a stage.
+        carried: whether mu is a part of z.
+        renews: whether the first stage is evaluated; else it is given, as ``k_0`` and ``q_0``.
+    """
+
+    method: str
+    segments: tuple[Segment, ...] | None
+    layout: AdjointLayout
+    params: bool
+    carried: bool
+    renews: bool
+
+    def make(self, field: Inlined) -> Step:
+        tableau, layout = TABLEAUS[self.method], self.layout
+
+        def attempt(*flat: Tensor) -> list[Tensor]:
+            constants, (z, knobs, *rest) = flat[: field.constants], flat[field.constants :]
+            times, h, atol, rtol = _read(knobs, tableau)
+            ys: Sequence[Tensor | None] = [None] * tableau.stages
+            if not layout.has_y:
+                ys, rest = rest[0].unbind(0), rest[1:]
+
+            def derivative(i: int, state: Tensor) -> tuple[Tensor, list[Tensor]]:
+                return field.backward(constants, times[i], state, ys[i], layout, self.params, self.carried)
+
+            first, q = derivative(0, z) if self.renews else (rest[0], list(rest[1:]))
+            stages, sums = [first], [[x] for x in q]
+            for i in range(1, tableau.stages):
+                new = z + h * _weigh(tableau.a[i], stages)
+                value, q = derivative(i, new)
+                stages.append(value)
+                for column, x in zip(sums, q, strict=True):
+                    column.append(x)
+            if not tableau.fsal:
+                new = z + h * _weigh(tableau.b, stages)
+            errors = _errors(tableau, self.segments, stages, z, new, h, atol, rtol)
+            mu = [h * _weigh(tableau.b, column) for column in sums]
+            return [new, torch.stack(stages), errors, *mu, *q]
+
+        return attempt
+
+
+@dataclass(frozen=True)
+class Reverse:
+    """A step of the discrete sweep: (constants, y, knobs, direct, adjoint, [stages, *saved]) -> (adjoint, *gradients).
+
+    Attributes:
+        method: name of the tableau.
+        used: the stages that take part.
+        kept: whether the stages' values and what their products read are given; else they are made again.
+    """
+
+    method: str
+    used: tuple[int, ...]
+    kept: bool
+
+    def make(self, field: Inlined) -> Step:
+        tableau = TABLEAUS[self.method]
+        rows = tableau.a + tableau.extra_a
+
+        def step(*flat: Tensor) -> list[Tensor]:
+            constants, rest = flat[: field.constants], flat[field.constants :]
+            y, knobs, direct, adjoint = rest[:4]
+            (times, h), cotangents = _read_times(knobs, len(rows)), direct.unbind(0)
+            values, saved = field.given(rest[4:], self.used) if self.kept else ({}, {})
+            inputs: dict[int, Tensor] = {}
+            for i in self.used:
+                inputs[i] = y if i == 0 else y + h * _weigh_some(rows[i], values)
+                if not self.kept:
+                    values[i], saved[i] = field.value(constants, times[i], inputs[i])
+            ybar: dict[int, Tensor] = {}
+            gradients: list[Tensor] = []
+            for i in reversed(self.used):
+                cotangent = cotangents[i]
+                later = {j: rows[j][i] for j in ybar if i < len(rows[j]) and rows[j][i]}
+                if later:
+                    cotangent = cotangent + h * _sum(w * ybar[j] for j, w in later.items())
+                ybar[i], new, _ = field.products(constants, times[i], inputs[i], saved[i], cotangent)
+                gradients = [a + b for a, b in zip(gradients, new, strict=True)] if gradients else new
+            # A value of func that is not finite makes the sum so too, even where its products are zero.
+            start = adjoint + _sum(ybar[i] + 0.0 * values[i] for i in self.used)
+            return [start, *gradients]
+
+        return step
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Quadrature nodes of one step: (constants, times, ys, adjoints) -> the sum of their gradients, (count) of them."""
+
+    count: int
+
+    def make(self, field: Inlined) -> Step:
+        def nodes(*flat: Tensor) -> list[Tensor]:
+            constants, (times, ys, adjoints) = flat[: field.constants], flat[field.constants :]
+            total: list[Tensor] = []
+            for t, y, adjoint in zip(times.unbind(0), ys.unbind(0), adjoints.unbind(0), strict=True):
+                _, saved = field.value(constants, t, y)
+                _, new, _ = field.products(constants, t, y, saved, adjoint)
+                total = [a + b for a, b in zip(total, new, strict=True)] if total else new
+            return total
+
+        return nodes
+
+
+class Inlined:
+    """f and its products, of flat tensors, for a step to call.
+
+    Attributes:
+        constants: how many tensors stay the same in a solve; they come first.
+        present: which targets f depends on: gradients are made of these alone.
+    """
+
+    def __init__(self, functions: Functions, spec: StateSpec, constants: int) -> None:
+        self.constants = constants
+        self._functions, self._spec = functions, spec
+        wanted = Wanted(state=False).nodes(functions.graph)
+        self.present = [i for i, node in enumerate(wanted) if node is not None]
+
+    def value(self, constants: Sequence[Tensor], t: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+        values, saved = self._functions.primal(tuple(constants), t, *self._spec.split(y))
+        return self._spec.join(values), list(saved)
+
+    def products(
+        self,
+        constants: Sequence[Tensor],
+        t: Tensor,
+        y: Tensor,
+        saved: Sequence[Tensor],
+        adjoint: Tensor,
+        *,
+        params: bool = True,
+        time: bool = False,
+    ) -> tuple[Tensor, list[Tensor], Tensor | None]:
+        """Return adj df/dy, those of adj df/dtheta_i that are present, and adj df/dt."""
+        spec, make = self._spec, self._functions.adjoint(Wanted(params=params, time=time))
+        leaves = spec.split(y)
+        grads = make(tuple(constants), t, leaves, tuple(saved), *spec.split(adjoint))
+        n = len(leaves)
+        state = [torch.zeros_like(x) if g is None else g for g, x in zip(grads[:n], leaves, strict=True)]
+        at = grads.pop() if time else None
+        return spec.join(state), [g for g in grads[n:] if g is not None], at
+
+    def backward(
+        self,
+        constants: Sequence[Tensor],
+        t: Tensor,
+        z: Tensor,
+        y: Tensor | None,
+        layout: AdjointLayout,
+        params: bool,
+        carried: bool,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return d/dt of [lambda; y; a_t; mu], and mu' apart where it is made and not carried."""
+        adjoint, own = z[layout.adjoint_slice], y
+        if own is None:
+            own = z[layout.y_slice]
+        f, saved = self.value(constants, t, own)
+        state, q, at = self.products(constants, t, own, saved, -adjoint, params=params or carried, time=layout.has_time)
+        parts = [state + 0.0 * f]
+        if layout.has_y:
+            parts.append(f)
+        if layout.has_time:
+            parts.append(f.new_zeros(1) if at is None else at.reshape(1))
+        if carried:
+            found = dict(zip(self.present, q, strict=True))
+            parts += [
+                as_real(found[i]).reshape(-1) if i in found else z.new_zeros(size)
+                for i, size in enumerate(layout.params)
+            ]
+        return torch.cat(parts) if len(parts) > 1 else parts[0], [] if carried else q
+
+    def given(
+        self, flat: Sequence[Tensor], used: Sequence[int]
+    ) -> tuple[dict[int, Tensor], dict[int, Sequence[Tensor]]]:
+        """Return the stages' values, and what was saved of them."""
+        values, each = flat[0].unbind(0), (len(flat) - 1) // len(used)
+        chunks = {i: flat[1 + n * each : 1 + (n + 1) * each] for n, i in enumerate(used)}
+        return {i: values[i] for i in used}, chunks
+
+
+StepKind = Forward | Backward | Reverse | Nodes
+
+
+class StepGraphs:
+    """The steps of one trace, each compiled where it is first asked for.
+
+    Attributes:
+        field: what they call.
+    """
+
+    def __init__(self, functions: Functions, spec: StateSpec, constants: int) -> None:
+        self.field = Inlined(functions, spec, constants)
+        self._made: dict[Any, Step | None] = {}
+
+    def run(self, kind: StepKind, arguments: Sequence[Tensor]) -> list[Tensor] | None:
+        """Run a step, without gradient; None where it cannot be compiled, which a log line says once."""
+        if kind not in self._made:
+            self._made[kind] = self._compile(kind, arguments)
+        step = self._made[kind]
+        return None if step is None else step(*arguments)
+
+    def _compile(self, kind: StepKind, arguments: Sequence[Tensor]) -> Step | None:
+        name = type(kind).__name__.lower()
+        logger.info(f"compiling a {name} step of func by torch.compile: this takes some seconds, once")
+        try:
+            with torch.no_grad():
+                step: Step = compile_graph(kind.make(self.field), arguments)
+            return step
+        except Exception as error:  # whatever the compiler cannot do; an error of func's own comes again
+            logger.info(f"a {name} step could not be compiled, and runs as single calls ({first_line(error)})")
+            return None
+
+
+def knobs(times: Sequence[float], numbers: Sequence[float], like: Tensor) -> Tensor:
+    """Return the times of stages and further numbers as one vector, which reaches a device without a wait."""
+    if like.device.type == "cpu":
+        return torch.tensor([*times, *numbers], dtype=like.dtype)
+    pinned = torch.tensor([*times, *numbers], dtype=like.dtype, pin_memory=like.device.type == "cuda")
+    return pinned.to(like.device, non_blocking=True)
+
+
+def _read(knobs: Tensor, tableau: Tableau) -> tuple[tuple[Tensor, ...], Tensor, Tensor, Tensor]:
+    *times, h, atol, rtol = knobs.unbind(0)
+    return tuple(times[: tableau.stages]), h, atol, rtol
+
+
+def _read_times(knobs: Tensor, stages: int) -> tuple[tuple[Tensor, ...], Tensor]:
+    *times, h = knobs.unbind(0)
+    return tuple(times[:stages]), h
+
+
+def _errors(
+    tableau: Tableau,
+    segments: tuple[Segment, ...] | None,
+    stages: list[Tensor],
+    y: Tensor,
+    new: Tensor,
+    h: Tensor,
+    atol: Tensor,
+    rtol: Tensor,
+) -> Tensor:
+    """Return the norms of the segments of the scaled error, or all of it; nothing of a method without an estimate."""
+    if tableau.b_error is None:
+        return y.new_empty(0)
+    scaled = h * _weigh(tableau.b_error, stages) / (atol + rtol * torch.maximum(y.abs(), new.abs()))
+    if segments is None:
+        return scaled
+    return torch.stack([torch.linalg.vector_norm(scaled[a:b]) for a, b in segments])
+
+
+def _weigh(weights: Sequence[float], stages: Sequence[Tensor]) -> Tensor:
+    return _sum(w * k for w, k in zip(weights, stages, strict=False) if w)
+
+
+def _weigh_some(weights: Sequence[float], stages: dict[int, Tensor]) -> Tensor:
+    return _sum(w * stages[j] for j, w in enumerate(weights) if w)
+
+
+def _sum(terms: Iterator[Tensor]) -> Tensor:
+    return functools.reduce(torch.add, terms)

@@ -1,0 +1,250 @@
+"""Whole steps as compiled graphs: the same steps, values and gradients as stage by stage, in fewer calls."""
+
+import logging
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+import pyseminorm
+from pyseminorm import (
+    BacksolveAdjoint,
+    DiscreteAdjoint,
+    GaussAdjoint,
+    InterpolatingAdjoint,
+    SolveError,
+    StepCallbacks,
+)
+from pyseminorm.graphs import steps as steps_module
+
+pytestmark = [
+    pytest.mark.capture,
+    pytest.mark.skipif(
+        shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a C++ compiler"
+    ),
+]
+
+FIXED = {"euler": 0.1, "midpoint": 0.1, "rk4": 0.1, "heun2": 0.1}
+ADJOINTS = {
+    "backsolve": BacksolveAdjoint(),
+    "backsolve, rms": BacksolveAdjoint(norm="rms"),
+    "backsolve, torchdiffeq": BacksolveAdjoint(norm="torchdiffeq"),
+    "backsolve, a norm of one's own": BacksolveAdjoint(norm=lambda s: s.adjoint.abs().max()),
+    "interpolating": InterpolatingAdjoint(),
+    "gauss": GaussAdjoint(),
+    "gauss, y solved": GaussAdjoint(interpolate=False),
+    "discrete": DiscreteAdjoint(),
+    "discrete, stages": DiscreteAdjoint(keep="stages"),
+    "discrete, checkpoints": DiscreteAdjoint(keep="checkpoints"),
+}
+
+
+class Field(nn.Module):
+    """A field that depends on time and on one of its two parameters."""
+
+    def __init__(self, dtype=torch.float64):
+        super().__init__()
+        self.matrix = nn.Parameter(torch.tensor([[-0.3, 1.5], [-1.5, -0.1]], dtype=dtype))
+        self.idle = nn.Parameter(torch.ones(3, dtype=dtype))
+
+    def forward(self, t, y):
+        return torch.tanh(y @ self.matrix) * (1.0 + t)
+
+
+def solve(field, compile, adjoint, *, dtype=torch.float64, t=(0.0, 0.35, 1.0, 1.4), y0=None, **settings):
+    """The solution, and gradients by y0 and the matrix."""
+    field.zero_grad()
+    if y0 is None:
+        y0 = torch.tensor([[1.0, 0.3], [-0.4, 0.8]], dtype=dtype)
+    y0 = y0.clone().requires_grad_()
+    settings = {"rtol": 1e-6, "atol": 1e-8, **settings}
+    solution = pyseminorm.solve(field, y0, list(t), backend="torch", compile=compile, adjoint=adjoint, **settings)
+    sum(x.pow(2).sum() for x in solution.ys).backward()
+    return solution, [y0.grad, *(p.grad for p in field.parameters() if p.grad is not None)]
+
+
+def check_equal(field, adjoint, **settings):
+    """See to it that both ways take the same steps to the same numbers."""
+    (mine, made), (other, expected) = (solve(field, c, adjoint, **settings) for c in ("inductor", "trace"))
+    for a, b in ((mine.stats.forward, other.stats.forward), (mine.stats.backward, other.stats.backward)):
+        assert (a.naccept, a.nreject) == (b.naccept, b.nreject)
+        torch.testing.assert_close(a.times, b.times, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(mine.ys, other.ys, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(made, expected, rtol=1e-9, atol=1e-11)
+    return mine
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """The kinds of steps that were compiled."""
+    kinds, compile = [], steps_module.StepGraphs._compile
+
+    def record(self, kind, arguments):
+        made = compile(self, kind, arguments)
+        assert made is not None
+        kinds.append(type(kind).__name__)
+        return made
+
+    monkeypatch.setattr(steps_module.StepGraphs, "_compile", record)
+    return kinds
+
+
+@pytest.mark.parametrize("name", ["backsolve", "discrete"])
+def test_the_steps_are_those_made_stage_by_stage(name, compiled):
+    check_equal(Field(), ADJOINTS[name])
+    assert set(compiled) == {"Forward", {"backsolve": "Backward", "discrete": "Reverse"}[name]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ADJOINTS)
+def test_every_adjoint(name, compiled):
+    check_equal(Field(), ADJOINTS[name])
+    assert "Forward" in compiled
+    assert len(set(compiled)) == (3 if name.startswith("gauss") else 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["backsolve", "interpolating", "discrete", "discrete, stages"])
+@pytest.mark.parametrize("method", ["dopri5", "bosh3", "vern7", "dopri8", *FIXED])
+def test_every_method(method, name, compiled):
+    check_equal(Field(), ADJOINTS[name], method=method, dt=FIXED.get(method), rtol=1e-4, atol=1e-6)
+    assert len(set(compiled)) == 2
+
+
+@pytest.mark.slow
+def test_backwards_in_time_with_rejected_steps():
+    solution = check_equal(Field(), BacksolveAdjoint(), t=(2.0, 0.5, -2.0), dt=1.5, rtol=1e-7)
+    assert solution.stats.forward.nreject > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["backsolve", "discrete", "interpolating"])
+def test_a_discontinuity_is_a_stop(name):
+    class Switched(Field):
+        def forward(self, t, y):
+            return super().forward(t, y) + torch.where(t < 0.5, 1.0, -2.0)
+
+    check_equal(Switched(), ADJOINTS[name], discontinuities=[0.5])
+
+
+@pytest.mark.slow
+def test_callbacks_see_the_same_steps():
+    seen = {}
+    for compile in ("inductor", "trace"):
+        steps = seen[compile] = []
+        watch = StepCallbacks(*(lambda t, y, h, steps=steps: steps.append((t, h)) for _ in range(4)))
+        solve(Field(), compile, BacksolveAdjoint(), callbacks=watch)
+    torch.testing.assert_close(*seen.values(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_nested_states():
+    class Pair(Field):
+        def forward(self, t, state):
+            y, z = state
+            return torch.tanh(y @ self.matrix), -z * y.sum()
+
+    field, found = Pair(), []
+    for compile in ("inductor", "trace"):
+        field.zero_grad()
+        y0 = (torch.ones(2, 2, dtype=torch.float64), torch.ones((), dtype=torch.float64))
+        ys = pyseminorm.solve(field, y0, [0.0, 1.0], rtol=1e-6, backend="torch", compile=compile).ys
+        sum(y.sum() for y in ys).backward()
+        found.append([*ys, field.matrix.grad.clone()])
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_float32_steps():
+    found = [solve(Field(torch.float32), c, BacksolveAdjoint(), dtype=torch.float32) for c in ("inductor", "trace")]
+    (mine, made), (other, expected) = found
+    assert abs(mine.stats.backward.naccept - other.stats.backward.naccept) <= 1
+    torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-5)
+
+
+class Convolution(nn.Module):
+    """The field of an ODE-Net: convolutions of a few channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 2, 3, padding=1)).double()
+
+    def forward(self, t, y):
+        return self.net(y) * t
+
+
+class Attention(nn.Module):
+    """A field whose points see each other."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.key = (nn.Linear(4, 4).double() for _ in range(2))
+
+    def forward(self, t, y):
+        return nn.functional.scaled_dot_product_attention(self.query(y), self.key(y), torch.tanh(y))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["backsolve", "discrete"])
+@pytest.mark.parametrize(("field", "shape"), [(Convolution, (1, 2, 5, 5)), (Attention, (1, 3, 4))])
+def test_convolutions_and_attention(field, shape, name):
+    check_equal(field(), ADJOINTS[name], y0=torch.randn(shape, dtype=torch.float64), rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_failed_solve_says_the_same_and_keeps_the_last_good_state():
+    errors = []
+    for compile in ("inductor", "trace"):
+        with pytest.raises(SolveError) as caught:
+            solve(Field(), compile, BacksolveAdjoint(), max_steps=3)
+        errors.append(caught.value)
+    mine, other = errors
+    assert str(mine) == str(other)
+    assert mine.t == other.t
+    torch.testing.assert_close(mine.y, other.y)
+
+
+@pytest.mark.slow
+def test_a_product_that_is_not_finite_is_named():
+    """sqrt at zero: a finite value with an infinite derivative."""
+
+    class Root(Field):
+        def forward(self, t, y):
+            return torch.sqrt(y * 0.0) + 0.0 * self.matrix.sum()
+
+    for adjoint in (DiscreteAdjoint(), BacksolveAdjoint()):
+        messages = []
+        for compile in ("inductor", "trace"):
+            with pytest.raises(SolveError) as caught:
+                solve(Root(), compile, adjoint)
+            messages.append(str(caught.value))
+        assert messages[0] == messages[1]
+
+
+@pytest.mark.slow
+def test_an_optimisers_step_and_other_tolerances_compile_nothing_anew(compiled):
+    field = pyseminorm.compile(Field(), backend="torch", mode="inductor")
+    for rtol in (1e-5, 1e-6):
+        first = len(compiled)
+        with torch.no_grad():
+            field.func.matrix.mul_(0.9)
+        y0 = torch.ones(2, 2, dtype=torch.float64, requires_grad=True)
+        ys = pyseminorm.solve(field, y0, [0.0, 1.0], rtol=rtol, adjoint=DiscreteAdjoint()).ys
+        eager = pyseminorm.solve(field.func, y0, [0.0, 1.0], rtol=rtol, adjoint=DiscreteAdjoint(), backend="torch").ys
+        torch.testing.assert_close(ys, eager)
+        torch.testing.assert_close(*(torch.autograd.grad(x.sum(), field.func.matrix) for x in (ys, eager)))
+    assert first == len(compiled) == 2
+
+
+def test_a_compiler_that_fails_leaves_the_graph(caplog, monkeypatch):
+    def failing(function, examples):
+        raise RuntimeError("no C++ compiler")
+
+    caplog.set_level(logging.INFO, logger="pyseminorm")
+    monkeypatch.setattr(steps_module, "compile_graph", failing)
+    field = Field()
+    for _ in range(2):
+        check_equal(field, DiscreteAdjoint())
+    assert caplog.text.count("could not be compiled") == 2  # a forward and a reverse step, each tried once
+    assert "no C++ compiler" in caplog.text
