@@ -221,7 +221,7 @@ class DirectAdjoint:
     are no error.
 
     Gradients by ``t`` are those of dense output at the outputs, and at the first time those of a first step that begins
-    at another time and ends at the same.
+    at another time and ends at the same. The times of events have first derivatives only.
 
     Examples:
         >>> import torch, pyseminorm

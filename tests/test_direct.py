@@ -352,3 +352,35 @@ def test_events_and_their_gradients():
         found.append((len(s.events), s.ys, *torch.autograd.grad(loss, [y0, t, *field.parameters()])))
     assert found[0][0] == found[1][0] > 0
     assert all(relative(a, b) < 1e-6 for a, b in zip(found[0][1:], found[1][1:], strict=True))
+
+
+def test_events_of_coarse_steps_are_differentiated_as_they_are():
+    def time(h, c):
+        event = pyseminorm.Event(lambda t, y: y[0] ** 2 - c)
+        s = solve(lambda t, y: -y * torch.sin(3 * t), h[None], [0.0, 4.0], method="rk4", dt=0.5, event=event)
+        return s.events[0].t, s.events[0].y
+
+    inputs = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (1.2, 0.8)]
+    assert torch.autograd.gradcheck(time, inputs, atol=1e-9, rtol=1e-8)
+
+
+def test_nothing_is_left_behind():
+    """No reference cycle."""
+    field, made = Oscillating(width=8), []
+
+    def func(t, y):
+        dy = field(t, y)
+        made.append(weakref.ref(dy))
+        return dy
+
+    gc.collect()
+    gc.disable()
+    try:
+        t = torch.tensor([0.0, 1.0], dtype=torch.float64, requires_grad=True)
+        event = pyseminorm.Event(lambda t, y: y[0, 0] - 0.5, terminal=False)
+        s = solve(func, batch(2), t, dense=True, event=event)
+        (s.ys.sum() + s.interpolate(0.3).sum()).backward()
+        del s
+        assert made and not any(x() is not None for x in made)
+    finally:
+        gc.enable()

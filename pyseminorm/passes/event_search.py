@@ -112,7 +112,7 @@ class EventSearch:
             if self.interrupted and abs(t - self.crossings[-1].t) > _resolution(t):
                 break
             crossing = Crossing(self._conditions[i], t, (yield Wanted([t]))[0].clone())
-            if self._problem.recorder is not None:  # what DiscreteAdjoint differentiates is the dense output
+            if self._problem.differentiates_steps:  # what is differentiated is the dense output
                 crossing.slope = (yield Wanted([t], slopes=True))[0].clone()
             self.crossings.append(crossing)
             self.interrupted |= self.events[crossing.condition[0]].interrupts
@@ -214,6 +214,7 @@ class EventSearch:
         result.ys = torch.stack([states[t] for t in moments])
         self._rows = {t: row for row, t in enumerate(moments)}
         self.output_rows = [self._rows[t] for t in times]
+        del self._problem  # which has this search
         return moments
 
     def take_outputs(self, rows: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from ..norms import AdjointLayout, AdjointState, Segment, adjoint_segments, forw
 from ..problem.checking_call import FirstValue
 from ..problem.discontinuities import Discontinuities
 from ..problem.parameters import as_like
+from ..problem.recorded_field import RecordedStart
 from ..problem.state import StateSpec
 from ..problem.tolerances import Tolerance
 from ..problem.vector_field import EagerVectorField
@@ -96,6 +97,11 @@ class ForwardProblem:
     keep_dense: bool
     recorder: StepRecorder | None = None
     events: EventWatch | None = None
+
+    @property
+    def differentiates_steps(self) -> bool:
+        """Whether gradients are those of the steps that are taken, and of their dense output."""
+        return self.recorder is not None or isinstance(self.first, RecordedStart)
 
     @property
     def report(self) -> StepReport | None:
