@@ -75,6 +75,6 @@ def refuse_random(adjoint: Adjoint | None, traits: MethodTraits) -> None:
         )
     if adjoint is not None and not (isinstance(adjoint, DiscreteAdjoint) and adjoint.keep == "stages"):
         raise InvalidInputError(
-            f'{said}The backward pass would draw others: give adjoint=DiscreteAdjoint(keep="stages") or DirectAdjoint(), '
-            "which evaluate nothing again, draw the numbers once, before the solve, or switch dropout off (module.eval())."
+            f'{said}The backward pass would draw others: give DirectAdjoint() or DiscreteAdjoint(keep="stages"), which '
+            "evaluate nothing again, draw the numbers once, before the solve, or switch dropout off (module.eval())."
         )
