@@ -123,7 +123,8 @@ def flow_of_moons() -> list[float]:
     def loss() -> Tensor:
         x0, x1 = torch.randn(128, 2), torch.randn(128, 2) * 0.2 + 2
         t, xt, ut = matcher.sample_location_and_conditional_flow(x0, x1)
-        return (model(xt, t) - ut).square().mean()
+        mean: Tensor = (model(xt, t) - ut).square().mean()
+        return mean
 
     curve = _train(model.parameters(), loss, steps=30)
     with torch.no_grad():
