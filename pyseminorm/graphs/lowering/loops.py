@@ -94,40 +94,23 @@ class Nest:
             self._body.append(f"{self._known[id(x)]} = {text}")
         return self._known[id(x)]
 
-    def store(self, to: View, x: Value) -> Statement:
-        """Write to .= x, for ``to`` of the nest's shape."""
-        return self._write(to, x, "store!")
-
-    def add(self, to: View, x: Value, function: str) -> Statement:
-        """Collect ``x`` in ``to`` where its strides are zero."""
-        return self._write(to, x, function)
+    def write(self, to: View, x: Value, function: str = "store!") -> Statement:
+        """Write to .= x, for ``to`` of the nest's shape, or collect by add!, max! or min! where its strides are 0."""
+        name, axes = self._as_number(x), _axes(self.shape, [*self._loads, to])
+        index = _index(to, axes)
+        # Only the last axis is told to be free of dependencies: a sum along it has an accumulator of its own.
+        body = [*self._evaluation(axes), f"{function}({to.buffer.name}, {name}, {index})"]
+        stores = [(to.buffer.name, index)] if function == "store!" and not x.boolean else []
+        others = [] if stores else [to.buffer.name]
+        return Statement(_loops(axes, body, "@simd ivdep "), self._places(axes), stores, others)
 
     def accumulate(self, to: View, x: Value, function: str) -> Statement:
-        """Collect as `add`, with a local accumulator along the last axis, where ``to`` does not move."""
-        name = self._as_number(x)
-        axes = _axes(self.shape, [*self._loads, to])
-        outer, pad = axes[:-1], "    " * (len(axes) - 1)
-        lines = [f"{'    ' * d}for i{d} in 0:{axis.extent - 1}" for d, axis in enumerate(outer)]
-        lines += [f"{pad}s = {_STARTS[function]}", f"{pad}@simd for i{len(outer)} in 0:{axes[-1].extent - 1}"]
-        lines += [f"{pad}    {line}" for line in self._evaluation(axes)]
-        lines += [f"{pad}    s = {_COMBINED[function].format(name)}", f"{pad}end"]
-        lines.append(f"{pad}{function}({to.buffer.name}, s, {_index(to, axes)})")
-        lines += [f"{'    ' * d}end" for d in reversed(range(len(outer)))]
-        return Statement(lines, self._places(axes), [], [to.buffer.name])
-
-    def _write(self, to: View, x: Value, function: str) -> Statement:
-        name = self._as_number(x)
-        axes = _axes(self.shape, [*self._loads, to])
-        index, depths = _index(to, axes), range(len(axes))
-        # Only the last axis is told to be free of dependencies: a sum along it has an accumulator of its own.
-        simd = ["" if depth < len(axes) - 1 else "@simd ivdep " for depth in depths]
-        lines = [f"{'    ' * d}{simd[d]}for i{d} in 0:{axis.extent - 1}" for d, axis in enumerate(axes)]
-        body = [*self._evaluation(axes), f"{function}({to.buffer.name}, {name}, {index})"]
-        lines += [f"{'    ' * len(axes)}{line}" for line in body]
-        lines += [f"{'    ' * depth}end" for depth in reversed(depths)]
-        if function == "store!" and not x.boolean:
-            return Statement(lines, self._places(axes), [(to.buffer.name, index)])
-        return Statement(lines, self._places(axes), [], [to.buffer.name])
+        """Collect as `write`, with a local accumulator along the last axis, where ``to`` does not move."""
+        name, axes = self._as_number(x), _axes(self.shape, [*self._loads, to])
+        step = f"s = {_COMBINED[function].format(name)}"
+        sum_up = _loops(axes, [*self._evaluation(axes), step], "@simd ", outermost=len(axes) - 1)
+        body = [f"s = {_STARTS[function]}", *sum_up, f"{function}({to.buffer.name}, s, {_index(to, axes)})"]
+        return Statement(_loops(axes[:-1], body), self._places(axes), [], [to.buffer.name])
 
     def _as_number(self, x: Value) -> str:
         """Return the name of a value in the body, as a number."""
@@ -155,12 +138,20 @@ def reduce(to: View, x: Value, dims: Sequence[int], start: str, function: str) -
     """Collect ``x`` in ``to`` (in its shape with ones in the reduced dimensions) by add!, max! or min!."""
     shape = x.shape
     reduced = {d for d in dims if shape[d] != 1}
-    statement = Nest(to.shape).store(to, Lazy(start, [], ()))
+    statement = Nest(to.shape).write(to, Lazy(start, [], ()))
     last = max((d for d in range(len(shape)) if shape[d] != 1), default=-1)
     target = replace(to, shape=shape, strides=tuple(0 if d in reduced else s for d, s in enumerate(to.strides)))
     if last in reduced:
         return [statement, Nest(shape).accumulate(target, x, function)]
-    return [statement, Nest(shape).add(target, x, function)]
+    return [statement, Nest(shape).write(target, x, function)]
+
+
+def _loops(axes: Sequence[Axis], body: list[str], mark: str = "", outermost: int = 0) -> list[str]:
+    """Return loops around a body from the axis ``outermost`` to the last, which gets the ``mark``."""
+    for depth in reversed(range(outermost, len(axes))):
+        body = [f"{mark}for i{depth} in 0:{axes[depth].extent - 1}", *(f"    {line}" for line in body), "end"]
+        mark = ""
+    return body
 
 
 def _axes(shape: Shape, views: Sequence[View]) -> list[Axis]:

@@ -130,7 +130,7 @@ class Writer:
                 section.given[x.buffer.name] = f"at({name}, {to.offset})"  # type: ignore[union-attr]
                 given.add(x.buffer.name)  # type: ignore[union-attr]
             else:
-                section.statements.append(Nest(to.shape).store(to, x))
+                section.statements.append(Nest(to.shape).write(to, x))
 
     def _add_out(self, section: Section, name: str, nodes: Sequence[fx.Node | None], shapes: Sequence[Shape]) -> None:
         """Add results to memory of the caller."""
@@ -140,7 +140,7 @@ class Writer:
         for x, to in places:
             alone = isinstance(x, View) and x.is_whole and not x.boolean and buffers.count(x.buffer) == 1
             if not (alone and section.adds_to(x.buffer.name, f"at({name}, {to.offset})")):
-                section.statements.append(Nest(to.shape).add(to, x, "add!"))
+                section.statements.append(Nest(to.shape).write(to, x, "add!"))
 
     def _function(self, name: str, signature: str, section: Section) -> str:
         places = {**self._inputs, **self._hoisted.places, **self._functions["primal!"][1].places, **section.places}
@@ -235,7 +235,7 @@ class Writer:
             return x
         if id(x) not in self._stored or self._stored[id(x)][1].buffer.name not in self._reachable():
             to = self._new(x.shape, boolean=x.boolean)
-            self._section.statements.append(Nest(x.shape).store(to, x))
+            self._section.statements.append(Nest(x.shape).write(to, x))
             self._stored[id(x)] = (x, to)
         return self._stored[id(x)][1]
 
@@ -248,7 +248,7 @@ class Writer:
     def copy(self, x: Value) -> View:
         """Write the value to row-major memory of its own."""
         to = self._new(x.shape, boolean=x.boolean)
-        self._section.statements.append(Nest(x.shape).store(to, x))
+        self._section.statements.append(Nest(x.shape).write(to, x))
         return to
 
     def _new(self, shape: Shape, *, boolean: bool = False) -> View:
@@ -312,14 +312,14 @@ class Writer:
         shape[dim] = sum(p.shape[dim] for p in parts)
         to = self._new(tuple(shape))
         for part, place in zip(parts, to.look(torch.split, [p.shape[dim] for p in parts], dim), strict=True):
-            self._section.statements.append(Nest(part.shape).store(place, part))
+            self._section.statements.append(Nest(part.shape).write(place, part))
         return to
 
     def scatter(self, x: Value, part: Value, view: Any, *how: Any, **more: Any) -> View:
         """Copy ``x``, with ``part`` where a view of it is."""
         to = self.copy(x)
         region = to.look(view, *how, **more)
-        self._section.statements.append(Nest(region.shape).store(region, self.broadcast_to(part, region.shape)))
+        self._section.statements.append(Nest(region.shape).write(region, self.broadcast_to(part, region.shape)))
         return to
 
     def embed(self, part: Value, shape: Sequence[int], view: Any, *how: Any) -> View:
@@ -332,7 +332,7 @@ class Writer:
         to = self._new(tuple(n * r for n, r in zip(inner, times, strict=True)))
         tiles = to.look(Tensor.view, [m for n, r in zip(inner, times, strict=True) for m in (r, n)])
         part = self.view(x).look(Tensor.view, [m for n in inner for m in (1, n)])
-        self._section.statements.append(Nest(tiles.shape).store(tiles, part))
+        self._section.statements.append(Nest(tiles.shape).write(tiles, part))
         return to
 
     def pad(self, x: Value, pad: Sequence[int], value: float) -> View:
@@ -348,7 +348,7 @@ class Writer:
         region = to
         for d, start in starts:
             region = region.look(torch.narrow, d, start, inner.shape[d])
-        self._section.statements.append(Nest(region.shape).store(region, inner))
+        self._section.statements.append(Nest(region.shape).write(region, inner))
         return to
 
 
