@@ -247,22 +247,11 @@ def _trilinear(
     return product.sum(summed) if summed else product
 
 
-def _vector_norm(
-    x: Tensor, order: float = 2, dims: Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None
-) -> Tensor:
-    axes = list(range(x.dim())) if dims is None else list(dims)
-    if order == 2:
-        return (x * x).sum(axes, keepdim).sqrt()
-    if math.isinf(order):
-        return x.abs().amax(axes, keepdim) if order > 0 else x.abs().amin(axes, keepdim)
-    return (x.abs() ** order).sum(axes, keepdim) ** (1 / order)
-
-
 # What torch itself writes by smaller operations.
 _BY_TORCH = """
-    _log_softmax _log_softmax_backward_data _softmax _softmax_backward_data celu elu elu_backward gelu
-    gelu_backward glu glu_backward hardsigmoid hardsigmoid_backward hardswish hardswish_backward hardtanh
-    hardtanh_backward leaky_relu leaky_relu_backward linear_backward logit logsumexp mish mish_backward
+    _log_softmax _log_softmax_backward_data _softmax _softmax_backward_data celu elu elu_backward gelu gelu_backward
+    glu glu_backward hardsigmoid hardsigmoid_backward hardswish hardswish_backward hardtanh hardtanh_backward
+    leaky_relu leaky_relu_backward linalg_vector_norm linear_backward logit logsumexp mish mish_backward
     native_layer_norm_backward selu sigmoid_backward silu silu_backward softplus softplus_backward square stack
     tanh_backward threshold threshold_backward tril triu xlogy
 """
@@ -270,7 +259,6 @@ _BY_TORCH = """
 DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     **get_decompositions([getattr(aten, name) for name in _BY_TORCH.split()]),
     aten._trilinear.default: _trilinear,
-    aten.linalg_vector_norm.default: _vector_norm,
     aten.mean.default: _mean,
     aten.mean.dim: _mean,
     aten.native_layer_norm.default: _layer_norm,
