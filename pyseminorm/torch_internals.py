@@ -11,40 +11,10 @@ from typing import Any
 import torch
 from torch import fx
 from torch.nn.modules import module as nn_module
-from torch.utils import _pytree as pytree
+from torch.utils import _pytree
 
-__all__ = [
-    "aten_operations",
-    "backward_pass_number",
-    "batch_level",
-    "compile_graph",
-    "copy_all",
-    "count_nodes",
-    "count_writes",
-    "dynamo_has_seen",
-    "dynamo_refuses_side_effects",
-    "dynamo_settings",
-    "flatten_tree",
-    "forward_mode_is_active",
-    "get_decompositions",
-    "get_number",
-    "has_hooks",
-    "has_saved_tensors_hooks",
-    "increment_all",
-    "is_batched",
-    "join_batch",
-    "leaving_transforms",
-    "number_of_global_hooks",
-    "pytree",
-    "run_backward",
-    "source_of",
-    "split_batch",
-    "transform_is_active",
-    "unflatten",
-    "unwrap_if_dead",
-    "vmap",
-    "vmap_is_active",
-]
+# Trees of tuples, lists, dicts and what is registered.
+pytree = _pytree
 
 # One call for many tensors: a call for each costs as much as a small layer.
 increment_all: Any = torch._foreach_add_

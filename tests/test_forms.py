@@ -39,7 +39,7 @@ def test_what_inductor_cannot_compile_runs_as_it_is_in_either_pass(broken, monke
     monkeypatch.setattr(torch, "compile", compile)
     said, lines = "torch.compile could not compile func's graph, which runs as it is (no compiler)", []
     for _ in range(2):
-        assert all(map(torch.equal, gradients("inductor"), expected))
+        torch.testing.assert_close(gradients("inductor"), expected, rtol=1e-9, atol=1e-12)
         lines.append([r.getMessage() for r in caplog.records].count(said))
     assert 0 < lines[0] == lines[1] <= 2  # products with and without those by the parameters
 

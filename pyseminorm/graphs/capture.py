@@ -83,32 +83,6 @@ class _Received:
         return self.values
 
 
-class _Captures:
-    """What TorchDynamo hands over: graphs where they are asked for, and at every use the tensors that they read."""
-
-    def __init__(self) -> None:
-        self.mailbox: list[tuple[_Received, tuple[Any, ...]]] = []
-        self.scope: dict[str, Any] = {}
-        self.any = self._open = False
-
-    def receive(self, module: fx.GraphModule, examples: Sequence[Any]) -> _Received:
-        """Take a graph; the backend of `torch.compile`."""
-        if not self._open:
-            raise CaptureError("it was captured without our settings")
-        if any(_of_unknown_shape(node) for node in module.graph.nodes):
-            raise CaptureError("a number that it takes, or the shape of a tensor, depends on values")
-        self.any = True
-        return _Received(self.mailbox, self.scope, module)
-
-    @contextlib.contextmanager
-    def open(self) -> Iterator[None]:
-        self._open = True
-        try:
-            yield
-        finally:
-            self._open = False
-
-
 class GuardedFunction:
     """Functions of one kind (made by one piece of code) and form, with what TorchDynamo has captured of them."""
 
@@ -118,12 +92,14 @@ class GuardedFunction:
             self._leaves = [leaf.clone().requires_grad_() for leaf in spec.split(zeros)]
             self._t, self._y = zeros.new_zeros(()), spec.build(self._leaves)
         self._refused: bool | None = None  # whether TorchDynamo had seen the code then
-        self._captures = _Captures()
+        self._mailbox: list[tuple[_Received, tuple[Any, ...]]] = []  # what TorchDynamo hands over at every use
+        self._any = self._open = False  # whether there is a graph, and whether one is asked for
         # A piece of code of its own, since what is captured, and the limit of how much, belongs to the code.
-        define(_CALL, self._captures.scope)
-        call = self._captures.scope["call"]
+        self._scope: dict[str, Any] = {}
+        define(_CALL, self._scope)
+        call = self._scope["call"]
         self._code: CodeType = call.__code__
-        self._call: Any = torch.compile(call, backend=self._captures.receive, fullgraph=True, dynamic=False)
+        self._call: Any = torch.compile(call, backend=self._receive, fullgraph=True, dynamic=False)
 
     @property
     def refused(self) -> bool:
@@ -142,7 +118,7 @@ class GuardedFunction:
         """
         with capturing():
             value = self._guarded_call(func, self._t, self._y, args, number_of_global_hooks())
-            received, inputs = self._captures.mailbox.pop()
+            received, inputs = self._mailbox.pop()
         if received.captured is None:
             received.captured = Captured(received, inputs, self._t, self._leaves, value)
         captured: Captured = received.captured
@@ -150,22 +126,33 @@ class GuardedFunction:
 
     def _guarded_call(self, *arguments: Any) -> Any:
         """Return what func returns, made of placeholders, with a graph and its inputs in the mailbox."""
-        found = self._captures
-        found.mailbox.clear()
-        if found.any:
+        self._mailbox.clear()
+        if self._any:
             # Without our settings, which take as long as all guards; nothing new is captured so.
             with contextlib.suppress(Exception):
                 value = self._call(*arguments)
-                if found.mailbox:
+                if self._mailbox:
                     return value
         try:
-            with dynamo_settings(_SETTINGS), found.open():
+            self._open = True
+            with dynamo_settings(_SETTINGS):
                 value = self._call(*arguments)
         except Exception as error:
             raise CaptureError(_reason(error)) from error
-        if not found.mailbox:
+        finally:
+            self._open = False
+        if not self._mailbox:
             raise CaptureError("TorchDynamo is switched off, or finds no operation in it")
         return value
+
+    def _receive(self, module: fx.GraphModule, examples: Sequence[Any]) -> _Received:
+        """Take a graph; the backend of `torch.compile`."""
+        if not self._open:
+            raise CaptureError("it was captured without our settings")
+        if any(_of_unknown_shape(node) for node in module.graph.nodes):
+            raise CaptureError("a number that it takes, or the shape of a tensor, depends on values")
+        self._any = True
+        return _Received(self._mailbox, self._scope, module)
 
 
 # ``hooks`` is read so that it is guarded.
