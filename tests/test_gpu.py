@@ -5,12 +5,19 @@ import torch
 from problems import MLP, batch, cotangents, relative
 
 import pyseminorm
-from pyseminorm import BackendUnavailableError, BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint, WrongThreadError
+from pyseminorm import (
+    BackendUnavailableError,
+    BacksolveAdjoint,
+    DirectAdjoint,
+    GaussAdjoint,
+    InterpolatingAdjoint,
+    WrongThreadError,
+)
 
 pytestmark = pytest.mark.gpu
 
 
-@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint])
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint, DirectAdjoint])
 @pytest.mark.parametrize("method", ["tsit5", "vern7"])
 def test_the_same_values_and_gradients_as_on_the_cpu(adjoint, method):
     results = []
