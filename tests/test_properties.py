@@ -71,6 +71,20 @@ def test_further_output_times_change_nothing(engine, y0, end, inner, method):
     assert few.stats.forward.naccept == many.stats.forward.naccept
 
 
+@given(y0=STARTS, end=ENDS, parts=st.lists(st.floats(0, 1), min_size=1, max_size=5), method=METHODS, adjoint=ADJOINTS)
+@some
+def test_interpolated_times_are_outputs(engine, y0, end, parts, method, adjoint):
+    """In any order, some of them twice, near each other or at the ends: the same values and gradients."""
+    start, late = y0.clone().requires_grad_(), torch.tensor(parts, dtype=D) * end
+    t, places = torch.cat([torch.tensor([0.0, end], dtype=D), late]).unique(return_inverse=True)
+    kept = solve(_wave, start, [0.0, end], method=method, adjoint=adjoint, dense=True, backend=engine, **EXACT)
+    ys = solve(_wave, start, t, method=method, adjoint=adjoint, backend=engine, **EXACT).ys[places[2:]]
+    values = kept.interpolate(late)
+    assert torch.allclose(values, ys, rtol=1e-10, atol=1e-10)
+    found, wanted = (torch.autograd.grad(x.sin().sum(), start)[0] for x in (values, ys))
+    assert torch.allclose(found, wanted, rtol=1e-6, atol=1e-6)
+
+
 @given(y0=STARTS, end=ENDS, adjoint=ADJOINTS, data=st.data())
 @some
 def test_a_permuted_batch_is_the_permuted_solution(engine, y0, end, adjoint, data):
