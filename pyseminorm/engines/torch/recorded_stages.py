@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from ...methods.tableau import Row, Tableau
+from ...methods.tableau import Tableau
 from ...methods.weights import weights
 from ...problem.recorded_field import RecordedStart
 from ...stats import PassStats
@@ -25,8 +26,7 @@ class RecordedStages:
         self._field, self._tableau, self._stats = start.field, tableau, stats
         self._rows: list[Tensor] = [start.state] * (tableau.stages + len(tableau.extra_c))
         self._c = tableau.c + tableau.extra_c
-        # What stages, and the end, weigh the stages before them with, those with no weight left out.
-        self._used = [_nonzero(row) for row in (*tableau.a, *tableau.extra_a, tableau.b)]
+        self._used = _weights_used(tableau)
         self._weights = weights(tableau, start.state)
         self._y0, self._offsets = start.state, start.offsets
         self._moving = next(iter(start.offsets.values()), None)  # the offset of the first time
@@ -101,5 +101,8 @@ class RecordedStages:
         return torch.stack(rows).view(len(rows), -1).T
 
 
-def _nonzero(row: Row) -> list[tuple[int, float]]:
-    return [(j, weight) for j, weight in enumerate(row) if weight]
+@functools.cache
+def _weights_used(tableau: Tableau) -> list[list[tuple[int, float]]]:
+    """Return what stages, and last the end, weigh the stages before them with, without those of no weight."""
+    rows = (*tableau.a, *tableau.extra_a, tableau.b)
+    return [[(j, weight) for j, weight in enumerate(row) if weight] for row in rows]
