@@ -23,7 +23,7 @@ from .norms import AdjointState
 from .retcode import ReturnCode
 from .solving import Solution, solve
 from .stats import PassStats, Stats
-from .stepping import Algorithm, PIController, StepCallbacks
+from .stepping import Algorithm, PIController, StepCallbacks, TorchdiffeqController
 from .torchdiffeq import odeint, odeint_adjoint, odeint_dense
 from .version import __version__ as __version__
 
@@ -93,6 +93,7 @@ __all__ = [
     "SolveError",
     "Stats",
     "StepCallbacks",
+    "TorchdiffeqController",
     "UnsupportedError",
     "WrongThreadError",
     "compile",

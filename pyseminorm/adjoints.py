@@ -42,7 +42,7 @@ class _ContinuousAdjoint:
                 object.__setattr__(self, name, check(name, value, owner=owner))
         if not isinstance(self.scale_invariant, bool):
             raise InvalidInputError(f"{owner}(scale_invariant={self.scale_invariant!r}): expected True or False.")
-        check_controller(self.controller, owner)
+        object.__setattr__(self, "controller", check_controller(self.controller, owner))
 
 
 @dataclass(frozen=True)

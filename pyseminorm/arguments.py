@@ -51,6 +51,15 @@ def check_whole(name: str, value: Any, *, owner: str = "") -> int:
     return number
 
 
+def check_bounds(dtmin: float | None, dtmax: float | None) -> tuple[float, float]:
+    """Return the smallest and the largest size of a step."""
+    low = 0.0 if dtmin is None else check_scalar("dtmin", dtmin)
+    high = math.inf if dtmax is None else check_scalar("dtmax", dtmax)
+    if low > high:
+        raise InvalidInputError(f"dtmin={dtmin!r} is larger than dtmax={dtmax!r}.")
+    return low, high
+
+
 def _describe(name: str, value: Any, owner: str) -> str:
     """Return the argument as the caller wrote it."""
     shown = "..." if value is _LONG else repr(value)

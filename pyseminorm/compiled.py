@@ -207,3 +207,14 @@ def check_mode(mode: Any, engine: Engine) -> None:
             'compile="julia" runs func inside Julia\'s solver: it needs backend="julia". On the engine "torch" give '
             'compile="trace".'
         )
+
+
+def check_compiled(field: CompiledField, backend: str, compile: str | None) -> tuple[str, str]:
+    """Return the engine and the mode of a compiled field, if a solve asks for no other."""
+    if compile not in (None, field.mode):
+        raise InvalidInputError(
+            f"compile={compile!r}, but func was compiled with mode={field.mode!r}: leave compile out."
+        )
+    if field.backend not in ("auto", backend) and backend != "auto":
+        raise InvalidInputError(f"backend={backend!r}, but func was compiled with backend={field.backend!r}.")
+    return (backend if field.backend == "auto" else field.backend), field.mode

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from .adjoints import Adjoint, BacksolveAdjoint, DirectAdjoint, DiscreteAdjoint, choose_adjoint
-from .arguments import check_scalar, check_whole
-from .compiled import CompiledField, check_mode
+from .arguments import check_bounds, check_scalar, check_whole
+from .compiled import CompiledField, check_compiled, check_mode
 from .engines.select import select_engine
 from .errors import InvalidInputError
 from .events import Event, EventRecord, check_events
+from .methods.grids import Grid, check_step
 from .methods.tableaus import METHODS
 from .norms import FORWARD_NORMS
 from .passes.autograd import SolveContext, SolveFunction
@@ -25,15 +26,21 @@ from .passes.event_records import event_records
 from .passes.event_search import EventSearch
 from .passes.kept_trajectory import KeptTrajectory, RecordedTrajectory
 from .passes.problems import PassOptions
-from .passes.refusals import refuse_dual_numbers, refuse_random, refuse_transforms, refuse_vmap
+from .passes.refusals import (
+    refuse_backward_method,
+    refuse_dual_numbers,
+    refuse_random,
+    refuse_steps,
+    refuse_transforms,
+    refuse_vmap,
+)
 from .problem.autocast import autocast_dtype
 from .problem.checking_call import FirstValue
-from .problem.discontinuities import Discontinuities
 from .problem.jacobian import JACOBIANS
 from .problem.parameters import has_lazy
 from .problem.recorded_field import RecordedField, RecordedStart
 from .problem.state import StateSpec
-from .problem.times import check_discontinuities, check_times
+from .problem.times import check_stops, check_times
 from .problem.tolerances import check_fits, check_tolerance
 from .problem.torch_modes import apart_from_modes
 from .problem.vector_field import EagerVectorField, FieldSource
@@ -116,11 +123,14 @@ def solve(
     norm: str | Callable[[Any], Any] = "rms",
     adjoint: Adjoint | Literal["auto"] = BacksolveAdjoint(),  # noqa: B008 (frozen)
     backend: str = "auto",
-    dt: float | None = None,
+    dt: float | Tensor | Sequence[float] | Grid | None = None,
     dense: bool = False,
     max_steps: int = DEFAULT_MAX_STEPS,
     discontinuities: Sequence[float] | None = None,
     controller: Any = None,
+    tstops: Sequence[float] = (),
+    dtmin: float | None = None,
+    dtmax: float | None = None,
     callbacks: StepCallbacks | None = None,
     event: Event | Sequence[Event] | EventSearch | None = None,
     jacobian: str = "reverse",
@@ -156,13 +166,21 @@ def solve(
             method needs the Jacobian or the parameters have at least as many elements as the state, else
             BacksolveAdjoint().
         backend: "auto" (Julia where one is configured, else torch), "torch" or "julia".
-        dt: step size of a fixed-step method (None: from output to output), or first step of an adaptive one.
+        dt: first step of an adaptive method; or the step size of a fixed-step one (None: from output to output), or
+            the times at which its steps end (as far as they are inside), or a function that makes them, from the first
+            to the last, of the times of outputs (forward of all, backward of every two). Outputs inside a step are
+            dense output.
         dense: keep the trajectory for `Solution.interpolate`.
         max_steps: limit of attempted steps, for each pass.
         discontinuities: times at which ``func`` jumps, such as a control that switches; steps end there, and the stages
             of a step see its own side only (``t`` is moved beside the jump by a rounding step). None takes those of a
             ``func`` whose class has a property of this name, such as a `CDE`'s.
         controller: a `PIController`, or (engine "julia") a controller object of OrdinaryDiffEq; None: the method's own.
+            "torchdiffeq" (engine "torch"): the steps of that package, a `TorchdiffeqController`.
+        tstops: times that a step must end at, in both passes.
+        dtmin, dtmax: smallest and largest step of an adaptive method, in both passes. As in SciML, a solve fails where
+            a step of ``dtmin`` is not accepted, or a shorter one is asked for; with ``controller="torchdiffeq"``
+            a step of ``dtmin`` is accepted, as there.
         callbacks: `StepCallbacks` on accepted and rejected steps, forward and backward.
         event: an `Event`, or several: conditions that end the solve where they cross zero, change its state, or are
             recorded in ``solution.events``, with times and states that are differentiable by everything that they
@@ -237,7 +255,7 @@ def solve(
         return joined
     compiled = func if isinstance(func, CompiledField) else None
     if compiled is not None:
-        backend, compile = _check_compiled(compiled, backend, compile)
+        backend, compile = check_compiled(compiled, backend, compile)
         func = compiled.func
     embedded: tuple[str, ...] = ()  # what the embedded engine alone does
     if not (type(rtol) is type(atol) is float and 0.0 < rtol < math.inf and 0.0 < atol < math.inf):
@@ -247,9 +265,10 @@ def solve(
         embedded += ("a callback before every step",)
     if discontinuities is None:
         discontinuities = getattr(func, "discontinuities", ()) if hasattr(type(func), "discontinuities") else ()
+    jumps, stops = check_stops("discontinuities", discontinuities), check_stops("tstops", tstops)
     asked = (
-        spec, method, rtol, atol, norm, adjoint, backend, dt, max_steps, discontinuities, controller, jacobian, compile,
-        embedded,
+        spec, method, rtol, atol, norm, adjoint, backend, check_step(dt), max_steps, jumps, controller, jacobian,
+        compile, embedded, stops, dtmin, dtmax,
     )  # fmt: skip
     engine, options, back = _settle(*asked) if compiled is None else compiled.settle(asked, _settle)
     watch = callbacks or _NO_CALLBACKS
@@ -270,7 +289,7 @@ def solve(
     field = known or _vector_field(func, y0, args, spec, params)
     given = [ts, *((y0,) if spec.is_tensor else pytree.tree_leaves(y0))]
     refuse_dual_numbers([*given, *field.inputs])
-    interval = Discontinuities.of(times[0], times[-1], options.discontinuities, spec.real_dtype).intervals[0]
+    interval = options.discontinuities_within(times[0], times[-1], spec.real_dtype).intervals[0]
     at = min(max(times[0], interval[0]), interval[1])
     state = spec.to_tensor(y0)
     first = FirstValue(field, at, state, recording=torch.is_grad_enabled())
@@ -285,7 +304,7 @@ def solve(
         adjoint = choose_adjoint(spec.size, sum(field.sizes), needs_jacobian=options.traits.needs_jacobian)
     recording = torch.is_grad_enabled() and (bool(field.inputs) or any(x.requires_grad for x in given))
     if recording:
-        _check_backward_method(adjoint, back)
+        refuse_backward_method(adjoint, back)
     if field.random_from is not None:
         refuse_random(adjoint if recording else None, options.traits)
     context = SolveContext(engine, field, spec, times, options, norm, adjoint, back, watch, first, dense, throw, event)
@@ -338,16 +357,6 @@ def _stays_eager(spec: StateSpec) -> bool:
     return True
 
 
-def _check_backward_method(adjoint: Adjoint, back: MethodTraits) -> None:
-    """Refuse a backward method that needs the Jacobian of a state which is more than lambda."""
-    if back.needs_jacobian and (adjoint.integrates_y or not adjoint.quadrature):
-        raise InvalidInputError(
-            f"{type(adjoint).__name__} cannot be solved by {back.name}: a method that needs the Jacobian wants the "
-            'backward state to be lambda alone. Give adjoint=GaussAdjoint() (or adjoint="auto"), or the adjoint an '
-            'explicit method of its own, such as InterpolatingAdjoint(method="tsit5").'
-        )
-
-
 _NO_CALLBACKS = StepCallbacks()
 
 
@@ -359,13 +368,16 @@ def _settle(
     norm: Any,
     adjoint: Any,
     backend: str,
-    dt: float | None,
+    dt: Any,
     max_steps: int,
-    discontinuities: Sequence[float],
+    discontinuities: tuple[float, ...],
     controller: Any,
     jacobian: str,
     compile: str | None,
     embedded: tuple[str, ...],
+    tstops: tuple[float, ...],
+    dtmin: float | None,
+    dtmax: float | None,
 ) -> tuple[Engine, PassOptions, MethodTraits]:
     backwards = {f"{type(adjoint).__name__}({k})": getattr(adjoint, k, None) for k in ("rtol", "atol")}
     check_fits(spec.real_dtype, {"rtol": rtol, "atol": atol, **backwards})
@@ -385,13 +397,12 @@ def _settle(
             "another adjoint, such as GaussAdjoint()."
         )
     max_steps = check_whole("max_steps", max_steps)
-    times_of_jumps = check_discontinuities(discontinuities)
-    if dt is not None:
-        dt = check_scalar("dt", dt)
+    bounds = check_bounds(dtmin, dtmax)
+    grid, dt = (dt, None) if callable(dt) else (None, dt if dt is None else check_scalar("dt", dt))
     if jacobian not in JACOBIANS:
         raise InvalidInputError(f"jacobian={jacobian!r} is not known: give one of {', '.join(map(repr, JACOBIANS))}.")
     own = (None, None) if adjoint == "auto" else (adjoint.method, adjoint.controller)
-    check_controller(controller, "solve")
+    controller = check_controller(controller, "solve")
     if getattr(adjoint, "batched_time", False) and not (spec.is_tensor and spec.shapes[0]):
         kind = "has no batch axis" if spec.is_tensor else "is nested"
         raise InvalidInputError(
@@ -406,8 +417,10 @@ def _settle(
     back = traits if own[0] is None else engine.traits(own[0])
     fixed_step, first_step = (None, dt) if traits.adaptive else (dt, None)
     options = PassOptions(
-        method, traits, rtol, spec.hold(atol), max_steps, fixed_step, first_step, times_of_jumps, controller, jacobian
-    )
+        method, traits, rtol, spec.hold(atol), max_steps, fixed_step, first_step, discontinuities, controller, jacobian,
+        grid=grid, tstops=tstops, dtmin=bounds[0], dtmax=bounds[1],
+    )  # fmt: skip
+    refuse_steps(options, adjoint)
     return engine, options, back
 
 
@@ -419,17 +432,6 @@ def _check_embedded(backend: str) -> str:
             "or DiscreteAdjoint(), whose gradients are the same where func hides no tensor."
         )
     return "torch" if backend == "auto" else backend
-
-
-def _check_compiled(field: CompiledField, backend: str, compile: str | None) -> tuple[str, str]:
-    """Return the engine and the mode of a compiled field, if a solve asks for no other."""
-    if compile not in (None, field.mode):
-        raise InvalidInputError(
-            f"compile={compile!r}, but func was compiled with mode={field.mode!r}: leave compile out."
-        )
-    if field.backend not in ("auto", backend) and backend != "auto":
-        raise InvalidInputError(f"backend={backend!r}, but func was compiled with backend={field.backend!r}.")
-    return (backend if field.backend == "auto" else field.backend), field.mode
 
 
 def _vector_field(

@@ -104,12 +104,47 @@ class PIController:
         return tuple((name, value) for name, value in vars(self).items() if value is not None)
 
 
-def check_controller(given: Any, owner: str) -> None:
-    """Refuse what is no step-size controller: neither a `PIController` nor an object of Julia, nor None."""
-    if not (given is None or isinstance(given, PIController) or is_julia_object(given)):
-        raise InvalidInputError(
-            f"{owner}: controller is a {type(given).__name__}: expected a pyseminorm.PIController, not {given!r}."
-        )
+@dataclass(frozen=True)
+class TorchdiffeqController:
+    """The steps of torchdiffeq 0.2.5, for ``controller=`` on the engine "torch"; ``controller="torchdiffeq"`` is short
+    for one with its defaults.
+
+    Where numbers made with torchdiffeq must be made again, this takes its step sequence, to rounding: its first step,
+    its estimates of the error, its integral controller (a step of error e, accepted if e <= 1, is followed by one
+    ``min(ifactor, max(safety / e^(1/order), dfactor))`` times as long; never a shorter one after e < 1), outputs and
+    the end of the solve read from dense output, and a backward solve (of BacksolveAdjoint) that begins anew at every
+    output. So ``func`` is called at times beyond the end. A step of ``dtmin`` is accepted whatever its error.
+
+    Args:
+        safety, ifactor, dfactor: as in torchdiffeq's options.
+
+    Examples:
+        >>> import torch, pyseminorm
+        >>> y0, t = torch.ones(2, dtype=torch.float64), [0.0, 1.0]
+        >>> s = pyseminorm.solve(lambda t, y: -y, y0, t, method="dopri5", controller="torchdiffeq")
+        >>> s.stats.forward.times[-1] > 1.0
+        True
+    """
+
+    safety: float = 0.9
+    ifactor: float = 10.0
+    dfactor: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, check_scalar(name, value, owner="TorchdiffeqController"))
+
+
+def check_controller(given: Any, owner: str) -> Any:
+    """Return a step-size controller; refuse what is none: no `PIController`, nor one by name or of Julia, nor None."""
+    if isinstance(given, str) and given == "torchdiffeq":
+        return TorchdiffeqController()
+    if given is None or isinstance(given, (PIController, TorchdiffeqController)) or is_julia_object(given):
+        return given
+    raise InvalidInputError(
+        f"{owner}: controller is a {type(given).__name__}: expected a pyseminorm.PIController or "
+        f'"torchdiffeq", not {given!r}.'
+    )
 
 
 StepCallback = Callable[[float, Any, float], Any]

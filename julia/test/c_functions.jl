@@ -15,7 +15,7 @@ function decay(p; fails_after = typemax(Int))
     return field
 end
 
-settings(method = "tsit5"; max_steps = 10_000, dt = 0.0) = Settings((method, 1.0e-8, 1.0e-10, dt, max_steps, nothing, (), (0.0, 1.0)))
+settings(method = "tsit5"; max_steps = 10_000, dt = 0.0) = Settings((method, 1.0e-8, 1.0e-10, dt, max_steps, nothing, (), (0.0, 1.0), ((), 0.0, Inf, false)))
 
 "A forward pass of a field: (result, times, outputs)."
 function forward(field, times; given = settings(), more...)

@@ -12,7 +12,7 @@ from ..errors import BackendUnavailableError, InvalidInputError
 from ..methods.tableaus import JULIA_METHODS, METHODS
 from ..passes.engine import Engine
 from ..problem.state import StateSpec
-from ..stepping import Algorithm, PIController, is_julia_object
+from ..stepping import Algorithm, TorchdiffeqController, is_julia_object
 
 logger = logging.getLogger("pyseminorm")
 
@@ -45,7 +45,7 @@ def select_engine(
     if backend not in BACKENDS:
         raise InvalidInputError(f"backend={backend!r} is not known: give one of {', '.join(map(repr, BACKENDS))}.")
     foreign = [f"method={m!r}" for m in methods if not _is_embedded(m)]
-    foreign += [f"controller={c!r}" for c in controllers if not (c is None or isinstance(c, PIController))]
+    foreign += [f"controller={c!r}" for c in controllers if is_julia_object(c)]
     if backend == "torch":
         if foreign:
             raise InvalidInputError(
@@ -61,6 +61,7 @@ def select_engine(
             )
     alone = [f"method={m!r}" for m in methods if _is_embedded(m) and m not in JULIA_METHODS]
     alone += embedded
+    alone += ['controller="torchdiffeq"' for c in controllers if isinstance(c, TorchdiffeqController)]
     if alone:
         _check_embedded(alone[0], foreign, backend)
         return _torch_engine()
@@ -103,7 +104,7 @@ def _cannot_alias(spec: StateSpec, backend: str) -> str | None:
 
 
 def _check_embedded(alone: str, foreign: list[str], backend: str) -> None:
-    """Refuse a method that the embedded engine alone has, where the other engine is asked for, or needed."""
+    """Refuse what the embedded engine alone has, where the other engine is asked for, or needed."""
     if backend == "julia":
         kind = "not one of OrdinaryDiffEq" if alone.startswith("method") else "the embedded engine's alone"
         raise InvalidInputError(f'{alone} is {kind}: give backend="torch", whose engine has it.')

@@ -13,7 +13,8 @@ Row = tuple[float, ...]
 class Tableau:
     """One explicit Runge-Kutta method.
 
-    The last stage of an FSAL method is evaluated at the new state, so its row of ``a`` holds the solution weights.
+    The last stage of an FSAL method serves as the first of the next step. It is evaluated at the new state, so that its
+    row of ``a`` holds the solution weights, but for two of torchdiffeq's (`ends_at_state`).
     ``dense[i][j]`` is the coefficient of theta^(j+1) in the weight of stage ``i`` of the interpolant
     ``y(t + theta h) = y + h sum_i b_i(theta) k_i``; stages beyond ``len(c)`` are the interpolant's extra ones.
     """
@@ -50,6 +51,11 @@ class Tableau:
     @property
     def stages(self) -> int:
         return len(self.c)
+
+    @property
+    def ends_at_state(self) -> bool:
+        """Whether the last stage is evaluated at the new state."""
+        return self.a[-1] == self.b[:-1] and self.b[-1] == 0.0
 
 
 def polynomial(*terms: tuple[float, Row]) -> Row:

@@ -14,6 +14,9 @@ version 2.x), to the last digit of float64, because the two engines must take th
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+
 from . import torchdiffeq_tableaus
 from .tableau import Row, Tableau, hermite, polynomial
 
@@ -445,3 +448,10 @@ JULIA_METHODS = (*(t.name for t in _SHARED), "adaptive_heun", "heun2")
 ADAPTIVE_METHODS = tuple(name for name, t in TABLEAUS.items() if t.adaptive)
 FIXED_STEP_METHODS = tuple(name for name, t in TABLEAUS.items() if not t.adaptive)
 METHODS = ADAPTIVE_METHODS + FIXED_STEP_METHODS
+
+
+@functools.cache
+def find_tableau(method: str, *, torchdiffeq: bool = False) -> Tableau:
+    """Return the tableau of a method, with the error estimate and the dense output that torchdiffeq has for it."""
+    known = TABLEAUS[method]
+    return dataclasses.replace(known, **torchdiffeq_tableaus.TORCHDIFFEQ.get(method, {})) if torchdiffeq else known

@@ -16,7 +16,6 @@ from ..errors import LastGoodState, SolveError, UnsupportedError
 from ..norms import AdjointState
 from ..problem.autocast import without_autocast
 from ..problem.checking_call import FirstValue
-from ..problem.discontinuities import Discontinuities
 from ..problem.finiteness import each_finite, first_not_finite, not_finite
 from ..problem.state import StateSpec, all_finite
 from ..problem.vector_field import EagerVectorField
@@ -209,7 +208,7 @@ class SolveContext:
             return result.adjoint, result.params, result.output_derivatives
         assert ys is not None
         scale = largest_rms(grad) if self.adjoint.scale_invariant else 1.0
-        result = self._solve_adjoint(ys, grad / scale, active, scale)
+        result = self._solve_adjoint(ys, grad / scale, active, scale, want_times=want_derivatives)
         return result.adjoint, result.params, result.output_derivatives
 
     def _sweep(self, grad: Tensor, look: Callable[[], list[bool]], *, want_derivatives: bool) -> AdjointResult:
@@ -234,7 +233,9 @@ class SolveContext:
             if callback is not None:
                 callback(t, self._adjoint_state(z, 1.0), dt)
 
-    def _solve_adjoint(self, ys: Tensor, scaled: Tensor, active: Sequence[bool], scale: float) -> AdjointResult:
+    def _solve_adjoint(
+        self, ys: Tensor, scaled: Tensor, active: Sequence[bool], scale: float, *, want_times: bool
+    ) -> AdjointResult:
         adjoint, forward, watch = self.adjoint, self.options, self.callbacks
         assert not isinstance(adjoint, DiscreteAdjoint | DirectAdjoint)
         same_method = adjoint.method is None or (isinstance(adjoint.method, str) and adjoint.method == forward.method)
@@ -245,7 +246,8 @@ class SolveContext:
             rtol=forward.rtol if adjoint.rtol is None else adjoint.rtol,
             atol=self.spec.hold(forward.atol if adjoint.atol is None else adjoint.atol),
             fixed_step=forward.fixed_step if same_method else None,
-            first_step=None,
+            grid=forward.grid if same_method else None,
+            first_step=forward.first_step if forward.as_torchdiffeq else None,  # as there
             max_steps=adjoint.max_steps or forward.max_steps,
             controller=forward.controller if adjoint.controller is None else adjoint.controller,
             report=make_report(
@@ -253,7 +255,9 @@ class SolveContext:
             ),
             announce=make_announcement(watch.step_adjoint, lambda z: self._adjoint_state(z, scale)),
         )
-        problem = AdjointProblem(self.field, self.spec, self.times, ys, scaled, active, adjoint, options, self.dense)
+        problem = AdjointProblem(
+            self.field, self.spec, self.times, ys, scaled, active, adjoint, options, self.dense, want_times
+        )
         try:
             result = self.engine.solve_adjoint(problem)
         except BaseException as error:  # the user's own, or an interrupt: what it carries gets the loss's scale back
@@ -319,7 +323,7 @@ class SolveContext:
         gradient = grad.new_zeros(len(self.times))
         f0 = self.first.value
         first, last = self.times[0], self.times[-1]
-        seen = Discontinuities.of(first, last, self.options.discontinuities, self.spec.real_dtype)
+        seen = self.options.discontinuities_within(first, last, self.spec.real_dtype)
         if f0 is None:
             self.stats.backward.nf += 1
             low, high = seen.intervals[0]

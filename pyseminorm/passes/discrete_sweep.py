@@ -25,7 +25,6 @@ from torch import Tensor
 
 from ..errors import LastGoodState, SolveError, UnsupportedError, attach_last_good_state
 from ..methods.tableau import Tableau
-from ..methods.tableaus import TABLEAUS
 from ..methods.weights import weights
 from ..problem.finiteness import PARAMS_PRODUCT, STATE_PRODUCT, VALUE, each_finite, not_finite
 from ..problem.state import all_finite
@@ -89,7 +88,7 @@ class Sweep:
 
     def __init__(self, problem: DiscreteProblem) -> None:
         assert isinstance(problem.steps, RecordedSteps)
-        self._problem, self._tableau, self._steps = problem, TABLEAUS[problem.options.method], problem.steps
+        self._problem, self._tableau, self._steps = problem, problem.options.tableau, problem.steps
         like = problem.cotangents
         self._direction = 1.0 if problem.ends[-1] > problem.ends[0] else -1.0
         self._discontinuities = [self._direction * t for t in problem.discontinuities.times]

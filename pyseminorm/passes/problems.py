@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -11,7 +13,10 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ..adjoints import Adjoint
+from ..adjoints import Adjoint, BacksolveAdjoint
+from ..methods.grids import Grid, grid_points
+from ..methods.tableau import Tableau
+from ..methods.tableaus import find_tableau
 from ..norms import AdjointLayout, AdjointState, Segment, adjoint_segments, forward_segments
 from ..problem.checking_call import FirstValue
 from ..problem.discontinuities import Discontinuities
@@ -22,7 +27,7 @@ from ..problem.tolerances import Tolerance
 from ..problem.vector_field import EagerVectorField
 from ..retcode import ReturnCode
 from ..stats import PassStats
-from ..stepping import MethodTraits
+from ..stepping import MethodTraits, TorchdiffeqController
 from .recorded_steps import StepRecorder, StepReport
 
 
@@ -34,13 +39,16 @@ class PassOptions:
         method: a name, or what only the Julia engine takes: an `Algorithm`, an algorithm object of Julia.
         traits: what the engine says of the method.
         rtol, atol: numbers, or vectors (size,) of one for every element of the state (the embedded engine's alone).
-        fixed_step: the size of steps of a method without error control; None: from output to output.
+        fixed_step: the size of steps of a method without error control; None: along the grid, or from output to output.
+        grid: where such steps end.
         first_step: the size of the first step of an adaptive method; None: chosen by a look at func.
         discontinuities: times at which func jumps.
-        controller: a `PIController`, a controller object of Julia, or None for the method's own.
+        controller: a `PIController`, `TorchdiffeqController` or controller of Julia, or None for the method's own.
         jacobian: how methods that need it get df/dy, one of `JACOBIANS`.
         report: told of every attempted step: (accepted, t, flat state at t, dt).
         announce: told of every step before it is tried: (t, flat state at t, dt); the embedded engine alone does that.
+        tstops: times that a step must end at.
+        dtmin, dtmax: the smallest and the largest step of an adaptive method; 0, and infinity: the whole interval.
     """
 
     method: Any
@@ -55,11 +63,37 @@ class PassOptions:
     jacobian: str = "reverse"
     report: StepReport | None = None
     announce: Callable[[float, Tensor, float], None] | None = None
+    grid: Grid | None = None
+    tstops: tuple[float, ...] = ()
+    dtmin: float = 0.0
+    dtmax: float = math.inf
+
+    @property
+    def as_torchdiffeq(self) -> bool:
+        """Whether steps are those of torchdiffeq."""
+        return isinstance(self.controller, TorchdiffeqController) and self.traits.adaptive
+
+    @property
+    def tableau(self) -> Tableau:
+        """The tableau of a method that is one of `METHODS`."""
+        return find_tableau(self.method, torchdiffeq=self.as_torchdiffeq)
+
+    def discontinuities_within(
+        self, start: float, end: float, dtype: torch.dtype, *, beyond: bool = True
+    ) -> Discontinuities:
+        """Return those from ``start`` to ``end``, or further, where steps may end ``beyond`` it."""
+        if beyond and self.as_torchdiffeq:
+            end = math.copysign(math.inf, end - start)
+        return Discontinuities.of(start, end, self.discontinuities, dtype)
 
     @property
     def output_to_output(self) -> bool:
-        """Whether steps go from output to output: fixed steps of no given size."""
-        return not self.traits.adaptive and not self.fixed_step
+        """Whether steps go from output to output: fixed steps of no given size or grid."""
+        return not (self.traits.adaptive or self.fixed_step or self.grid)
+
+    def grid_through(self, outputs: Sequence[float]) -> tuple[float, ...]:
+        """Return the ends of the steps of the grid between outputs, or nothing where there is none."""
+        return () if self.grid is None else grid_points(self.grid, outputs)
 
 
 class Wanted(NamedTuple):
@@ -113,7 +147,7 @@ class ForwardProblem:
     def f(self) -> Callable[[float, Tensor], Tensor]:
         """The field's f, as the solver must call it: the recorder may keep more of a call than its value."""
         recorder = self.recorder
-        return self.field.f if recorder is None else recorder.record_calls(self.field, self.options.method)
+        return self.field.f if recorder is None else recorder.record_calls(self.field, self.options.tableau)
 
     def first_derivative(self) -> Tensor:
         """Return f(times[0], y0), from the checking call.
@@ -133,9 +167,14 @@ class ForwardProblem:
         return forward_segments(self.norm, self.spec.sizes) if isinstance(self.norm, str) else None
 
     @property
+    def grid(self) -> tuple[float, ...]:
+        """The ends of the steps of a fixed grid."""
+        return self.options.grid_through(self.times)
+
+    @property
     def discontinuities(self) -> Discontinuities:
         """Those of the interval."""
-        return Discontinuities.of(self.times[0], self.times[-1], self.options.discontinuities, self.spec.real_dtype)
+        return self.options.discontinuities_within(self.times[0], self.times[-1], self.spec.real_dtype)
 
 
 class DenseOutput(Protocol):
@@ -183,6 +222,7 @@ class AdjointProblem:
         cotangents: dL/dys, scaled, in the same shape.
         active: whether the cotangent of an output is nonzero.
         dense: the forward trajectory, for InterpolatingAdjoint.
+        want_times: whether the gradient by the times is asked for.
     """
 
     field: EagerVectorField
@@ -194,6 +234,7 @@ class AdjointProblem:
     adjoint: Adjoint
     options: PassOptions
     dense: DenseOutput | None = None
+    want_times: bool = False
     layout: AdjointLayout = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
@@ -207,8 +248,19 @@ class AdjointProblem:
     @functools.cached_property
     def discontinuities(self) -> Discontinuities:
         """Those of the interval, backwards."""
-        start = self.times[self.last]
-        return Discontinuities.of(start, self.times[0], self.options.discontinuities, self.spec.real_dtype)
+        start, end, dtype = self.times[self.last], self.times[0], self.spec.real_dtype
+        return self.options.discontinuities_within(start, end, dtype, beyond=self.restarts)
+
+    @functools.cached_property
+    def grid(self) -> tuple[float, ...]:
+        """The ends of the steps of a fixed grid, which is made for every pair of outputs."""
+        times = self.times[self.last :: -1]
+        return tuple(t for pair in itertools.pairwise(times) for t in self.options.grid_through(pair))
+
+    @property
+    def restarts(self) -> bool:
+        """Whether the solve begins anew at every output, as torchdiffeq's."""
+        return self.options.as_torchdiffeq and isinstance(self.adjoint, BacksolveAdjoint)
 
     @property
     def last(self) -> int:
@@ -325,7 +377,7 @@ class DiscreteProblem:
     @property
     def discontinuities(self) -> Discontinuities:
         """Those of the forward solve, whose last step may have gone beyond the event that ended it."""
-        return Discontinuities.of(self.ends[0], self.ends[-1], self.options.discontinuities, self.spec.real_dtype)
+        return self.options.discontinuities_within(self.ends[0], self.ends[-1], self.spec.real_dtype)
 
 
 def mark_unreached(ys: Tensor, from_row: int) -> None:

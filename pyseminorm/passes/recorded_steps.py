@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..methods.tableaus import TABLEAUS
+from ..methods.tableau import Tableau
 from ..problem.vector_field import EagerVectorField
 from .stages import StageCollector, Stages
 
@@ -92,11 +92,11 @@ class StepRecorder:
         self.for_python = keep == "checkpoints" or watched
         self.attempted: WholeStep | None = None
 
-    def record_calls(self, field: EagerVectorField, method: str) -> Callable[[float, Tensor], Tensor]:
+    def record_calls(self, field: EagerVectorField, tableau: Tableau) -> Callable[[float, Tensor], Tensor]:
         """Return what gives the solver f, where the solver calls Python for it."""
         if not self.keeps_stages:
             return field.f
-        self.steps.collector = StageCollector(field, TABLEAUS[method])
+        self.steps.collector = StageCollector(field, tableau)
         return self.steps.collector
 
     def record_steps(self, report: StepReport | None) -> StepReport:

@@ -1,7 +1,10 @@
-"""What a solve refuses by name: double backward, transforms of torch.func, dual numbers, random functions."""
+"""What a solve refuses by name: double backward, transforms of torch.func, dual numbers, random functions, steps that
+cannot be.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +15,7 @@ from ..adjoints import Adjoint, DiscreteAdjoint
 from ..errors import InvalidInputError, UnsupportedError
 from ..stepping import MethodTraits
 from ..torch_internals import forward_mode_is_active, transform_is_active, vmap_is_active
+from .problems import PassOptions
 
 
 class _NoDoubleBackward(torch.autograd.Function):
@@ -77,4 +81,28 @@ def refuse_random(adjoint: Adjoint | None, traits: MethodTraits) -> None:
         raise InvalidInputError(
             f'{said}The backward pass would draw others: give DirectAdjoint() or DiscreteAdjoint(keep="stages"), which '
             "evaluate nothing again, draw the numbers once, before the solve, or switch dropout off (module.eval())."
+        )
+
+
+def refuse_steps(options: PassOptions, adjoint: Any) -> None:
+    """Refuse what says nothing of the steps of a method, and an adjoint that does not know them."""
+    name = options.traits.name
+    if isinstance(adjoint, DiscreteAdjoint) and options.tableau.fsal and not options.tableau.ends_at_state:
+        raise InvalidInputError(
+            f'DiscreteAdjoint does not follow {name} with controller="torchdiffeq", whose steps begin with a stage of '
+            "the step before, at another state: give another controller or another adjoint."
+        )
+    if options.traits.adaptive and options.grid is not None:
+        raise InvalidInputError(f"dt is a grid, and {name} chooses its steps: give tstops, or a fixed-step method.")
+    if not options.traits.adaptive and (options.dtmin, options.dtmax) != (0.0, math.inf):
+        raise InvalidInputError(f"dtmin and dtmax are for adaptive methods: give dt, since {name} takes fixed steps.")
+
+
+def refuse_backward_method(adjoint: Adjoint, back: MethodTraits) -> None:
+    """Refuse a backward method that needs the Jacobian of a state which is more than lambda."""
+    if back.needs_jacobian and (adjoint.integrates_y or not adjoint.quadrature):
+        raise InvalidInputError(
+            f"{type(adjoint).__name__} cannot be solved by {back.name}: a method that needs the Jacobian wants the "
+            'backward state to be lambda alone. Give adjoint=GaussAdjoint() (or adjoint="auto"), or the adjoint an '
+            'explicit method of its own, such as InterpolatingAdjoint(method="tsit5").'
         )

@@ -48,14 +48,16 @@ def _times_of(values: tuple[Any, ...], dtype: torch.dtype, seen: torch.dtype) ->
     return times
 
 
-def check_discontinuities(discontinuities: Sequence[float]) -> tuple[float, ...]:
-    """Return the times at which func jumps as floats."""
+def check_stops(name: str, stops: Sequence[float]) -> tuple[float, ...]:
+    """Return times that steps end at, as floats."""
+    if type(stops) is tuple and not stops:
+        return ()
     try:
-        given = tuple(float(d) for d in discontinuities)
+        given = tuple(float(d) for d in stops)
     except (TypeError, ValueError, RuntimeError):
-        raise InvalidInputError(f"discontinuities={discontinuities!r}: expected a sequence of times.") from None
+        raise InvalidInputError(f"{name}={stops!r}: expected a sequence of times.") from None
     except OverflowError:
-        raise InvalidInputError("discontinuities contains a number that is too large for a time.") from None
+        raise InvalidInputError(f"{name} contains a number that is too large for a time.") from None
     if not all(math.isfinite(d) for d in given):
-        raise InvalidInputError("discontinuities contains NaN or infinite values.")
+        raise InvalidInputError(f"{name} contains NaN or infinite values.")
     return given

@@ -2,10 +2,11 @@
 const SILENT = DEVerbosity(SciMLLogging.None())
 
 """
-    Settings(method, rtol, atol, dt, max_steps, controller, discontinuities, intervals)
+    Settings(method, rtol, atol, dt, max_steps, controller, discontinuities, intervals, (tstops, dtmin, dtmax, grid))
 
 How passes are integrated: `method` is what [`algorithm`](@ref) takes, `dt = 0` leaves the (first) step size to the solver, and so
-does no `controller`; `discontinuities` and `intervals` are those of [`Discontinuities`](@ref). Python keeps those that it uses again.
+does no `controller`; `discontinuities` and `intervals` are those of [`Discontinuities`](@ref); `tstops`, `dtmin` and `dtmax` (infinite: the
+solver's own) are SciML's, and a `grid` of fixed steps is in `tstops`. Python keeps those that it uses again.
 """
 mutable struct Settings
     const method::Any
@@ -16,11 +17,22 @@ mutable struct Settings
     const controller::Any
     const discontinuities::Vector{Float64}
     const intervals::Vector{Float64}
+    const tstops::Vector{Float64}
+    const dtmin::Float64
+    const dtmax::Float64
+    const grid::Bool
 end
 
-function Settings((method, rtol, atol, dt, max_steps, controller, discontinuities, intervals)::Tuple)
-    return Settings(method, rtol, atol, dt, max_steps, controller, Float64[discontinuities...], Float64[intervals...])
+function Settings((method, rtol, atol, dt, max_steps, controller, discontinuities, intervals, limits)::Tuple)
+    tstops, dtmin, dtmax, grid = limits
+    return Settings(
+        method, rtol, atol, dt, max_steps, controller, Float64[discontinuities...], Float64[intervals...],
+        Float64[tstops...], dtmin, dtmax, grid,
+    )
 end
+
+"Whether steps end at outputs by themselves: fixed steps of no given size or grid."
+output_to_output(settings, adaptive) = !(adaptive || settings.dt > 0 || settings.grid)
 
 """
     Outcome
@@ -73,13 +85,15 @@ function integrate(
     problem = ODEProblem{true, FullSpecialize}(with_jacobian(field, jacobian), u0, (t0, t1))
     rejections = Rejections{V}(tracker, nothing)
     options = (;
-        abstol = T(settings.atol), reltol = T(settings.rtol), internalnorm = norm, adaptive, tstops,
+        abstol = T(settings.atol), reltol = T(settings.rtol), internalnorm = norm, adaptive,
+        tstops = [tstops; settings.tstops], dtmin = settings.dtmin,
         callback = CallbackSet(callback(tracker)), save_everystep = dense, save_start = dense, dense,
         calck, maxiters = settings.max_steps, isoutofdomain = rejections, verbose = SILENT,
     )
     if settings.controller !== nothing && adaptive
         options = (; options..., controller = controller(alg, settings.controller))
     end
+    isfinite(settings.dtmax) && (options = (; options..., dtmax = settings.dtmax))
     integrator = nothing
     try
         integrator = if iszero(settings.dt)

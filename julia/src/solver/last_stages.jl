@@ -19,7 +19,7 @@ mutable struct LastStages
 end
 
 # Evaluations at the end of a step, of the methods that take fixed steps by their own names.
-const AT_END = Dict("euler" => 1, "midpoint" => 1, "rk4" => 2)
+const AT_END = Dict("euler" => 1, "midpoint" => 1, "heun2" => 2, "rk4" => 2)
 
 "Nothing is spared."
 LastStages() = LastStages(Float64[], 0, 1.0, 0.0, nothing, 1, 0, Inf)

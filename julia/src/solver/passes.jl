@@ -37,7 +37,7 @@ function forward(::Type{V}, functions, norm, times, y0, ys, n, settings, dense) 
     field = VectorField{V}(right_hand_side(V, functions.call, functions.register), t0, t1, last_stages)
     discontinuities = Discontinuities(field, settings.discontinuities, settings.intervals)
     tracker = forward_tracker(times[2:end], ys, n, sign(t1 - t0), discontinuities, functions.report)
-    tstops = adaptive || settings.dt > 0 ? settings.discontinuities : [times[2:end]; settings.discontinuities]
+    tstops = output_to_output(settings, adaptive) ? [times[2:end]; settings.discontinuities] : settings.discontinuities
     jacobian = needs_jacobian(alg) ? solver_jacobian(functions.call, functions.jacobian, field, t -> nothing) : nothing
     start = copyto!(row(V, ys, 0, n), wrap(V, y0, n))
     result = integrate(
@@ -75,7 +75,7 @@ function adjoint(
         integral(functions.call),
     )
     jacobian = needs_jacobian(alg) ? solver_jacobian(functions.call, functions.jacobian, field, state!) : nothing
-    ends = adaptive || settings.dt > 0 ? jumps : stops    # fixed steps of no given size go from stop to stop
+    ends = output_to_output(settings, adaptive) ? stops : jumps
     result = integrate(
         field, copy(state), start, stop, alg, settings, norm, tracker;
         adaptive, tstops = [ends; settings.discontinuities], calck = nodes !== nothing, jacobian,

@@ -95,7 +95,7 @@ class JuliaEngine:
         field = _ForwardField(problem)
         python = SolverCallbacks(y0, field, norm, report=problem.report, jacobian=by_state)
         solve = Pass(julia, problem.spec.unflatten, y0, problem.times[0], python=python)
-        offsets, settings = offsets_of(segments), make_settings(problem.options, problem.discontinuities)
+        offsets, settings = offsets_of(segments), make_settings(problem.options, problem.discontinuities, problem.grid)
         times = doubles(tuple(problem.times))
         call = ForwardCall(
             vector=vector.address, times=times.address, times_count=times.count, y0=address(y0, y0.dtype),
@@ -123,7 +123,7 @@ class JuliaEngine:
         layout, ys = problem.layout, problem.ys
         times = doubles((problem.times[problem.last], *(problem.times[i] for i in problem.stops)))
         rows, segments = integers(tuple(problem.stops)), problem.segments or ()
-        offsets, settings = offsets_of(segments), make_settings(problem.options, problem.discontinuities)
+        offsets, settings = offsets_of(segments), make_settings(problem.options, problem.discontinuities, problem.grid)
         vector, outcome = _vector_type(self._memory, ys.dtype, ys.device), 0
         if not layout.has_y:
             assert isinstance(problem.dense, JuliaDenseInterpolation)

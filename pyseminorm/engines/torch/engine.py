@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,7 +27,9 @@ from ...passes.problems import (
     mark_unreached,
 )
 from ...passes.right_hand_side import AdjointRightHandSide
+from ...problem.discontinuities import Discontinuities
 from ...problem.recorded_field import RecordedStart
+from ...retcode import ReturnCode
 from ...stats import PassStats
 from ...stepping import MethodTraits
 from .integrator import Hooks, Integrator
@@ -35,6 +37,7 @@ from .interpolant import DenseInterpolation, LocalInterpolation
 from .recorded_stages import RecordedStages
 from .stages import StageBuffers, Stages
 from .system import IntegralDerivatives, Integrals
+from .torchdiffeq_steps import TorchdiffeqIntegrator
 from .whole_steps import WholeSteps
 
 
@@ -56,16 +59,17 @@ class TorchEngine:
             problem.events.start(problem)
             on_step = _look_at_steps(problem.events, on_step)
         hooks = Hooks(
-            stops=_forward_stops(times, options),
+            stops=list(times[1:]) if options.output_to_output else [*problem.grid, times[-1]],
             outputs=times[1:],
             at_outputs=forward.take_outputs,
             on_step=on_step,
             report=problem.report,
             announce=options.announce,
             inside=start is not None and bool(start.offsets),
+            beyond=True,
         )
-        tableau, stats, (y0, f0) = TABLEAUS[options.method], forward.stats, forward.start()
-        integrator = Integrator(
+        tableau, stats, (y0, f0) = options.tableau, forward.stats, forward.start()
+        integrator = integrator_of(options)(
             forward.stages(tableau), tableau, times[0], y0, f0, options, _forward_norm(problem), hooks,
             Integrals([]), stats, problem.discontinuities,
         )  # fmt: skip
@@ -87,20 +91,63 @@ class TorchEngine:
         return WholeSweep(problem).run()
 
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult:
-        started, stats, options = time.perf_counter(), PassStats(), problem.spread_options
-        backward, start = _BackwardSystem(problem, stats), problem.times[problem.last]
-        z0, tableau = backward.start(), TABLEAUS[options.method]
-        integrator = Integrator(
-            backward.stages(tableau, z0), tableau, start, z0, None, options, _backward_norm(problem),
-            backward.hooks(), backward.integrals, stats, problem.discontinuities,
-        )  # fmt: skip
-        with torch.no_grad(), attach_last_good_state(lambda: _last_good_state(integrator, problem.unflatten_adjoint)):
-            retcode = integrator.run()
+        started, stats = time.perf_counter(), PassStats()
+        backward = _BackwardSystem(problem, stats)
+        with torch.no_grad():
+            t, z, retcode = _restarting(problem, backward) if problem.restarts else _in_one(problem, backward)
             if backward.quadrature:
                 backward.quadrature.evaluate()
-        z = integrator.state
         stats.seconds = time.perf_counter() - started
-        return AdjointResult(z[problem.layout.adjoint_slice], backward.params(z), retcode, stats, integrator.t)
+        adjoint, params = z[problem.layout.adjoint_slice], backward.params(z)
+        return AdjointResult(adjoint, params, retcode, stats, t, output_derivatives=backward.output_derivatives)
+
+
+def integrator_of(options: PassOptions) -> type[Integrator]:
+    """Return whose steps a pass takes."""
+    return TorchdiffeqIntegrator if options.as_torchdiffeq else Integrator
+
+
+def _in_one(problem: AdjointProblem, backward: _BackwardSystem) -> tuple[float, Tensor, ReturnCode]:
+    """Solve backwards through all outputs; return the last good time and state."""
+    start = problem.times[problem.last]
+    return _solve_backwards(problem, backward, start, backward.start(), backward.hooks(), problem.discontinuities)
+
+
+def _restarting(problem: AdjointProblem, backward: _BackwardSystem) -> tuple[float, Tensor, ReturnCode]:
+    """Solve backwards from output to output, anew from each."""
+    times, options = problem.times, problem.options
+    z, t, retcode = backward.start(), times[problem.last], ReturnCode.Success
+    for i in range(problem.last, 0, -1):
+        ends: list[Tensor] = []
+        hooks = backward.hooks([i - 1], lambda _, rows: ends.extend(rows))  # noqa: B023 (of this solve alone)
+        seen = options.discontinuities_within(times[i], times[i - 1], problem.spec.real_dtype)
+        t, last, retcode = _solve_backwards(problem, backward, times[i], z, hooks, seen)
+        if not retcode.success:
+            return t, last, retcode
+        z = backward.jump(i - 1, ends[0]) if i > 1 else ends[0]
+    return times[0], z, retcode
+
+
+def _solve_backwards(
+    problem: AdjointProblem, backward: _BackwardSystem, start: float, z: Tensor, hooks: Hooks, seen: Discontinuities
+) -> tuple[float, Tensor, ReturnCode]:
+    options, norm, stats = problem.spread_options, _backward_norm(problem), backward.stats
+    integrator = integrator_of(options)(
+        backward.stages(options.tableau, z),
+        options.tableau,
+        start,
+        z,
+        None,
+        options,
+        norm,
+        hooks,
+        backward.integrals,
+        stats,
+        seen,
+    )
+    with attach_last_good_state(lambda: _last_good_state(integrator, problem.unflatten_adjoint)):
+        retcode = integrator.run()
+    return integrator.t, integrator.state, retcode
 
 
 StepHook = Callable[[LocalInterpolation, float], bool | None]
@@ -118,9 +165,12 @@ def _look_at_steps(events: EventWatch, keep: StepHook | None) -> StepHook:
 
 
 def _makes_whole_steps(problem: ForwardProblem | AdjointProblem) -> bool:
-    """Tell whether the field has whole steps, and these know the problem's tolerances, one for all elements."""
+    """Tell whether the field has whole steps, and these know the problem's tableau and its tolerances, one for all
+    elements.
+    """
     options = problem.options
-    return problem.field.steps is not None and isinstance(options.rtol, float) and isinstance(options.atol, float)
+    plain = isinstance(options.rtol, float) and isinstance(options.atol, float) and not options.as_torchdiffeq
+    return problem.field.steps is not None and plain
 
 
 def _forward_norm(problem: ForwardProblem) -> FlatNorm:
@@ -205,17 +255,20 @@ class _RecordedSystem:
 
 
 class _BackwardSystem:
-    """d/dt of [lambda; y; a_t; mu]; mu stands outside the state as a plain integral where the norm does not see it."""
+    """d/dt of [lambda; y; a_t; mu]; mu stands outside the state as a plain integral where the norm does not see it, and
+    the steps need not be torchdiffeq's.
+    """
 
     def __init__(self, problem: AdjointProblem, stats: PassStats) -> None:
         self.problem, self.stats, self.layout = problem, stats, problem.layout
-        self.measures_params = problem.measures_params
+        self.carries_params = problem.measures_params or problem.restarts
+        self.output_derivatives: dict[int, Tensor] = {}
         self._makes_params = not problem.adjoint.quadrature
-        apart = self._makes_params and not self.measures_params
+        apart = self._makes_params and not self.carries_params
         self.integrals = Integrals(problem.field.targets if apart else [])
         self.quadrature = _Nodes(problem, stats) if isinstance(problem.adjoint, GaussAdjoint) else None
         self._right_hand_side = AdjointRightHandSide(
-            problem.field, self.layout, carried=self._makes_params and self.measures_params
+            problem.field, self.layout, carried=self._makes_params and self.carries_params
         )
 
     def stages(self, tableau: Tableau, start: Tensor) -> Stages:
@@ -228,37 +281,40 @@ class _BackwardSystem:
             problem,
             self.stats,
             params=self._makes_params,
-            carried=self._makes_params and self.measures_params,
+            carried=self._makes_params and self.carries_params,
         )
         return WholeSteps(self, tableau, start, made)
 
     def start(self) -> Tensor:
         problem, layout = self.problem, self.layout
-        z = problem.ys.new_zeros(layout.size if self.measures_params else layout.params_start)
-        z[layout.adjoint_slice] = problem.cotangents[problem.last]
-        if layout.has_y:
-            z[layout.y_slice] = problem.ys[problem.last]
-        return z
+        return self.jump(
+            problem.last, problem.ys.new_zeros(layout.size if self.carries_params else layout.params_start)
+        )
 
-    def hooks(self) -> Hooks:
-        """Return jumps at outputs with cotangents, and Gauss nodes in every step."""
-        problem, times, stops = self.problem, self.problem.times, self.problem.stops
+    def hooks(self, stops: list[int] | None = None, at_end: Callable[[int, Tensor], None] | None = None) -> Hooks:
+        """Return jumps at outputs with cotangents, and Gauss nodes in every step; or one stop, where the state is an
+        output.
+        """
+        problem, times, stops = self.problem, self.problem.times, stops or self.problem.stops
         jumps = {times[i]: i for i in stops[:-1] if self.layout.has_y or problem.active[i]}
         return Hooks(
-            stops=[times[i] for i in stops],
+            stops=[*problem.grid, *(times[i] for i in stops)],
             jumps=frozenset(jumps),
             at_jump=lambda t, z: self.jump(jumps[t], z),
             on_step=self.quadrature.collect if self.quadrature else None,
             report=problem.options.report,
             announce=problem.options.announce,
             looks=problem.segments is None or not problem.options.traits.adaptive,
+            outputs=[times[i] for i in stops] if at_end else (),
+            at_outputs=at_end or (lambda i, rows: None),
+            beyond=at_end is not None,
         )
 
     def params(self, z: Tensor) -> list[Tensor]:
         """Return mu at the end of the solve, of which ``z`` is the state."""
         if self.quadrature:
             return self.quadrature.sums.total
-        return self.problem.split_params(z) if self.measures_params else self.integrals.total
+        return self.problem.split_params(z) if self.carries_params else self.integrals.total
 
     def jump(self, index: int, z: Tensor) -> Tensor:
         """Add the cotangent of an output to the adjoint, and set y back to its forward value."""
@@ -266,7 +322,17 @@ class _BackwardSystem:
         changed[layout.adjoint_slice] += self.problem.cotangents[index]
         if layout.has_y:
             changed[layout.y_slice] = self.problem.ys[index]
+        if layout.has_time and self.problem.restarts and self.problem.want_times:
+            changed[layout.time_slice] -= self._time_cotangent(index)
         return changed
+
+    def _time_cotangent(self, index: int) -> Tensor:
+        """Return what moving an output in time changes, which a_t of torchdiffeq holds."""
+        problem = self.problem
+        self.stats.nf += 1
+        derivative = problem.field.f(problem.discontinuities.arrive(problem.times[index]), problem.ys[index])
+        self.output_derivatives[index] = derivative
+        return torch.dot(problem.cotangents[index], derivative)
 
     def __call__(self, t: float, z: Tensor, out: Tensor, wanted: bool) -> IntegralDerivatives:
         if self._makes_params:
@@ -275,7 +341,7 @@ class _BackwardSystem:
             self.stats.nvjp_state += 1
         parts = self._right_hand_side.read(z)
         y = parts[1].detach() if self.layout.has_y else self.problem.y_at(t).view(parts[0].shape)
-        params = self._makes_params and (wanted or self.measures_params)
+        params = self._makes_params and (wanted or self.carries_params)
         return self._right_hand_side.write(t, parts[0], y, out, params=params)
 
 
@@ -286,7 +352,7 @@ class _Nodes:
         assert isinstance(problem.adjoint, GaussAdjoint)
         self.sums = ParameterQuadrature(problem.field, stats, batched_time=problem.adjoint.batched_time)
         self._problem = problem
-        self._rule = gauss_legendre(TABLEAUS[problem.options.method].order)
+        self._rule = gauss_legendre(problem.options.tableau.order)
         self._most = nodes_per_call(problem.layout.state) if problem.field.steps is None else len(self._rule[0])
         self._times: list[float] = []
         self._y: list[Tensor] = []
@@ -310,11 +376,6 @@ class _Nodes:
         if self._times:
             self.sums.add(self._times, torch.stack(self._y), torch.stack(self._adjoint))
         self._times, self._y, self._adjoint = [], [], []
-
-
-def _forward_stops(times: Sequence[float], options: PassOptions) -> list[float]:
-    """Return the end; a fixed-step method without dt steps from output to output."""
-    return list(times[1:]) if options.output_to_output else [times[-1]]
 
 
 def _last_good_state(integrator: Integrator, unflatten: Callable[[Tensor], object]) -> LastGoodState:

@@ -46,6 +46,7 @@ class Hooks:
         announce: called with (t, state, dt) before a step is tried.
         inside: whether an output at the end of a step is taken from dense output too, to be differentiated by its time.
         looks: whether to look at the state after every step, since no norm is known to see all of it.
+        beyond: whether the last step may end behind the end, where the method has such steps.
     """
 
     stops: Sequence[float]
@@ -58,6 +59,7 @@ class Hooks:
     announce: Callable[[float, Tensor, float], None] | None = None
     inside: bool = False
     looks: bool = False
+    beyond: bool = False
 
 
 @dataclass
@@ -85,7 +87,7 @@ class Integrator:
         self._direction = math.copysign(1.0, self.end - self.t0)
         self._intervals = list(self.discontinuities.intervals)
         self._discontinuities = list(self.discontinuities.times)
-        self._adaptive = self.tableau.adaptive
+        self._adaptive, self._ends_at_state = self.tableau.adaptive, self.tableau.ends_at_state
         self._integral_derivatives: IntegralDerivatives = []  # of the first stage
         self._first_known = False  # whether the first stage of the next step is there
         atol = self.options.atol
@@ -94,9 +96,12 @@ class Integrator:
         self._new_size: Tensor | None = None
         self._whole = self.stages if isinstance(self.stages, WholeSteps) else None
         self._next_output = 0
-        given = self.options.controller or PIController()
+        given = self.options.controller if isinstance(self.options.controller, PIController) else PIController()
         self._controller = PIControl.of(self.tableau, given, exact=self.state.dtype != torch.float64)
-        self._stops = sorted({*self.hooks.stops, *self._discontinuities}, reverse=self._direction < 0)
+        low, high = sorted((self.t0, self.end))
+        inside = (stop for stop in self.options.tstops if low < stop < high)
+        self._stops = sorted({*self.hooks.stops, *self._discontinuities, *inside}, reverse=self._direction < 0)
+        self._dtmax = self.options.dtmax if math.isfinite(self.options.dtmax) else high - low
         # Of the last attempt: its size, what is proposed after it, whether it was accepted; and how many there were.
         self._h, self._proposed, self._accepted, self._attempts = 0.0, 0.0, True, 0
 
@@ -141,7 +146,7 @@ class Integrator:
             wanted = b[i] != 0.0 or (first_of_next and i == tableau.stages - 1)
             derivatives = self._evaluate(i, self.t + tableau.c[i] * h, new, wanted=wanted)
             add_stage(derivatives, b[i])
-        if not tableau.fsal:
+        if not self._ends_at_state:
             new = stages.end(state, h)
         return new, derivatives
 
@@ -185,7 +190,8 @@ class Integrator:
         hooks, step, ends_all = self.hooks, None, False
         if hooks.on_step is not None:
             step = self._interpolation(t0, h, y0, y1)
-            ends_all = bool(hooks.on_step(step, self.t))
+            forwards = self._direction > 0
+            ends_all = bool(hooks.on_step(step, (min if forwards else max)(self.t, self.end)))
         first, last = self._next_output, self._next_output
         while last < len(hooks.outputs) and self._direction * hooks.outputs[last] <= self._direction * self.t:
             last += 1
@@ -206,7 +212,7 @@ class Integrator:
     def run(self) -> ReturnCode:
         """Integrate to the last stop, or until a check fails."""
         self._start()
-        while self._stops:
+        while not self._finished():
             h, hits_stop = self._next_size()
             failure = self._failure(h)
             if failure is not None:
@@ -217,7 +223,7 @@ class Integrator:
             last = self._adaptive or not renews or self._reads_last_stage(self._stops[0])
             new, derivatives = self._attempt(h, first_of_next=self.tableau.fsal and not renews, last=last)
             error, q = self._measure(new, h)
-            self._accepted = error <= 1.0
+            self._accepted = self._accepts(error, h)
             if not self._accepted:
                 self.stats.nreject += 1
                 self._report(False, self.t, self.state, h)
@@ -231,9 +237,15 @@ class Integrator:
                 break
             if hits_stop:
                 self._cross_stop(self._stops.pop(0))
-            if self.tableau.fsal and self._stops:
+            if self.tableau.fsal and not self._finished():
                 self._begin_step(derivatives, renews=renews)
         return ReturnCode.Success
+
+    def _finished(self) -> bool:
+        return not self._stops
+
+    def _accepts(self, error: float, h: float) -> bool:
+        return error <= 1.0
 
     def _next_size(self) -> tuple[float, bool]:
         """Choose the step size to try, and tell whether the step ends at the next stop: the loop header there."""
@@ -272,7 +284,7 @@ class Integrator:
         self._size, self._new_size = self._new_size, None
         self._controller.accept(error)
         base = self._proposed if hits_stop else h
-        size = max(min(abs(self.end - self.t0), abs(base / q)), math.ulp(self.t))
+        size = max(min(self._dtmax, abs(base / q)), math.ulp(self.t), self.options.dtmin)
         self._proposed = self._direction * size
 
     def _begin_step(self, derivatives: IntegralDerivatives, *, renews: bool) -> None:
@@ -328,13 +340,15 @@ class Integrator:
             return abs(options.first_step or options.fixed_step or 0.0)
         first, y0 = Derivative(self.stages.first, self._integral_derivatives), self.stages.values(self.y0)
         scale = y0.abs() * options.rtol + options.atol
-        return abs(initial_step(self._derivative, self.t0, self.end, y0, first, self.tableau.order, scale, self.norm))
+        direction, order = self._direction, self.tableau.order
+        return initial_step(
+            self._derivative, self.t0, direction, (options.dtmin, self._dtmax), y0, first, order, scale, self.norm
+        )
 
     def _bound(self, h: float) -> float:
         if not self._adaptive and not self.options.fixed_step:
             return h
-        size = min(abs(h), abs(self.end - self.t0))
-        return self._direction * max(size, math.ulp(self.t))
+        return self._direction * max(min(abs(h), self._dtmax), math.ulp(self.t), self.options.dtmin)
 
     def _clip(self, h: float) -> tuple[float, float, bool]:
         """Return (step size, proposed step size, whether the step ends at the next stop): modify_dt_for_tstops!
@@ -352,7 +366,7 @@ class Integrator:
             return ReturnCode.DtNaN
         if self._attempts > self.options.max_steps:
             return ReturnCode.MaxIters
-        if self._adaptive and abs(h) <= 0.0:
+        if self._adaptive and abs(h) <= self.options.dtmin and (not self._accepted or self.t + h < self._stops[0]):
             return ReturnCode.DtLessThanMin
         if self._adaptive and not self._accepted and abs(h) <= math.ulp(self.t):
             return ReturnCode.Unstable

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ....methods.grids import FixedGrid
 from ....methods.tableaus import TABLEAUS
 from ....passes.problems import PassOptions
 from ....problem.discontinuities import Discontinuities
@@ -16,29 +17,43 @@ from ..session.memory import Memory
 from ..session.runtime import runtime
 
 
-def make_settings(options: PassOptions, discontinuities: Discontinuities) -> JuliaHandle:
+def make_settings(options: PassOptions, discontinuities: Discontinuities, grid: tuple[float, ...] = ()) -> JuliaHandle:
     """Return PySeminorm's Settings."""
+    limits = (options.tstops + grid, options.dtmin, options.dtmax, bool(grid))
     controller, dt = options.controller, abs(options.fixed_step or options.first_step or 0.0)
     make = _cached_settings if is_plain(options) else _new_settings
     assert isinstance(options.rtol, float) and isinstance(options.atol, float)
-    return make(options.method, options.rtol, options.atol, dt, options.max_steps, controller, discontinuities)
+    return make(options.method, options.rtol, options.atol, dt, options.max_steps, controller, discontinuities, limits)
 
 
 def is_plain(options: PassOptions) -> bool:
     """Tell whether options hold no object of Julia, and nothing of the user's that must not be kept."""
-    controller = options.controller
-    return isinstance(options.method, str) and (controller is None or isinstance(controller, PIController))
+    controller, grid = options.controller, options.grid
+    return (
+        isinstance(options.method, str)
+        and (controller is None or isinstance(controller, PIController))
+        and (grid is None or isinstance(grid, FixedGrid))
+    )
 
 
 def _new_settings(
-    method: Any, rtol: float, atol: float, dt: float, max_steps: int, controller: Any, discontinuities: Discontinuities
+    method: Any,
+    rtol: float,
+    atol: float,
+    dt: float,
+    max_steps: int,
+    controller: Any,
+    discontinuities: Discontinuities,
+    limits: tuple[tuple[float, ...], float, float, bool],
 ) -> JuliaHandle:
     module = runtime().module
     given = controller.given if isinstance(controller, PIController) else controller
     intervals = tuple(t for interval in discontinuities.intervals for t in interval)
     return JuliaHandle(
         module,
-        module.Settings((describe_method(method), rtol, atol, dt, max_steps, given, discontinuities.times, intervals)),
+        module.Settings(
+            (describe_method(method), rtol, atol, dt, max_steps, given, discontinuities.times, intervals, limits)
+        ),
     )
 
 

@@ -70,7 +70,7 @@ class _Call:
     def __init__(self, problem: ForwardProblem, native: int, vector: JuliaHandle, keep: int) -> None:
         self.options = problem.options
         self.rest = (problem.times, keep, problem.keep_dense, problem.spec.shape, problem.spec.sizes, problem.norm)
-        self.settings, size = make_settings(problem.options, problem.discontinuities), problem.spec.size
+        self.settings, size = make_settings(problem.options, problem.discontinuities, problem.grid), problem.spec.size
         segments = problem.segments or ()
         offsets, times = offsets_of(segments), doubles(tuple(problem.times))
         weights = tableau(problem.options.method) if keep == 2 else None
