@@ -228,6 +228,17 @@ def test_dense_output_agrees(way):
         assert relative(a, b) < 1e-5
 
 
+@pytest.mark.parametrize("func", [lambda t, y: -y, torch.nn.Linear(2, 2).double()])
+def test_dense_output_is_differentiable_by_its_first_time(func):
+    """Theirs is not: it takes the numbers out of t0 and t1."""
+    field = func if not isinstance(func, torch.nn.Module) else (lambda t, y: func(y))
+    y0, t = batch(2), torch.tensor([0.1, 1.1], dtype=torch.float64, requires_grad=True)
+    state = pyseminorm.odeint_dense(field, y0, t[0], t[1])(0.6)
+    (found,) = torch.autograd.grad(state.sum(), t)
+    near = [pyseminorm.odeint_dense(field, y0, 0.1 + d, 1.1)(0.6).sum().item() for d in (1e-4, -1e-4)]
+    assert found[0].item() == pytest.approx((near[0] - near[1]) / 2e-4, rel=1e-4) and found[1] == 0.0
+
+
 @pytest.mark.parametrize(("y0", "method"), [((torch.ones(2),), None), (torch.ones(2), "bosh3")])
 def test_dense_output_is_of_a_tensor_by_dopri5(y0, method):
     for odeint_dense in (pyseminorm.odeint_dense, torchdiffeq.odeint_dense):
