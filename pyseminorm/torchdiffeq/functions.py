@@ -15,15 +15,15 @@ from ..problem.state import UnlikeStateError
 from ..problem.torch_modes import apart_from_modes
 from ..problem.vector_field import FieldSource
 from ..solving import Solution, solve
+from ..torch_internals import pytree
 from .adapted import AdaptedField
 from .adjoint_norms import adjoint_norm
 from .adjoint_options import show_adjoint_options
 from .callbacks import find_callbacks
 from .inputs import InputAssertionError, check_adjoint_tolerance, check_state, check_times, check_tolerance, start_only
-from .settings import check_options, controller, most_steps
-from .solvers import Method
-
-_MOST_STEPS = 2**31 - 1  # torchdiffeq's default
+from .scipy_solver import solve_by_scipy
+from .settings import check_options, controller, most_steps, solve_settings
+from .solvers import Method, ScipyWrapperODESolver
 
 
 @apart_from_modes
@@ -182,8 +182,8 @@ def odeint_adjoint(
         norm=adjoint_norm(backward.get("norm"), forward.get("norm")),
         rtol=check_adjoint_tolerance("adjoint_rtol", adjoint_rtol),
         atol=check_adjoint_tolerance("adjoint_atol", adjoint_atol),
-        method=None if back.solver is there.solver else back.solver.method,
-        max_steps=most_steps(backward, _MOST_STEPS),
+        method=None if back.solver is there.solver or back.solver is ScipyWrapperODESolver else back.solver.method,
+        max_steps=most_steps(backward),
         controller=controller(backward),
         scale_invariant=False,
     )
@@ -213,24 +213,25 @@ def _solve(
     callbacks = find_callbacks(func, method, back)
     if len(t) == 1:
         return start_only(y0)
+    by_scipy = method.solver is ScipyWrapperODESolver
+    values = solve_by_scipy(func, y0, t, rtol, atol, given) if by_scipy else None
+    if by_scipy and (back is None or not torch.is_grad_enabled()):
+        return values  # without gradients, as there
     solution = _solve_adapted(
         func,
         y0,
         t,
         params,
-        method=method.solver.method,
+        method="dopri5" if by_scipy else method.solver.method,
         rtol=rtol,
         atol=atol,
-        norm=given.get("norm", "torchdiffeq"),
         adjoint=adjoint,
-        dt=given.get("first_step", given.get("step_size")),
-        max_steps=most_steps(given, _MOST_STEPS),
-        discontinuities=_jumps(given.get("jump_t")),
-        controller=controller(given),
         callbacks=callbacks,
-        compile=given.get("compile"),
         dense=dense,
+        **solve_settings({} if by_scipy else given, func, y0, t),
     )
+    if by_scipy:  # its values, with the gradients of ours
+        return pytree.tree_map(lambda value, y: value + (y - y.detach()), values, solution.ys)
     return solution.interpolate if dense else solution.ys
 
 
@@ -256,11 +257,6 @@ def _through_steps(func: Callable[..., Any], options: Mapping[str, Any]) -> Adjo
     if options.get("compile") is not None or isinstance(func, (CompiledField, FieldSource)):
         return DiscreteAdjoint(keep="stages")
     return DirectAdjoint()
-
-
-def _jumps(times: Any) -> tuple[float, ...] | None:
-    """Return the times at which func jumps; None asks func itself."""
-    return None if times is None else tuple(float(x) for x in times)
 
 
 def _check_params(func: Callable[..., Any], params: Iterable[Tensor] | None) -> None:

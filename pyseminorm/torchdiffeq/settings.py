@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ..errors import InvalidInputError
-from ..stepping import PIController
+from ..stepping import PIController, TorchdiffeqController
 from .solvers import Solver
 
 # Of the adaptive solvers' step sizes, and what they are called in a PIController.
 _FACTORS = {"safety": "gamma", "ifactor": "qmax", "dfactor": "qmin"}
-_OURS = ("compile",)  # options that torchdiffeq has not
+_OURS = ("compile", "controller")  # options that torchdiffeq has not
 _ARGUMENTS = (
     "rtol", "atol", "method", "options", "event_fn", "adjoint_rtol", "adjoint_atol", "adjoint_method",
     "adjoint_options", "adjoint_params",
 )  # fmt: skip
-_PROVIDED = ("norm", "first_step", "step_size", "max_num_steps", "jump_t", "dtype", *_OURS, *_FACTORS)
+_MOST_STEPS = 2**31 - 1  # torchdiffeq's default
 
 
 def check_options(name: str, options: Mapping[str, Any] | None, solver: type[Solver]) -> dict[str, Any]:
@@ -35,21 +39,79 @@ def check_options(name: str, options: Mapping[str, Any] | None, solver: type[Sol
     unexpected = {key: given.pop(key) for key in list(given) if key not in (*solver.options, *_OURS, "norm")}
     if unexpected:
         warnings.warn(f"{solver.__name__}: Unexpected arguments {unexpected}", stacklevel=4)
-    missing = [key for key in given if key not in _PROVIDED]
-    if missing:
-        raise InvalidInputError(f"{name}: {', '.join(map(repr, missing))} is not supported here.")
+    if given.get("step_size") is not None and given.get("grid_constructor") is not None:
+        raise InvalidInputError("step_size and grid_constructor are mutually exclusive arguments.")
     return given
 
 
-def most_steps(options: Mapping[str, Any], default: int | None) -> Any:
+def solve_settings(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Tensor) -> dict[str, Any]:
+    """Return the arguments of `solve` that checked options are."""
+    steps = {
+        "dtmin": given.get("min_step") or None,
+        "dtmax": _finite(given.get("max_step")),
+        "tstops": _times(given.get("step_t")) or (),
+        "discontinuities": _times(given.get("jump_t")),  # None asks func itself
+    }
+    if given.get("perturb"):
+        steps["discontinuities"] = _grid(given, func, y0, t)
+    return {
+        **steps,
+        "norm": given.get("norm", "torchdiffeq"),
+        "dt": _step(given, func, y0, t),
+        "max_steps": most_steps(given),
+        "controller": controller(given),
+        "compile": given.get("compile"),
+    }
+
+
+def most_steps(options: Mapping[str, Any]) -> Any:
     """Return the limit of steps; torchdiffeq takes a whole number as a float too (1e4)."""
-    given = options.get("max_num_steps")
-    if given is None:
-        return default
+    given = options.get("max_num_steps", _MOST_STEPS)
     return int(given) if isinstance(given, float) and given.is_integer() else given
 
 
-def controller(options: Mapping[str, Any]) -> PIController | None:
-    """Return the controller of the factors that are given, None without one."""
-    given = {ours: float(options[theirs]) for theirs, ours in _FACTORS.items() if options.get(theirs) is not None}
-    return PIController(**given) if given else None
+def controller(options: Mapping[str, Any]) -> Any:
+    """Return the controller that is asked for: torchdiffeq's by name, and where steps of ``min_step`` must be accepted,
+    else ours with the factors that are given, None without any.
+    """
+    given = {key: float(options[key]) for key in _FACTORS if options.get(key) is not None}
+    named = options.get("controller")
+    if named == "torchdiffeq" or (named is None and options.get("min_step")):
+        return TorchdiffeqController(**given)
+    if named is not None:
+        return named
+    return PIController(**{_FACTORS[key]: value for key, value in given.items()}) if given else None
+
+
+def _step(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Tensor) -> Any:
+    """Return the first step, the size of fixed steps, or what makes their grid."""
+    make = given.get("grid_constructor")
+    if make is None:
+        step = given.get("first_step", given.get("step_size"))
+        return None if step is None else abs(float(step))
+
+    def grid(outputs: Sequence[float]) -> list[float]:
+        times: list[float] = make(func, y0, torch.tensor(outputs, dtype=t.dtype, device=t.device)).tolist()
+        return times
+
+    return grid
+
+
+def _grid(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Tensor) -> tuple[float, ...]:
+    """Return the ends of all fixed steps, which ``perturb`` has func see from the inside of a step."""
+    outputs, step = t.tolist(), _step(given, func, y0, t)
+    if callable(step):
+        return tuple(step(outputs))
+    if step is None:
+        return tuple(outputs)
+    start, end = outputs[0], outputs[-1]
+    size = step if end > start else -step
+    return (*(start + i * size for i in range(math.ceil((end - start) / size))), end)
+
+
+def _finite(step: Any) -> float | None:
+    return None if step is None or float(step) == float("inf") else float(step)
+
+
+def _times(times: Iterable[Any] | None) -> tuple[float, ...] | None:
+    return None if times is None else tuple(float(x) for x in torch.as_tensor(times).reshape(-1))
