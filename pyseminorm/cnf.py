@@ -87,20 +87,16 @@ class CNF(nn.Module):
 
 def _trace(dy: Tensor, x: Tensor, shape: torch.Size, recording: bool) -> Tensor:
     """Return the trace of the Jacobian of every sample."""
-    basis = _rows(torch.zeros_like(dy), shape)
-    parts = []
-    for i in range(basis.shape[-1]):
-        one = basis.clone()
-        one[..., i] = 1
-        parts.append(_rows(_vjp(dy, x, one.view(dy.shape), recording), shape)[..., i])
+    columns = _rows(dy, shape).unbind(-1)
+    parts = [_rows(_vjp(column.sum(), x, None, recording), shape)[..., i] for i, column in enumerate(columns)]
     return torch.stack(parts).sum(0)
 
 
-def _vjp(dy: Tensor, x: Tensor, cotangent: Tensor, recording: bool) -> Tensor:
-    """Return the product of a cotangent with the Jacobian; zero where func does not depend on y."""
-    if not dy.requires_grad:
+def _vjp(value: Tensor, x: Tensor, cotangent: Tensor | None, recording: bool) -> Tensor:
+    """Return the product of a cotangent with the Jacobian; zero where the value does not depend on x."""
+    if not value.requires_grad:
         return torch.zeros_like(x)
-    (product,) = torch.autograd.grad(dy, x, cotangent, retain_graph=True, create_graph=recording, allow_unused=True)
+    (product,) = torch.autograd.grad(value, x, cotangent, retain_graph=True, create_graph=recording, allow_unused=True)
     return torch.zeros_like(x) if product is None else product
 
 

@@ -10,6 +10,11 @@ def _p(x):
     return x * x + 0.3
 
 
+def _place(x):
+    """Which of three pieces every element is in."""
+    return aten.bucketize(x, torch.tensor([-0.2, 0.3], dtype=x.dtype))
+
+
 def _mask(x):
     return aten.where.self(aten.gt.Scalar(x, 0.1), x, x * 2)
 
@@ -141,12 +146,19 @@ OTHERS = {
     aten.as_strided_scatter.default: lambda x: aten.as_strided_scatter(x * 2, x[0] * 3, [4], [2], 1),
     aten.baddbmm.default: lambda x: aten.baddbmm(x[None], x[None] @ x.t()[None], x[None])[0],
     aten.bmm.default: lambda x: aten.bmm(x.reshape(2, 2, 3), x.reshape(2, 3, 2)).reshape(8).sum() * x,
+    aten.bucketize.Tensor: lambda x: x * _place(x) + x * aten.bucketize(x, x[0, :1], right=True),
     aten.cat.default: lambda x: aten.cat([x[:, :1], x[:, 2:], 2 * x[:, 1:2]], 1),
     aten.constant_pad_nd.default: lambda x: aten.constant_pad_nd(x[1:, 1:], [1, 0, 0, 1], 0.5),
     aten.copy.default: lambda x: x * (x * 2).copy_(x[0] * 3),
     aten.diagonal_backward.default: lambda x: aten.diagonal_backward(x[0, :3] * 2, [3, 4], 1, 0, 1),
     aten.diagonal_scatter.default: lambda x: aten.diagonal_scatter(x * 2, x[:, 0], 1),
     aten.dot.default: lambda x: x * aten.dot(x[0], x[1]),
+    aten.index_add.default: lambda x: aten.index_add(
+        aten.index_add(x * 2, 0, _place(x[:, 1]), x * 3), 1, _place(x[0]), x.t().reshape(3, 4)
+    ),
+    aten.index_select.default: lambda x: (
+        aten.index_select(x, 0, _place(x[:, 1])) + aten.index_select(x * 2, 1, _place(x[0]))
+    ),
     aten.mm.default: lambda x: aten.mm(aten.mm(x, x.t()), x),
     aten.mv.default: lambda x: x + aten.mv(x, x[0])[:, None],
     aten.repeat.default: lambda x: aten.repeat(x[:, :2] * 2, [1, 2]) * x,

@@ -23,6 +23,7 @@ from pyseminorm.graphs.lowering.loops import Statement
 from pyseminorm.graphs.lowering.lower import lower, simplify
 from pyseminorm.graphs.lowering.memory import Buffer, View
 from pyseminorm.graphs.lowering.plan import share
+from pyseminorm.graphs.lowering.writer import LoweringError
 from pyseminorm.methods.tableaus import TABLEAUS
 
 D = torch.float64
@@ -140,6 +141,22 @@ def test_every_operation_of_the_table_has_a_test_and_is_met_there():
 def test_code_is_the_same_for_the_same_graph():
     codes = [lower(graph.graph, graph.sources).source for _, graph, _ in (capture(MLP(), batch(3)) for _ in "ab")]
     assert codes[0] == codes[1]
+
+
+@pytest.mark.capture
+@pytest.mark.parametrize("rows", [2, 3])
+def test_rows_are_looked_up_only_where_none_outside_can_be_asked_for(rows):
+    table, edges = torch.arange(rows, dtype=D), torch.tensor([-0.5, 0.5], dtype=D)
+    other = torch.tensor([1])
+    fields = [lambda t, y: y * table.index_select(0, torch.bucketize(t.view(1), edges))]
+    fields += [lambda t, y: y * table.index_select(0, other)]
+    for field, known in zip(fields, (rows > 2, False), strict=True):
+        _, graph, _ = capture(field, batch(3), t=-1.0)
+        if known:
+            assert "unsafe_copyto!" in lower(graph.graph, graph.sources).source
+        else:
+            with pytest.raises(LoweringError, match=r"index that is not bucketize's|of torch\.int64"):
+                lower(graph.graph, graph.sources)
 
 
 # ---- code

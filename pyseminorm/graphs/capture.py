@@ -9,6 +9,7 @@ import logging
 import re
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from types import CodeType
 from typing import Any
@@ -135,7 +136,9 @@ class GuardedFunction:
                     return value
         try:
             self._open = True
-            with dynamo_settings(_SETTINGS):
+            with dynamo_settings(_SETTINGS), warnings.catch_warnings():
+                # TorchDynamo looks whether a tensor that was computed before the solve has a gradient.
+                warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
                 value = self._call(*arguments)
         except Exception as error:
             raise CaptureError(_reason(error)) from error

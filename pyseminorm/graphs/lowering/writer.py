@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, fx
 
 from ..split import Parts, Wanted
-from .loops import Lazy, Nest, Value, number, reduce
+from .loops import Lazy, Nest, Statement, Value, number, reduce
 from .memory import Buffer, Shape, View, contiguous
-from .ops import COMPARISONS, ELEMENTWISE, FILLED, FORMED, OTHERS, REDUCTIONS, SAME, VIEWS
+from .ops import COMPARISONS, ELEMENTWISE, FILLED, FORMED, OTHERS, REDUCTIONS, SAME, VIEWS, aten
 from .plan import names_in
 from .products import SMALL_PRODUCT, blas_product, blas_reads, has_rows, small_product
 from .sections import Section
@@ -175,10 +175,14 @@ class Writer:
         raise LoweringError(str(target))
 
     def _check(self, node: fx.Node) -> None:
-        """Refuse numbers of other kinds than the state's, and booleans."""
+        """Refuse numbers of other kinds than the state's, and rows that are not looked up by `bucketize`."""
         value = node.meta.get("val")
+        if node.target in _BY_ROW and not _finds_rows(*node.args[:3]):
+            raise LoweringError(f"{node.target} by an index that is not bucketize's")
         for x in value if isinstance(value, (list, tuple)) else (value,):
-            counts = node.target in REDUCTIONS and node.args[0].meta["val"].dtype == torch.bool  # type: ignore[union-attr]
+            counts = node.target is aten.bucketize.Tensor or (
+                node.target in REDUCTIONS and node.args[0].meta["val"].dtype == torch.bool  # type: ignore[union-attr]
+            )
             if isinstance(x, torch.Tensor) and x.dtype not in (self._dtype, torch.bool) and not counts:
                 raise LoweringError(f"{node.target} of {x.dtype} (the state is {self._dtype})")
 
@@ -305,6 +309,42 @@ class Writer:
             self._copies[x] = copy
         return copy
 
+    def count_below(self, x: Value, edges: Value, right: bool) -> Any:
+        """Count, for every element, the edges below it (``right``: or at it): where it is among sorted ones."""
+        to = self._new((*x.shape, 1))
+        below = Lazy.of("T({1} <= {0})" if right else "T({1} < {0})", self.view(x).look(Tensor.unsqueeze, -1), edges)
+        self._section.statements += reduce(to, below, [len(x.shape)], "zero(T)", "add!")
+        return to.look(Tensor.squeeze, -1)
+
+    def select_rows(self, x: Value, dim: int, index: Value) -> Any:
+        rows, (number, *_) = self._as_rows(x, dim), (*index.shape, 1)
+        to = self._new((number, *rows.shape[1:]), boolean=rows.boolean)
+        size = math.prod(rows.shape[1:])
+        copy = f"unsafe_copyto!(at({to.buffer.name}, {size}j), at({rows.buffer.name}, {rows.offset} + row), {size})"
+        self._for_rows(number, rows, index, [copy], to)
+        return to.look(torch.movedim, 0, dim)
+
+    def add_rows(self, x: Value, dim: int, index: Value, part: Value) -> Any:
+        to, rows = self.copy(self.view(x).look(torch.movedim, dim, 0)), self._as_rows(part, dim)
+        size = math.prod(rows.shape[1:])
+        taken = f"load({rows.buffer.name}, {rows.offset} + {rows.strides[0]}j + i)"
+        lines = [f"for i in 0:{size - 1}", f"    add!({to.buffer.name}, {taken}, row + i)", "end"]
+        self._for_rows(rows.shape[0], to, index, lines, rows)
+        return to.look(torch.movedim, 0, dim)
+
+    def _as_rows(self, x: Value, dim: int) -> View:
+        """Return a value with an axis first, and the elements beside it together."""
+        rows: View = self.view(x).look(torch.movedim, dim, 0)
+        return rows if rows.strides[1:] == contiguous(rows.shape)[1:] else self._copy_once(rows)
+
+    def _for_rows(self, number: int, rows: View, index: Value, lines: Sequence[str], other: View) -> None:
+        """Do something for every number j of an index, ``row`` being where its row begins."""
+        at = self.view(index)
+        found = f"load({at.buffer.name}, {at.offset} + {(*at.strides, 0)[0]}j)"
+        head = [f"for j in 0:{number - 1}", f"    row = {rows.strides[0]} * unsafe_trunc(Int, {found})"]
+        names = [x.buffer.name for x in (rows, at, other)]
+        self._section.statements.append(Statement([*head, *(f"    {line}" for line in lines), "end"], others=names))
+
     def join(self, parts: Sequence[Value], dim: int) -> View:
         parts = [p for p in parts if p.shape != (0,)]
         dim %= len(parts[0].shape)
@@ -361,6 +401,17 @@ PRODUCTS = {
     "vjp!": Wanted(state=True, params=True),
     "vjp_time!": Wanted(state=False, params=False, time=True),
 }
+
+
+_BY_ROW = (aten.index_select.default, aten.index_add.default)
+
+
+def _finds_rows(x: Any, dim: Any, index: Any) -> bool:
+    """Tell whether an index counts edges, of which there are fewer than rows: no row outside can be asked for."""
+    if index.target is not aten.bucketize.Tensor:
+        return False
+    edges: Shape = index.args[1].meta["val"].shape
+    return bool(edges[0] < _shape(x)[dim])
 
 
 def _shape(node: fx.Node | None) -> Shape:
