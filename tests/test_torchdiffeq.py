@@ -313,3 +313,74 @@ def test_tolerances_of_the_backward_solve_are_numbers():
         assert pyseminorm.odeint_adjoint(MLP(), batch(2), T, adjoint_rtol=given).shape == (4, 2, 2)
     with pytest.raises(AssertionError, match="adjoint_atol is a tuple: expected a number"):
         pyseminorm.odeint_adjoint(MLP(), batch(2), T, adjoint_atol=(1e-3, 1e-3))
+
+
+@pytest.mark.parametrize("interface", ["odeint", "odeint_adjoint"])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("dopri5", {"first_step": 0.05, "max_step": 0.1, "dtype": torch.float64}),
+        ("bosh3", {"step_t": torch.tensor([0.31, 0.5]), "jump_t": torch.tensor([0.7])}),
+        ("dopri5", {"min_step": 0.2}),
+        ("dopri5", {"controller": "torchdiffeq", "safety": 0.8}),
+        ("euler", {"step_size": 0.05}),
+        ("midpoint", {"perturb": True, "step_size": 0.25}),
+        ("rk4", {"grid_constructor": lambda func, y0, t: torch.linspace(t[0].item(), t[-1].item(), 13, dtype=t.dtype)}),
+    ],
+)
+def test_options_of_steps(interface, method, options):
+    """Times, in order, at which func is evaluated are alike, and so are values and gradients."""
+    found = []
+    for module in (pyseminorm.torchdiffeq, torchdiffeq):
+        field, y0, times = MLP(width=8), batch(2), []
+        field.register_forward_pre_hook(lambda _, inputs, times=times: times.append(inputs[0].item()))
+        there = {k: v for k, v in options.items() if k != "controller"} if module is torchdiffeq else options
+        ys = getattr(module, interface)(field, y0, T[[0, 3]], method=method, options=there, rtol=1e-4, atol=1e-4)
+        ys[-1].square().sum().backward()
+        found.append((ys, [p.grad for p in field.parameters()], times))
+    (ours, gradients, times), (theirs, expected, seen) = found
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(gradients, expected, rtol=5e-2, atol=1e-2)
+    for moment in (0.31, 0.5) if "step_t" in options else ():
+        assert min(abs(x - moment) for x in times) < 1e-6
+    if "perturb" in options:
+        assert not {0.0, 0.25, 0.5, 0.75, 1.0} & set(times) and not {0.25, 0.5, 0.75} & set(seen)
+
+
+def test_steps_of_the_backward_solve_alone_are_refused():
+    for given in ({"step_size": 0.1}, {"step_size": 0.2}):
+        call = lambda given=given: pyseminorm.odeint_adjoint(  # noqa: E731
+            MLP(), batch(2), T, method="rk4", options={"step_size": 0.1}, adjoint_options=given
+        )
+        if given["step_size"] == 0.1:
+            assert call().shape == (4, 2, 2)
+            continue
+        with pytest.raises(InvalidInputError, match="steps are chosen alike in both passes"):
+            call()
+
+
+@pytest.mark.parametrize("solver", ["RK45", "LSODA"])
+def test_scipys_solvers(solver):
+    settings = {"method": "scipy_solver", "options": {"solver": solver}}
+    for t in (T, T.flip(0)):
+        for y0 in (batch(2), torch.tensor([1.0, 1.0j], dtype=torch.complex128)):
+            field = (lambda t, y: -y * torch.cos(t)) if y0.is_complex() else MLP(width=8)
+            if y0.is_complex() and solver == "LSODA":  # theirs hands complex numbers to a solver of real ones
+                continue
+            ours, theirs = (module.odeint(field, y0, t, **settings) for module in (pyseminorm.torchdiffeq, torchdiffeq))
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+            assert not ours.requires_grad
+    ours, theirs = (_gradients(module.odeint_adjoint, **settings) for module in (pyseminorm.torchdiffeq, torchdiffeq))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_scipy_tells_of_a_solve_that_stops():
+    with pytest.raises(AssertionError, match="scipy stopped") as info:
+        pyseminorm.odeint(
+            lambda t, y: y**2,
+            torch.ones(1, dtype=torch.float64),
+            T * 3,
+            method="scipy_solver",
+            options={"solver": "RK45"},
+        )
+    assert info.value.last_good_state.t < 1

@@ -22,7 +22,7 @@ from .adjoint_options import show_adjoint_options
 from .callbacks import find_callbacks
 from .inputs import InputAssertionError, check_adjoint_tolerance, check_state, check_times, check_tolerance, start_only
 from .scipy_solver import solve_by_scipy
-from .settings import check_options, controller, most_steps, solve_settings
+from .settings import check_both, check_options, controller, most_steps, solve_settings
 from .solvers import Method, ScipyWrapperODESolver
 
 
@@ -178,6 +178,7 @@ def odeint_adjoint(
         backward = {key: value for key, value in forward.items() if key not in ("norm", "compile")}
     else:
         backward = check_options("adjoint_options", adjoint_options, back.solver)
+        check_both(forward, backward)
     adjoint = BacksolveAdjoint(
         norm=adjoint_norm(backward.get("norm"), forward.get("norm")),
         rtol=check_adjoint_tolerance("adjoint_rtol", adjoint_rtol),

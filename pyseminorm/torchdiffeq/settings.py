@@ -44,6 +44,29 @@ def check_options(name: str, options: Mapping[str, Any] | None, solver: type[Sol
     return given
 
 
+def check_both(forward: Mapping[str, Any], backward: Mapping[str, Any]) -> None:
+    """Refuse options of steps that the backward solve alone is given, or others than the forward solve's.
+
+    Raises:
+        InvalidInputError: there is one.
+    """
+    for key in _OF_BOTH:
+        here, there = forward.get(key), backward.get(key)
+        if there is None or here is there or _times_equal(here, there):
+            continue
+        raise InvalidInputError(
+            f"adjoint_options: {key!r} is {there!r}, and options' {here!r}: steps are chosen alike in both passes. "
+            "Give the same in options, or solve with an adjoint that has its own method and tolerances: pyseminorm.solve."
+        )
+
+
+_OF_BOTH = ("first_step", "step_size", "grid_constructor", "step_t", "jump_t", "min_step", "max_step", "perturb")
+
+
+def _times_equal(a: Any, b: Any) -> bool:
+    return a is not None and not callable(a) and _times(a) == _times(b)
+
+
 def solve_settings(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Tensor) -> dict[str, Any]:
     """Return the arguments of `solve` that checked options are."""
     steps = {

@@ -26,46 +26,23 @@ class Solver:
         return set(cls.callbacks)
 
 
+_FACTORS = ("safety", "ifactor", "dfactor")
+_BOUNDS = ("min_step", "max_step")
+
+
 class RKAdaptiveStepsizeODESolver(Solver):
-    options = frozenset(
-        [
-            "min_step",
-            "max_step",
-            "first_step",
-            "step_t",
-            "jump_t",
-            "safety",
-            "ifactor",
-            "dfactor",
-            "max_num_steps",
-            "dtype",
-            "controller",
-        ]
-    )
+    options = frozenset((*_BOUNDS, *_FACTORS, "first_step", "step_t", "jump_t", "max_num_steps", "dtype"))
     callbacks = frozenset({"callback_step", "callback_accept_step", "callback_reject_step"})
 
 
 class FixedGridODESolver(Solver):
-    options = frozenset(["step_size", "grid_constructor", "interp", "perturb"])
+    options = frozenset({"step_size", "grid_constructor", "interp", "perturb"})
     callbacks = frozenset({"callback_step"})
 
 
 class ScipyWrapperODESolver(Solver):
     method = "scipy_solver"
-    options = frozenset(
-        (
-            "min_step",
-            "max_step",
-            "first_step",
-            "step_t",
-            "jump_t",
-            "safety",
-            "ifactor",
-            "dfactor",
-            "max_num_steps",
-            "dtype",
-        )
-    )
+    options = frozenset((*_BOUNDS, "solver", "grid_points", "eps"))
     callbacks = frozenset()
 
 
