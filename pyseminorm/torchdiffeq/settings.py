@@ -56,7 +56,7 @@ def check_both(forward: Mapping[str, Any], backward: Mapping[str, Any]) -> None:
             continue
         raise InvalidInputError(
             f"adjoint_options: {key!r} is {there!r}, and options' {here!r}: steps are chosen alike in both passes. "
-            "Give the same in options, or solve with an adjoint that has its own method and tolerances: pyseminorm.solve."
+            "Give the same in options, or solve with an adjoint of its own method and tolerances: pyseminorm.solve."
         )
 
 
