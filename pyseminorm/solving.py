@@ -18,7 +18,7 @@ from .engines.select import select_engine
 from .errors import InvalidInputError
 from .events import Event, EventRecord, check_events
 from .methods.grids import Grid, check_step
-from .methods.tableaus import METHODS
+from .methods.tableaus import METHODS, method_name
 from .norms import FORWARD_NORMS
 from .passes.autograd import SolveContext, SolveFunction
 from .passes.engine import Engine
@@ -153,7 +153,8 @@ def solve(
         params: the parameters to differentiate by; None takes those of ``func`` if it is an nn.Module.
         method: "tsit5", "dopri5", "bosh3", "vern7", "adaptive_heun" (adaptive), "euler", "midpoint", "rk4", "heun2"
             (fixed steps); on the engine "torch" alone also torchdiffeq's "dopri8", "fehlberg2" (adaptive), "heun3" and
-            "rk4_38", the 3/8 rule (fixed steps); on the engine "julia" alone also any OrdinaryDiffEq algorithm by its
+            "rk4_38", the 3/8 rule (fixed steps), and "explicit_adams", "implicit_adams" (fixed steps, see `Algorithm`,
+            not for DiscreteAdjoint); on the engine "julia" alone also any OrdinaryDiffEq algorithm by its
             own name ("Vern9", "Rodas5P"), with keyword arguments as an `Algorithm`, or an algorithm object made in
             Julia (diffeqpy's ``ode.Tsit5()``).
         rtol, atol: relative and absolute tolerance of a step's error (in units of y): numbers, or (engine "torch") one
@@ -391,7 +392,7 @@ def _settle(
             f"adjoint={adjoint!r}: expected an object, BacksolveAdjoint(...), InterpolatingAdjoint(...), "
             'GaussAdjoint(...), DiscreteAdjoint(...) or DirectAdjoint(), or "auto".'
         )
-    if isinstance(adjoint, DiscreteAdjoint) and not (isinstance(method, str) and method in METHODS):
+    if isinstance(adjoint, DiscreteAdjoint) and method_name(method) not in METHODS:
         raise InvalidInputError(
             f"DiscreteAdjoint does not know the steps of method={method!r}: give one of {', '.join(METHODS)}, or "
             "another adjoint, such as GaussAdjoint()."

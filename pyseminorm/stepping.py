@@ -12,14 +12,18 @@ from .errors import InvalidInputError
 
 @dataclass(frozen=True, init=False, repr=False)
 class Algorithm:
-    """An OrdinaryDiffEq algorithm by its own name, with its keyword arguments, for ``method=`` on the engine "julia".
+    """A method by its name, with its keyword arguments, for ``method=``.
+
+    On the engine "julia", an OrdinaryDiffEq algorithm by its own name. On the engine "torch", one of `solve`'s
+    fixed-step methods with ``interp="linear"`` (dense output between the ends of steps; default "cubic"), and
+    "explicit_adams" and "implicit_adams" with ``max_order`` and ``max_iters`` too.
 
     A name alone can be given as a plain string. An algorithm object made in Julia (by juliacall, or by diffeqpy's
     ``ode.Tsit5()``) can be given as it is.
 
     Args:
-        name: such as "Vern9" or "Rodas5P".
-        options: keyword arguments of its constructor in Julia, such as ``lazy=False``.
+        name: such as "Vern9", "Rodas5P" or "implicit_adams".
+        options: such as ``lazy=False``, of its constructor in Julia, or ``max_order=5``.
 
     Examples:
         >>> Algorithm("Vern9", lazy=False)
@@ -30,8 +34,8 @@ class Algorithm:
     options: tuple[tuple[str, Any], ...]
 
     def __init__(self, name: str, /, **options: Any) -> None:
-        if not isinstance(name, str) or not name.isidentifier() or not name[:1].isupper():
-            raise InvalidInputError(f"Algorithm({name!r}): expected the name of an OrdinaryDiffEq algorithm.")
+        if not isinstance(name, str) or not name.isidentifier():
+            raise InvalidInputError(f"Algorithm({name!r}): expected the name of a method, such as 'Vern9'.")
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "options", tuple(options.items()))
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..errors import BackendUnavailableError, InvalidInputError
-from ..methods.tableaus import JULIA_METHODS, METHODS
+from ..methods.tableaus import EMBEDDED_METHODS, JULIA_METHODS, method_name
 from ..passes.engine import Engine
 from ..problem.state import StateSpec
 from ..stepping import Algorithm, TorchdiffeqController, is_julia_object
@@ -49,15 +49,15 @@ def select_engine(
     if backend == "torch":
         if foreign:
             raise InvalidInputError(
-                f"{foreign[0]} is not known to the embedded engine: give one of {', '.join(METHODS)}"
+                f"{foreign[0]} is not known to the embedded engine: give one of {', '.join(EMBEDDED_METHODS)}"
                 f"{_OR_JULIA if all(_looks_like_algorithm(m) or _is_embedded(m) for m in methods) else ''}."
             )
         return _torch_engine()
     for method in methods:
         if not (_is_embedded(method) or _looks_like_algorithm(method)):
             raise InvalidInputError(
-                f'method={method!r} is not known: give one of {", ".join(METHODS)}, or, on the engine "julia", the '
-                "name of an OrdinaryDiffEq algorithm such as 'Vern9', an Algorithm, or an algorithm object of Julia."
+                f'method={method!r} is not known: give {", ".join(EMBEDDED_METHODS)}; on the engine "julia" also '
+                "an OrdinaryDiffEq algorithm by its name such as 'Vern9', an Algorithm, or one that Julia made."
             )
     alone = [f"method={m!r}" for m in methods if _is_embedded(m) and m not in JULIA_METHODS]
     alone += embedded
@@ -113,7 +113,7 @@ def _check_embedded(alone: str, foreign: list[str], backend: str) -> None:
 
 
 def _is_embedded(method: Any) -> bool:
-    return isinstance(method, str) and method in METHODS
+    return bool(method_name(method))
 
 
 def _looks_like_algorithm(method: Any) -> bool:

@@ -16,8 +16,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
+from ..errors import InvalidInputError
+from ..stepping import Algorithm
 from . import torchdiffeq_tableaus
+from .adams import ADAMS_METHODS, AdamsSettings
 from .tableau import Row, Tableau, hermite, polynomial
 
 
@@ -450,8 +454,43 @@ FIXED_STEP_METHODS = tuple(name for name, t in TABLEAUS.items() if not t.adaptiv
 METHODS = ADAPTIVE_METHODS + FIXED_STEP_METHODS
 
 
+EMBEDDED_METHODS = METHODS + ADAMS_METHODS  # of the embedded engine
+
+
+def method_name(method: Any) -> str:
+    """Return the name of a method that the embedded engine may have, else nothing."""
+    name = method.name if isinstance(method, Algorithm) else method
+    return name if isinstance(name, str) and name in EMBEDDED_METHODS else ""
+
+
 @functools.cache
-def find_tableau(method: str, *, torchdiffeq: bool = False) -> Tableau:
-    """Return the tableau of a method, with the error estimate and the dense output that torchdiffeq has for it."""
-    known = TABLEAUS[method]
-    return dataclasses.replace(known, **torchdiffeq_tableaus.TORCHDIFFEQ.get(method, {})) if torchdiffeq else known
+def find_tableau(method: str | Algorithm, *, torchdiffeq: bool = False) -> Tableau:
+    """Return the tableau of a method: with its ``interp``, or the error estimate and dense output that torchdiffeq has.
+
+    Of an Adams method, that of the steps which it begins with.
+
+    Raises:
+        InvalidInputError: an `Algorithm` has options that the method has not.
+    """
+    name, options = method_name(method), dict(method.options) if isinstance(method, Algorithm) else {}
+    known = dataclasses.replace(TABLEAUS["rk4_38"], name=name) if name in ADAMS_METHODS else TABLEAUS[name]
+    interp = options.pop("interp", "cubic")
+    unknown = (options and name not in ADAMS_METHODS) or (known.adaptive and isinstance(method, Algorithm))
+    if unknown or interp not in ("cubic", "linear"):
+        raise InvalidInputError(f'{method}: expected interp="linear" or "cubic", and that of a fixed-step method only.')
+    if interp == "linear":
+        return dataclasses.replace(known, dense=tuple((weight,) for weight in known.b))
+    return dataclasses.replace(known, **torchdiffeq_tableaus.TORCHDIFFEQ.get(name, {})) if torchdiffeq else known
+
+
+@functools.cache
+def find_adams(method: str | Algorithm) -> AdamsSettings | None:
+    """Return the settings of an Adams method, None of another."""
+    if method_name(method) not in ADAMS_METHODS:
+        return None
+    options = dict(method.options) if isinstance(method, Algorithm) else {}
+    options.pop("interp", None)
+    try:
+        return AdamsSettings(**options)
+    except TypeError:
+        raise InvalidInputError(f"{method}: expected no options but max_order, max_iters and interp.") from None

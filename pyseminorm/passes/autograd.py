@@ -21,7 +21,7 @@ from ..problem.state import StateSpec, all_finite
 from ..problem.vector_field import EagerVectorField
 from ..retcode import ReturnCode
 from ..stats import PassStats, Stats
-from ..stepping import MethodTraits, StepCallbacks
+from ..stepping import Algorithm, MethodTraits, StepCallbacks
 from ..torch_internals import (
     batch_level,
     is_batched,
@@ -238,7 +238,8 @@ class SolveContext:
     ) -> AdjointResult:
         adjoint, forward, watch = self.adjoint, self.options, self.callbacks
         assert not isinstance(adjoint, DiscreteAdjoint | DirectAdjoint)
-        same_method = adjoint.method is None or (isinstance(adjoint.method, str) and adjoint.method == forward.method)
+        named = isinstance(adjoint.method, (str, Algorithm))
+        same_method = adjoint.method is None or (named and adjoint.method == forward.method)
         options = dataclasses.replace(
             forward,
             method=forward.method if adjoint.method is None else adjoint.method,

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from ..adjoints import Adjoint, BacksolveAdjoint
+from ..methods.adams import AdamsSettings
 from ..methods.grids import Grid, grid_points
 from ..methods.tableau import Tableau
-from ..methods.tableaus import find_tableau
+from ..methods.tableaus import find_adams, find_tableau
 from ..norms import AdjointLayout, AdjointState, Segment, adjoint_segments, forward_segments
 from ..problem.checking_call import FirstValue
 from ..problem.discontinuities import Discontinuities
@@ -27,7 +28,7 @@ from ..problem.tolerances import Tolerance
 from ..problem.vector_field import EagerVectorField
 from ..retcode import ReturnCode
 from ..stats import PassStats
-from ..stepping import MethodTraits, TorchdiffeqController
+from ..stepping import Algorithm, MethodTraits, TorchdiffeqController
 from .recorded_steps import StepRecorder, StepReport
 
 
@@ -77,6 +78,11 @@ class PassOptions:
     def tableau(self) -> Tableau:
         """The tableau of a method that is one of `METHODS`."""
         return find_tableau(self.method, torchdiffeq=self.as_torchdiffeq)
+
+    @property
+    def adams(self) -> AdamsSettings | None:
+        """The settings of an Adams method."""
+        return find_adams(self.method) if isinstance(self.method, (str, Algorithm)) else None
 
     def discontinuities_within(
         self, start: float, end: float, dtype: torch.dtype, *, beyond: bool = True

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...adjoints import GaussAdjoint
 from ...errors import LastGoodState, attach_last_good_state
 from ...methods.tableau import Tableau
-from ...methods.tableaus import TABLEAUS
+from ...methods.tableaus import TABLEAUS, find_adams, find_tableau
 from ...norms import CallableNorm, FlatNorm, Seminorm
 from ...passes.discrete_sweep import Sweep
 from ...passes.gauss_quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
@@ -32,6 +32,7 @@ from ...problem.recorded_field import RecordedStart
 from ...retcode import ReturnCode
 from ...stats import PassStats
 from ...stepping import MethodTraits
+from .adams import AdamsIntegrator
 from .integrator import Hooks, Integrator
 from .interpolant import DenseInterpolation, LocalInterpolation
 from .recorded_stages import RecordedStages
@@ -47,7 +48,8 @@ class TorchEngine:
     name = "torch"
 
     def traits(self, method: Any) -> MethodTraits:
-        return TABLEAUS[method].traits
+        find_adams(method)
+        return find_tableau(method).traits
 
     def integrate(self, problem: ForwardProblem) -> ForwardResult:
         started, times, options = time.perf_counter(), problem.times, problem.options
@@ -104,6 +106,8 @@ class TorchEngine:
 
 def integrator_of(options: PassOptions) -> type[Integrator]:
     """Return whose steps a pass takes."""
+    if options.adams:
+        return AdamsIntegrator
     return TorchdiffeqIntegrator if options.as_torchdiffeq else Integrator
 
 
@@ -169,7 +173,12 @@ def _makes_whole_steps(problem: ForwardProblem | AdjointProblem) -> bool:
     elements.
     """
     options = problem.options
-    plain = isinstance(options.rtol, float) and isinstance(options.atol, float) and not options.as_torchdiffeq
+    plain = (
+        options.method in TABLEAUS
+        and isinstance(options.rtol, float)
+        and isinstance(options.atol, float)
+        and not options.as_torchdiffeq
+    )
     return problem.field.steps is not None and plain
 
 
@@ -261,7 +270,7 @@ class _BackwardSystem:
 
     def __init__(self, problem: AdjointProblem, stats: PassStats) -> None:
         self.problem, self.stats, self.layout = problem, stats, problem.layout
-        self.carries_params = problem.measures_params or problem.restarts
+        self.carries_params = problem.measures_params or problem.restarts or problem.options.adams is not None
         self.output_derivatives: dict[int, Tensor] = {}
         self._makes_params = not problem.adjoint.quadrature
         apart = self._makes_params and not self.carries_params

@@ -62,6 +62,9 @@ class RecordedStages:
         self._rows[i] = self._field.record(when, y)
         return ()
 
+    def kept(self, i: int) -> Tensor:
+        return self._rows[i]
+
     def start(self, i: int, y: Tensor, h: float) -> Tensor:
         return self._add(y, i, h)
 

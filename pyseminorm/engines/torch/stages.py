@@ -36,6 +36,9 @@ class Stages(Protocol):
     def evaluate(self, i: int, t: float, y: Tensor, *, wanted: bool) -> IntegralDerivatives:
         """Make the derivative of stage ``i`` at (t, y)."""
 
+    def kept(self, i: int) -> Tensor:
+        """Return the derivative of stage ``i``, which later steps leave as it is; laid out as states are."""
+
     def start(self, i: int, y: Tensor, h: float) -> Tensor:
         """Return the state of stage ``i`` of a step from ``y``, by the stages before it."""
 
@@ -79,6 +82,9 @@ class StageBuffers:
 
     def evaluate(self, i: int, t: float, y: Tensor, *, wanted: bool) -> IntegralDerivatives:
         return self._system(t, y, self._rows[i], wanted)
+
+    def kept(self, i: int) -> Tensor:
+        return self._rows[i].clone()
 
     def start(self, i: int, y: Tensor, h: float) -> Tensor:
         return torch.addmv(y, self._before[i], self._weights.rows[i], alpha=h)
