@@ -24,7 +24,7 @@ from .retcode import ReturnCode
 from .solving import Solution, solve
 from .stats import PassStats, Stats
 from .stepping import Algorithm, PIController, StepCallbacks, TorchdiffeqController
-from .torchdiffeq import odeint, odeint_adjoint, odeint_dense
+from .torchdiffeq import odeint, odeint_adjoint, odeint_dense, odeint_event
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ __all__ = [
     "odeint",
     "odeint_adjoint",
     "odeint_dense",
+    "odeint_event",
     "profile",
     "solve",
     "start_julia",

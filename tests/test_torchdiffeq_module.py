@@ -7,7 +7,7 @@ import pytest
 
 import pyseminorm.torchdiffeq
 
-PUBLIC = {"odeint", "odeint_adjoint", "odeint_dense"}
+PUBLIC = {"odeint", "odeint_adjoint", "odeint_dense", "odeint_event"}
 
 
 def test_the_public_names_are_torchdiffeqs():

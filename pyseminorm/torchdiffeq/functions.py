@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..adjoints import Adjoint, BacksolveAdjoint, DirectAdjoint, DiscreteAdjoint
 from ..compiled import CompiledField
 from ..errors import InvalidInputError
+from ..events import Event
 from ..problem.state import UnlikeStateError
 from ..problem.torch_modes import apart_from_modes
 from ..problem.vector_field import FieldSource
@@ -20,6 +21,7 @@ from .adapted import AdaptedField
 from .adjoint_norms import adjoint_norm
 from .adjoint_options import show_adjoint_options
 from .callbacks import find_callbacks
+from .events import check_event_times, solve_to_event
 from .inputs import InputAssertionError, check_adjoint_tolerance, check_state, check_times, check_tolerance, start_only
 from .scipy_solver import solve_by_scipy
 from .settings import check_both, check_options, controller, most_steps, solve_settings
@@ -45,9 +47,12 @@ def odeint(
         rtol, atol: tolerances: numbers, tensors that expand to y0, or a tuple of these for a tuple y0.
         method: one of torchdiffeq's, where "rk4" is the 3/8 rule; None is "dopri5".
         options: as for `odeint_adjoint`.
+        event_fn: the solve ends where this function of (t, y) crosses zero; all but the first of two times, and the
+            direction of the second, are left aside.
 
     Returns:
-        The state at all times: a tensor (len(t), \*shape), or a tuple of them.
+        The state at all times: a tensor (len(t), \*shape), or a tuple of them; with ``event_fn`` the event's time, and
+        the states at the first time and there.
 
     Raises:
         InvalidInputError: bad input; also an AssertionError or a TypeError where torchdiffeq's is one.
@@ -57,10 +62,46 @@ def odeint(
         >>> pyseminorm.odeint(lambda t, y: -y, torch.ones(3), torch.tensor([0.0, 1.0])).shape
         torch.Size([2, 3])
     """
-    _refuse_events(event_fn)
     there = Method.of(method)
     given = check_options("options", options, there.solver)
-    return _solve(func, y0, t, None, there, None, rtol, atol, given, _through_steps(func, given))
+    return _solve(func, y0, t, None, there, None, rtol, atol, given, _through_steps(func, given), event_fn)
+
+
+def odeint_event(
+    func: Callable[..., Any],
+    y0: Any,
+    t0: Tensor,
+    *,
+    event_fn: Callable[[Tensor, Any], Tensor],
+    reverse_time: bool = False,
+    odeint_interface: Callable[..., Any] = odeint,
+    **kwargs: Any,
+) -> tuple[Tensor, Any]:
+    r"""Solve from ``t0`` until an event, as `torchdiffeq.odeint_event`; the event's time and state are differentiable.
+
+    Args:
+        func, y0: as for `odeint`.
+        t0: the first time, a tensor of one element.
+        event_fn: ``event_fn(t, y)``, a tensor: the event is where one of its elements changes its sign.
+        reverse_time: whether times decrease.
+        odeint_interface: `odeint` or `odeint_adjoint`.
+        kwargs: arguments of that function.
+
+    Returns:
+        The event's time, and the states (2, \*shape) at ``t0`` and there, of a tuple y0 a tuple of them.
+
+    Examples:
+        >>> import torch, pyseminorm
+        >>> y0, t0 = torch.tensor([1.0]), torch.tensor(0.0)
+        >>> half = lambda t, y: y - 0.5
+        >>> t, y = pyseminorm.odeint_event(lambda t, y: -y, y0, t0, event_fn=half)
+        >>> round(t.item(), 4), y.shape
+        (0.6931, torch.Size([2, 1]))
+    """
+    start = t0.reshape(-1)
+    t = torch.cat([start, start.detach() + (-1.0 if reverse_time else 1.0)])
+    found: tuple[Tensor, Any] = odeint_interface(func, y0, t, event_fn=event_fn, **kwargs)
+    return found
 
 
 @apart_from_modes
@@ -153,7 +194,8 @@ def odeint_adjoint(
     variants are called with (t, y, dt) as there; the adjoint ones get (a_t, y, adj_y), without the parameters.
 
     Returns:
-        The state at all times: a tensor (len(t), \*shape), or a tuple of them.
+        The state at all times: a tensor (len(t), \*shape), or a tuple of them; with ``event_fn`` the event's time, and
+        the states at the first time and there.
 
     Raises:
         InvalidInputError: bad input; also an AssertionError or a TypeError where torchdiffeq's is one.
@@ -164,7 +206,6 @@ def odeint_adjoint(
         >>> pyseminorm.odeint_adjoint(field, torch.ones(3), torch.tensor([0.0, 1.0]), adjoint_params=()).shape
         torch.Size([2, 3])
     """
-    _refuse_events(event_fn)
     _check_params(func, adjoint_params)
     back_method = method if adjoint_method is None else adjoint_method
     if back_method != method and options is not None and adjoint_options is None:
@@ -188,8 +229,9 @@ def odeint_adjoint(
         controller=controller(backward),
         scale_invariant=False,
     )
-    ys = _solve(func, y0, t, adjoint_params, there, back, rtol, atol, forward, adjoint)
-    show_adjoint_options(ys, backward)
+    ys = _solve(func, y0, t, adjoint_params, there, back, rtol, atol, forward, adjoint, event_fn)
+    if event_fn is None:
+        show_adjoint_options(ys, backward)
     return ys
 
 
@@ -204,6 +246,7 @@ def _solve(
     atol: Any,
     given: Mapping[str, Any],
     adjoint: Adjoint,
+    event_fn: Callable[..., Any] | None = None,
     *,
     dense: bool = False,
 ) -> Any:
@@ -212,35 +255,46 @@ def _solve(
     check_times(t, device)
     rtol, atol = check_tolerance("rtol", rtol, y0), check_tolerance("atol", atol, y0)
     callbacks = find_callbacks(func, method, back)
-    if len(t) == 1:
-        return start_only(y0)
+    params = None if params is None else list(params)
     by_scipy = method.solver is ScipyWrapperODESolver
+    if event_fn is not None:
+        check_event_times(t)
+        if by_scipy:
+            raise InvalidInputError('method="scipy_solver" looks for no events: give another one, such as "dopri5".')
+    elif len(t) == 1:
+        return start_only(y0)
     values = solve_by_scipy(func, y0, t, rtol, atol, given) if by_scipy else None
     if by_scipy and (back is None or not torch.is_grad_enabled()):
         return values  # without gradients, as there
-    solution = _solve_adapted(
-        func,
-        y0,
-        t,
-        params,
-        method="dopri5" if by_scipy else method.solver.method,
-        rtol=rtol,
-        atol=atol,
-        adjoint=adjoint,
-        callbacks=callbacks,
-        dense=dense,
-        **solve_settings({} if by_scipy else given, func, y0, t),
-    )
+
+    def solve_between(start: Any, times: Tensor, event: Event | None = None) -> Solution:
+        return _solve_adapted(
+            func,
+            start,
+            times,
+            params,
+            method="dopri5" if by_scipy else method.solver.method,
+            rtol=rtol,
+            atol=atol,
+            adjoint=adjoint,
+            callbacks=callbacks,
+            dense=dense,
+            event=event,
+            **solve_settings({} if by_scipy else given, func, y0, times),
+        )
+
+    if event_fn is not None:
+        return solve_to_event(solve_between, event_fn, y0, t)
+    solution = solve_between(y0, t)
     if by_scipy:  # its values, with the gradients of ours
         return pytree.tree_map(lambda value, y: value + (y - y.detach()), values, solution.ys)
     return solution.interpolate if dense else solution.ys
 
 
 def _solve_adapted(
-    func: Callable[..., Any], y0: Any, t: Tensor, params: Iterable[Tensor] | None, **settings: Any
+    func: Callable[..., Any], y0: Any, t: Tensor, params: list[Tensor] | None, **settings: Any
 ) -> Solution:
     """Solve; where what func returns does not look like y0, let it do so, as far as torchdiffeq would."""
-    params = None if params is None else list(params)
     try:
         return solve(func, y0, t, params=params, **settings)
     except UnlikeStateError:
@@ -267,8 +321,3 @@ def _check_params(func: Callable[..., Any], params: Iterable[Tensor] | None) -> 
             "specified explicitly via the `adjoint_params` argument. If there are no parameters then it is allowable "
             "to set `adjoint_params=()`."
         )
-
-
-def _refuse_events(event_fn: Callable[..., Any] | None) -> None:
-    if event_fn is not None:
-        raise InvalidInputError("event_fn is not supported yet.")

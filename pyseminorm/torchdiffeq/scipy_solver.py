@@ -36,7 +36,7 @@ def solve_by_scipy(func: Callable[..., Any], y0: Any, t: Tensor, rtol: Any, atol
     found = solve_ivp(
         derivative, (times[0], times[-1]), start, t_eval=times, method=method, rtol=rtol, atol=atol, **steps
     )
-    rows = torch.as_tensor(found.y.T).to(device=spec.device, dtype=spec.real_dtype)
+    rows = torch.as_tensor(found.y.T).contiguous().to(device=spec.device, dtype=spec.real_dtype)
     if not found.success:
         last = len(rows) - 1
         state = LastGoodState(times[max(last, 0)], spec.unflatten(rows[last]) if len(rows) else y0, PassStats())

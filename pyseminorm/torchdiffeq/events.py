@@ -1,0 +1,57 @@
+"""Solves that end at an event: `event_fn` of `odeint` and `odeint_adjoint`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidInputError
+from ..events import Event
+from ..solving import Solution
+from ..torch_internals import pytree
+
+
+def check_event_times(t: Any) -> None:
+    """Refuse times other than a start and a direction.
+
+    Raises:
+        InvalidInputError: there are more, or fewer, in torchdiffeq's words.
+    """
+    if isinstance(t, Tensor) and t.dim() == 1 and len(t) != 2:
+        raise InvalidInputError(f"We require len(t) == 2 when in event handling mode, but got len(t)={len(t)}.")
+
+
+def solve_to_event(
+    solve_window: Callable[[Any, Tensor, Event], Solution],
+    event_fn: Callable[[Tensor, Any], Tensor],
+    y0: Any,
+    t: Tensor,
+) -> tuple[Tensor, Any]:
+    r"""Return the time of the first event after t[0], in the direction of t[1], and the states (2, \*shape) at both.
+
+    No end is known, so that the solve goes on in windows, each twice as long as the one before.
+    """
+    start, y, event = t[0].double(), y0, Event(event_fn)
+    span = (t[1] - t[0]).detach().double()
+    with torch.no_grad():
+        if bool((event_fn(t[0].to(_real(y0)), y0) == 0).any()):
+            return t[0], _rows(y0, y0)
+    while True:
+        window = torch.stack([start, start.detach() + span])
+        solution = solve_window(y, window, event)
+        if solution.events:
+            found = solution.events[0]
+            return found.t.to(t), _rows(y0, found.y)
+        start, y, span = window[1], pytree.tree_map(lambda ys: ys[-1], solution.ys), 2 * span
+
+
+def _rows(first: Any, last: Any) -> Any:
+    return pytree.tree_map(lambda a, b: torch.stack([a, b]), first, last)
+
+
+def _real(y0: Any) -> torch.dtype:
+    first: Tensor = pytree.tree_leaves(y0)[0]
+    return first.real.dtype
