@@ -385,3 +385,29 @@ def test_scipy_tells_of_a_solve_that_stops():
             options={"solver": "RK45"},
         )
     assert info.value.last_good_state.t <= 1
+
+
+@pytest.mark.parametrize("interface", ["odeint", "odeint_adjoint"])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("rk4", {"step_size": 0.25}),
+        ("midpoint", {"step_size": 0.25, "interp": "cubic"}),
+        ("explicit_adams", {"step_size": 0.05, "max_order": 5}),
+        ("implicit_adams", {"step_size": 0.05}),
+        ("fixed_adams", {"step_size": 0.05, "implicit": False}),
+    ],
+)
+def test_outputs_inside_fixed_steps(interface, method, options):
+    found = []
+    for module in (pyseminorm.torchdiffeq, torchdiffeq):
+        y0 = batch(2).requires_grad_()
+        ys = getattr(module, interface)(MLP(width=8), y0, T, method=method, options=options)
+        found.append((ys, torch.autograd.grad(ys.square().sum(), y0)[0]))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=2e-2, atol=2e-2)
+
+
+def test_another_interpolation_is_refused():
+    with pytest.raises(InvalidInputError, match="Unknown interpolation method no"):
+        pyseminorm.odeint(MLP(), batch(2), T, method="rk4", options={"interp": "no"})

@@ -24,7 +24,7 @@ from .callbacks import find_callbacks
 from .events import check_event_times, solve_to_event
 from .inputs import InputAssertionError, check_adjoint_tolerance, check_state, check_times, check_tolerance, start_only
 from .scipy_solver import solve_by_scipy
-from .settings import check_both, check_options, controller, most_steps, solve_settings
+from .settings import check_both, check_options, choose_method, controller, most_steps, solve_settings
 from .solvers import Method, ScipyWrapperODESolver
 
 
@@ -273,7 +273,7 @@ def _solve(
             start,
             times,
             params,
-            method="dopri5" if by_scipy else method.solver.method,
+            method="dopri5" if by_scipy else choose_method(method.solver, given),
             rtol=rtol,
             atol=atol,
             adjoint=adjoint,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidInputError
-from ..stepping import PIController, TorchdiffeqController
+from ..stepping import Algorithm, PIController, TorchdiffeqController
 from .solvers import Solver
 
 # Of the adaptive solvers' step sizes, and what they are called in a PIController.
@@ -85,6 +85,22 @@ def solve_settings(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, 
         "controller": controller(given),
         "compile": given.get("compile"),
     }
+
+
+def choose_method(solver: type[Solver], given: Mapping[str, Any]) -> str | Algorithm:
+    """Return what `solve` calls a solver with checked options.
+
+    Raises:
+        InvalidInputError: an interpolation that is not known.
+    """
+    interp = given.get("interp", "linear")
+    if interp not in ("linear", "cubic"):
+        raise InvalidInputError(f"Unknown interpolation method {interp}")
+    options = {key: given[key] for key in ("max_order", "max_iters") if key in given}
+    if interp == "linear" and not given.keys().isdisjoint(("step_size", "grid_constructor")):
+        options["interp"] = interp  # else no output is inside a step
+    method = "explicit_adams" if given.get("implicit") is False else solver.method
+    return Algorithm(method, **options) if options else method
 
 
 def most_steps(options: Mapping[str, Any]) -> Any:
