@@ -411,3 +411,44 @@ def test_outputs_inside_fixed_steps(interface, method, options):
 def test_another_interpolation_is_refused():
     with pytest.raises(InvalidInputError, match="Unknown interpolation method no"):
         pyseminorm.odeint(MLP(), batch(2), T, method="rk4", options={"interp": "no"})
+
+
+@pytest.mark.parametrize("interface", ["odeint", "odeint_adjoint"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_events_are_found_with_their_gradients(interface, reverse):
+    """y' = w y from (1, 2) until the sum of a tuple's elements is one half, of which the window knows nothing."""
+    found = []
+    for module in (pyseminorm.torchdiffeq, torchdiffeq):
+        weight = torch.nn.Parameter(torch.tensor(0.3 if reverse else -0.3, dtype=torch.float64))
+
+        class Decay(torch.nn.Module):
+            def __init__(self, weight=weight):
+                super().__init__()
+                self.weight = weight
+
+            def forward(self, t, y):
+                return tuple(self.weight * x for x in y)
+
+        t0 = torch.tensor([0.2], dtype=torch.float64)
+        y0 = (torch.tensor([1.0], dtype=torch.float64), torch.tensor(2.0, dtype=torch.float64, requires_grad=True))
+        t, ys = module.odeint_event(
+            Decay(), y0, t0, event_fn=lambda t, y: y[0].sum() + y[1] - 0.5, reverse_time=reverse, rtol=1e-9,
+            odeint_interface=getattr(module, interface),
+        )  # fmt: skip
+        loss = t.square().sum() + ys[0][-1].sum() * 3 + ys[1].sum()
+        found.append((t.reshape(()), *ys, *torch.autograd.grad(loss, [weight, y0[1]])))
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-8)
+
+
+def test_an_event_at_the_start_is_there():
+    y0, t = batch(2), torch.tensor([0.5, 1.0], dtype=torch.float64)
+    (ours, _), (theirs, _) = _both(lambda m: m.odeint(MLP(), y0, t, event_fn=lambda t, y: (t - 0.5) * y.sum()))
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("method", ["dopri5", "scipy_solver"])
+def test_events_want_two_times_and_a_solver_that_looks_for_them(method):
+    t = T if method == "dopri5" else T[:2]
+    message = "We require len.t. == 2" if method == "dopri5" else "looks for no events"
+    with pytest.raises(ValueError, match=message):
+        pyseminorm.odeint(MLP(), batch(2), t, event_fn=lambda t, y: y.sum(), method=method)
