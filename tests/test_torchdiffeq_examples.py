@@ -191,10 +191,6 @@ class Ball(nn.Module):
         return torch.stack(times)
 
 
-HAS_EVENTS = pytest.mark.skipif(not hasattr(ours, "odeint_event"), reason="events come with odeint_event")
-
-
-@HAS_EVENTS
 @INTERFACES
 def test_the_bouncing_ball(interface, capsys):
     def bouncing_ball(package):
@@ -204,7 +200,6 @@ def test_the_bouncing_ball(interface, capsys):
     _compare(capsys, bouncing_ball, steps=4, rate=3e-2, tolerance=1e-5)
 
 
-@HAS_EVENTS
 def test_learning_physics_from_a_trajectory(capsys):
     def learning_physics(package):
         ball, t = Ball(), torch.linspace(0, 3, 40, dtype=D)
