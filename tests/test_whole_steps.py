@@ -265,3 +265,10 @@ def test_a_compiler_that_fails_leaves_the_graph(caplog, monkeypatch):
         check_equal(field, DiscreteAdjoint())
     assert caplog.text.count("could not be compiled") == 2  # a forward and a reverse step, each tried once
     assert "no C++ compiler" in caplog.text
+
+
+def test_another_controllers_steps_are_made_stage_by_stage(compiled):
+    """Whose error estimate and dense output are others."""
+    for adjoint in (DiscreteAdjoint(), BacksolveAdjoint()):
+        check_equal(Field(), adjoint, method="dopri5", controller="torchdiffeq")
+    assert not compiled

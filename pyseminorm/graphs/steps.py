@@ -61,7 +61,7 @@ class Forward:
                 value, kept = field.value(constants, times[i], new)
                 stages.append(value)
                 saved += kept
-            if not tableau.fsal:
+            if not tableau.ends_at_state:
                 new = y + h * _weigh(tableau.b, stages)
             errors = _errors(tableau, self.segments, stages, y, new, h, atol, rtol)
             return [new, torch.stack(stages), errors, *(saved if self.keeps else ())]
@@ -109,7 +109,7 @@ class Backward:
                 stages.append(value)
                 for column, x in zip(sums, q, strict=True):
                     column.append(x)
-            if not tableau.fsal:
+            if not tableau.ends_at_state:
                 new = z + h * _weigh(tableau.b, stages)
             errors = _errors(tableau, self.segments, stages, z, new, h, atol, rtol)
             mu = [h * _weigh(tableau.b, column) for column in sums]

@@ -86,7 +86,7 @@ class TorchEngine:
         return ForwardResult(ys, retcode, stats, integrator.t, integrator.values(), dense)
 
     def sweep(self, problem: DiscreteProblem) -> AdjointResult:
-        if problem.field.steps is None:
+        if not _makes_whole_steps(problem):
             return Sweep(problem).run()
         from .whole_sweep import WholeSweep
 
@@ -168,7 +168,7 @@ def _look_at_steps(events: EventWatch, keep: StepHook | None) -> StepHook:
     return on_step
 
 
-def _makes_whole_steps(problem: ForwardProblem | AdjointProblem) -> bool:
+def _makes_whole_steps(problem: ForwardProblem | AdjointProblem | DiscreteProblem) -> bool:
     """Tell whether the field has whole steps, and these know the problem's tableau and its tolerances, one for all
     elements.
     """
