@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,11 +18,13 @@ from .engines.select import select_engine
 from .errors import BackendUnavailableError, InvalidInputError, SolveError
 from .methods.tableaus import ADAPTIVE_METHODS, TABLEAUS
 from .passes.problems import PassOptions
+from .problem.parameters import as_real
 from .problem.state import StateSpec
 from .problem.vector_field import EagerVectorField
 from .solving import DEFAULT_MAX_STEPS, solve
 from .stats import PassStats
 from .torch_internals import pytree
+from .version import __version__
 
 ADJOINTS: dict[str, Adjoint] = {
     "BacksolveAdjoint": BacksolveAdjoint(),
@@ -208,11 +211,13 @@ def crosscheck(
     exact, reference = _reference(problem)
     rows: list[Row] = []
     notes: list[str] = []
-    versions = _versions()
+    versions = {"pyseminorm": __version__, "torch": torch.__version__, "Python": platform.python_version()}
     julia, missing = _julia(problem, options, backend)
+    ours = {name: getattr(options, name) for name in ("method", "rtol", "atol", "max_steps")}
     for engine in ("torch", "julia") if julia else ("torch",):
         for name, adjoint in ADJOINTS.items():
-            rows.append(_row(name, engine, exact, notes, _ours(problem, engine, adjoint, options)))
+            gradients = functools.partial(problem.gradients, backend=engine, adjoint=adjoint, **ours)
+            rows.append(_row(name, engine, exact, notes, gradients))
     if julia:
         rows += _sciml_rows(julia, problem, options, exact, notes)
         versions.update(julia.versions)
@@ -246,11 +251,6 @@ def _reference(problem: _Problem) -> tuple[tuple[Tensor, Tensor], str]:
 
 
 Gradients = tuple[Tensor, Tensor, PassStats]
-
-
-def _ours(problem: _Problem, engine: str, adjoint: Adjoint, options: PassOptions) -> Callable[[], Gradients]:
-    settings = {name: getattr(options, name) for name in ("method", "rtol", "atol", "max_steps")}
-    return lambda: problem.gradients(backend=engine, adjoint=adjoint, **settings)
 
 
 def _row(
@@ -306,15 +306,9 @@ def _sciml_rows(
         dy0, dparams, stats = solved.gradients(adjoint, problem.cotangents / scale)
         return dy0 * scale, dparams * scale, stats
 
-    rows = [_row(a, name, exact, notes, lambda a=a: gradients(a)) for a in sensitivity.ADJOINTS]  # type: ignore[misc]
+    rows = [_row(a, name, exact, notes, functools.partial(gradients, a)) for a in sensitivity.ADJOINTS]
     solved.close()
     return rows
-
-
-def _versions() -> dict[str, str]:
-    from .version import __version__
-
-    return {"pyseminorm": __version__, "torch": torch.__version__, "Python": platform.python_version()}
 
 
 def _make_row(ys: Any, i: int) -> Any:
@@ -322,8 +316,7 @@ def _make_row(ys: Any, i: int) -> Any:
 
 
 def _join(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
-    flat = [torch.view_as_real(x).reshape(-1) if x.is_complex() else x.reshape(-1) for x in tensors]
-    return torch.cat(flat) if flat else like.new_zeros(0)
+    return torch.cat([like.new_zeros(0), *(as_real(x).reshape(-1) for x in tensors)])
 
 
 def _relative(found: Tensor, wanted: Tensor) -> float:

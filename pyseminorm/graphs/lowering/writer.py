@@ -163,7 +163,7 @@ class Writer:
             return Lazy(number(FILLED[target](*args, **kwargs)), [], _shape(node))
         if target in ELEMENTWISE or target in COMPARISONS:
             template = ELEMENTWISE.get(target) or COMPARISONS[target]
-            return self.elementwise(template, args, boolean=target in COMPARISONS)
+            return self.check(Lazy.of(template, *args, boolean=target in COMPARISONS))
         if target in FORMED:
             return self.check(FORMED[target](*args, **kwargs))
         if target in VIEWS:
@@ -209,16 +209,12 @@ class Writer:
         rank = len(x.shape)
         dims = range(rank) if not dims and dims != 0 else [dims] if isinstance(dims, int) else dims
         axes = sorted(d % rank for d in dims) if rank else []
-        if x.boolean:
-            x = Lazy.of("T({0})", x)
+        x = self.convert(x)
         to = self._new(tuple(1 if d in axes else n for d, n in enumerate(x.shape)))
         self._section.statements += reduce(to, x, axes, start, function)
         return to if keepdim else to.look(Tensor.squeeze, axes)
 
     # -- what operations use -------------------------------------------------------------------------------------------
-
-    def elementwise(self, template: str, operands: Sequence[Any], *, boolean: bool = False) -> Lazy:
-        return self.check(Lazy.of(template, *operands, boolean=boolean))
 
     def check(self, x: Lazy) -> Lazy:
         """Return the expression, with operands in memory that would be evaluated again for every element of a larger

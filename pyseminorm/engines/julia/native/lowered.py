@@ -57,7 +57,7 @@ class LoweredNative(NativeField):
     def __init__(self, graph: JointGraph, size: int, params_size: int, sources: list[Tensor]) -> None:
         self._julia = runtime()
         self.module = self._julia.module
-        use_blas_of_torch(self.module)
+        self.module.Kernels.use_blas_b(*_blas_of_torch())
         dtype, count = graph.examples[0].dtype, len(sources)
         code = lower(graph, sources)
         self.size, self.params_size = size, params_size
@@ -142,8 +142,3 @@ def _blas_of_torch() -> tuple[int, int]:
         if all(found):
             return int(found[0] or 0), int(found[1] or 0)
     return 0, 0
-
-
-def use_blas_of_torch(module: Any) -> None:
-    """Let lowered code call PyTorch's BLAS."""
-    module.Kernels.use_blas_b(*_blas_of_torch())
