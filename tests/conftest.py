@@ -59,6 +59,6 @@ def pytest_terminal_summary(terminalreporter):
         return
     from pyseminorm.engines.julia.session import runtime
 
-    versions = runtime.runtime().versions if runtime.is_running() else {}
+    versions = runtime._runtime.versions if runtime._runtime else {}
     named = ", ".join(f"{k} {v}" for k, v in versions.items())
     terminalreporter.write_line(f"JULIA: {outcomes['ran']} Julia tests ran, {outcomes['skipped']} skipped ({named})")

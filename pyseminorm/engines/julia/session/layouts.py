@@ -71,7 +71,6 @@ C_FUNCTIONS = {"forward": PassResult, "adjoint": PassResult, "sweep": SweepResul
 
 # By number; any other is 0.
 RETCODES = ("", "Success", "MaxIters", "DtNaN", "DtLessThanMin", "Unstable", "CallbackFailure", "Interrupted")
-SUCCESS = RETCODES.index("Success")
 
 # Where the times of accepted steps begin in a result, in bytes, and how many fit; what one call lets go of at most.
 TIMES_AT, MOST_TIMES, MOST_RELEASED = 128, 4096, 32

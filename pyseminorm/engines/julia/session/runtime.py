@@ -112,11 +112,6 @@ def runtime(options: StartOptions = _ANY) -> Runtime:
     return _runtime
 
 
-def is_running() -> bool:
-    """Tell whether Julia has been started by us."""
-    return _runtime is not None
-
-
 def _start(options: StartOptions) -> Runtime:
     found = detect.find_julia()
     if isinstance(found, detect.NoJulia):
