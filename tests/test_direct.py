@@ -384,3 +384,29 @@ def test_nothing_is_left_behind():
         assert made and not any(x() is not None for x in made)
     finally:
         gc.enable()
+
+
+@pytest.mark.peer("torchdiffeq")
+@pytest.mark.parametrize("method", ["dopri5", "tsit5", "bosh3", "dopri8", "fehlberg2", "adaptive_heun"])
+def test_it_is_torchdiffeqs_odeint_in_its_steps(method):
+    """The same values and gradients to rounding, but dL/dt, which goes through the sizes of no step."""
+    import torchdiffeq
+
+    field, y0 = Oscillating(width=8), batch(3).requires_grad_()
+    t = torch.tensor([0.0, 0.3, 0.33, 1.1], dtype=torch.float64)
+    settings = {"method": method, "rtol": 1e-4, "atol": 1e-6}
+    s, inputs = solve(field, y0, t, controller="torchdiffeq", **settings), [y0, *field.parameters()]
+    theirs = torchdiffeq.odeint(field, y0, t, **settings)
+    found, exact = (torch.autograd.grad(loss_of(ys), inputs) for ys in (s.ys, theirs))
+    assert relative(s.ys, theirs) < 1e-9
+    assert all(relative(a, b) < 1e-9 for a, b in zip(found, exact, strict=True))
+
+
+def test_fixed_steps_on_a_grid_and_stops():
+    field, y0 = Oscillating(width=8), batch(3).requires_grad_()
+    for settings in ({"method": "rk4", "dt": [0.0, 0.4, 0.5, 1.3]}, {"tstops": [0.21, 0.9]}, {"dtmax": 0.1}):
+        found = []
+        for adjoint in (DirectAdjoint(), DiscreteAdjoint()):
+            s = solve(field, y0, [0.0, 0.7, 1.3], adjoint=adjoint, backend="torch", **settings)
+            found.append([s.ys, *torch.autograd.grad(loss_of(s.ys), [y0, *field.parameters()])])
+        assert all(relative(a, b) < ROUNDING for a, b in zip(*found, strict=True))
