@@ -64,7 +64,7 @@ def odeint(
     """
     there = Method.of(method)
     given = check_options("options", options, there.solver)
-    return _solve(func, y0, t, None, there, None, rtol, atol, given, _through_steps(func, given), event_fn)
+    return _solve(func, y0, t, None, there, None, rtol, atol, *_through_steps(func, given, there), event_fn)
 
 
 def odeint_event(
@@ -146,9 +146,9 @@ def odeint_dense(
         )
     t = torch.stack([torch.as_tensor(x, dtype=torch.float64, device=y0.device) for x in (t0, t1)])
     given = check_options("options", options, there.solver)
-    adjoint = _through_steps(func, given)
+    settings, adjoint = _through_steps(func, given, there)
     state_at: Callable[[Tensor | float], Tensor] = _solve(
-        func, y0, t, None, there, None, rtol, atol, given, adjoint, dense=True
+        func, y0, t, None, there, None, rtol, atol, settings, adjoint, dense=True
     )
     return state_at
 
@@ -304,14 +304,18 @@ def _solve_adapted(
         return solve(adapted, y0, t, params=adapted.params if params is None else params, **settings)
 
 
-def _through_steps(func: Callable[..., Any], options: Mapping[str, Any]) -> Adjoint:
-    """Return backpropagation through the steps, by all that func reads.
+def _through_steps(
+    func: Callable[..., Any], options: Mapping[str, Any], method: Method
+) -> tuple[Mapping[str, Any], Adjoint]:
+    """Return options, and backpropagation through the steps, which are torchdiffeq's: it gets by with fewer of them
+    where its default tolerances are below what the state's dtype resolves.
 
     A function that runs in another form is known to read nothing but its parameters.
     """
     if options.get("compile") is not None or isinstance(func, (CompiledField, FieldSource)):
-        return DiscreteAdjoint(keep="stages")
-    return DirectAdjoint()
+        return options, DiscreteAdjoint(keep="stages")
+    ours = {"controller": "torchdiffeq"} if "controller" in method.solver.options else {}
+    return {**ours, **options}, DirectAdjoint()
 
 
 def _check_params(func: Callable[..., Any], params: Iterable[Tensor] | None) -> None:
