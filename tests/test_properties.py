@@ -116,11 +116,11 @@ def test_gradients_are_linear_in_the_cotangent(engine, y0, end, adjoint, a, b):
 
 @given(rate=st.floats(0.2, 3), start=st.floats(1.5, 20), method=METHODS, adjoint=ADJOINTS)
 @some
-def test_a_decay_reaches_one_when_it_should(engine, rate, start, method, adjoint):
+def test_a_decay_reaches_one_when_it_should(rate, start, method, adjoint):
     rate, y0 = (torch.tensor([x], dtype=D, requires_grad=True) for x in (rate, start))
     s = solve(
         lambda t, y: -rate * y, y0, [0.0, 40.0], params=[rate], event=Event(lambda t, y: y[0] - 1), method=method,
-        adjoint=adjoint, backend=engine, **EXACT,
+        adjoint=adjoint, backend="torch", **EXACT,
     )  # fmt: skip
     exact = torch.log(y0) / rate
     assert s.events[0].t.item() == pytest.approx(exact.item(), rel=1e-6)
@@ -131,11 +131,11 @@ def test_a_decay_reaches_one_when_it_should(engine, rate, start, method, adjoint
 
 @given(height=st.floats(0.5, 50), speed=st.floats(-5, 5), gravity=st.floats(1, 20), method=METHODS)
 @some
-def test_a_ball_hits_the_ground_when_it_should(engine, height, speed, gravity, method):
+def test_a_ball_hits_the_ground_when_it_should(height, speed, gravity, method):
     force = torch.tensor(-gravity, dtype=D)
     s = solve(
         lambda t, y: torch.stack([y[1], force]), torch.tensor([height, speed], dtype=D), [0.0, 100.0],
-        event=Event(lambda t, y: y[0], direction=-1), method=method, backend=engine,
+        event=Event(lambda t, y: y[0], direction=-1), method=method, backend="torch",
     )  # fmt: skip
     impact = math.sqrt(speed**2 + 2 * gravity * height)
     assert s.events[0].t.item() == pytest.approx((speed + impact) / gravity, rel=1e-6)
