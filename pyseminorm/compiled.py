@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 from .errors import InvalidInputError
 from .passes.engine import Engine
 from .problem.checking_call import FirstValue
-from .problem.parameters import owner_of
+from .problem.parameters import check_params, owner_of
 from .problem.state import StateSpec
-from .problem.vector_field import EagerVectorField
+from .problem.vector_field import EagerVectorField, FieldArguments
+from .torch_internals import guard_tensors
 
 if TYPE_CHECKING:
     from .graphs.capture import Captured
@@ -99,12 +101,14 @@ class CompiledField:
             InvalidInputError: they disagree; it names what.
         """
         forms, spec = self._forms, StateSpec.of(y)
-        eager, at, flat = EagerVectorField(self.func, args, spec, None), float(t), spec.flatten(y).detach()
-        known = self._known.get(forms.form_of(self.func, args, spec))
+        asked, at, flat = FieldArguments(self.func, args, spec, None), float(t), spec.flatten(y).detach()
+        known, eager = self._known.get(forms.form_of(asked)), EagerVectorField(*asked)
         if known is None or known.captured is None:
             raise InvalidInputError("nothing has been captured for this form of y and args: solve with it first.")
-        read, _ = known.find(self.func, args)
-        graph = forms.TracedVectorField(eager, forms.trace(known.captured, eager, read, at, flat), read)
+        read = known.find(self.func, args)[: known.reads]
+        found = known.captured.traces.get(forms.targets_of(eager.inputs, read))
+        found = found or forms.trace(known.captured, spec, eager.inputs, read, at, flat)
+        graph = forms.TracedVectorField(eager, eager.inputs, found, read)
         names = ["f", "the product with df/dy", *(f"the product with parameter {i}" for i in range(len(eager.inputs)))]
         products = (x.vjp(at, flat, torch.ones_like(flat)) for x in (graph, eager))
         mine, theirs = ((value, state, *params) for value, state, params, _ in products)
@@ -125,67 +129,96 @@ class CompiledField:
         self._settled = asked, settle(*asked)
         return self._settled[1]
 
-    def vector_field(
-        self, args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None, engine: Engine
-    ) -> EagerVectorField | None:
-        """Return the field of a solve whose form was captured before, without a look at func; None of a new form."""
-        forms = self._forms
-        known = self._known.get(forms.form_of(self.func, args, spec))
-        if known is None:
-            return None
+    def capture(self, first: FirstValue, engine: Engine) -> None:
+        """Let the field of ``first`` be that of the form that a solve gives func, which is captured where it is new;
+        where that cannot be, func stays itself.
+        """
+        form = self._forms.form_of(first.asked)
+        known = self._known.get(form)
+        field = None if known is None else self._known_field(known, first.asked, engine)
+        if field is not None:
+            first.field = field
+            return
+        graph, read = self._forms.capture_with(self._guards, first, self.mode, engine)
+        known = _Known.of(graph, self.func, first.asked.args, read)
+        if known is not None:
+            self._known[form] = known
+
+    def _known_field(self, known: _Known, asked: FieldArguments, engine: Engine) -> EagerVectorField | None:
+        """Return the field of a form that was captured before, without a look at func; None where that has changed."""
         if known.captured is None:
-            return EagerVectorField(self.func, args, spec, params)
+            return EagerVectorField(*asked)
         try:
-            read, own = known.find(self.func, args)
-            same = known.forms == list(map(forms.tensor_form, read))
+            found = known.find(self.func, asked.args)
+            same = known.holds(*found)
         except (AttributeError, LookupError, TypeError, ValueError):  # not there any more
             same = False
         if not same:
             return None
-        field = EagerVectorField(self.func, args, spec, own if params is None else params)
-        field.add_inputs(forms.select_computed(read))
-        found = known.captured.traces.get(forms.targets_of(field, read))
-        return None if found is None else forms.make_form(field, found, read, self.mode, engine)
-
-    def capture(self, first: FirstValue, args: tuple[Any, ...], engine: Engine) -> None:
-        """Capture func in the form that a solve gives it; where that cannot be, it stays itself."""
-        field = first.field
-        guarded = self._forms.find_guarded(self._guards, self.func, args, field.spec)
-        graph, read = self._forms.capture_with(guarded, first, args, self.mode, engine)
-        known = _Known.of(graph, self.func, args, read)
-        if known is not None:
-            self._known[self._forms.form_of(self.func, args, field.spec)] = known
+        forms, read, trace = self._forms, found[: known.reads], known.trace
+        inputs = [found[i] for i in known.own]
+        if trace is None or asked.params is not None or asked.args or not _are_apart(found):
+            own = inputs if asked.params is None else check_params(asked.params)
+            inputs = forms.list_inputs(own, read, asked.args)
+            trace = known.captured.traces.get(forms.targets_of(inputs, read))
+        return None if trace is None else forms.make_form(asked, inputs, trace, read, self.mode, engine)
 
 
 class _Known(NamedTuple):
-    """A form of y and args that was captured; without a graph, one for which func stays itself."""
+    """A form of y and args that was captured; without a graph, one for which func stays itself.
+
+    Attributes:
+        find: returns the tensors that func reads, and then those of its parameters that it does not.
+        holds: tells whether they are of the same forms as when func was captured.
+        reads: how many func reads.
+        own: where its parameters are among them.
+        trace: what was made of the graph for solves by these alone, of tensors that are leaves and all different ones.
+    """
 
     captured: Captured | None
-    find: Callable[[Callable[..., Any], tuple[Any, ...]], tuple[list[Tensor], list[Tensor]]]
-    forms: list[Any]
+    find: Callable[[Callable[..., Any], tuple[Any, ...]], list[Tensor]]
+    holds: Callable[..., bool]
+    reads: int
+    own: list[int]
+    trace: Any
 
     @classmethod
     def of(
         cls, captured: Captured | None, func: Callable[..., Any], args: tuple[Any, ...], read: Sequence[Tensor]
     ) -> _Known | None:
         """Return what finds the tensors again without TorchDynamo; None where there is no way (arrays of NumPy)."""
-        from .engines.forms import tensor_form
         from .graphs.capture import define
+        from .graphs.traced_field import targets_of
 
         names = [] if captured is None else captured.names
         owner, path = owner_of(func)
         own = [] if owner is None else [f"L['func']{path}{_path(name)}" for name in _differentiable(owner)]
+        every = list(dict.fromkeys([*names, *own]))
         scope: dict[str, Any] = {"G": {} if captured is None else captured.scope}
         try:
-            define(_FIND.format(", ".join(names), ", ".join(own)), scope)
-            found, _ = scope["find"](func, args)
-        except (SyntaxError, NameError, AttributeError, LookupError, TypeError, ValueError):
+            define(_FIND.format(", ".join(every)), scope)
+            found = scope["find"](func, args)
+            holds = guard_tensors(found)
+        except (SyntaxError, NameError, AttributeError, LookupError, TypeError, ValueError, RuntimeError):
             return None
-        reached = all(a is b for a, b in zip(found, read, strict=True))
-        return cls(captured, scope["find"], list(map(tensor_form, read))) if reached else None
+        if not all(a is b for a, b in zip(found, read, strict=False)):
+            return None
+        places = list(map(every.index, own))
+        trace = None
+        if captured is not None and _are_apart(found):
+            trace = captured.traces.get(targets_of([found[i] for i in places], read))
+        return cls(captured, scope["find"], holds, len(names), places, trace)
 
 
-_FIND = "def find(func, args):\n    L = dict(func=func, args=args)\n    return [{}], [{}]\n"
+_is_leaf = operator.attrgetter("is_leaf")
+
+
+def _are_apart(tensors: list[Tensor]) -> bool:
+    """Tell whether tensors are leaves, and no one is there twice."""
+    return len(set(map(id, tensors))) == len(tensors) and all(map(_is_leaf, tensors))
+
+
+_FIND = "def find(func, args):\n    L = dict(func=func, args=args)\n    return [{}]\n"
 
 
 def _path(name: str) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,14 +50,17 @@ class LastGoodState:
     stats: PassStats
 
 
-@contextmanager
-def attach_last_good_state(state: Callable[[], LastGoodState]) -> Iterator[None]:
+class AttachLastGoodState:
     """Attach the last good state to whatever exception leaves the block, the user's own ones too."""
-    try:
-        yield
-    except BaseException as error:
-        error.last_good_state = state()  # type: ignore[attr-defined]
-        raise
+
+    def __init__(self, state: Callable[[], LastGoodState]) -> None:
+        self._state = state
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            error.last_good_state = self._state()  # type: ignore[attr-defined]
 
 
 def first_line(error: BaseException) -> str:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .engines.julia.native.compiled_function import ELTYPES, Code, NativeField
+from .engines.julia.calls.settings import ELTYPES
+from .engines.julia.native.compiled_function import Code, NativeField
 from .engines.julia.native.vector_field import JuliaVectorField
 from .errors import InvalidInputError
 from .problem.state import StateSpec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -37,18 +38,17 @@ from .passes.refusals import (
 from .problem.autocast import autocast_dtype
 from .problem.checking_call import FirstValue
 from .problem.jacobian import JACOBIANS
-from .problem.parameters import has_lazy
 from .problem.recorded_field import RecordedField, RecordedStart
 from .problem.state import StateSpec
 from .problem.times import check_stops, check_times
 from .problem.tolerances import check_fits, check_tolerance
 from .problem.torch_modes import apart_from_modes
-from .problem.vector_field import EagerVectorField, FieldSource
+from .problem.vector_field import FieldArguments, FieldSource
 from .retcode import ReturnCode
 from .segments import solve_segments
 from .stats import Stats
 from .stepping import MethodTraits, StepCallbacks, check_controller
-from .torch_internals import pytree
+from .torch_internals import forward_mode_is_active, pytree
 
 logger = logging.getLogger("pyseminorm")
 
@@ -285,25 +285,25 @@ def solve(
         return _solution(context, context.forward(recording=False), ts, None)
     if compile is not None and _stays_eager(spec):
         compile = compiled = None
-    args = tuple(args)
-    known = None if compiled is None else compiled.vector_field(args, spec, params, engine)
-    field = known or _vector_field(func, y0, args, spec, params)
     given = [ts, *((y0,) if spec.is_tensor else pytree.tree_leaves(y0))]
-    refuse_dual_numbers([*given, *field.inputs])
-    interval = options.discontinuities_within(times[0], times[-1], spec.real_dtype).intervals[0]
-    at = min(max(times[0], interval[0]), interval[1])
-    state = spec.to_tensor(y0)
-    first = FirstValue(field, at, state, recording=torch.is_grad_enabled())
-    if known is None and compile is not None and type(field) is EagerVectorField:
-        _capture(first, args, compile, engine, compiled)
-    elif known is None:
+    low, high = options.discontinuities_within(times[0], times[-1], spec.real_dtype).intervals[0]
+    state, enabled = spec.to_tensor(y0), torch.is_grad_enabled()
+    asked_field = FieldArguments(func, tuple(args), spec, params)
+    first = FirstValue(asked_field, min(max(times[0], low), high), state, recording=enabled)
+    if forward_mode_is_active():
+        refuse_dual_numbers([*given, *first.field.inputs])
+    if compiled is not None:
+        compiled.capture(first, engine)
+    elif compile is not None and not isinstance(func, FieldSource):
+        _forms().capture(first, compile, engine)
+    else:
         first()
     field = first.field
     if field.rereads:  # func stays itself
         first()
     if isinstance(adjoint, str):
         adjoint = choose_adjoint(spec.size, sum(field.sizes), needs_jacobian=options.traits.needs_jacobian)
-    recording = torch.is_grad_enabled() and (bool(field.inputs) or any(x.requires_grad for x in given))
+    recording = enabled and (bool(field.inputs) or any(x.requires_grad for x in given))
     if recording:
         refuse_backward_method(adjoint, back)
     if field.random_from is not None:
@@ -337,23 +337,18 @@ def _keep(context: SolveContext, token: Tensor | None) -> KeptTrajectory | None:
     return kind(context.dense, context.spec, (context.times[0], context.reached), token, context.late)
 
 
-def _capture(
-    first: FirstValue, args: tuple[Any, ...], mode: str, engine: Engine, compiled: CompiledField | None
-) -> None:
-    if compiled is not None:
-        compiled.capture(first, args, engine)
-        return
-    from .engines.forms import capture
+@functools.cache
+def _forms() -> Any:
+    """Return the room of forms, which takes long to import."""
+    from .engines import forms
 
-    capture(first, args, mode, engine)
+    return forms
 
 
 def _stays_eager(spec: StateSpec) -> bool:
     """Tell whether no function can be captured here, and log why."""
-    from .engines.forms import can_capture
-
     if autocast_dtype(spec.device.type) is None:
-        return not can_capture()
+        return not _forms().can_capture()
     logger.info("func stays eager: it is called under torch.autocast, which a graph would not see")
     return True
 
@@ -433,18 +428,3 @@ def _check_embedded(backend: str) -> str:
             "or DiscreteAdjoint(), whose gradients are the same where func hides no tensor."
         )
     return "torch" if backend == "auto" else backend
-
-
-def _vector_field(
-    func: Callable[..., Any], y0: Any, args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None
-) -> EagerVectorField:
-    if isinstance(func, FieldSource):
-        return func.vector_field(args, spec, params)
-    try:
-        return EagerVectorField(func, args, spec, params)
-    except (RuntimeError, ValueError):
-        if not has_lazy(func):
-            raise
-    with torch.no_grad():  # its parameters get their shapes
-        func(torch.zeros((), dtype=spec.real_dtype, device=spec.device), y0, *args)
-    return EagerVectorField(func, args, spec, params)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import CodeType
 from typing import Any
 
@@ -47,6 +48,17 @@ def get_number(x: torch.Tensor) -> int | None:
 def count_writes(x: torch.Tensor) -> int:
     """Return how often the memory of a tensor was changed in place; 0 for an inference tensor, which does not count."""
     return 0 if x.is_inference() else x._version
+
+
+_version = operator.attrgetter("_version")
+
+
+def count_all_writes(tensors: Sequence[torch.Tensor]) -> list[int]:
+    """Return `count_writes` of each tensor, which a solve asks in both passes."""
+    try:
+        return list(map(_version, tensors))
+    except RuntimeError:  # an inference tensor
+        return list(map(count_writes, tensors))
 
 
 def has_hooks(x: torch.Tensor) -> bool:
@@ -134,8 +146,12 @@ def leaving_transforms() -> Iterator[None]:
 
 def number_of_global_hooks() -> int:
     """Return how many hooks there are on all modules, which TorchDynamo does not guard."""
-    kinds = ("forward", "forward_pre", "backward", "backward_pre")
-    return sum([len(getattr(nn_module, f"_global_{kind}_hooks")) for kind in kinds])
+    return sum(map(len, _GLOBAL_HOOKS))
+
+
+_GLOBAL_HOOKS: list[Any] = [
+    getattr(nn_module, f"_global_{kind}_hooks") for kind in ("forward", "forward_pre", "backward", "backward_pre")
+]
 
 
 def dynamo_refuses_side_effects() -> bool:
@@ -157,6 +173,18 @@ def dynamo_settings(settings: dict[str, Any]) -> Any:
     import torch._dynamo.config as config
 
     return config.patch({name: value for name, value in settings.items() if hasattr(config, name)})
+
+
+def guard_tensors(tensors: Sequence[torch.Tensor]) -> Callable[..., bool]:
+    """Return what tells, of as many tensors, whether all types, dtypes, devices, layouts, shapes, strides and
+    ``requires_grad`` are those of ``tensors``, as TorchDynamo does: in one call.
+    """
+    from torch._C._dynamo.guards import TensorGuards
+
+    sizes: Any = [list(x.shape) for x in tensors]
+    strides: Any = [list(x.stride()) for x in tensors]
+    check: Callable[..., bool] = TensorGuards(*tensors, dynamic_dims_sizes=sizes, dynamic_dims_strides=strides).check
+    return check
 
 
 def source_of(node: fx.Node) -> str:

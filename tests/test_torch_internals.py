@@ -272,3 +272,21 @@ def test_inductor_compiles_a_function_of_flat_tensors():
     x, y = torch.arange(3.0), torch.ones(3)
     compiled = torch_internals.compile_graph(lambda x, y: [x.sin() + y, (x * y).sum()], [x, y])
     torch.testing.assert_close(list(compiled(2.0 * x, y)), [(2.0 * x).sin() + y, (2.0 * x).sum()])
+
+
+def test_tensors_of_other_forms_are_told_from_those_that_are_guarded():
+    weight, bias = torch.nn.Linear(3, 2).parameters()
+    same = torch_internals.guard_tensors([weight, bias])
+    assert same(weight, bias)
+    with torch.no_grad():
+        assert same(weight, bias)
+    assert same(torch.nn.Parameter(torch.ones(2, 3)), bias)
+    for other in (
+        torch.nn.Parameter(torch.ones(3, 2).t()),
+        torch.nn.Parameter(torch.ones(3, 3)),
+        torch.nn.Parameter(torch.ones(2, 3, dtype=torch.float64)),
+        torch.nn.Parameter(torch.ones(2, 3), requires_grad=False),
+        torch.ones(2, 3, requires_grad=True),
+        torch._neg_view(torch.ones(2, 3)).requires_grad_(),
+    ):
+        assert not same(other, bias)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pyseminorm.engines.julia.native import compiled_function
+from pyseminorm.engines.julia.calls import settings
 from pyseminorm.engines.julia.session import layouts
 from pyseminorm.engines.julia.session.profiling_clock import Place
 from pyseminorm.graphs.lowering.writer import PRODUCTS
@@ -89,7 +89,7 @@ def test_functions_of_lowered_code_have_the_same_names():
 
 def test_element_types_adjoints_choices_and_places():
     assert dict(re.findall(r'"(\w+)" => (\w+)', constant("ELTYPES", source("src/python/memory.jl")))) == {
-        name: name for name in compiled_function.ELTYPES.values()
+        name: name for name in settings.ELTYPES.values()
     }
     from pyseminorm.engines.julia import sciml_sensitivity
 

@@ -18,24 +18,21 @@ from ..graphs.capture import Captured, CaptureError, GuardedFunction, without_sa
 from ..graphs.traced_field import FormError, Trace, TracedVectorField, targets_of, trace
 from ..passes.engine import Engine
 from ..problem.checking_call import FirstValue, warn_about_hidden
-from ..problem.parameters import kind_of, parameters_of
-from ..problem.state import StateSpec
-from ..problem.vector_field import EagerVectorField
+from ..problem.parameters import choose_params, kind_of, parameters_of
+from ..problem.solve_tensors import list_inputs
+from ..problem.vector_field import EagerVectorField, FieldArguments
 from ..torch_internals import dynamo_refuses_side_effects, flatten_tree
 
 __all__ = [
-    "GuardedFunction",
     "TracedVectorField",
     "agree",
     "can_capture",
     "capture",
     "capture_with",
-    "find_guarded",
     "form_of",
+    "list_inputs",
     "make_form",
-    "select_computed",
     "targets_of",
-    "tensor_form",
     "trace",
 ]
 
@@ -51,41 +48,42 @@ def can_capture() -> bool:
     return sound
 
 
-def capture(first: FirstValue, args: tuple[Any, ...], mode: str, engine: Engine) -> None:
+def capture(first: FirstValue, mode: str, engine: Engine) -> None:
     """Let the field of ``first`` be the form of func asked for, or as near to it as func allows.
 
     TorchDynamo says whether what it captured before still holds, and captures func (again) where it does not.
     """
-    func, spec = first.field.func, first.field.spec
-    guards = _GUARDED.setdefault(kind_of(func), {})
-    capture_with(find_guarded(guards, func, args, spec), first, args, mode, engine)
+    capture_with(_GUARDED.setdefault(kind_of(first.asked.func), {}), first, mode, engine)
 
 
-def find_guarded(
-    guards: dict[Any, GuardedFunction], func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec
-) -> GuardedFunction:
+def _find_guarded(guards: dict[Any, GuardedFunction], asked: FieldArguments) -> GuardedFunction:
     """Return what has been captured of a form: each has TorchDynamo's limit of captures for itself."""
-    form = form_of(func, args, spec, values=False)
-    return guards.get(form) or guards.setdefault(form, GuardedFunction(spec))
+    form = form_of(asked, values=False)
+    return guards.get(form) or guards.setdefault(form, GuardedFunction(asked.spec))
 
 
 _GUARDED: weakref.WeakKeyDictionary[Any, dict[Any, GuardedFunction]] = weakref.WeakKeyDictionary()
 
 
 def capture_with(
-    guarded: GuardedFunction, first: FirstValue, args: tuple[Any, ...], mode: str, engine: Engine
+    guards: dict[Any, GuardedFunction], first: FirstValue, mode: str, engine: Engine
 ) -> tuple[Captured | None, list[Tensor]]:
     """Put a captured form in the place of the field of ``first``; None where func stays eager, which is logged."""
-    field = first.field
+    asked = first.asked
+    guarded = _find_guarded(guards, asked)
+    own = choose_params(asked.func, asked.params) if guarded.has_captured else first.field.params
     if guarded.refused:
         first()
         return None, []
     try:
-        captured, read = guarded(field.func, args)
-        field.add_inputs(select_computed(read))
-        first.field = make_form(field, trace(captured, field, read, first.t, first.y0), read, mode, engine, first)
+        captured, read = guarded(asked.func, asked.args)
+        inputs = list_inputs(own, read, asked.args)
+        found = captured.traces.get(targets_of(inputs, read))
+        if found is None:
+            found = trace(captured, asked.spec, inputs, read, first.t, first.y0)
+        first.field = make_form(asked, inputs, found, read, mode, engine, first)
         if first.value is None and torch.is_grad_enabled():  # else the checking call has warned
-            warn_about_hidden(_hidden(field, read))
+            warn_about_hidden(_hidden(asked, inputs, read))
         return captured, read
     except CaptureError as error:
         first()  # an error of func's own comes first
@@ -95,7 +93,8 @@ def capture_with(
 
 
 def make_form(
-    field: EagerVectorField,
+    asked: FieldArguments,
+    inputs: list[Tensor],
     found: Trace,
     read: list[Tensor],
     mode: str,
@@ -103,11 +102,11 @@ def make_form(
     first: FirstValue | None = None,
 ) -> EagerVectorField:
     """Return the form asked for, or the next one that can be made; with ``first``, it is seen to give func's value."""
-    for name in _forms(mode, engine.name, field.spec.device.type):
+    for name in _forms(mode, engine.name, asked.spec.device.type):
         if name in found.refused:
             continue
         try:
-            made = _make(name, field, found, read, engine.name)
+            made = _make(name, asked, inputs, found, read, engine.name)
             if first is not None and name not in found.verified:
                 _verify(made, first)
                 found.verified.add(name)
@@ -118,14 +117,23 @@ def make_form(
     raise CaptureError("nothing can be made of its graph")
 
 
-def _make(name: str, field: EagerVectorField, found: Trace, read: list[Tensor], engine: str) -> EagerVectorField:
+def _make(
+    name: str, asked: FieldArguments, inputs: list[Tensor], found: Trace, read: list[Tensor], engine: str
+) -> EagerVectorField:
     if name == "julia":
-        from .julia.native.lowered import lower_field
-
-        return lower_field(field, found, read)
+        lowered: EagerVectorField = _lowered()(inputs, found, read)
+        return lowered
+    eager = EagerVectorField(*asked)
     if name == "inductor" and engine == "torch":  # which has no complex numbers
-        return TracedVectorField(field, found, read, whole_steps=not field.spec.is_complex)
-    return TracedVectorField(field, found, read, _inductor if name == "inductor" else None)
+        return TracedVectorField(eager, inputs, found, read, whole_steps=not asked.spec.is_complex)
+    return TracedVectorField(eager, inputs, found, read, _inductor if name == "inductor" else None)
+
+
+@functools.cache
+def _lowered() -> Any:
+    from .julia.native.lowered import LoweredVectorField
+
+    return LoweredVectorField
 
 
 def _verify(made: EagerVectorField, first: FirstValue) -> None:
@@ -168,18 +176,12 @@ def _finds_compiler() -> bool:
     return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++", "cl"))
 
 
-def _hidden(field: EagerVectorField, read: list[Tensor]) -> list[Tensor]:
+def _hidden(asked: FieldArguments, inputs: list[Tensor], read: list[Tensor]) -> list[Tensor]:
     """Return the leaves that func reads, that require grad, and that solve does not know."""
-    known = {id(x) for x in field.inputs}
-    hidden = [x for x in read if x.requires_grad and x.is_leaf and id(x) not in known]
-    if hidden and field.explicit_params:
-        known = {id(x) for x in parameters_of(field.func)}
-    return [x for x in hidden if id(x) not in known]
-
-
-def select_computed(read: list[Tensor]) -> list[Tensor]:
-    """Return what func reads that was computed before the solve, for autograd to go on through."""
-    return [x for x in read if x.requires_grad and not x.is_leaf]
+    rest = set(map(id, read)).difference(map(id, inputs))
+    if rest and asked.params is not None:
+        rest.difference_update(map(id, parameters_of(asked.func)))
+    return [x for x in read if x.requires_grad and x.is_leaf and id(x) in rest] if rest else []
 
 
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -193,21 +195,21 @@ def agree(a: Tensor | None, b: Tensor | None) -> bool:
     return bool(size(a - b) <= TOLERANCES.get(a.dtype, 5e-2) * size(b))
 
 
-def form_of(func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec, *, values: bool = True) -> Any:
+def form_of(asked: FieldArguments, *, values: bool = True) -> Any:
     """Return what a function is captured anew for; ``values``: with those of the numbers and texts among ``args``."""
-    training = getattr(func, "training", None)
-    if not args:
-        return spec.kind, training
-    leaves, tree = flatten_tree(args)
+    training, kind = getattr(asked.func, "training", None), asked.spec.kind
+    if not asked.args:
+        return kind, training
+    leaves, tree = flatten_tree(asked.args)
     forms = [
-        tensor_form(x) if isinstance(x, Tensor) else (type(x), x if values and isinstance(x, _VALUES) else None)
+        _tensor_form(x) if isinstance(x, Tensor) else (type(x), x if values and isinstance(x, _VALUES) else None)
         for x in leaves
     ]
-    return spec.kind, training, str(tree), tuple(forms)
+    return kind, training, str(tree), tuple(forms)
 
 
 _VALUES = (bool, int, float, complex, str)
 
 
-def tensor_form(x: Tensor) -> tuple[Any, ...]:
+def _tensor_form(x: Tensor) -> tuple[Any, ...]:
     return x.shape, x.stride(), x.dtype, x.device, x.requires_grad

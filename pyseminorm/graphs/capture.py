@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+# The module signal makes an enumeration member of every number, which takes longer than the work.
+import _signal  # type: ignore[import-not-found]
 import contextlib
 import itertools
 import linecache
 import logging
 import re
-import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -123,7 +124,11 @@ class GuardedFunction:
         if received.captured is None:
             received.captured = Captured(received, inputs, self._t, self._leaves, value)
         captured: Captured = received.captured
-        return captured, [inputs[i] for i in captured.lifted]
+        return captured, list(map(inputs.__getitem__, captured.lifted))
+
+    @property
+    def has_captured(self) -> bool:
+        return self._any
 
     def _guarded_call(self, *arguments: Any) -> Any:
         """Return what func returns, made of placeholders, with a graph and its inputs in the mailbox."""
@@ -211,7 +216,7 @@ def capturing() -> Iterator[None]:
     with _LOCK, outside, torch.enable_grad():
         handler, loud = None, [logger for logger in _LOGGERS if not logger.disabled]
         if threading.current_thread() is threading.main_thread():
-            handler = signal.signal(signal.SIGINT, lambda *given: came.append(given))
+            handler = _signal.signal(_signal.SIGINT, lambda *given: came.append(given))
         for logger in loud:
             logger.disabled = True
         try:
@@ -220,7 +225,7 @@ def capturing() -> Iterator[None]:
             for logger in loud:
                 logger.disabled = False
             if handler is not None:  # else another thread, which gets none; or a handler that Python did not set
-                signal.signal(signal.SIGINT, handler)
+                _signal.signal(_signal.SIGINT, handler)
             if came and callable(handler):
                 handler(*came[-1])
 

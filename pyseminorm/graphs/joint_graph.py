@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,9 +40,14 @@ class JointGraph:
     param_shapes: list[tuple[int, ...]]
     examples: list[Tensor]
 
+    def __post_init__(self) -> None:
+        self._made = [source for source in self.sources if isinstance(source, Tensor)]
+        made = itertools.count(-len(self._made))
+        self._places = [source if isinstance(source, int) else next(made) for source in self.sources]
+
     def tensors(self, read: Sequence[Tensor]) -> list[Tensor]:
         """Return the tensors in the places of `sources`, for those that func reads."""
-        return [read[source] if isinstance(source, int) else source for source in self.sources]
+        return list(map([*read, *self._made].__getitem__, self._places))
 
     @property
     def inputs(self) -> list[fx.Node]:

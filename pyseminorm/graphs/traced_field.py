@@ -11,7 +11,7 @@ from torch import Tensor
 from ..problem.solve_tensors import check_unchanged
 from ..problem.state import StateSpec
 from ..problem.vector_field import EagerVectorField, Products, make_dense
-from ..torch_internals import count_writes
+from ..torch_internals import count_all_writes
 from .capture import Captured
 from .functions import Functions
 from .joint_graph import JointGraph, joint_graph
@@ -27,6 +27,7 @@ class Trace:
     """What is made of a captured function for some targets of its products.
 
     Attributes:
+        spec: of the state.
         graph: f and its product.
         parts: the graph's parts.
         native: its Julia code; None as long as it has not been made.
@@ -34,10 +35,10 @@ class Trace:
     """
 
     def __init__(
-        self, captured: Captured, field: EagerVectorField, read: Sequence[Tensor], t: float, y: Tensor
+        self, captured: Captured, spec: StateSpec, inputs: Sequence[Tensor], read: Sequence[Tensor], t: float, y: Tensor
     ) -> None:
-        self.captured = captured
-        self.graph: JointGraph = joint_graph(captured, field.spec, read, field.inputs, t, y)
+        self.captured, self.spec = captured, spec
+        self.graph: JointGraph = joint_graph(captured, spec, read, inputs, t, y)
         self.parts = Parts(self.graph)
         self.native: Any = None
         self.refused: set[str] = set()
@@ -58,23 +59,25 @@ class Trace:
         return self._steps
 
 
-def trace(captured: Captured, field: EagerVectorField, read: Sequence[Tensor], t: float, y: Tensor) -> Trace:
-    """Return the trace for a field's targets, made at (t, y) where there is none yet.
+def trace(
+    captured: Captured, spec: StateSpec, inputs: Sequence[Tensor], read: Sequence[Tensor], t: float, y: Tensor
+) -> Trace:
+    """Make the trace for some inputs, at (t, y), and keep it.
 
     Raises:
         CaptureError: see `joint_graph`.
     """
-    key = targets_of(field, read)
-    found: Trace | None = captured.traces.get(key)
-    if found is None:
-        found = captured.traces[key] = Trace(captured, field, read, t, y)
+    found = captured.traces[targets_of(inputs, read)] = Trace(captured, spec, inputs, read, t, y)
     return found
 
 
-def targets_of(field: EagerVectorField, read: Sequence[Tensor]) -> tuple[Any, ...]:
-    """Return where the tensors that gradients are wanted for are among those that func reads; else their shapes."""
-    places = {id(x): i for i, x in enumerate(read)}
-    return tuple([places.get(id(x), x.shape) for x in field.inputs])
+def targets_of(inputs: Sequence[Tensor], read: Sequence[Tensor]) -> tuple[Any, ...]:
+    """Return where the tensors that gradients are wanted for are among those that func reads; else their form."""
+    places = dict(zip(map(id, read), range(len(read)), strict=True))
+    found = tuple(map(places.get, map(id, inputs)))
+    if None not in found:
+        return found
+    return tuple([places.get(id(x), (x.shape, x.stride(), x.dtype)) for x in inputs])
 
 
 class TracedVectorField(EagerVectorField):
@@ -92,6 +95,7 @@ class TracedVectorField(EagerVectorField):
     def __init__(
         self,
         eager: EagerVectorField,
+        inputs: Sequence[Tensor],
         found: Trace,
         read: Sequence[Tensor],
         compiler: Callable[[Any], Any] | None = None,
@@ -101,7 +105,9 @@ class TracedVectorField(EagerVectorField):
         self.__dict__.update(eager.__dict__)
         self.graph, self._functions = found.graph, found.functions(compiler)
         twins = {id(x): x.detach() for x in read}
-        self.targets = [twins.setdefault(id(x), x.detach()).requires_grad_() for x in eager.inputs]
+        self.inputs = list(inputs)
+        self.targets = [twins.setdefault(id(x), x.detach()).requires_grad_() for x in inputs]
+        self._measure_targets()
         tensors = [twins[id(x)] for x in read]
         self.call = self.call_for_value = found.captured.bound(self.spec, tensors)
         self.args = ()
@@ -133,11 +139,11 @@ class TracedVectorField(EagerVectorField):
             return self.spec.join(self._functions.primal(self._constants, self.time(t), *self.spec.split(y))[0])
 
     def settle(self) -> None:
-        self._read = [(x, count_writes(x)) for x in self.sources]
+        self._counts = count_all_writes(self.sources)
 
     def start_pass(self, *, backward: bool) -> None:
         if backward:
-            check_unchanged(self._read)
+            check_unchanged(self.sources, self._counts)
 
     def connect(
         self, t: float, leaves: list[Tensor], *, params: bool = True, time: bool = False

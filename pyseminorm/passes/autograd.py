@@ -97,7 +97,6 @@ class SolveContext:
             ForwardProblem(
                 self.field,
                 self.spec,
-                self.first.y0,
                 self.first,
                 self.times,
                 options,
@@ -162,18 +161,20 @@ class SolveContext:
         times: Tensor | None = None
         if late:
             at_start, params, times = self._backward_with_late(ys, grad, late, want_times=want_times)
+            start = at_start + grad[0]
         elif self.steps is not None and not isinstance(self.steps, RecordedSteps) and not want_times:
-            result = self._sweep(grad, lambda: self._active(grad), want_derivatives=False)
-            at_start, params = result.adjoint, result.params
+            result = self._sweep(grad, lambda: self._active(grad), want_derivatives=False, whole=True)
+            start, params = result.adjoint, result.params
         else:
             active = self._active(grad)
             at_start, params, output_derivatives = self._adjoint(ys, grad, active, want_derivatives=want_times)
             if want_times:
                 assert ys is not None
                 times = self._time_gradient(ys, grad, active, at_start, output_derivatives)
+            start = at_start + grad[0]
         if times is not None and self.events is not None:
             times = self.events.take_outputs(times)
-        return (at_start + grad[0]).view(self.spec.shape) if want_start else None, params, times
+        return start.view(self.spec.shape) if want_start else None, params, times
 
     def _backward_with_late(
         self, ys: Tensor | None, grad: Tensor, late: Sequence[LateCotangents], *, want_times: bool
@@ -211,14 +212,16 @@ class SolveContext:
         result = self._solve_adjoint(ys, grad / scale, active, scale, want_times=want_derivatives)
         return result.adjoint, result.params, result.output_derivatives
 
-    def _sweep(self, grad: Tensor, look: Callable[[], list[bool]], *, want_derivatives: bool) -> AdjointResult:
+    def _sweep(
+        self, grad: Tensor, look: Callable[[], list[bool]], *, want_derivatives: bool, whole: bool = False
+    ) -> AdjointResult:
         """Sweep back through the recorded steps."""
         assert self.steps is not None
         report, ends = self._sweep_report if self._watches_sweep else None, self.stats.forward.times
         result = self.engine.sweep(
             DiscreteProblem(
                 self.field, self.spec, self.options, self.steps, ends, self.times, self.rows, grad, look,
-                want_derivatives, report,
+                want_derivatives, whole, report,
             )
         )  # fmt: skip
         return self._check_result(result, 1.0)

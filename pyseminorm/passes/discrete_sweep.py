@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import LastGoodState, SolveError, UnsupportedError, attach_last_good_state
+from ..errors import AttachLastGoodState, LastGoodState, SolveError, UnsupportedError
 from ..methods.tableau import Tableau
 from ..methods.weights import weights
 from ..problem.finiteness import PARAMS_PRODUCT, STATE_PRODUCT, VALUE, each_finite, not_finite
@@ -114,7 +114,7 @@ class Sweep:
         at = problem.ends[last + 1]
         stats.times.append(at)
         stretch: list[Tensor] = []
-        with attach_last_good_state(lambda: LastGoodState(at, problem.spec.unflatten(adjoint.clone()), stats)):
+        with AttachLastGoodState(lambda: LastGoodState(at, problem.spec.unflatten(adjoint.clone()), stats)):
             for n in range(last, -1, -1):
                 y = self._steps.states.take(n, self.advance, stretch)
                 if n in self._outputs.at_end:

@@ -121,15 +121,15 @@ class EventWatch(Protocol):
 
 @dataclass
 class ForwardProblem:
-    """y' = f(t, y) from ``y0`` (size,) at times[0], with values wanted at all ``times``.
+    """y' = f(t, y) from ``y0`` at times[0], with values wanted at all ``times``.
 
-    ``first()`` is f(times[0], y0) by the checking call, and counts as the first evaluation; an engine whose evaluations
-    say as much need not make that call. ``recorder`` records the accepted steps, where DiscreteAdjoint wants them.
+    ``first`` has y0, and ``first()`` is f(times[0], y0) by the checking call, and counts as the first evaluation; an
+    engine whose evaluations say as much need not make that call. ``recorder`` records the accepted steps, where
+    DiscreteAdjoint wants them.
     """
 
     field: EagerVectorField
     spec: StateSpec
-    y0: Tensor
     first: FirstValue
     times: Sequence[float]
     options: PassOptions
@@ -137,6 +137,10 @@ class ForwardProblem:
     keep_dense: bool
     recorder: StepRecorder | None = None
     events: EventWatch | None = None
+
+    @property
+    def y0(self) -> Tensor:
+        return self.first.y0
 
     @property
     def differentiates_steps(self) -> bool:
@@ -365,6 +369,7 @@ class DiscreteProblem:
         look: whether the cotangent of every output is nonzero; raises where one is not finite, or of an output that was
             not reached. An engine that sees that by itself need not ask.
         want_derivatives: whether derivatives of the dense output are asked for.
+        whole: whether the cotangent of the first output is added to lambda, which an engine's own sweep does.
         report: told of every step, backwards: (True, t, lambda, -h).
     """
 
@@ -378,6 +383,7 @@ class DiscreteProblem:
     cotangents: Tensor
     look: Callable[[], Sequence[bool]]
     want_derivatives: bool
+    whole: bool
     report: StepReport | None
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -87,10 +88,14 @@ class StepRecorder:
     """
 
     def __init__(self, keep: str, *, watched: bool = False) -> None:
-        self.steps = RecordedSteps(thin=keep == "checkpoints")
+        self._thin = keep == "checkpoints"
         self.keeps_stages = keep == "stages"
         self.for_python = keep == "checkpoints" or watched
         self.attempted: WholeStep | None = None
+
+    @functools.cached_property
+    def steps(self) -> RecordedSteps:
+        return RecordedSteps(thin=self._thin)
 
     def record_calls(self, field: EagerVectorField, tableau: Tableau) -> Callable[[float, Tensor], Tensor]:
         """Return what gives the solver f, where the solver calls Python for it."""

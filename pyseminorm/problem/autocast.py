@@ -44,7 +44,7 @@ class Autocast(NamedTuple):
 
 def autocast_dtype(device: str) -> torch.dtype | None:
     """Return what autocast casts to on a type of device; None where it is off."""
-    if hasattr(torch, "get_autocast_dtype"):
+    if _BY_DEVICE:
         return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
     if device == "cpu":  # before torch 2.4
         return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
@@ -55,4 +55,8 @@ def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """Return the context that the solver computes in: in the state's own dtype, whatever the caller's setting."""
     if autocast_dtype(device.type) is not None:
         return torch.autocast(device.type, enabled=False)
-    return contextlib.nullcontext()
+    return _AS_IT_IS
+
+
+_BY_DEVICE = hasattr(torch, "get_autocast_dtype")  # since torch 2.4
+_AS_IT_IS: AbstractContextManager[Any] = contextlib.nullcontext()

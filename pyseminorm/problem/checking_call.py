@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 import warnings
@@ -12,12 +13,12 @@ from torch import Tensor, nn
 
 from ..errors import HiddenParametersWarning, InvalidInputError
 from ..torch_internals import count_writes
-from .parameters import hidden_leaves, parameters_of
+from .parameters import has_lazy, hidden_leaves, parameters_of
 from .randomness import Generators
 from .state import all_finite
 from .tensors_read import TensorsRead
 from .torch_modes import run_uncompiled
-from .vector_field import EagerVectorField, FieldSource
+from .vector_field import EagerVectorField, FieldArguments, FieldSource
 
 _WRITES = "leaf Variable that requires grad is being used in an in-place operation"
 _WRITES_MESSAGE = (
@@ -29,16 +30,36 @@ class FirstValue:
     """f at the first time: the one checking call, made where somebody asks for it, once.
 
     Attributes:
-        field: what is called.
-        y0: the initial state (size,), in memory of its own: the user may overwrite theirs.
+        asked: what the field is made of.
+        field: what is called: func itself, made where somebody asks for it, unless another form is set in its place.
+        given: the initial state in `StateSpec.shape`, in the user's memory.
+        y0: the same as (size,), in memory of its own, which the user cannot overwrite; made where somebody asks for it.
         value: what it gave, (size,); None as long as nobody has asked.
     """
 
-    def __init__(self, field: EagerVectorField, t: float, y0: Tensor, *, recording: bool) -> None:
-        self.field, self.t = field, t
+    def __init__(self, asked: FieldArguments, t: float, y0: Tensor, *, recording: bool) -> None:
+        self.asked, self.t = asked, t
         self.value: Tensor | None = None
-        self.y0 = y0.detach().reshape(-1).clone()
+        self.given = y0.detach()
         self._recording = recording
+
+    @functools.cached_property
+    def y0(self) -> Tensor:
+        return self.given.reshape(-1).clone()
+
+    @functools.cached_property
+    def field(self) -> EagerVectorField:
+        func, args, spec, params = self.asked
+        if isinstance(func, FieldSource):
+            return func.vector_field(args, spec, params)
+        try:
+            return EagerVectorField(func, args, spec, params)
+        except (RuntimeError, ValueError):
+            if not has_lazy(func):
+                raise
+        with torch.no_grad():  # its parameters get their shapes
+            func(torch.zeros((), dtype=spec.real_dtype, device=spec.device), spec.unflatten(self.y0), *args)
+        return EagerVectorField(func, args, spec, params)
 
     def __call__(self) -> Tensor:
         """Return the value.

@@ -56,22 +56,24 @@ def owner_of(func: Callable[..., Any]) -> tuple[nn.Module | None, str]:
     return (owner, path + ".__self__") if isinstance(owner, nn.Module) else (None, "")
 
 
+def choose_params(func: Callable[..., Any], params: Iterable[Tensor] | None) -> list[Tensor]:
+    """Return the parameters to differentiate by: those given, or those of func."""
+    return parameters_of(func) if params is None else check_params(params)
+
+
 def parameters_of(func: Callable[..., Any]) -> list[Tensor]:
     """Return parameters that require grad of a module, of the module that a method or a partial is of."""
     owner = owner_of(func)[0]
     if owner is None:
         return []
     # As owner.parameters(), without its names: this runs in every solve.
-    found: dict[int, Tensor] = {}
+    found: list[Any] = []
     for module in _modules(owner, set()):
-        for p in module._parameters.values():
-            if p is not None and p.requires_grad:
-                found.setdefault(id(p), p)
-        if "_is_replica" in module.__dict__:  # of nn.DataParallel, whose parameters are attributes
-            for p in module.__dict__.values():
-                if isinstance(p, Tensor) and p.requires_grad:
-                    found.setdefault(id(p), p)
-    return list(found.values())
+        attributes = module.__dict__
+        found += attributes["_parameters"].values()
+        if "_is_replica" in attributes:  # of nn.DataParallel, whose parameters are attributes
+            found += [x for x in attributes.values() if isinstance(x, Tensor)]
+    return list({id(p): p for p in found if p is not None and p.requires_grad}.values())
 
 
 def _modules(module: nn.Module, seen: set[int]) -> list[nn.Module]:

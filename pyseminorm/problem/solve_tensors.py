@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -10,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..errors import UnsupportedError
-from ..torch_internals import count_writes, flatten_tree, has_hooks, pytree
-from .parameters import check_params, graph_reaches, parameters_of
+from ..torch_internals import count_all_writes, count_writes, flatten_tree, has_hooks, pytree
+from .parameters import choose_params, graph_reaches
 from .places import Place, find_places
 from .tensors_read import Exchange, TensorsRead
 from .torch_modes import run_uncompiled
@@ -39,7 +40,7 @@ class SolveTensors:
 
     def __init__(self, func: Callable[..., Any], args: tuple[Any, ...], params: Iterable[Tensor] | None) -> None:
         self._func = self.call = self.call_for_value = func
-        self.own = parameters_of(func) if params is None else check_params(params)
+        self.own = choose_params(func, params)
         self.inputs = self.targets = self.own
         self._args = self.args = args
         self._leaves: list[Tensor] = []  # of args
@@ -111,7 +112,7 @@ class SolveTensors:
 
     def _find_moved(self) -> dict[int, Tensor]:
         """Return what func read in the forward pass, by the id of what stands in its place now."""
-        check_unchanged(self._read)
+        check_unchanged([x for x, _ in self._read], [count for _, count in self._read])
         moved: dict[int, Tensor] = {}
         for place in self._places:
             now = place.now()
@@ -149,19 +150,35 @@ class _WithTwins:
         return value
 
 
-def check_unchanged(read: Iterable[tuple[Tensor, int]]) -> None:
-    """Refuse a backward pass after a change of tensors, each with how often it had been changed before.
+def check_unchanged(read: Sequence[Tensor], counts: list[int]) -> None:
+    """Refuse a backward pass after a change of tensors, each of which had been changed ``counts`` times before.
 
     Raises:
         UnsupportedError: one was changed in place since.
     """
-    for x, count in read:
-        if count_writes(x) != count:
-            raise UnsupportedError(
-                f"a tensor of shape {tuple(x.shape)} that func reads was changed in place between solve and "
-                "backward(), which would evaluate func with other values than the forward pass: change a copy "
-                "(x = x.clone()), or call backward() first."
-            )
+    now = count_all_writes(read)
+    if now != counts:
+        x = next(x for x, count, before in zip(read, now, counts, strict=True) if count != before)
+        raise UnsupportedError(
+            f"a tensor of shape {tuple(x.shape)} that func reads was changed in place between solve and "
+            "backward(), which would evaluate func with other values than the forward pass: change a copy "
+            "(x = x.clone()), or call backward() first."
+        )
+
+
+_is_leaf = operator.attrgetter("is_leaf")
+
+
+def list_inputs(own: Sequence[Tensor], read: Sequence[Tensor], args: tuple[Any, ...]) -> list[Tensor]:
+    """Return what autograd is told of, each once: ``own``, what func reads that was computed before the solve, for
+    autograd to go on through, and the differentiable leaves of args.
+    """
+    inputs = list(own)
+    if not all(map(_is_leaf, read)):
+        inputs += [x for x in read if x.requires_grad and not x.is_leaf]
+    if args:
+        inputs += [x for x in flatten_tree(args)[0] if isinstance(x, Tensor) and x.requires_grad]
+    return list(dict(zip(map(id, inputs), inputs, strict=True)).values())
 
 
 def _twin_of(x: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cmath
 import functools
+import itertools
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ class StateSpec:
 
     Complex leaves are stored as pairs of reals; ``real_dtype`` is the dtype of the flat vector. ``is_plain``: the state
     is one real tensor. ``shape`` is the shape that a state has without being taken apart: that tensor's, or (size,).
-    ``kind`` is equal for states of one structure, shapes, dtype and device, and has a hash.
+    ``kind`` is a number, equal for states of one structure, shapes, dtype and device.
     """
 
     def __init__(self, y0: Any) -> None:
@@ -61,7 +62,10 @@ class StateSpec:
         self.is_tensor = isinstance(y0, Tensor)
         self.is_plain = self.is_tensor and not self.is_complex
         self.shape: tuple[int, ...] = self.shapes[0] if self.is_plain else (self.size,)
-        self.kind = (tuple(self.shapes), self.dtype, self.device, self.tree)
+
+    @functools.cached_property
+    def kind(self) -> int:
+        return _KINDS.setdefault((tuple(self.shapes), self.dtype, self.device, self.tree), next(_NUMBERS))
 
     @classmethod
     def of(cls, y0: Any) -> StateSpec:
@@ -164,6 +168,10 @@ def _check_readable(leaf: Tensor) -> None:
         raise InvalidInputError(f"y0 has the layout {leaf.layout}: expected a dense tensor. Use y0.to_dense().")
     if leaf.is_meta:
         raise InvalidInputError("y0 is on the device meta, which holds no values: expected a tensor with values.")
+
+
+_KINDS: dict[Any, int] = {}
+_NUMBERS = itertools.count()
 
 
 @functools.lru_cache(maxsize=64)

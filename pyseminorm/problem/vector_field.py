@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +28,15 @@ _NEEDS_GRAD_MODE = "does not require grad"
 # A VJP of leaves: (by the leaves of y, by the targets, by the time).
 Products = Callable[[list[Tensor]], tuple[list[Tensor], list[Tensor | None], Tensor | None]]
 VjpFunction = Callable[[Tensor], tuple[Tensor, list[Tensor | None], Tensor | None]]
+
+
+class FieldArguments(NamedTuple):
+    """What a vector field is made of: what `solve` was given of it."""
+
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+    spec: StateSpec
+    params: Iterable[Tensor] | None
 
 
 class FieldSource:
@@ -71,15 +80,12 @@ class EagerVectorField:
         self.inputs, self.targets = tensors.inputs, tensors.targets
         self.call = self.autocast.wrap(tensors.call)
         self.call_for_value = self.autocast.wrap(tensors.call_for_value)
+        self._measure_targets()
+
+    def _measure_targets(self) -> None:
         real = list(map(as_real, self.targets))
         self.shapes = [x.shape for x in real]
         self.sizes = tuple(x.numel() for x in real)
-
-    def add_inputs(self, tensors: Sequence[Tensor]) -> None:
-        """Tell autograd of more tensors that func reads."""
-        if tensors:
-            self._tensors.add(tensors)
-            self._take_tensors()
 
     def f(self, t: float, y: Tensor) -> Tensor:
         """Return dy/dt at (t, y): a new vector of shape (size,), without gradient."""

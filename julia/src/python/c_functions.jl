@@ -154,8 +154,16 @@ function run_sweep(field::NativeField{T}, call::SweepCall, result) where {T}
         field, call.poll, object(call.tableau)::Tableau, HELD[call.steps], times_of(call), call.reached, call.cotangents,
         discontinuities, intervals, scatter_of(call), total, call.adjoint, call.derivatives, call.inside,
     )
+    call.whole != 0 && retcode === :Success && add_first!(field, call)
     call.params == 0 && retcode === :Success && write_parts!(total, call.parts, call.lengths, call.parts_count)
     unsafe_store!(result, SweepResult(retcode_number(retcode), last_step, naccept, nvjp, finite))
+    return nothing
+end
+
+"Add the cotangent of the first output to λ."
+function add_first!(field::NativeField{T}, call::SweepCall) where {T}
+    n = length(field.work.u)
+    wrap(Vector{T}, call.adjoint, n) .+= wrap(Vector{T}, call.cotangents, n)
     return nothing
 end
 

@@ -95,6 +95,7 @@ struct SweepCall
     adjoint::Int64
     derivatives::Int64
     inside::Int64
+    whole::Int64
 end
 
 "[`lowered_load!`](@ref), which writes no result."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 from collections.abc import Callable
@@ -27,12 +26,10 @@ from .calls.callbacks import SolverCallbacks
 from .calls.dense_output import JuliaDenseInterpolation
 from .calls.nodes import NodeMemory
 from .calls.results import Pass, translate_error
-from .calls.settings import describe_method, make_settings
-from .native.compiled_function import ELTYPES
+from .calls.settings import describe_method, make_settings, vector_type
 from .native.forward import StepsHandle, native_forward
 from .native.sweep import native_sweep
 from .native.vector_field import JuliaVectorField, NativeNodes, backward_arguments, refuse_call
-from .session.c_functions import JuliaHandle
 from .session.layouts import AdjointCall, ForwardCall
 from .session.memory import address, addresses, consecutive, doubles, integers, offsets_of
 from .session.runtime import runtime
@@ -83,10 +80,10 @@ class JuliaEngine:
     def integrate(self, problem: ForwardProblem) -> ForwardResult:
         if problem.events is not None:
             raise UnsupportedError('the engine "julia" looks for no events yet: give backend="torch".')
-        julia, started, y0 = runtime(), time.perf_counter(), consecutive(problem.y0)
-        vector = _vector_type(self._memory, y0.dtype, y0.device)
         if isinstance(problem.field, JuliaVectorField):
-            return native_forward(julia, problem, vector)
+            return native_forward(runtime(), problem)
+        julia, started, y0 = runtime(), time.perf_counter(), consecutive(problem.y0)
+        vector = vector_type(self._memory, y0.dtype, y0.device.index or 0)
         rows, size, segments = len(problem.times), problem.spec.size, problem.segments or ()
         ys = y0.new_empty((rows, *problem.spec.shape))
         norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
@@ -124,7 +121,7 @@ class JuliaEngine:
         times = doubles((problem.times[problem.last], *(problem.times[i] for i in problem.stops)))
         rows, segments = integers(tuple(problem.stops)), problem.segments or ()
         offsets, settings = offsets_of(segments), make_settings(problem.options, problem.discontinuities, problem.grid)
-        vector, outcome = _vector_type(self._memory, ys.dtype, ys.device), 0
+        vector, outcome = vector_type(self._memory, ys.dtype, ys.device.index or 0), 0
         if not layout.has_y:
             assert isinstance(problem.dense, JuliaDenseInterpolation)
             outcome = problem.dense.outcome.address
@@ -289,12 +286,6 @@ class _Nodes(NodeMemory):
     @property
     def evaluated(self) -> int:
         return self._stats.nvjp_param
-
-
-@functools.cache
-def _vector_type(memory: str, dtype: torch.dtype, device: torch.device) -> JuliaHandle:
-    module = runtime().module
-    return JuliaHandle(module, module.vector_type((memory, ELTYPES[dtype], device.index or 0)))
 
 
 def _jacobian(problem: ForwardProblem | AdjointProblem) -> Jacobian | None:

@@ -15,7 +15,7 @@ from ...problem.vector_field import EagerVectorField
 from ...stats import PassStats
 from .calls.callbacks import SolverCallbacks
 from .calls.results import translate_error
-from .native.compiled_function import ELTYPES
+from .calls.settings import ELTYPES
 from .session.memory import address, addresses, consecutive, doubles
 from .session.profiling_clock import Place, clock_calls
 from .session.runtime import Runtime

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...adjoints import GaussAdjoint
-from ...errors import LastGoodState, attach_last_good_state
+from ...errors import AttachLastGoodState, LastGoodState
 from ...methods.tableau import Tableau
 from ...methods.tableaus import TABLEAUS, find_adams, find_tableau
 from ...norms import CallableNorm, FlatNorm, Seminorm
@@ -78,7 +78,7 @@ class TorchEngine:
         records = start is not None and torch.is_grad_enabled()
         with (
             torch.set_grad_enabled(records),
-            attach_last_good_state(lambda: _last_good_state(integrator, problem.spec.unflatten)),
+            AttachLastGoodState(lambda: _last_good_state(integrator, problem.spec.unflatten)),
         ):
             retcode = integrator.run()
         ys = forward.outputs()
@@ -149,7 +149,7 @@ def _solve_backwards(
         stats,
         seen,
     )
-    with attach_last_good_state(lambda: _last_good_state(integrator, problem.unflatten_adjoint)):
+    with AttachLastGoodState(lambda: _last_good_state(integrator, problem.unflatten_adjoint)):
         retcode = integrator.run()
     return integrator.t, integrator.state, retcode
 

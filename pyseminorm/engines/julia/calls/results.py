@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....errors import BackendUnavailableError, InvalidInputError, LastGoodState, attach_last_good_state, first_line
+from ....errors import AttachLastGoodState, BackendUnavailableError, InvalidInputError, LastGoodState, first_line
 from ....passes.problems import ForwardProblem, ForwardResult, mark_unreached
 from ....retcode import ReturnCode
 from ....stats import PassStats
@@ -54,14 +54,14 @@ class Pass:
     def run(self, name: str, arguments: ctypes.Structure) -> None:
         """Call a C function, "forward" or "adjoint", once."""
         try:
-            with attach_last_good_state(self._last_good_state):
+            with AttachLastGoodState(self._last_good_state):
                 self._take(name, self._call(name, arguments))
         finally:
             if self._python is not None:
                 self._python.close()
 
     def _last_good_state(self) -> LastGoodState:
-        return LastGoodState(self.t, self._unflatten(self.state.clone()), self.stats)
+        return LastGoodState(self.t, self._unflatten(self.state.flatten().clone()), self.stats)
 
     def forward_result(
         self, problem: ForwardProblem, ys: Tensor, started: float, checks: int, jacobians: int

@@ -16,6 +16,15 @@ from ..session.c_functions import JuliaHandle
 from ..session.memory import Memory
 from ..session.runtime import runtime
 
+ELTYPES = {torch.float64: "Float64", torch.float32: "Float32"}
+
+
+@functools.cache
+def vector_type(memory: str, dtype: torch.dtype, device: int = 0) -> JuliaHandle:
+    """Return the type of Julia's vectors in a kind of memory."""
+    module = runtime().module
+    return JuliaHandle(module, module.vector_type((memory, ELTYPES[dtype], device)))
+
 
 def make_settings(options: PassOptions, discontinuities: Discontinuities, grid: tuple[float, ...] = ()) -> JuliaHandle:
     """Return PySeminorm's Settings."""

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ....errors import BackendUnavailableError, InvalidInputError, JuliaFunctionError, UnsupportedError
 from ..calls.callbacks import SolverMemory
+from ..calls.settings import ELTYPES
 from ..session.runtime import Runtime, runtime
 
 logger = logging.getLogger("pyseminorm")
 
-ELTYPES = {torch.float64: "Float64", torch.float32: "Float32"}
 CHOICES = ("auto", "enzyme", "reversediff", "zygote")
 
 _SENSITIVITY = "SciMLSensitivity"

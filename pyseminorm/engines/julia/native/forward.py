@@ -3,48 +3,36 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from ....norms import CallableNorm
 from ....passes.problems import ForwardProblem, ForwardResult
 from ..calls.callbacks import SolverCallbacks
 from ..calls.results import Pass
-from ..calls.settings import is_plain, make_settings, tableau
+from ..calls.settings import is_plain, make_settings, tableau, vector_type
 from ..session.c_functions import POLL, CFunctions, JuliaHandle, NumberedHandle
 from ..session.layouts import ForwardCall
-from ..session.memory import address, consecutive, doubles, offsets_of
+from ..session.memory import address, consecutive, doubles, make_one, offsets_of
 from ..session.runtime import Runtime
+from .compiled_function import NativeField
 from .vector_field import JuliaVectorField, refuse_call
 
 
-def native_forward(julia: Runtime, problem: ForwardProblem, vector: JuliaHandle) -> ForwardResult:
-    """Solve forward on vectors of a type. It calls no function of Python but a norm and a report, where there are
-    any.
-    """
-    started, field, y0, recorder = time.perf_counter(), problem.field, consecutive(problem.y0), problem.recorder
+def native_forward(julia: Runtime, problem: ForwardProblem) -> ForwardResult:
+    """Solve forward. It calls no function of Python but a norm and a report, where there are any."""
+    started, field = time.perf_counter(), problem.field
     assert isinstance(field, JuliaVectorField)
-    native, options, times = field.native, problem.options, problem.times
-    keep = 0
-    if recorder is not None and not recorder.for_python and options.report is None:
-        keep = 2 if recorder.keeps_stages else 1
-    call: _Call | None = native.prepared.get("forward")
-    if (
-        call is None
-        or call.options is not options
-        or call.rest != (times, keep, problem.keep_dense, problem.spec.shape, problem.spec.sizes, problem.norm)
-    ):
-        call = _Call(problem, native.address, vector, keep)
-        if is_plain(options) and options.report is None and isinstance(problem.norm, str):
-            native.prepared["forward"] = call
-    ys, arguments, python = y0.new_empty(call.shape), call.arguments, None
-    report = None if keep else problem.report
-    if report is not None or callable(problem.norm):
-        norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
-        python = SolverCallbacks(native.u, refuse_call, norm, report=report)
+    native, times, call = field.native, problem.times, _find_call(problem, field.native)
+    python = None if call.keep and not callable(problem.norm) else _measure(problem, native, call.keep)
+    # Where no Python runs, nobody overwrites y0 meanwhile.
+    y0 = problem.first.given if python is None and not problem.keep_dense else problem.y0
+    y0 = consecutive(y0)
+    arguments, (ys, arguments.ys) = call.arguments, make_one(y0, call.shape)
     arguments.norm, arguments.report = (python.address(x) if python else 0 for x in ("norm", "report"))
-    arguments.load = field.load_for_pass(by_pass=not options.traits.needs_jacobian)
-    if options.traits.needs_jacobian:  # its rows are products
+    arguments.y0, needs_jacobian = address(y0, y0.dtype), problem.options.traits.needs_jacobian
+    arguments.load = field.load(by_pass=not needs_jacobian)
+    if needs_jacobian:  # its rows are products
         native.prepare(times[0], y0)
-    arguments.y0, arguments.ys = address(y0, y0.dtype), address(ys, y0.dtype)
     solve = Pass(julia, problem.spec.unflatten, y0, times[0], python=python, failure=native.failure)
     solve.run("forward", arguments)
     checks = 0 if problem.first.value is None else 1
@@ -52,6 +40,29 @@ def native_forward(julia: Runtime, problem: ForwardProblem, vector: JuliaHandle)
     if solve.steps:
         result.steps = StepsHandle(julia.c_functions, solve.steps, call.settings)
     return result
+
+
+def _measure(problem: ForwardProblem, native: NativeField, keep: int) -> SolverCallbacks | None:
+    """Return the norm and the report that are functions of Python, if there is one."""
+    report = None if keep else problem.report
+    norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
+    if report is None and norm is None:
+        return None
+    return SolverCallbacks(native.u, refuse_call, norm, report=report)
+
+
+def _find_call(problem: ForwardProblem, native: NativeField) -> _Call:
+    """Return the arguments of a pass, those of the last one where it was the same."""
+    options, recorder, keep = problem.options, problem.recorder, 0
+    if recorder is not None and not recorder.for_python and options.report is None:
+        keep = 2 if recorder.keeps_stages else 1
+    if options.report is not None or not (is_plain(options) and isinstance(problem.norm, str)):
+        return _Call(problem, native, keep)  # what is the user's is not kept
+    key = options, problem.times, keep, problem.keep_dense, problem.spec.shape, problem.spec.sizes, problem.norm
+    known: tuple[Any, _Call] | None = native.prepared.get("forward")
+    if known is None or known[0] != key:
+        known = native.prepared["forward"] = key, _Call(problem, native, keep)
+    return known[1]
 
 
 class StepsHandle(NumberedHandle):
@@ -67,17 +78,17 @@ class StepsHandle(NumberedHandle):
 class _Call:
     """A forward pass as Julia reads it. Training makes the same again and again: only addresses of tensors change."""
 
-    def __init__(self, problem: ForwardProblem, native: int, vector: JuliaHandle, keep: int) -> None:
-        self.options = problem.options
-        self.rest = (problem.times, keep, problem.keep_dense, problem.spec.shape, problem.spec.sizes, problem.norm)
-        self.settings, size = make_settings(problem.options, problem.discontinuities, problem.grid), problem.spec.size
-        segments = problem.segments or ()
+    def __init__(self, problem: ForwardProblem, native: NativeField, keep: int) -> None:
+        vector = vector_type("cpu", native.u.dtype)
+        self.keep, self.settings = keep, make_settings(problem.options, problem.discontinuities, problem.grid)
+        size, segments = problem.spec.size, problem.segments or ()
         offsets, times = offsets_of(segments), doubles(tuple(problem.times))
         weights = tableau(problem.options.method) if keep == 2 else None
         self._kept = vector, offsets, times, weights
         self.shape = (len(problem.times), *problem.spec.shape)
         self.arguments = ForwardCall(
-            vector=vector.address, field=native, poll=POLL, keep=keep, offsets=offsets.address, segments=len(segments),
+            vector=vector.address, field=native.address, poll=POLL, keep=keep, offsets=offsets.address,
+            segments=len(segments),
             times=times.address, times_count=times.count, size=size, settings=self.settings.address,
             dense=problem.keep_dense, tableau=0 if weights is None else weights.address,
         )  # fmt: skip

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import operator
 import weakref
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,78 +15,75 @@ from ....graphs.joint_graph import JointGraph
 from ....graphs.lowering.lower import lower
 from ....graphs.lowering.writer import LoweringError
 from ....graphs.traced_field import FormError, Trace
-from ....problem.vector_field import EagerVectorField
+from ....problem.parameters import as_real
+from ....problem.state import StateSpec
+from ....torch_internals import count_all_writes
+from ..calls.settings import ELTYPES
 from ..session.layouts import LoadCall
 from ..session.memory import Lent
 from ..session.runtime import runtime
-from .compiled_function import ELTYPES, NativeField
-from .vector_field import JuliaVectorField, Scatter
-
-_version = operator.attrgetter("_version")
+from .compiled_function import NativeField
+from .vector_field import JuliaVectorField, plan_gradients
 
 
-def lower_field(field: EagerVectorField, found: Trace, read: list[Tensor]) -> LoweredVectorField:
-    """Make Julia code of a captured field.
+def _lower(inputs: list[Tensor], found: Trace, sources: list[Tensor]) -> LoweredNative:
+    """Make Julia code of a captured function.
 
     Raises:
         FormError: it cannot be made.
     """
-    sources = found.graph.tensors(read)
-    if found.native is None:
-        found.native = _make_field(field, found, sources)
-    return LoweredVectorField(field, sources, found.native)
-
-
-def _make_field(field: EagerVectorField, found: Trace, sources: list[Tensor]) -> LoweredNative:
-    spec = field.spec
+    spec = found.spec
     if spec.device.type != "cpu" or spec.dtype not in ELTYPES:
         reason = f"the state is {spec.dtype} on {spec.device}: code is made for float32 and float64 on the CPU"
     else:
         try:
-            return LoweredNative(found.graph, spec.size, sum(field.sizes), sources)
+            return LoweredNative(found.graph, spec, inputs, sources)
         except LoweringError as error:
             reason = f"{error} has no Julia code"
     raise FormError(f"func is not lowered to Julia: {reason}; its graph is called back from Julia")
 
 
 class LoweredNative(NativeField):
-    """A lowered graph in Julia, with the memory that it works in."""
+    """A lowered graph in Julia, with the memory that it works in.
 
-    def __init__(self, graph: JointGraph, size: int, params_size: int, sources: list[Tensor]) -> None:
+    Attributes:
+        spec: of the state.
+        shapes, sizes, scatter, small: see `JuliaVectorField`; equal for all its fields.
+    """
+
+    def __init__(self, graph: JointGraph, spec: StateSpec, inputs: list[Tensor], sources: list[Tensor]) -> None:
+        self.spec = spec
+        real = list(map(as_real, inputs))
+        self.shapes, self.sizes = [x.shape for x in real], tuple(x.numel() for x in real)
         self._julia = runtime()
         self.module = self._julia.module
         self.module.Kernels.use_blas_b(*_blas_of_torch())
         dtype, count = graph.examples[0].dtype, len(sources)
         code = lower(graph, sources)
-        self.size, self.params_size = size, params_size
-        sizes = (size, params_size, count, code.constants_size, code.work_size, code.scratch_size)
+        self.size, self.params_size = spec.size, sum(self.sizes)
+        self.moves = [(0, 0, self.params_size)] if self.sizes else []  # gradients come out by target, in order
+        self.scatter, self.small = plan_gradients(self.moves, inputs, dtype)
+        sizes = (self.size, self.params_size, count, code.constants_size, code.work_size, code.scratch_size)
         self.handle = self.module.lowered_field(ELTYPES[dtype], code.source, *sizes)
         self._take_memory(dtype, 0)
         self.dtype = dtype
         table = int(self.module.lowered_sources(self.handle))
         self._addresses = (ctypes.c_size_t * count).from_address(table) if count else (ctypes.c_size_t * 0)()
-        self.gradients: tuple[Scatter, bool] | None = None  # where they are written
         self._loaded: Any = None  # what the pointers and what was made of the tensors stand for
 
-    def load(self, tensors: Sequence[Tensor]) -> None:
-        """Point at the tensors, and make what stays the same in a solve."""
-        self._own = Lent(tensors, self.dtype)
-        self.load_lent(self._own)
-
-    def load_lent(self, lent: Lent, *, by_pass: bool = False) -> bool:
-        """Do the same, unless these were the last to be loaded, and have not changed since.
+    def load_lent(self, lent: Lent, *, by_pass: bool) -> bool:
+        """Point at the tensors, and make what stays the same in a solve, unless these were the last to be loaded.
 
         With ``by_pass`` the pass that follows is to make what stays the same, if it must be made: True.
         """
-        versions = list(map(_version, lent.tensors))
-        if self._loaded is not None and self._loaded[0]() is lent and self._loaded[1] == versions:
+        if self._loaded is not None and self._loaded() is lent:
             return False
-        self._julia.check_caller()
         self._loaded = None
         self._addresses[:] = lent.addresses
         if not by_pass:
+            self._julia.check_caller()
             self.c_functions.call("load", LoadCall(self.address))
-        self._loaded = (weakref.ref(lent), versions)
+        self._loaded = weakref.ref(lent)
         return by_pass
 
     def prepare_vjp(self, t: float) -> None:
@@ -104,26 +99,24 @@ class LoweredNative(NativeField):
 class LoweredVectorField(JuliaVectorField):
     """A captured field as Julia code, which reads the sources of its graph where they are."""
 
-    def __init__(self, field: EagerVectorField, sources: list[Tensor], native: LoweredNative) -> None:
-        self.__dict__.update(field.__dict__)
-        self.native: LoweredNative = native
-        if native.gradients is None:  # equal for all fields of one trace
-            self._plan_gradients()
-            native.gradients = self.scatter, self.small
-        self.scatter, self.small = native.gradients
-        self._lent = Lent(sources, native.dtype)
-        self.tensors = self._lent.tensors
+    def __init__(self, inputs: list[Tensor], found: Trace, read: list[Tensor]) -> None:
+        self.tensors = found.graph.tensors(read)
+        if found.native is None:
+            found.native = _lower(inputs, found, self.tensors)
+        native: LoweredNative = found.native
+        self.native = native
+        self.spec, self.shapes, self.sizes = native.spec, native.shapes, native.sizes
+        self.scatter, self.small, self.moves = native.scatter, native.small, native.moves
+        self.inputs = self.targets = inputs
+        self.random_from = None
+        self._load, self._lent = native.load_lent, Lent(self.tensors, native.dtype)
+        self._counts = count_all_writes(self.tensors)
 
-    def load(self) -> None:
-        self.native.load_lent(self._lent)
+    def load(self, *, by_pass: bool = False) -> bool:
+        return self._load(self._lent, by_pass=by_pass)
 
-    def load_for_pass(self, *, by_pass: bool = False) -> bool:
-        return self.native.load_lent(self._lent, by_pass=by_pass)
-
-    @property
-    def moves(self) -> list[tuple[int, int, int]]:
-        """Gradients come out by target, in order."""
-        return [(0, 0, sum(self.sizes))] if self.sizes else []
+    def settle(self) -> None:
+        """Do nothing: the tensors are read as they were when this was made."""
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....errors import LastGoodState, attach_last_good_state
+from ....errors import AttachLastGoodState, LastGoodState
 from ....passes.problems import AdjointResult, DiscreteProblem
 from ....retcode import ReturnCode
 from ....stats import PassStats
@@ -34,9 +34,9 @@ def native_sweep(julia: Runtime, problem: DiscreteProblem) -> AdjointResult:
         call = native.prepared["sweep"] = _Call(problem, steps, field)
     adjoint, params = call.point_at_gradients(field)
     derivatives, inside = call.point_at_derivatives(problem, cotangents)
-    field.load_for_pass()
+    field.load()
     native.prepare_vjp(problem.times[0])
-    call.arguments.steps, call.arguments.reached = steps.number, problem.reached
+    call.arguments.steps, call.arguments.reached, call.arguments.whole = steps.number, problem.reached, problem.whole
     call.arguments.cotangents = address(cotangents, native.u.dtype)
     retcode, stats, finite = _run(julia, problem, field, call, adjoint)
     stats.seconds = time.perf_counter() - started
@@ -54,7 +54,7 @@ def _run(
         at = stats.times[-1] if stats.times else problem.times[-1]
         return LastGoodState(at, problem.spec.unflatten(adjoint.clone()), stats)
 
-    with attach_last_good_state(last_good_state):
+    with AttachLastGoodState(last_good_state):
         try:
             result = julia.c_functions.call("sweep", call.arguments)
         except Exception as error:

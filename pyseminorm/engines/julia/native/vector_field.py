@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ....errors import InvalidInputError
+from ....problem.parameters import as_real
 from ....problem.solve_tensors import check_unchanged
 from ....problem.state import StateSpec
 from ....problem.vector_field import EagerVectorField, VjpFunction
-from ....torch_internals import count_writes, unflatten
+from ....torch_internals import count_all_writes, unflatten
 from ..calls.callbacks import SolverCallbacks
 from ..calls.nodes import NodeMemory
 from ..calls.settings import tableau
@@ -31,12 +32,11 @@ class JuliaVectorField(EagerVectorField):
     Attributes:
         native: the function, ready for this state.
         tensors: all its parameters, in its own order; ``targets`` are those that gradients are wanted for.
+        moves: (from, to, length): what of the gradient by all parameters adds to which of the targets, laid end to end.
         scatter: how the gradient by all parameters is spread on the targets.
         small: whether the gradients are few numbers, of the state's dtype and without gaps in memory.
     """
 
-    scatter: Scatter
-    small: bool
     rereads = False
 
     def __init__(
@@ -56,31 +56,29 @@ class JuliaVectorField(EagerVectorField):
             )
         self.native, self.tensors = native, list(tensors)
         self._values = [x.detach() for x in tensors]  # both passes read these, whatever becomes of p.data
-        self._plan_gradients()
+        starts, ends = _starts(self.tensors), _starts(self.targets)
+        self.moves = [
+            (starts[i], to, x.numel())
+            for target, to in zip(self.targets, ends, strict=True)
+            for i, x in enumerate(self.tensors)
+            if x is target
+        ]
+        self.scatter, self.small = plan_gradients(self.moves, self.targets, spec.dtype)
 
-    def _plan_gradients(self) -> None:
-        self.scatter = Scatter(self.moves, sum(self.sizes))
-        dense = all(x.dtype == self.spec.dtype and x.is_contiguous() for x in self.targets)
-        self.small = dense and self.scatter.size <= _SMALL
-
-    def load(self) -> None:
-        """Let Julia read the parameters."""
-        self.native.load(self._values)
-
-    def load_for_pass(self, *, by_pass: bool = False) -> bool:
-        """Let Julia read the parameters as they are at the start of a pass.
+    def load(self, *, by_pass: bool = False) -> bool:
+        """Let Julia read the parameters.
 
         Whether the pass itself must do the rest of it, which is possible for a forward one (``by_pass``).
         """
-        self.load()
+        self.native.load(self._values)
         return False
 
     def settle(self) -> None:
-        self._read = [(x, count_writes(x)) for x in self.tensors]
+        self._counts = count_all_writes(self.tensors)
 
     def start_pass(self, *, backward: bool) -> None:
         if backward:
-            check_unchanged(self._read)
+            check_unchanged(self.tensors, self._counts)
 
     def f(self, t: float, y: Tensor) -> Tensor:
         self.load()
@@ -116,17 +114,6 @@ class JuliaVectorField(EagerVectorField):
             total += self.native.vjp(t, row, weight, value=False, params=True, time=False)[2]
         return self._gradients(total)
 
-    @property
-    def moves(self) -> list[tuple[int, int, int]]:
-        """(from, to, length): what of the gradient by all parameters adds to which of the targets, laid end to end."""
-        starts = _starts(self.tensors)
-        return [
-            (starts[i], to, x.numel())
-            for target, to in zip(self.targets, _starts(self.targets), strict=True)
-            for i, x in enumerate(self.tensors)
-            if x is target
-        ]
-
     def _gradients(self, theta: Tensor) -> list[Tensor | None]:
         flat = theta.new_zeros(sum(self.sizes))
         for start, to, length in self.moves:
@@ -141,6 +128,15 @@ class JuliaVectorField(EagerVectorField):
 _SMALL = 16_384  # numbers that are copied once more in no time
 
 
+def plan_gradients(
+    moves: Sequence[tuple[int, int, int]], targets: Sequence[Tensor], dtype: torch.dtype
+) -> tuple[Scatter, bool]:
+    """Return the `JuliaVectorField.scatter` of moves, and whether the gradients are `JuliaVectorField.small`."""
+    size = sum(as_real(x).numel() for x in targets)
+    dense = all(x.dtype == dtype and x.is_contiguous() for x in targets)
+    return Scatter(moves, size), dense and size <= _SMALL
+
+
 def _starts(tensors: Sequence[Tensor]) -> list[int]:
     return list(itertools.accumulate((x.numel() for x in tensors), initial=0))[:-1]
 
@@ -153,7 +149,7 @@ def backward_arguments(
     ``python`` calls the norm and the report that are functions of Python.
     """
     native, layout = field.native, problem.layout
-    field.load_for_pass()
+    field.load()
     native.prepare(problem.times[problem.last], problem.ys[problem.last])
     if layout.has_time:
         native.check_time()

@@ -38,11 +38,14 @@ class AdjointCall(ctypes.Structure):
 
 
 class SweepCall(ctypes.Structure):
-    """Arguments of "sweep"; the gradients are written to ``params``, or in pieces to ``parts``."""
+    """Arguments of "sweep"; the gradients are written to ``params``, or in pieces to ``parts``.
+
+    ``whole``: the cotangent of the first output is added to lambda.
+    """
 
     _fields_ = _fields(
         "field poll tableau steps times times_count reached cotangents settings moves moves_count params_size params "
-        "parts lengths parts_count adjoint derivatives inside"
+        "parts lengths parts_count adjoint derivatives inside whole"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -30,9 +31,15 @@ def address(x: Tensor, dtype: torch.dtype) -> int:
     )
 
 
-def addresses(tensors: Iterable[Tensor], dtype: torch.dtype) -> list[Any]:
-    """Return the `address` of each tensor."""
+def addresses(tensors: Sequence[Tensor], dtype: torch.dtype) -> list[Any]:
+    """Return the `address` of each tensor: most often all are in order, which is seen without a call for each."""
+    usual = set(map(_kind, tensors)) <= {(dtype, torch.strided, True)} and all(map(Tensor.is_contiguous, tensors))
+    if usual and not any(map(Tensor.is_neg, tensors)):
+        return list(map(Tensor.data_ptr, tensors))
     return [address(x, dtype) for x in tensors]
+
+
+_kind = operator.attrgetter("dtype", "layout", "is_cpu")
 
 
 def consecutive(x: Tensor) -> Tensor:
@@ -43,6 +50,12 @@ def consecutive(x: Tensor) -> Tensor:
 
 
 _empty_like = functools.partial(torch.empty_like, memory_format=torch.contiguous_format)
+
+
+def make_one(like: Tensor, shape: Sequence[int]) -> tuple[Tensor, int]:
+    """Make a tensor of a shape for Julia to write, of another's dtype, and return it with its address."""
+    made = like.new_empty(shape)
+    return made, made.data_ptr()
 
 
 def make_room(like: Sequence[Tensor]) -> tuple[list[Tensor], list[Any]]:
