@@ -10,6 +10,7 @@ from problems import MLP, batch
 import pyseminorm
 from pyseminorm.engines import forms
 from pyseminorm.problem.checking_call import FirstValue
+from pyseminorm.problem.vector_field import FieldArguments
 
 T = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
 
@@ -38,8 +39,8 @@ def test_what_inductor_cannot_compile_runs_as_it_is_in_either_pass(broken, monke
         return refuse if makes_products == (broken == "products") else function
 
     monkeypatch.setattr(torch, "compile", compile)
-    first = FirstValue(eager, 0.3, y, recording=True)
-    forms.capture(first, (), "inductor", SimpleNamespace(name="julia"))
+    first = FirstValue(FieldArguments(func, (), eager.spec, None), 0.3, y, recording=True)
+    forms.capture(first, "inductor", SimpleNamespace(name="julia"))
     for _ in range(2):
         found, expected = (field.vjp(0.7, y, torch.ones_like(y)) for field in (first.field, eager))
         assert first.field is not eager

@@ -4,6 +4,8 @@ import pytest
 import torch
 from golden import FOLDER, NAMES, Golden
 
+from pyseminorm.problem.state import StateSpec
+
 D = torch.float64
 
 
@@ -21,10 +23,11 @@ def test_every_file_is_used():
 @pytest.mark.parametrize("name", NAMES)
 def test_the_code_computes_what_the_graph_computes(name):
     from pyseminorm.engines.julia.native.lowered import LoweredNative
+    from pyseminorm.engines.julia.session.memory import Lent
 
     golden = Golden.read(name)
     graph, sources = golden.graph()
-    n, m = golden.leaves, sum(torch.Size(shape).numel() for shape in golden.params)
+    n, params = golden.leaves, [torch.zeros(shape, dtype=D) for shape in golden.params]
     t, y, adjoint = (
         0.7,
         *(
@@ -32,8 +35,8 @@ def test_the_code_computes_what_the_graph_computes(name):
             for leaves in (graph.examples[1 : n + 1], graph.examples[n + 1 :])
         ),
     )
-    code = LoweredNative(graph, len(y), m, sources)
-    code.load(sources)
+    code = LoweredNative(graph, StateSpec(y), params, sources)
+    code.load_lent(Lent(sources, D), by_pass=False)
     found = code.vjp(t, y, adjoint, value=True, params=True, time=True)
     results = golden.function()(torch.tensor(t, dtype=D), *graph.examples[1:], *sources)
     shapes = [*golden.inputs[1 : 2 * n + 1], *golden.params, ()]
