@@ -25,7 +25,7 @@ from .events import check_event_times, solve_to_event
 from .inputs import InputAssertionError, check_adjoint_tolerance, check_state, check_times, check_tolerance, start_only
 from .scipy_solver import solve_by_scipy
 from .settings import check_both, check_options, choose_method, controller, most_steps, solve_settings
-from .solvers import Method, ScipyWrapperODESolver
+from .solvers import Method, RKAdaptiveStepsizeODESolver, ScipyWrapperODESolver
 
 
 @apart_from_modes
@@ -314,7 +314,8 @@ def _through_steps(
     """
     if options.get("compile") is not None or isinstance(func, (CompiledField, FieldSource)):
         return options, DiscreteAdjoint(keep="stages")
-    ours = {"controller": "torchdiffeq"} if "controller" in method.solver.options else {}
+    adaptive = issubclass(method.solver, RKAdaptiveStepsizeODESolver)
+    ours = {"controller": "torchdiffeq"} if adaptive else {}
     return {**ours, **options}, DirectAdjoint()
 
 
