@@ -152,6 +152,39 @@ def test_the_engines_agree(method):
     torch.testing.assert_close(one.ys, other.ys, rtol=0, atol=1e-10)
 
 
+@pytest.mark.julia
+def test_scimls_own_callback_agrees():
+    """OrdinaryDiffEq's ContinuousCallback finds the same times: three bounces of a ball."""
+    import juliacall
+
+    s = bouncing("julia", number(9.81), number(10.0), number(0.8), [0.0, 6.0])
+    julia = juliacall.Main.seval("""
+        let m = PySeminorm, times = Float64[]
+            fall(du, u, p, t) = (du[1] = u[2]; du[2] = -9.81; nothing)
+            bounce!(integrator) = (push!(times, integrator.t); integrator.u[2] *= -0.8; nothing)
+            callback = m.SciMLBase.ContinuousCallback((u, t, integrator) -> u[1], nothing, bounce!)
+            problem = m.ODEProblem(fall, [10.0, 0.0], (0.0, 6.0))
+            m.solve!(m.init(problem, m.Tsit5(); callback, abstol = 1e-11, reltol = 1e-11))
+            times
+        end
+    """)
+    assert [record.t.item() for record in s.events] == pytest.approx(list(julia), abs=1e-10)
+
+
+@pytest.mark.julia
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint(), GaussAdjoint(), DiscreteAdjoint(keep="stages")])
+def test_a_function_of_julia(adjoint):
+    """It runs in Julia; only the condition is called in Python."""
+    product = "(dλ, dp, λ, u, p, t) -> (dλ .= .-p .* λ; dp .= .-u .* λ; nothing)"
+    decay = pyseminorm.JuliaFunction("(du, u, p, t) -> (du .= .-p .* u)", number([0.7]), vjp=product)
+    k, c = decay.params, number(0.25, grad=True)
+    s = pyseminorm.solve(
+        decay, number([1.0]), [0.0, 9.0], event=Event(lambda t, y: y[0] - c), adjoint=adjoint, backend="julia", **FINE
+    )
+    ours = torch.autograd.grad(s.events[0].t, (k, c))
+    torch.testing.assert_close(ours, torch.autograd.grad(-torch.log(c) / k[0], (k, c)), rtol=1e-8, atol=1e-8)
+
+
 def test_an_event_at_an_output(engine):
     """The output is the state at the event, before a reset; later ones follow from the state after it."""
     double = Event(lambda t, y: t - 1.0, reset=lambda t, y: 2 * y)
@@ -170,20 +203,22 @@ def test_events_at_one_time_happen_together(engine):
 
 
 def test_other_states(engine):
-    """Nested, complex and single precision states; conditions and resets see them in the user's structure."""
-    y0 = {"a": torch.ones(2, dtype=torch.complex64), "b": (torch.zeros(3, dtype=torch.complex64),)}
+    """Nested states in single precision, complex ones where the engine has them, as the user sees them."""
+    dtype = torch.complex64 if engine == "torch" else torch.float32
+    y0 = {"a": torch.ones(2, dtype=dtype), "b": (torch.zeros(3, dtype=dtype),)}
 
-    def turn(t, y):
-        return {"a": 1j * y["a"], "b": (torch.ones_like(y["b"][0]),)}
+    def grow(t, y):
+        return {"a": -y["a"], "b": (torch.ones_like(y["b"][0]),)}
 
     def reset(t, y):
         assert t.dtype == torch.float32
         return {"a": 2 * y["a"], "b": (y["b"][0] - 1,)}
 
     event = Event(lambda t, y: y["b"][0].real - 1.0, reset=reset)
-    s = pyseminorm.solve(turn, y0, torch.tensor([0.0, 0.5, 2.5]), event=event, backend=engine, rtol=1e-6, atol=1e-6)
+    s = pyseminorm.solve(grow, y0, torch.tensor([0.0, 0.5, 2.5]), event=event, backend=engine, rtol=1e-6, atol=1e-6)
     assert [r.condition for r in s.events] == [0, 1, 2] * 2 and s.events[0].t.dtype == torch.float32
     assert s.events[0].y["a"].shape == (2,)
+    torch.testing.assert_close(s.ys["a"][-1].real, torch.full((2,), 4 * math.exp(-2.5)), rtol=0, atol=1e-5)
     torch.testing.assert_close(s.ys["b"][0][-1].real, torch.full((3,), 0.5), rtol=0, atol=1e-5)
 
 

@@ -24,7 +24,7 @@ using OrdinaryDiffEqVerner: Vern7
 using PrecompileTools: @compile_workload, @setup_workload
 using Profile: Profile
 using SciMLBase: SciMLBase, CallbackSet, DiscreteCallback, FullSpecialize, ODEFunction, ODEProblem, init, solve!
-using SciMLBase: derivative_discontinuity!
+using SciMLBase: derivative_discontinuity!, terminate!
 using SciMLLogging: SciMLLogging
 
 export Seminorm
@@ -43,6 +43,7 @@ include("stages/parameter_integral.jl")
 include("stages/recorded_steps.jl")
 include("solver/gauss_nodes.jl")
 include("solver/discontinuities.jl")
+include("solver/looks.jl")
 include("solver/tracker.jl")
 include("solver/integrate.jl")
 include("solver/passes.jl")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,16 +14,12 @@ from ..events import Event
 from ..problem.state import all_finite
 from ..retcode import ReturnCode
 from .event_times import crossing_rate, moment
-from .problems import ForwardProblem, ForwardResult, Wanted, mark_unreached
+from .problems import ForwardProblem, ForwardResult, StepSearch, Wanted, mark_unreached
 from .roots import find_root
 
 SAMPLES = 10  # places in which a step is looked at, its end among them: SciML's interp_points
 
 Condition = tuple[int, int]  # which event, and which element of what it returns
-
-
-# Is sent (times, size) for every `Wanted`, and returns whether the solve ends.
-StepSearch = Generator[Wanted, Tensor, bool]
 
 
 @dataclass(slots=True)
@@ -51,6 +47,8 @@ class EventSearch:
         output_rows: after `merge`, which rows are those of outputs.
     """
 
+    most_wanted = SAMPLES
+
     def __init__(
         self, events: Sequence[Event], max_steps: int, residuals: Mapping[Condition, float] | None = None
     ) -> None:
@@ -70,16 +68,6 @@ class EventSearch:
         self._conditions = [(i, j) for i, values in enumerate(found) for j in range(len(values))]
         self._values = [value for values in found for value in values]
         self._signs = [self._first_sign(*pair) for pair in zip(self._conditions, self._values, strict=True)]
-
-    def look(self, t0: float, t1: float, answer: Callable[[Wanted], Tensor]) -> bool:
-        """Look at an accepted step, whose dense output gives the answers; return whether the solve ends."""
-        search = self.step(t0, t1)
-        try:
-            wanted = next(search)
-            while True:
-                wanted = search.send(answer(wanted))
-        except StopIteration as stop:
-            return bool(stop.value)
 
     def step(self, t0: float, t1: float) -> StepSearch:
         """Look at an accepted step."""

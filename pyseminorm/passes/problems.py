@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -109,14 +109,20 @@ class Wanted(NamedTuple):
     slopes: bool = False
 
 
+# Is sent what each `Wanted` asks for, and returns whether the solve ends.
+StepSearch = Generator[Wanted, Tensor, bool]
+
+
 class EventWatch(Protocol):
-    """What looks for events in the steps of a forward solve."""
+    """What looks for events in the steps of a forward solve, and wants so many states of a step at once, at most."""
+
+    most_wanted: int
 
     def start(self, problem: ForwardProblem, /) -> None:
         """Look at the initial state, before the first step."""
 
-    def look(self, t0: float, t1: float, answer: Callable[[Wanted], Tensor], /) -> bool:
-        """Look at an accepted step; return whether the solve ends with it."""
+    def step(self, t0: float, t1: float, /) -> StepSearch:
+        """Look at an accepted step."""
 
 
 @dataclass

@@ -76,7 +76,10 @@ function run_forward(::Type{V}, call::ForwardCall, result) where {V}
     functions, steps = forward_functions(call, object(call.field))
     norm = Seminorm((call.offsets, call.segments, call.size), functions.norm)
     y0, ys, n = UInt(call.y0), UInt(call.ys), call.size
-    outcome, reached = forward(V, functions, norm, times_of(call), y0, ys, n, object(call.settings)::Settings, call.dense != 0)
+    outcome, reached = forward(
+        V, functions, norm, times_of(call), y0, ys, n, object(call.settings)::Settings, call.dense != 0,
+        Looks((call.look, call.look_times, call.look_states)),
+    )
     write_result!(
         result, outcome; reached, steps = steps === nothing ? 0 : hold!(steps), jacobians = made_jacobians(functions.call),
         finite = known_finite(V, ys, reached * n), keep = call.dense != 0,

@@ -30,6 +30,9 @@ struct ForwardCall
     keep::Int64                 # 1: the steps, 2: their stages too
     tableau::Int64              # an object
     load::Int64                 # flag: read the tensors first
+    look::Int64                 # who looks for events, and the memory for that: see Looks
+    look_times::Int64
+    look_states::Int64
 end
 
 "[`adjoint`](@ref): `times` are the start and all stops; `params` is μ where it is not a part of the state `z`."

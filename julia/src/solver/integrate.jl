@@ -117,7 +117,8 @@ function integrate(
     finally
         field.closed[] = true
     end
-    return outcome(integrator, Symbol(integrator.sol.retcode), field, tracker, u0, t0)
+    ended = Symbol(integrator.sol.retcode)     # :Terminated where an event has ended it
+    return outcome(integrator, ended === :Terminated ? :Success : ended, field, tracker, u0, t0)
 end
 
 "Refuse a dense output that calls the field again: the field belongs to the solve, which is over."

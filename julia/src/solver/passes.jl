@@ -26,17 +26,19 @@ Seminorm((offsets, segments, length)::NTuple{3, Integer}, callback::Ptr{Cvoid}) 
     Seminorm(Ptr{Int64}(UInt(offsets)), segments, length, callback)
 
 """
-    forward(V, functions, norm, times, y0, ys, n, settings, dense) -> (outcome, rows of ys that were reached)
+    forward(V, functions, norm, times, y0, ys, n, settings, dense, looks) -> (outcome, rows of ys that were reached)
 
-Solve forward from `y0`, which becomes row 0 of `ys`, and write the other rows from dense output.
+Solve forward from `y0`, which becomes row 0 of `ys`, and write the other rows from dense output; end before where `looks`
+(see [`Looks`](@ref)) say so.
 """
-function forward(::Type{V}, functions, norm, times, y0, ys, n, settings, dense) where {V}
-    alg, adaptive = algorithm(settings.method; dense)
+function forward(::Type{V}, functions, norm, times, y0, ys, n, settings, dense, looks::Looks = NO_LOOKS) where {V}
+    interpolates = dense || looks_for_events(looks)
+    alg, adaptive = algorithm(settings.method; dense = interpolates)
     t0, t1 = first(times), last(times)
-    last_stages = LastStages(settings.method, t0, [settings.discontinuities; t1], functions.call; dense)
+    last_stages = LastStages(settings.method, t0, [settings.discontinuities; t1], functions.call; dense = interpolates)
     field = VectorField{V}(right_hand_side(V, functions.call, functions.register), t0, t1, last_stages)
     discontinuities = Discontinuities(field, settings.discontinuities, settings.intervals)
-    tracker = forward_tracker(times[2:end], ys, n, sign(t1 - t0), discontinuities, functions.report)
+    tracker = forward_tracker(times[2:end], ys, n, sign(t1 - t0), discontinuities, functions.report, looks)
     tstops = output_to_output(settings, adaptive) ? [times[2:end]; settings.discontinuities] : settings.discontinuities
     jacobian = needs_jacobian(alg) ? solver_jacobian(functions.call, functions.jacobian, field, t -> nothing) : nothing
     start = copyto!(row(V, ys, 0, n), wrap(V, y0, n))

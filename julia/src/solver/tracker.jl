@@ -11,7 +11,7 @@ const Report{V} = Union{Ptr{Cvoid}, Steps{V}}
 
 What happens after every accepted step: the time is recorded and the step reported; outputs that the step passed are
 written from dense output into memory that Python owns; at a stop with a jump, λ gains the cotangent of that output and y
-is set back to its forward value. One concrete type serves forward and backward solves.
+is set back to its forward value; and somebody may look for events in the step. One concrete type serves forward and backward solves.
 """
 mutable struct Tracker{V}
     accepted::Vector{Float64}
@@ -29,12 +29,14 @@ mutable struct Tracker{V}
     discontinuities::Discontinuities{V}
     report::Report{V}           # told of every step
     integral::Union{Integral, Nothing}      # gains by every step
+    looks::Looks                # forward: for events
     working::Bool               # between the acceptance of a step and the end of what happens after it
 end
 
-function forward_tracker(outputs::Vector{Float64}, ys, n, dir, discontinuities::Discontinuities{V}, report) where {V}
+function forward_tracker(outputs::Vector{Float64}, ys, n, dir, discontinuities::Discontinuities{V}, report, looks) where {V}
     tracker = Tracker{V}(
-        Float64[], outputs, ys, n, 0, Float64[], Int64[], 0, false, 0, dir, no_nodes(V), discontinuities, report, nothing, false,
+        Float64[], outputs, ys, n, 0, Float64[], Int64[], 0, false, 0, dir, no_nodes(V), discontinuities, report, nothing, looks,
+        false,
     )
     announce_output!(tracker)
     return tracker
@@ -50,7 +52,8 @@ function backward_tracker(
         stops, rows, ys, cotangents, n, anchored, dir, nodes::Nodes{V}, discontinuities, report, integral = nothing
     ) where {V}
     return Tracker{V}(
-        Float64[], Float64[], ys, n, 0, stops, rows, cotangents, anchored, 0, dir, nodes, discontinuities, report, integral, false,
+        Float64[], Float64[], ys, n, 0, stops, rows, cotangents, anchored, 0, dir, nodes, discontinuities, report, integral, NO_LOOKS,
+        false,
     )
 end
 
@@ -63,11 +66,13 @@ function (tracker::Tracker)(integrator)
     check_finite(tracker, integrator)
     push!(tracker.accepted, t)
     tell(tracker, true, integrator.tprev, t - integrator.tprev, integrator.uprev)
+    ends = look!(tracker.looks, integrator, typeof(integrator.u), tracker.n)
     write_outputs!(tracker, integrator, t)
     collect_nodes!(tracker, tracker.nodes, integrator, t)
     jumped, crossed = jump!(tracker, integrator, t), cross!(tracker.discontinuities, t)
     derivative_discontinuity!(integrator, jumped | crossed)
     jumped | crossed && change!(tracker.integral)
+    ends && terminate!(integrator)
     tracker.working = false
     return nothing
 end

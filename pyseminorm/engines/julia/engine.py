@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...adjoints import GaussAdjoint
-from ...errors import BackendUnavailableError, InvalidInputError, UnsupportedError
+from ...errors import BackendUnavailableError, InvalidInputError
 from ...methods.tableaus import TABLEAUS
 from ...norms import CallableNorm
 from ...passes.discrete_sweep import Sweep
@@ -24,6 +24,7 @@ from ...stats import PassStats
 from ...stepping import Algorithm, MethodTraits
 from .calls.callbacks import SolverCallbacks
 from .calls.dense_output import JuliaDenseInterpolation
+from .calls.looks import Looks
 from .calls.nodes import NodeMemory
 from .calls.results import Pass, translate_error
 from .calls.settings import describe_method, make_settings, vector_type
@@ -78,8 +79,6 @@ class JuliaEngine:
             raise translate_error(error) from error
 
     def integrate(self, problem: ForwardProblem) -> ForwardResult:
-        if problem.events is not None:
-            raise UnsupportedError('the engine "julia" looks for no events yet: give backend="torch".')
         if isinstance(problem.field, JuliaVectorField):
             return native_forward(runtime(), problem)
         julia, started, y0 = runtime(), time.perf_counter(), consecutive(problem.y0)
@@ -90,14 +89,15 @@ class JuliaEngine:
         jacobian = _jacobian(problem)
         by_state = jacobian.of_field if jacobian else None
         field = _ForwardField(problem)
-        python = SolverCallbacks(y0, field, norm, report=problem.report, jacobian=by_state)
+        python = SolverCallbacks(y0, field, norm, report=problem.report, jacobian=by_state, looks=Looks.of(problem))
         solve = Pass(julia, problem.spec.unflatten, y0, problem.times[0], python=python)
         offsets, settings = offsets_of(segments), make_settings(problem.options, problem.discontinuities, problem.grid)
-        times = doubles(tuple(problem.times))
+        times, look = doubles(tuple(problem.times)), python.looking
         call = ForwardCall(
             vector=vector.address, times=times.address, times_count=times.count, y0=address(y0, y0.dtype),
             ys=address(ys, y0.dtype), size=size, offsets=offsets.address, segments=len(segments),
-            settings=settings.address, dense=problem.keep_dense, **python.arguments,
+            settings=settings.address, dense=problem.keep_dense, look=look[0], look_times=look[1], look_states=look[2],
+            **python.arguments,
         )  # fmt: skip
         solve.run("forward", call)
         return solve.forward_result(problem, ys, started, len(field.known), jacobian.calls if jacobian else 0)

@@ -163,7 +163,13 @@ def _look_at_steps(events: EventWatch, keep: StepHook | None) -> StepHook:
     def on_step(step: LocalInterpolation, end: float) -> bool:
         if keep is not None:
             keep(step, end)
-        return events.look(step.t0, end, lambda wanted: step.rows(*wanted))
+        search = events.step(step.t0, end)
+        try:
+            wanted = next(search)
+            while True:
+                wanted = search.send(step.rows(*wanted))
+        except StopIteration as stop:
+            return bool(stop.value)
 
     return on_step
 

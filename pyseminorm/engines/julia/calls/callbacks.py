@@ -18,6 +18,7 @@ from ..session.layouts import PROTOTYPES
 from ..session.memory import array_type
 from ..session.profiling_clock import Place, clock_calls
 from ..session.signals import DeferredSignals
+from .looks import RAISED_THERE, Looks
 
 
 class SolverMemory:
@@ -81,6 +82,7 @@ class SolverCallbacks:
         evaluate_nodes: told how many quadrature nodes there are.
         jacobian: ``(t, z)`` gets a copy; returns derivatives by state and by time of the right-hand side.
         report: ``(accepted, t, z, dt)`` for every attempted step, given a copy.
+        looks: what looks for events in accepted steps.
     """
 
     def __init__(
@@ -92,11 +94,13 @@ class SolverCallbacks:
         evaluate_nodes: Callable[[int], None] | None = None,
         jacobian: Callable[[float, Tensor], tuple[Tensor, Tensor]] | None = None,
         report: Callable[[bool, float, Tensor, float], None] | None = None,
+        looks: Looks | None = None,
     ) -> None:
         self._memory = SolverMemory(like)
+        self._looks = looks
         given: dict[str, Any] = {
             "evaluate": right_hand_side, "norm": norm, "evaluate_nodes": evaluate_nodes, "jacobian": jacobian,
-            "report": report,
+            "report": report, "look": looks and looks.look,
         }  # fmt: skip
         self._user = {name: clock_calls(Place.CALLBACK, function) for name, function in given.items() if function}
         self._buffers: list[Tensor] = []
@@ -116,6 +120,11 @@ class SolverCallbacks:
     def arguments(self) -> dict[str, int]:
         """Addresses of the functions that a C function of Julia calls, by the names of its arguments."""
         return {name: self.address(name) for name in ("evaluate", "register", "norm", "jacobian", "report")}
+
+    @property
+    def looking(self) -> tuple[int, int, int]:
+        """Addresses of what looks for events, and of its times and states; 0: none."""
+        return (0, 0, 0) if self._looks is None else (self.address("look"), *self._looks.addresses)
 
     @property
     def raised(self) -> BaseException | None:
@@ -153,6 +162,11 @@ class SolverCallbacks:
         else:
             self._memory.at(out, length).copy_(by_time)
         self._memory.finish()
+
+    @_keep_errors(failed=RAISED_THERE)
+    def _look(self, t0: float, t1: float) -> float:
+        wanted: float = self._user["look"](t0, t1)
+        return wanted
 
     @_keep_errors(failed=0)
     def _report(self, accepted: int, t: float, dt: float, address: int, length: int) -> None:

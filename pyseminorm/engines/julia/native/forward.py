@@ -8,6 +8,7 @@ from typing import Any
 from ....norms import CallableNorm
 from ....passes.problems import ForwardProblem, ForwardResult
 from ..calls.callbacks import SolverCallbacks
+from ..calls.looks import Looks
 from ..calls.results import Pass
 from ..calls.settings import is_plain, make_settings, tableau, vector_type
 from ..session.c_functions import POLL, CFunctions, JuliaHandle, NumberedHandle
@@ -19,16 +20,19 @@ from .vector_field import JuliaVectorField, refuse_call
 
 
 def native_forward(julia: Runtime, problem: ForwardProblem) -> ForwardResult:
-    """Solve forward. It calls no function of Python but a norm and a report, where there are any."""
+    """Solve forward. Of Python it calls a norm, a report and the search for events only, where there are any."""
     started, field = time.perf_counter(), problem.field
     assert isinstance(field, JuliaVectorField)
     native, times, call = field.native, problem.times, _find_call(problem, field.native)
-    python = None if call.keep and not callable(problem.norm) else _measure(problem, native, call.keep)
+    silent = call.keep and not callable(problem.norm) and problem.events is None
+    python = None if silent else _measure(problem, native, call.keep)
     # Where no Python runs, nobody overwrites y0 meanwhile.
     y0 = problem.first.given if python is None and not problem.keep_dense else problem.y0
     y0 = consecutive(y0)
     arguments, (ys, arguments.ys) = call.arguments, make_one(y0, call.shape)
     arguments.norm, arguments.report = (python.address(x) if python else 0 for x in ("norm", "report"))
+    if python:
+        arguments.look, arguments.look_times, arguments.look_states = python.looking
     arguments.y0, needs_jacobian = address(y0, y0.dtype), problem.options.traits.needs_jacobian
     arguments.load = field.load(by_pass=not needs_jacobian)
     if needs_jacobian:  # its rows are products
@@ -43,12 +47,12 @@ def native_forward(julia: Runtime, problem: ForwardProblem) -> ForwardResult:
 
 
 def _measure(problem: ForwardProblem, native: NativeField, keep: int) -> SolverCallbacks | None:
-    """Return the norm and the report that are functions of Python, if there is one."""
+    """Return the norm, the report and the search for events that are functions of Python, if there is one."""
     report = None if keep else problem.report
     norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
-    if report is None and norm is None:
+    if report is None and norm is None and problem.events is None:
         return None
-    return SolverCallbacks(native.u, refuse_call, norm, report=report)
+    return SolverCallbacks(native.u, refuse_call, norm, report=report, looks=Looks.of(problem))
 
 
 def _find_call(problem: ForwardProblem, native: NativeField) -> _Call:
@@ -56,7 +60,11 @@ def _find_call(problem: ForwardProblem, native: NativeField) -> _Call:
     options, recorder, keep = problem.options, problem.recorder, 0
     if recorder is not None and not recorder.for_python and options.report is None:
         keep = 2 if recorder.keeps_stages else 1
-    if options.report is not None or not (is_plain(options) and isinstance(problem.norm, str)):
+    if (
+        options.report is not None
+        or problem.events is not None
+        or not (is_plain(options) and isinstance(problem.norm, str))
+    ):
         return _Call(problem, native, keep)  # what is the user's is not kept
     key = options, problem.times, keep, problem.keep_dense, problem.spec.shape, problem.spec.sizes, problem.norm
     known: tuple[Any, _Call] | None = native.prepared.get("forward")

@@ -23,7 +23,7 @@ class ForwardCall(ctypes.Structure):
 
     _fields_ = _fields(
         "vector times times_count y0 ys size offsets segments settings dense evaluate register norm jacobian report "
-        "field poll keep tableau load"
+        "field poll keep tableau load look look_times look_states"
     )
 
 
@@ -85,6 +85,7 @@ CALLBACKS: dict[str, tuple[Any, ...]] = {
     "norm": (c_double, c_size_t, c_int64),
     "jacobian": (c_int, c_int, c_size_t, c_size_t, c_int64, c_double),
     "report": (c_int, c_int, c_double, c_double, c_size_t, c_int64),
+    "look": (c_int, c_double, c_double),
     "evaluate_nodes": (c_int, c_int),
 }
 PROTOTYPES = {name: ctypes.PYFUNCTYPE(*types) for name, types in CALLBACKS.items()}
