@@ -271,7 +271,8 @@ def solve(
         spec, method, rtol, atol, norm, adjoint, backend, check_step(dt), max_steps, jumps, controller, jacobian,
         compile, embedded, stops, dtmin, dtmax,
     )  # fmt: skip
-    engine, options, back = _settle(*asked) if compiled is None else compiled.settle(asked, _settle)
+    kept = compiled is not None and isinstance(rtol, float) and isinstance(atol, float)  # a tensor may change in place
+    engine, options, back = compiled.settle(asked, _settle) if compiled and kept else _settle(*asked)
     watch = callbacks or _NO_CALLBACKS
     if isinstance(adjoint, DirectAdjoint):
         if compile is not None:

@@ -206,3 +206,16 @@ def test_each_form_has_a_limit_of_captures_for_itself(caplog):
         torch.testing.assert_close(pyseminorm.solve(field, y0, T, backend="torch").ys, expected)
         torch.testing.assert_close(pyseminorm.solve(net, y0, T, backend="torch", compile="trace").ys, expected)
     assert not [r for r in caplog.records if r.name == "pyseminorm"]
+
+
+@pytest.mark.parametrize(
+    "tolerance", [lambda x: x, lambda x: x.expand(2).clone(), lambda x: [x]], ids=["number", "vector", "list"]
+)
+def test_a_tolerance_that_changes_in_place_is_read_at_every_solve(tolerance):
+    field = pyseminorm.compile(lambda t, y: torch.cos(3.0 * y), mode="trace", backend="torch")
+    rtol, y0 = tolerance(torch.tensor(1e-2, dtype=torch.float64)), torch.ones(2, dtype=torch.float64)
+    steps = []
+    for _ in range(2):
+        steps.append(pyseminorm.solve(field, y0, [0.0, 3.0], rtol=rtol, atol=1e-9).stats.forward.naccept)
+        (rtol[0] if isinstance(rtol, list) else rtol).mul_(1e-5)
+    assert steps[1] > 2 * steps[0]

@@ -272,3 +272,14 @@ def test_another_controllers_steps_are_made_stage_by_stage(compiled):
     for adjoint in (DiscreteAdjoint(), BacksolveAdjoint()):
         check_equal(Field(), adjoint, method="dopri5", controller="torchdiffeq")
     assert not compiled
+
+
+@pytest.mark.slow
+def test_auto_makes_whole_steps_where_there_is_a_compiler(compiled, auto_finds_a_compiler):
+    solve(Field(), "auto", DiscreteAdjoint())
+    assert set(compiled) == {"Forward", "Reverse"}
+
+
+def test_auto_takes_the_graphs_where_there_is_none(compiled):
+    solve(Field(), "auto", DiscreteAdjoint())
+    assert not compiled
