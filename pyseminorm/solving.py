@@ -248,8 +248,8 @@ def solve(
             return solve(
                 func, y, times, args=args, params=params, method=method, rtol=rtol, atol=atol, norm=norm,
                 adjoint=adjoint, backend=backend, dt=dt, dense=dense, max_steps=max_steps,
-                discontinuities=discontinuities, controller=controller, callbacks=callbacks, event=search,
-                jacobian=jacobian, compile=compile, throw=throw,
+                discontinuities=discontinuities, controller=controller, tstops=tstops, dtmin=dtmin, dtmax=dtmax,
+                callbacks=callbacks, event=search, jacobian=jacobian, compile=compile, throw=throw,
             )  # fmt: skip
 
         joined: Solution = solve_segments(solve_segment, y0, ts, events, limit)

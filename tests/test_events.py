@@ -1,5 +1,6 @@
 """Events: found to tolerance on both engines, differentiated by the implicit function theorem, for every adjoint."""
 
+import inspect
 import math
 
 import pytest
@@ -571,3 +572,25 @@ def test_what_a_condition_raises_arrives(engine):
     with pytest.raises(ZeroDivisionError, match="condition") as caught:
         sine(engine, Event(fails))
     assert caught.value.last_good_state.t < 1.1
+
+
+def test_every_argument_of_solve_reaches_every_segment(monkeypatch):
+    """Those that came later, too: a segment without them would be solved as if they had not been given."""
+    segments, given = [], {}
+    monkeypatch.setattr("pyseminorm.solving.solve_segments", lambda segment, *rest: segments.append(segment))
+    whole = pyseminorm.solve
+    names = set(inspect.signature(whole).parameters)
+    others = {name: object() for name in names - {"y0", "t", "event"}}
+    others |= {"func": height, "args": (1.0,), "params": [], "max_steps": 7, "callbacks": StepCallbacks()}
+    whole(y0=number(1.0), t=[0.0, 1.0], event=Event(height), **others)
+    monkeypatch.setattr("pyseminorm.solving.solve", lambda func, y, t, **keywords: given.update(keywords, func=func))
+    segments[0](number(1.0), number([0.0, 1.0]), object())
+    assert set(given) == names - {"y0", "t"}
+    assert all(given[name] is value for name, value in others.items())
+
+
+def test_bounds_of_steps_hold_between_events_too(engine):
+    event = Event(height, terminal=False)
+    with_event, without = (sine(engine, e, 7.0, tstops=[0.5, 4.0], dtmax=0.1) for e in (event, None))
+    assert with_event.stats.forward.times == without.stats.forward.times
+    assert {0.5, 4.0} <= set(with_event.stats.forward.times)
