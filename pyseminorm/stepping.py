@@ -16,7 +16,8 @@ class Algorithm:
 
     On the engine "julia", an OrdinaryDiffEq algorithm by its own name. On the engine "torch", one of `solve`'s
     fixed-step methods with ``interp="linear"`` (dense output between the ends of steps; default "cubic"), and
-    "explicit_adams" and "implicit_adams" with ``max_order`` and ``max_iters`` too.
+    "explicit_adams" and "implicit_adams" with ``max_order`` and ``max_iters`` too, other implicit ones with
+    ``max_iters``.
 
     A name alone can be given as a plain string. An algorithm object made in Julia (by juliacall, or by diffeqpy's
     ``ode.Tsit5()``) can be given as it is.

@@ -22,6 +22,7 @@ from ..errors import InvalidInputError
 from ..stepping import Algorithm
 from . import torchdiffeq_tableaus
 from .adams import ADAMS_METHODS, AdamsSettings
+from .implicit import IMPLICIT_TABLEAUS, ImplicitSettings
 from .tableau import Row, Tableau, hermite, polynomial
 
 
@@ -454,7 +455,8 @@ FIXED_STEP_METHODS = tuple(name for name, t in TABLEAUS.items() if not t.adaptiv
 METHODS = ADAPTIVE_METHODS + FIXED_STEP_METHODS
 
 
-EMBEDDED_METHODS = METHODS + ADAMS_METHODS  # of the embedded engine
+ITERATIVE_METHODS = (*ADAMS_METHODS, *IMPLICIT_TABLEAUS)
+EMBEDDED_METHODS = METHODS + ITERATIVE_METHODS  # of the embedded engine
 
 
 def method_name(method: Any) -> str:
@@ -473,9 +475,10 @@ def find_tableau(method: str | Algorithm, *, torchdiffeq: bool = False) -> Table
         InvalidInputError: an `Algorithm` has options that the method has not.
     """
     name, options = method_name(method), dict(method.options) if isinstance(method, Algorithm) else {}
-    known = dataclasses.replace(TABLEAUS["rk4_38"], name=name) if name in ADAMS_METHODS else TABLEAUS[name]
+    adams = {adams: dataclasses.replace(TABLEAUS["rk4_38"], name=adams) for adams in ADAMS_METHODS}
+    known = (TABLEAUS | IMPLICIT_TABLEAUS | adams)[name]
     interp = options.pop("interp", "cubic")
-    unknown = (options and name not in ADAMS_METHODS) or (known.adaptive and isinstance(method, Algorithm))
+    unknown = (options and name not in ITERATIVE_METHODS) or (known.adaptive and isinstance(method, Algorithm))
     if unknown or interp not in ("cubic", "linear"):
         raise InvalidInputError(f'{method}: expected interp="linear" or "cubic", and that of a fixed-step method only.')
     if interp == "linear":
@@ -484,13 +487,15 @@ def find_tableau(method: str | Algorithm, *, torchdiffeq: bool = False) -> Table
 
 
 @functools.cache
-def find_adams(method: str | Algorithm) -> AdamsSettings | None:
-    """Return the settings of an Adams method, None of another."""
-    if method_name(method) not in ADAMS_METHODS:
+def find_iteration(method: str | Algorithm) -> AdamsSettings | ImplicitSettings | None:
+    """Return the settings of an Adams or an implicit method, None of another."""
+    name, options = method_name(method), dict(method.options) if isinstance(method, Algorithm) else {}
+    if name not in ITERATIVE_METHODS:
         return None
-    options = dict(method.options) if isinstance(method, Algorithm) else {}
     options.pop("interp", None)
-    try:
+    if name in ADAMS_METHODS and options.keys() <= {"max_order", "max_iters"}:
         return AdamsSettings(**options)
-    except TypeError:
-        raise InvalidInputError(f"{method}: expected no options but max_order, max_iters and interp.") from None
+    if name in IMPLICIT_TABLEAUS and options.keys() <= {"max_iters"}:
+        return ImplicitSettings(**options)
+    known = "max_order, max_iters" if name in ADAMS_METHODS else "max_iters"
+    raise InvalidInputError(f"{method}: expected no options but {known} and interp.")

@@ -17,7 +17,7 @@ class Weights:
     Attributes:
         stages: the number of stages, those of the interpolant included.
         c: their places in the step.
-        rows: for every stage, the weights of the stages before it.
+        rows: for every stage, the weights of the stages before it, of an implicit one also of itself and others.
         columns: for every stage, its weights in the stages after it.
         b: weights of the new state, zero for the interpolant's stages.
         error: weights of the error estimate, or None.
@@ -31,7 +31,7 @@ class Weights:
         rows = tableau.a + tableau.extra_a
         self.stages, self.c = len(rows), tableau.c + tableau.extra_c
         full = tensor([[*row, *(0.0,) * (self.stages - len(row))] for row in rows])
-        self.rows = [full[i, :i].clone() for i in range(self.stages)]
+        self.rows = [full[i, : max(i, len(row))].clone() for i, row in enumerate(rows)]
         self.columns = [full[i + 1 :, i].clone() for i in range(self.stages)]
         self.b = tensor([*tableau.b, *(0.0,) * len(tableau.extra_c)])
         self.error = tensor(tableau.b_error) if tableau.b_error else None

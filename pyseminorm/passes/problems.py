@@ -16,8 +16,9 @@ from torch import Tensor
 from ..adjoints import Adjoint, BacksolveAdjoint
 from ..methods.adams import AdamsSettings
 from ..methods.grids import Grid, grid_points
+from ..methods.implicit import ImplicitSettings
 from ..methods.tableau import Tableau
-from ..methods.tableaus import find_adams, find_tableau
+from ..methods.tableaus import find_iteration, find_tableau
 from ..norms import AdjointLayout, AdjointState, Segment, adjoint_segments, forward_segments
 from ..problem.checking_call import FirstValue
 from ..problem.discontinuities import Discontinuities
@@ -80,9 +81,9 @@ class PassOptions:
         return find_tableau(self.method, torchdiffeq=self.as_torchdiffeq)
 
     @property
-    def adams(self) -> AdamsSettings | None:
-        """The settings of an Adams method."""
-        return find_adams(self.method) if isinstance(self.method, (str, Algorithm)) else None
+    def iteration(self) -> AdamsSettings | ImplicitSettings | None:
+        """The settings of an Adams or an implicit method."""
+        return find_iteration(self.method) if isinstance(self.method, (str, Algorithm)) else None
 
     def discontinuities_within(
         self, start: float, end: float, dtype: torch.dtype, *, beyond: bool = True

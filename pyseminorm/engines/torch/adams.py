@@ -22,8 +22,8 @@ class AdamsIntegrator(Integrator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings = self.options.adams
-        assert settings is not None
+        settings = self.options.iteration
+        assert isinstance(settings, AdamsSettings)
         self._settings: AdamsSettings = settings
         self._before: deque[Tensor] = deque(maxlen=settings.max_order - 1)
         self._before_at: float | None = None  # the time of the last of them

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ...adjoints import GaussAdjoint
 from ...errors import AttachLastGoodState, LastGoodState
+from ...methods.adams import AdamsSettings
 from ...methods.tableau import Tableau
-from ...methods.tableaus import TABLEAUS, find_adams, find_tableau
+from ...methods.tableaus import TABLEAUS, find_iteration, find_tableau
 from ...norms import CallableNorm, FlatNorm, Seminorm
 from ...passes.discrete_sweep import Sweep
 from ...passes.gauss_quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
@@ -33,6 +34,7 @@ from ...retcode import ReturnCode
 from ...stats import PassStats
 from ...stepping import MethodTraits
 from .adams import AdamsIntegrator
+from .implicit import ImplicitIntegrator
 from .integrator import Hooks, Integrator
 from .interpolant import DenseInterpolation, LocalInterpolation
 from .recorded_stages import RecordedStages
@@ -48,7 +50,7 @@ class TorchEngine:
     name = "torch"
 
     def traits(self, method: Any) -> MethodTraits:
-        find_adams(method)
+        find_iteration(method)
         return find_tableau(method).traits
 
     def integrate(self, problem: ForwardProblem) -> ForwardResult:
@@ -106,8 +108,8 @@ class TorchEngine:
 
 def integrator_of(options: PassOptions) -> type[Integrator]:
     """Return whose steps a pass takes."""
-    if options.adams:
-        return AdamsIntegrator
+    if options.iteration is not None:
+        return AdamsIntegrator if isinstance(options.iteration, AdamsSettings) else ImplicitIntegrator
     return TorchdiffeqIntegrator if options.as_torchdiffeq else Integrator
 
 
@@ -276,7 +278,9 @@ class _BackwardSystem:
 
     def __init__(self, problem: AdjointProblem, stats: PassStats) -> None:
         self.problem, self.stats, self.layout = problem, stats, problem.layout
-        self.carries_params = problem.measures_params or problem.restarts or problem.options.adams is not None
+        self.carries_params = (
+            problem.measures_params or problem.restarts or isinstance(problem.options.iteration, AdamsSettings)
+        )
         self.output_derivatives: dict[int, Tensor] = {}
         self._makes_params = not problem.adjoint.quadrature
         apart = self._makes_params and not self.carries_params

@@ -62,6 +62,9 @@ class RecordedStages:
         self._rows[i] = self._field.record(when, y)
         return ()
 
+    def place(self, i: int, value: Tensor) -> None:
+        self._rows[i] = value
+
     def kept(self, i: int) -> Tensor:
         return self._rows[i]
 

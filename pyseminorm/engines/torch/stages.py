@@ -36,11 +36,14 @@ class Stages(Protocol):
     def evaluate(self, i: int, t: float, y: Tensor, *, wanted: bool) -> IntegralDerivatives:
         """Make the derivative of stage ``i`` at (t, y)."""
 
+    def place(self, i: int, value: Tensor) -> None:
+        """Let a derivative be that of stage ``i``."""
+
     def kept(self, i: int) -> Tensor:
         """Return the derivative of stage ``i``, which later steps leave as it is; laid out as states are."""
 
     def start(self, i: int, y: Tensor, h: float) -> Tensor:
-        """Return the state of stage ``i`` of a step from ``y``, by the stages before it."""
+        """Return the state of stage ``i`` of a step from ``y``, by the stages that it weighs."""
 
     def end(self, y: Tensor, h: float) -> Tensor:
         """Return the state at the end of a step from ``y``."""
@@ -64,7 +67,8 @@ class StageBuffers:
         # Derivatives of all stages, with the views of them that steps need: many small calls are what a step costs.
         self._k = like.new_zeros(self._weights.stages, like.numel())
         self._rows = self._k.unbind(0)
-        self._before = [self._k[:i].T for i in range(self._weights.stages + 1)]  # columns: the stages before the i-th
+        # Columns: the stages that the i-th weighs, those before it, and more where it is an implicit one.
+        self._before = [self._k[:n].T for n in (*map(len, self._weights.rows), self._weights.stages)]
         self.first = self._rows[0]
 
     def values(self, state: Tensor) -> Tensor:
@@ -82,6 +86,9 @@ class StageBuffers:
 
     def evaluate(self, i: int, t: float, y: Tensor, *, wanted: bool) -> IntegralDerivatives:
         return self._system(t, y, self._rows[i], wanted)
+
+    def place(self, i: int, value: Tensor) -> None:
+        self._rows[i].copy_(value)
 
     def kept(self, i: int) -> Tensor:
         return self._rows[i].clone()
