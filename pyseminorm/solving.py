@@ -155,9 +155,9 @@ def solve(
             (fixed steps); on the engine "torch" alone also torchdiffeq's "dopri8", "fehlberg2" (adaptive), "heun3" and
             "rk4_38", the 3/8 rule (fixed steps), and (fixed steps, see `Algorithm`, not for DiscreteAdjoint)
             "explicit_adams", "implicit_adams", "implicit_euler", "implicit_midpoint", "trapezoid", "radauIIA3",
-            "radauIIA5", "gl4", "gl6", "sdirk2", "trbdf2"; on the engine "julia" alone also any
-            OrdinaryDiffEq algorithm by its own name ("Vern9", "Rodas5P"), with keyword arguments as an `Algorithm`, or an algorithm object made in
-            Julia (diffeqpy's ``ode.Tsit5()``).
+            "radauIIA5", "gl4", "gl6", "sdirk2", "trbdf2"; on the engine "julia" alone also any OrdinaryDiffEq
+            algorithm by its own name ("Vern9", "Rodas5P"), with keyword arguments as an `Algorithm`, or an algorithm
+            object made in Julia (diffeqpy's ``ode.Tsit5()``).
         rtol, atol: relative and absolute tolerance of a step's error (in units of y): numbers, or (engine "torch") one
             for every element: a tensor that expands to y0, for a nested y0 its structure of tensors and numbers.
         norm: "rms"; "torchdiffeq", the largest rms of a leaf of y0; or a callable that gets the scaled error in the
