@@ -100,7 +100,9 @@ class TorchEngine:
         with torch.no_grad():
             t, z, retcode = _restarting(problem, backward) if problem.restarts else _in_one(problem, backward)
             if backward.quadrature:
-                backward.quadrature.evaluate()
+                good = LastGoodState(t, problem.unflatten_adjoint(z.clone()), stats)
+                with attach_last_good_state(lambda: good):
+                    backward.quadrature.evaluate()
         stats.seconds = time.perf_counter() - started
         adjoint, params = z[problem.layout.adjoint_slice], backward.params(z)
         return AdjointResult(adjoint, params, retcode, stats, t, output_derivatives=backward.output_derivatives)
