@@ -101,7 +101,7 @@ class TorchEngine:
             t, z, retcode = _restarting(problem, backward) if problem.restarts else _in_one(problem, backward)
             if backward.quadrature:
                 good = LastGoodState(t, problem.unflatten_adjoint(z.clone()), stats)
-                with attach_last_good_state(lambda: good):
+                with AttachLastGoodState(lambda: good):
                     backward.quadrature.evaluate()
         stats.seconds = time.perf_counter() - started
         adjoint, params = z[problem.layout.adjoint_slice], backward.params(z)
