@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from ...errors import UnsupportedError
 from ...methods.implicit import ImplicitSettings
+from ...torch_internals import forward_mode_is_active, transform_is_active
 from .broyden import differentiable, solve_equation
 from .integrator import Integrator
 from .system import IntegralDerivatives
@@ -19,6 +21,11 @@ class ImplicitIntegrator(Integrator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if transform_is_active() or forward_mode_is_active():
+            raise UnsupportedError(
+                f"method={self.tableau.name!r} inside a torch.func transform or forward mode is not supported: call "
+                "solve outside it and use torch.autograd.grad, or give an explicit method."
+            )
         settings, a = self.options.iteration, self.tableau.a
         assert isinstance(settings, ImplicitSettings)
         self._settings = settings
