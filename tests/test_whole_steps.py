@@ -218,6 +218,26 @@ class Attention(nn.Module):
         return nn.functional.scaled_dot_product_attention(self.query(y), self.key(y), torch.tanh(y)) - y
 
 
+class Normalised(nn.Module):
+    """A field with operations that have several results, of which the product reads those that f does not."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = (
+            nn.Sequential(nn.Linear(2, 4), nn.LayerNorm(4), nn.BatchNorm1d(4), nn.Linear(4, 2)).double().eval()
+        )
+
+    def forward(self, t, y):
+        return self.layers(y)
+
+
+@pytest.mark.slow
+def test_operations_with_several_results(compiled):
+    """The sweep gets tensors of the forward steps, and no tuple, which inductor would refuse."""
+    check_equal(Normalised(), ADJOINTS["discrete, stages"], y0=torch.randn(3, 2, dtype=torch.float64))
+    assert compiled == ["Forward", "Reverse"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["backsolve", "discrete"])
 @pytest.mark.parametrize(("field", "shape"), [(Convolution, (1, 2, 5, 5)), (Attention, (1, 3, 4))])

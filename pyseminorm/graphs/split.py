@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -32,7 +33,7 @@ class Parts:
 
     Attributes:
         constant: nodes that depend on the sources alone, evaluated once a solve.
-        primal: other nodes that f needs.
+        primal: other nodes that f needs, and all results of an operation that has several.
         adjoint: all that remain.
     """
 
@@ -46,6 +47,7 @@ class Parts:
             if any(x in varying for x in node.all_input_nodes):
                 varying.add(node)
         for_value = needed_for(graph.outputs.value)
+        for_value |= {n for n in nodes if n.target is operator.getitem and n.args[0] in for_value}  # tensors are saved
         self.constant = [n for n in nodes if n not in varying]
         self.primal = [n for n in nodes if n in varying and n in for_value]
         self.adjoint = [n for n in nodes if n in varying and n not in for_value]
