@@ -29,14 +29,11 @@ pytestmark = [
 ADJOINTS = {
     "backsolve": BacksolveAdjoint(),
     "backsolve, rms": BacksolveAdjoint(norm="rms"),
-    "backsolve, torchdiffeq": BacksolveAdjoint(norm="torchdiffeq"),
     "backsolve, a norm of one's own": BacksolveAdjoint(norm=lambda s: s.adjoint.abs().max()),
     "interpolating": InterpolatingAdjoint(),
     "gauss": GaussAdjoint(),
-    "gauss, y solved": GaussAdjoint(interpolate=False),
     "discrete": DiscreteAdjoint(),
     "discrete, stages": DiscreteAdjoint(keep="stages"),
-    "discrete, checkpoints": DiscreteAdjoint(keep="checkpoints"),
 }
 
 
@@ -113,8 +110,8 @@ def test_the_steps_are_those_made_stage_by_stage(name, ran):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ADJOINTS)
-def test_every_adjoint(name, ran):
+@pytest.mark.parametrize("name", sorted(ADJOINTS.keys() - {"backsolve", "discrete"}))
+def test_every_other_adjoint(name, ran):
     check_equal(FIELD, ADJOINTS[name])
     assert "Forward" in ran
     assert len(set(ran)) == (3 if name.startswith("gauss") else 2)
@@ -124,12 +121,9 @@ def test_every_adjoint(name, ran):
 @pytest.mark.parametrize(
     ("method", "name"),
     [
-        ("dopri5", "interpolating"),
-        ("bosh3", "backsolve"),
         ("bosh3", "discrete, stages"),
         ("vern7", "discrete"),
         ("adaptive_heun", "gauss"),
-        ("euler", "discrete, stages"),
         ("rk4", "backsolve"),
         ("heun2", "discrete"),
     ],
@@ -239,8 +233,9 @@ def test_operations_with_several_results(compiled):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["backsolve", "discrete"])
-@pytest.mark.parametrize(("field", "shape"), [(Convolution, (1, 2, 5, 5)), (Attention, (1, 3, 4))])
+@pytest.mark.parametrize(
+    ("field", "shape", "name"), [(Convolution, (1, 2, 5, 5), "backsolve"), (Attention, (1, 3, 4), "discrete")]
+)
 def test_convolutions_and_attention(field, shape, name):
     check_equal(field(), ADJOINTS[name], y0=torch.randn(shape, dtype=torch.float64), rtol=1e-4)
 
