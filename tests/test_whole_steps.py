@@ -29,11 +29,14 @@ pytestmark = [
 ADJOINTS = {
     "backsolve": BacksolveAdjoint(),
     "backsolve, rms": BacksolveAdjoint(norm="rms"),
+    "backsolve, torchdiffeq": BacksolveAdjoint(norm="torchdiffeq"),
     "backsolve, a norm of one's own": BacksolveAdjoint(norm=lambda s: s.adjoint.abs().max()),
     "interpolating": InterpolatingAdjoint(),
     "gauss": GaussAdjoint(),
+    "gauss, y solved": GaussAdjoint(interpolate=False),
     "discrete": DiscreteAdjoint(),
     "discrete, stages": DiscreteAdjoint(keep="stages"),
+    "discrete, checkpoints": DiscreteAdjoint(keep="checkpoints"),
 }
 
 
@@ -314,3 +317,20 @@ def test_auto_makes_whole_steps_where_there_is_a_compiler(compiled, auto_finds_a
 def test_auto_takes_the_graphs_where_there_is_none(compiled):
     solve(Field(), "auto", DiscreteAdjoint())
     assert not compiled
+
+
+def test_a_step_that_could_not_be_compiled_keeps_nothing_of_the_one_before(monkeypatch):
+    """The step after a jump is made stage by stage where only the others were compiled."""
+
+    class Switched(Field):
+        def forward(self, t, y):
+            return super().forward(t, y) + torch.where(t < 0.5, 0.01, -0.01)
+
+    compile = steps_module.StepGraphs._compile
+
+    def refuse_some(self, kind, arguments):
+        return None if getattr(kind, "renews", False) else compile(self, kind, arguments)
+
+    monkeypatch.setattr(steps_module.StepGraphs, "_compile", refuse_some)
+    solution = check_equal(Switched(), DiscreteAdjoint(keep="stages"), discontinuities=[0.5], rtol=1e-4, atol=1e-6)
+    assert solution.stats.forward.nreject == 0  # so that this very step is one of those kept

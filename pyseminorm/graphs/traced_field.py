@@ -128,6 +128,11 @@ class TracedVectorField(EagerVectorField):
         assert self.steps is not None
         return self.steps.field.present
 
+    def spread(self, tensors: Sequence[Tensor]) -> list[Tensor | None]:
+        """Return tensors for `present` in the places of their targets, None in the others."""
+        found = dict(zip(self.present, tensors, strict=True))
+        return [found.get(i) for i in range(len(self.targets))]
+
     def saved_at(self, t: float, y: Tensor) -> Sequence[Tensor]:
         """Return what the products at (t, y) read."""
         with torch.no_grad():
@@ -169,6 +174,5 @@ class TracedVectorField(EagerVectorField):
         if self.steps is not None:
             made = self.run_step(Nodes(len(times)), knobs(times, (), y), y, adjoint)
             if made is not None:
-                found = dict(zip(self.present, made, strict=True))
-                return [found.get(i) for i in range(len(self.targets))]
+                return self.spread(made)
         return super().vjp_params(times, y, adjoint)

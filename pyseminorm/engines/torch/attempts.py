@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from torch import Tensor
-
 from ...graphs.steps import Backward, Forward, knobs
 from ...graphs.traced_field import TracedVectorField
 from ...methods.tableaus import TABLEAUS
 from ...passes.problems import AdjointProblem, ForwardProblem
 from ...passes.recorded_steps import WholeStep
 from ...stats import PassStats
-from .system import IntegralDerivatives
 from .whole_steps import Attempt, Start
 
 
@@ -32,6 +27,8 @@ class ForwardAttempts:
         given = () if first is None else first[:1]
         numbers = knobs(start.times, start.numbers, start.y)
         made = self._field.run_step(self._kinds[first is None], start.y, numbers, *given)
+        if self._recorder is not None:
+            self._recorder.attempted = None
         if made is None:
             return None
         evaluated = self._tableau.stages - (first is not None)
@@ -51,7 +48,7 @@ class BackwardAttempts:
         self._field, self._stats, self._tableau, self._params = field, stats, TABLEAUS[method], params
         self._kinds = [Backward(method, problem.segments, layout, apart, carried, renews) for renews in (False, True)]
         self._dense = None if layout.has_y else problem.dense
-        self._targets, self._present = len(field.targets), field.present if apart else []
+        self._present = field.present if apart else []
 
     def __call__(self, start: Start) -> Attempt | None:
         first = start.first if self._tableau.fsal else None
@@ -65,18 +62,13 @@ class BackwardAttempts:
             return None
         self._count(self._tableau.stages - (first is not None))
         (end, stages, errors), rest = made[:3], made[3:]
-        n = len(self._present)
-        return Attempt(end, stages, errors, self._spread(rest[:n]), self._spread(rest[n:]))
+        if not self._present:
+            return Attempt(end, stages, errors)
+        n, spread = len(self._present), self._field.spread
+        return Attempt(end, stages, errors, spread(rest[:n]), spread(rest[n:]))
 
     def _count(self, products: int) -> None:
         if self._params:
             self._stats.nvjp += products
         else:
             self._stats.nvjp_state += products
-
-    def _spread(self, tensors: Sequence[Tensor]) -> IntegralDerivatives:
-        """Return tensors in the places of their targets, None in the others."""
-        if not self._present or len(tensors) == self._targets:
-            return tensors
-        found = dict(zip(self._present, tensors, strict=True))
-        return [found.get(i) for i in range(self._targets)]
