@@ -388,7 +388,7 @@ def test_inductor_behind_julias_callbacks(caplog):
         pyseminorm.solve(field, y0, T, backend="julia", compile=compile).ys.pow(2).sum().backward()
         grads.append([p.grad.clone() for p in field.parameters()])
     torch.testing.assert_close(*grads)
-    assert "could not compile" not in caplog.text
+    assert not [r for r in caplog.records if r.name == "pyseminorm"]  # it was compiled
 
 
 @pytest.mark.julia
