@@ -9,6 +9,7 @@ from .adjoints import BacksolveAdjoint, DirectAdjoint, DiscreteAdjoint, GaussAdj
 from .compiled import CompiledField, compile
 from .errors import (
     BackendUnavailableError,
+    GradientErrorWarning,
     HiddenParametersWarning,
     InvalidInputError,
     JuliaFunctionError,
@@ -77,6 +78,7 @@ __all__ = [
     "Event",
     "EventRecord",
     "GaussAdjoint",
+    "GradientErrorWarning",
     "HiddenParametersWarning",
     "InterpolatedPath",
     "InterpolatingAdjoint",

@@ -25,6 +25,8 @@ class _ContinuousAdjoint:
     scale_invariant: bool = True
     max_steps: int | None = None
     controller: Any = None
+    param_rtol: float | None = None
+    verbose: bool = True
 
     integrates_y: ClassVar[bool]  # whether y is part of the backward state; else it is read from the forward pass
     quadrature: ClassVar[bool] = False  # whether the parameter gradient is kept out of the backward state
@@ -36,12 +38,14 @@ class _ContinuousAdjoint:
                 "or a callable that takes an AdjointState of scaled errors and returns a non-negative scalar."
             )
         owner = type(self).__name__
-        for name, check in (("rtol", check_scalar), ("atol", check_scalar), ("max_steps", check_whole)):
+        scalars = (("rtol", check_scalar), ("atol", check_scalar), ("param_rtol", check_scalar))
+        for name, check in (*scalars, ("max_steps", check_whole)):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, check(name, value, owner=owner))
-        if not isinstance(self.scale_invariant, bool):
-            raise InvalidInputError(f"{owner}(scale_invariant={self.scale_invariant!r}): expected True or False.")
+        for name in ("scale_invariant", "verbose"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidInputError(f"{owner}({name}={getattr(self, name)!r}): expected True or False.")
         object.__setattr__(self, "controller", check_controller(self.controller, owner))
 
 
@@ -67,6 +71,10 @@ class BacksolveAdjoint(_ContinuousAdjoint):
         max_steps: limit of attempted backward steps; None takes that of the forward solve.
         scale_invariant: divide the cotangents by their largest rms for the backward solve, so that its steps do not
             depend on the scale of the loss.
+        param_rtol: relative tolerance of the parameter gradient as a whole: a step is rejected, too, where its embedded
+            error of mu is more than this of mu in the 2-norm, all parameters as one vector. None: mu is not measured
+            but by the norm.
+        verbose: warn (`GradientErrorWarning`) where the estimate of the error of mu is large.
 
     Raises:
         InvalidInputError: unknown norm, or a tolerance that is not positive.
@@ -158,6 +166,7 @@ class DiscreteAdjoint:
             through the solver would: the sweep evaluates nothing again, about a quarter of the time of both passes.
             ``"checkpoints"``: the state at about sqrt(steps) of the steps; the others are made again (one more forward
             solve's accepted stages).
+        verbose: as of `BacksolveAdjoint`.
 
     There is no error control backwards, so there is no norm, no tolerance, no method and no limit of steps to give.
 
@@ -185,6 +194,7 @@ class DiscreteAdjoint:
     """
 
     keep: str
+    verbose: bool
 
     norm: ClassVar[None] = None
     method: ClassVar[None] = None
@@ -193,18 +203,23 @@ class DiscreteAdjoint:
     quadrature: ClassVar[bool] = False
     scale_invariant: ClassVar[bool] = False  # no tolerance: the sweep is linear in the cotangents as it is
 
-    def __init__(self, *, keep: Literal["states", "stages", "checkpoints"] = "states", **unknown: Any) -> None:
+    def __init__(
+        self, *, keep: Literal["states", "stages", "checkpoints"] = "states", verbose: bool = True, **unknown: Any
+    ) -> None:
         if unknown:
             raise InvalidInputError(
                 f"DiscreteAdjoint({next(iter(unknown))}=...) is not known: it follows the steps of the forward solve "
-                "and controls no error, so that it takes nothing but keep. BacksolveAdjoint, "
+                "and controls no error, so that it takes nothing but keep and verbose. BacksolveAdjoint, "
                 "InterpolatingAdjoint and GaussAdjoint have norms, tolerances, methods and limits of their own."
             )
         if keep not in KEEPS:
             raise InvalidInputError(
                 f"DiscreteAdjoint(keep={keep!r}) is not known: give one of {', '.join(map(repr, KEEPS))}."
             )
+        if not isinstance(verbose, bool):
+            raise InvalidInputError(f"DiscreteAdjoint(verbose={verbose!r}): expected True or False.")
         object.__setattr__(self, "keep", keep)
+        object.__setattr__(self, "verbose", verbose)
 
 
 @dataclass(frozen=True)

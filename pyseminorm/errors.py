@@ -88,3 +88,11 @@ class SolveError(PySeminormError, RuntimeError, AssertionError):
 
 class HiddenParametersWarning(UserWarning):
     """`func` uses tensors that require grad but that `solve` was not told about: they would get no gradient."""
+
+
+class GradientErrorWarning(UserWarning):
+    """The embedded estimate says that the gradient by the parameters is far worse than any tolerance.
+
+    Steps follow the state (with a seminorm those of the backward solve, too); what only the parameter gradient sees,
+    such as a forcing that is faster than the state, may go through between them.
+    """

@@ -116,10 +116,19 @@ class _JoinedStats(Stats):
 
 
 def _add(passes: Sequence[PassStats]) -> PassStats:
-    """Return the sums of all numbers, and all times."""
-    names = [field.name for field in dataclasses.fields(PassStats) if field.name != "times"]
+    """Return the sums of all counts, the largest of all errors, and all times."""
+    names = [field.name for field in dataclasses.fields(PassStats) if field.type in ("int", "float")]
     sums = {name: sum(getattr(one, name) for one in passes) for name in names}
-    return PassStats(**sums, times=[t for one in passes for t in one.times])
+    return PassStats(
+        **sums,
+        times=[t for one in passes for t in one.times],
+        param_error=_largest([one.param_error for one in passes]),
+        state_error=_largest([one.state_error for one in passes]),
+    )
+
+
+def _largest(errors: Sequence[float | None]) -> float | None:
+    return max((error for error in errors if error is not None), default=None)
 
 
 def _until(times: Sequence[float], end: float) -> list[float]:

@@ -24,6 +24,9 @@ class PassStats:
         nreject: rejected steps.
         seconds: wall time of the pass.
         times: start of the solve and the end of every accepted step.
+        param_error: estimate of the relative error of the parameter gradient, all parameters and ``args`` as one
+            vector in the 2-norm, of a backward pass; None where none is made: fixed steps, `DirectAdjoint`.
+        state_error: the same of dL/dy at the first time, where it costs nothing.
     """
 
     nf: int = 0
@@ -35,6 +38,8 @@ class PassStats:
     nreject: int = 0
     seconds: float = 0.0
     times: list[float] = field(default_factory=list, repr=False)
+    param_error: float | None = None
+    state_error: float | None = None
 
     @property
     def evaluations(self) -> int:

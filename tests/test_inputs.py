@@ -126,6 +126,8 @@ SETTINGS = {
     "max_steps": [2.5, "5", True, 0, 10**400],
     "controller": [3, "pi"],
     "scale_invariant": ["no", 1, None],
+    "param_rtol": [0.0, -1.0, math.nan, "a", True],
+    "verbose": ["no", 1, None],
 }
 
 

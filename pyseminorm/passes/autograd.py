@@ -33,6 +33,7 @@ from ..torch_internals import (
 from .cotangents import HandedOver, LateCotangents, MergedOutputs, active_rows, largest_rms
 from .engine import Engine
 from .event_search import EventSearch
+from .gradient_error import warn_of_error
 from .problems import (
     AdjointProblem,
     AdjointResult,
@@ -285,6 +286,7 @@ class SolveContext:
             state = LastGoodState(result.t, self.spec.unflatten(result.adjoint), result.stats)
             message = _failure("the backward solve", result, self.times[0])
             raise SolveError(message + self._backward_advice(), result.retcode, state)
+        warn_of_error(result.stats, self.adjoint)
         return result
 
     def _check_gradients(self, result: AdjointResult) -> None:
