@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .errors import InvalidInputError
+from .host_copies import read, read_number
 
 FORWARD_NORMS = ("rms", "torchdiffeq")
 ADJOINT_NORMS = ("seminorm", "seminorm_joint", "seminorm_leaves", "rms", "torchdiffeq", "torchdiffeq_seminorm")
@@ -148,13 +149,13 @@ class Seminorm:
         narrow = torch.float32 if z.dtype in (torch.float16, torch.bfloat16) else None
         first, stop = self.segments[0]
         if len(self.segments) == 1:
-            sizes = [torch.linalg.vector_norm(z[first:stop], dtype=narrow).item()]
+            sizes = [read_number(torch.linalg.vector_norm(z[first:stop], dtype=narrow))]
         elif len(self.segments) == 2 and self.segments[1] == (stop, 2 * stop - first):
             rows = z[first : self.segments[1][1]].view(2, -1)
-            sizes = torch.linalg.vector_norm(rows, dim=1, dtype=narrow).tolist()
+            sizes = read(torch.linalg.vector_norm(rows, dim=1, dtype=narrow))
         else:
             parts = [torch.linalg.vector_norm(z[a:b], dtype=narrow) for a, b in self.segments]
-            sizes = torch.stack(parts).tolist()
+            sizes = read(torch.stack(parts))
         return self.join(sizes)
 
     def join(self, sizes: Sequence[float]) -> float:
@@ -172,7 +173,7 @@ class CallableNorm:
     def __call__(self, z: Tensor) -> float:
         value = self.norm(self.unflatten(z))
         try:
-            number = float(value)
+            number = float(read_number(value) if isinstance(value, Tensor) else value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise InvalidInputError(
                 f"the norm returned {type(value).__name__}, expected a non-negative scalar (a number or a tensor with "

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import first_line
+from ..host_copies import send_numbers
 from ..methods.tableau import Tableau
 from ..methods.tableaus import TABLEAUS
 from ..norms import AdjointLayout, Segment
@@ -292,10 +293,7 @@ class StepGraphs:
 
 def knobs(times: Sequence[float], numbers: Sequence[float], like: Tensor) -> Tensor:
     """Return the times of stages and further numbers as one vector, which reaches a device without a wait."""
-    if like.device.type == "cpu":
-        return torch.tensor([*times, *numbers], dtype=like.dtype)
-    pinned = torch.tensor([*times, *numbers], dtype=like.dtype, pin_memory=like.device.type == "cuda")
-    return pinned.to(like.device, non_blocking=True)
+    return send_numbers([*times, *numbers], like)
 
 
 def _read(knobs: Tensor, tableau: Tableau) -> tuple[tuple[Tensor, ...], Tensor, Tensor, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..adjoints import Adjoint, DirectAdjoint, DiscreteAdjoint
 from ..errors import LastGoodState, SolveError, UnsupportedError
+from ..host_copies import read, read_number
 from ..norms import AdjointState
 from ..problem.autocast import without_autocast
 from ..problem.checking_call import FirstValue
@@ -185,7 +186,7 @@ class SolveContext:
         wider = copy.copy(self)
         wider.times, wider.rows = merged.times, merged.rows
         states = None if ys is None else merged.fill(ys, self.dense if self.adjoint.integrates_y else None)
-        among = (merged.cotangents != 0).any(dim=1).tolist()
+        among = read((merged.cotangents != 0).any(dim=1))
         at_start, params, derivatives = wider._adjoint(states, merged.cotangents, among, want_derivatives=want_times)
         at_start = at_start + merged.start
         if not want_times:
@@ -375,7 +376,7 @@ class SolveFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, token: Tensor | None = None) -> tuple[Any, ...]:
-        late = () if token is None else ctx.context.late.take(int(token.item()))
+        late = () if token is None else ctx.context.late.take(int(read_number(token)))
         saved = ctx.saved_tensors
         ys = saved[0] if ctx.saves_ys else None
         if not torch.is_grad_enabled():
@@ -426,9 +427,9 @@ def _check_finite(result: ForwardResult, times: Sequence[float]) -> None:
     """Let a blow-up that no error estimate saw (fixed steps have none) end the solve at its last finite output."""
     if result.retcode.success and all_finite(result.ys.detach()):
         return
-    finite = torch.isfinite(result.ys).flatten(1).all(dim=1).tolist()
+    finite = read(torch.isfinite(result.ys).flatten(1).all(dim=1))
     good = finite.index(False) if False in finite else len(times)
-    if good == len(times) or (not result.retcode.success and bool(torch.isfinite(result.y).all())):
+    if good == len(times) or (not result.retcode.success and all_finite(result.y)):
         return
     result.retcode = ReturnCode.Unstable if result.retcode.success else result.retcode
     result.t, result.y = times[good - 1], result.ys[good - 1].detach().flatten().clone()

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from ..errors import LastGoodState, SolveError
+from ..host_copies import read, read_number, send_numbers
+from ..problem.finiteness import first_not_finite
 from ..problem.state import all_finite
 from ..retcode import ReturnCode
 from ..stats import PassStats, Stats
@@ -32,10 +34,10 @@ def active_rows(grad: Tensor, times: Sequence[float], rows: int, retcode: Return
         values = grad.tolist()
         active, total = list(map(any, values)), sum(map(sum, values))
     else:
-        sizes = torch.linalg.vector_norm(grad, 1, dim=1).tolist()
+        sizes = read(torch.linalg.vector_norm(grad, 1, dim=1))
         active, total = [size != 0.0 for size in sizes], sum(sizes)
-    if not math.isfinite(total) and not bool(torch.isfinite(grad).all()):
-        index = torch.isfinite(grad).all(dim=1).tolist().index(False)
+    if not math.isfinite(total) and not all_finite(grad):
+        index = first_not_finite(grad) or 0
         raise _not_finite(f"output {index} (t = {times[index]})", times[-1])
     if any(active[rows:]):
         index = active.index(True, rows)
@@ -63,9 +65,9 @@ def largest_rms(grad: Tensor) -> float:
     The cotangents are divided by their largest element first, since squares of 1e200 or 1e-200 are no numbers.
     """
     tiny = torch.finfo(grad.dtype).tiny  # the inverse of a smaller number is infinite
-    largest = max(grad.abs().max().item(), tiny)
+    largest = max(read_number(grad.abs().max()), tiny)
     sizes = torch.linalg.vector_norm(grad / largest, dim=1, dtype=torch.float64) / grad.shape[1] ** 0.5
-    return float(max(largest * sizes.max().item(), tiny))
+    return float(max(largest * read_number(sizes.max()), tiny))
 
 
 class LateCotangents(NamedTuple):
@@ -131,26 +133,26 @@ class MergedOutputs:
         """
         late = _join(parts)
         if not all_finite(late.grad):
-            index = torch.isfinite(late.grad).all(dim=1).tolist().index(False)
+            index = first_not_finite(late.grad) or 0
             raise _not_finite(f"interpolate(t = {late.times[index]})", times[-1])
         at = _snap(late.times, times[:rows])
         new = sorted(set(at.values()).difference(times))
         merged = tuple(sorted((*times, *new), reverse=times[-1] < times[0]))
         place = {t: i for i, t in enumerate(merged)}
-        own, where = [place[t] for t in times], grad.new_tensor([place[at[t]] for t in late.times], dtype=torch.long)
+        own, where = [place[t] for t in times], send_numbers([place[at[t]] for t in late.times], grad, torch.long)
         added = grad.new_zeros(len(merged), grad.shape[1]).index_add_(0, where, late.grad.to(grad))
         start = added[0].clone()
         added[0] = 0.0
-        added[grad.new_tensor(own, dtype=torch.long)] += grad
+        added[send_numbers(own, grad, torch.long)] += grad
         return cls(merged, rows + len(new), own, (new, [place[t] for t in new]), added, start)
 
     def fill(self, ys: Tensor, dense: DenseOutput | None) -> Tensor:
         """Return the states of all rows, from those of the outputs (outputs, size) and from dense output, if given."""
         rows = ys.new_zeros(self.cotangents.shape)
-        rows[ys.new_tensor(self.own, dtype=torch.long)] = ys
+        rows[send_numbers(self.own, ys, torch.long)] = ys
         times, places = self.late
         if times and dense is not None:
-            rows[ys.new_tensor(places, dtype=torch.long)] = dense.rows(times)
+            rows[send_numbers(places, ys, torch.long)] = dense.rows(times)
         return rows
 
 
@@ -159,7 +161,7 @@ def _join(parts: Sequence[LateCotangents]) -> LateCotangents:
     times = itertools.chain.from_iterable(part.times for part in parts)
     grad = torch.cat([part.grad for part in parts])
     chosen = (grad != 0).any(dim=1)  # NaN is not zero
-    return LateCotangents(tuple(itertools.compress(times, chosen.tolist())), grad[chosen])
+    return LateCotangents(tuple(itertools.compress(times, read(chosen))), grad[chosen])
 
 
 def _snap(late: Sequence[float], times: Sequence[float]) -> dict[float, float]:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AttachLastGoodState, LastGoodState, SolveError, UnsupportedError
+from ..host_copies import are_equal, send
 from ..methods.tableau import Tableau
 from ..methods.weights import weights
 from ..problem.finiteness import PARAMS_PRODUCT, STATE_PRODUCT, VALUE, each_finite, not_finite
@@ -60,8 +61,8 @@ class Outputs:
         dense = np.array(tableau.dense)
         powers = np.arange(1, dense.shape[1] + 1)
         like = problem.cotangents
-        self._weights = torch.from_numpy(thetas[:, None] ** powers @ dense.T).to(like)
-        self._slopes = torch.from_numpy(powers * thetas[:, None] ** (powers - 1) @ dense.T).to(like)
+        self._weights = send(torch.from_numpy(thetas[:, None] ** powers @ dense.T).to(like.dtype), like)
+        self._slopes = send(torch.from_numpy(powers * thetas[:, None] ** (powers - 1) @ dense.T).to(like.dtype), like)
 
     def weights(self, step: int) -> Tensor:
         """Return b_i(theta) of the outputs inside a step, (outputs, stages)."""
@@ -226,7 +227,7 @@ class Sweep:
         stage = self._kept.pop((n - 1, self._tableau.stages - 1) if shared else (n, i), None)
         if stage is None or not math.isclose(stage.t, self._time(n, i), rel_tol=SAME_TIME, abs_tol=SAME_TIME):
             return None
-        return stage if i > 0 or shared or torch.equal(stage.y, y) else None
+        return stage if i > 0 or shared or are_equal(stage.y, y) else None
 
     def _stage(self, n: int, i: int, y: Tensor, kept: Stage | None = None) -> VjpFunction:
         if kept is not None:

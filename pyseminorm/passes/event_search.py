@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import InvalidInputError
 from ..events import Event
+from ..host_copies import read
 from ..problem.state import all_finite
 from ..retcode import ReturnCode
 from .event_times import crossing_rate, moment
@@ -172,7 +173,7 @@ class EventSearch:
         with torch.no_grad():
             value = self.events[index].fn(moment(t, spec), spec.unflatten(y))
         check_value(value, f"event[{index}]")
-        values: list[float] = value.reshape(-1).tolist()
+        values: list[float] = read(value.reshape(-1))
         if not all(map(math.isfinite, values)):
             raise InvalidInputError(f"event[{index}].fn returned NaN or infinity at t = {t}: expected finite numbers.")
         return values

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import LastGoodState, SolveError
+from ..host_copies import read, read_number
 from ..retcode import ReturnCode
 from ..stats import PassStats
 from .state import all_finite
@@ -19,13 +20,13 @@ def each_finite(tensors: Sequence[Tensor | None]) -> bool:
     known = [x for x in tensors if x is not None]
     if len(known) < 2 or len({x.device for x in known}) > 1:
         return all(map(all_finite, known))
-    total = torch.stack([x.sum() for x in known]).sum().item()
+    total = read_number(torch.stack([x.sum() for x in known]).sum())
     return cmath.isfinite(total) or all(map(all_finite, known))
 
 
 def first_not_finite(rows: Tensor) -> int | None:
     """Return the first row, of (rows, size), that has a NaN or an infinite element."""
-    finite = torch.isfinite(rows).all(dim=1).tolist()
+    finite = read(torch.isfinite(rows).all(dim=1))
     return finite.index(False) if False in finite else None
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidInputError
+from ..host_copies import read_number
 from ..torch_internals import flatten_tree, pytree
 
 FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -181,7 +182,7 @@ def _spec_of_tensor(shape: torch.Size, dtype: torch.dtype, device: torch.device)
 
 def all_finite(x: Tensor) -> bool:
     """Tell whether no element is NaN or infinite: by their sum, and by a closer look where that overflows."""
-    return cmath.isfinite(x.sum().item()) or bool(torch.isfinite(x).all())
+    return cmath.isfinite(read_number(x.sum())) or bool(read_number(torch.isfinite(x).all()))
 
 
 def _join_names(values: set[Any]) -> str:

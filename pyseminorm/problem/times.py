@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidInputError
+from ..host_copies import read
 from .tolerances import check_fits
 
 
@@ -24,7 +25,7 @@ def check_times(t: Tensor | Sequence[float], seen: torch.dtype) -> tuple[Tensor,
     if ts.is_meta or ts.layout is not torch.strided:
         raise InvalidInputError(f"t is a {ts.layout} tensor on {ts.device}: expected times that can be read.")
     try:
-        return ts, _times_of(tuple(ts.tolist()), ts.dtype, seen)
+        return ts, _times_of(tuple(read(ts)), ts.dtype, seen)
     except TypeError:  # a number, or rows of numbers
         raise InvalidInputError(f"t has shape {tuple(ts.shape)}: expected a vector of at least 2 times.") from None
 

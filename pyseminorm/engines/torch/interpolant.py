@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...host_copies import send_numbers
+
 
 class LocalInterpolation(NamedTuple):
     """y(t0 + theta h) = y0 + h sum_j theta^(j+1) coefficients[j], for theta in [0, 1]; coefficients (degree, size).
@@ -32,7 +34,7 @@ class LocalInterpolation(NamedTuple):
         if self.start is not None:
             return self.at_moving(times, self.y0.new_zeros(len(times)))
         powers = [[theta**j for j in range(1, len(self.coefficients) + 1)] for theta in self._thetas(times)]
-        return torch.addmm(self.y0, self.y0.new_tensor(powers), self.coefficients, alpha=self.h)
+        return torch.addmm(self.y0, send_numbers(powers, self.y0), self.coefficients, alpha=self.h)
 
     def rows(self, times: Sequence[float], derivative: bool) -> Tensor:
         """Return states at times of the step, its end included, or their derivatives, (len(times), size)."""
@@ -46,7 +48,7 @@ class LocalInterpolation(NamedTuple):
 
     def _slopes(self, times: Sequence[float]) -> Tensor:
         powers = [[j * theta ** (j - 1) for j in range(1, len(self.coefficients) + 1)] for theta in self._thetas(times)]
-        return self.y0.new_tensor(powers) @ self.coefficients
+        return send_numbers(powers, self.y0) @ self.coefficients
 
     def _thetas(self, times: Sequence[float]) -> list[float]:
         return [(t - self.t0) / self.h for t in times]
@@ -54,7 +56,7 @@ class LocalInterpolation(NamedTuple):
     def at_moving(self, times: Sequence[float], offsets: Tensor) -> Tensor:
         """Return `at` as a function of zeros by which the times (and, if it is one, `start`) may move."""
         start = 0.0 if self.start is None else self.start
-        h, spans = self.h - start, self.y0.new_tensor([t - self.t0 for t in times])
+        h, spans = self.h - start, send_numbers([t - self.t0 for t in times], self.y0)
         thetas = (spans + offsets - start) / h
         powers = thetas.unsqueeze(1) ** torch.arange(1, len(self.coefficients) + 1, device=thetas.device)
         return self.y0 + h * (powers @ self.coefficients)
@@ -84,7 +86,7 @@ class DenseInterpolation:
             inside.setdefault(self._index(t), []).append(place)
         parts = [self._steps[n].rows([times[i] for i in places], derivative) for n, places in inside.items()]
         rows = torch.cat(parts)
-        order = torch.tensor(list(itertools.chain.from_iterable(inside.values())), device=rows.device)
+        order = send_numbers(list(itertools.chain.from_iterable(inside.values())), rows, torch.long)
         return torch.empty_like(rows).index_copy_(0, order, rows)
 
     def _index(self, t: float) -> int:

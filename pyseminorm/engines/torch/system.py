@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from ...host_copies import are_equal
 from ...problem.finiteness import each_finite
 from ...torch_internals import copy_all, increment_all
 
@@ -31,8 +32,8 @@ class Derivative(NamedTuple):
     integrals: IntegralDerivatives
 
     def equal(self, other: Derivative) -> bool:
-        return torch.equal(self.state, other.state) and all(
-            a is b or (a is not None and b is not None and torch.equal(a, b))
+        return are_equal(self.state, other.state) and all(
+            a is b or (a is not None and b is not None and are_equal(a, b))
             for a, b in zip(self.integrals, other.integrals, strict=True)
         )
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ...host_copies import read
 from ...methods.tableau import Tableau
 from ...norms import FlatNorm, Seminorm
 from .interpolant import LocalInterpolation
@@ -70,7 +71,7 @@ class WholeSteps(StageBuffers):
         if self._made is None:
             return None
         errors = self._made.errors
-        return norm.join(errors.tolist()) if isinstance(norm, Seminorm) else norm(errors)
+        return norm.join(read(errors)) if isinstance(norm, Seminorm) else norm(errors)
 
     def take_last_first(self) -> None:
         if self._made is None:

@@ -1,0 +1,48 @@
+"""What goes between the host and a device: the only places that wait for one, each for one number or a few.
+
+From a CUDA device a number comes by an asynchronous copy into pinned memory; the event behind it is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def read(x: Tensor) -> Any:
+    """Return the elements of a tensor as Python numbers, in lists as ``x.tolist()`` has them."""
+    return (_fetch(x) if x.is_cuda else x).tolist()
+
+
+def read_number(x: Tensor) -> Any:
+    """Return the only element of a tensor as a Python number."""
+    return (_fetch(x) if x.is_cuda else x).item()
+
+
+def are_equal(a: Tensor, b: Tensor) -> bool:
+    """Tell whether two tensors of one shape and device have the same elements."""
+    return bool(read_number((a == b).all())) if a.is_cuda else torch.equal(a, b)
+
+
+def send(x: Tensor, like: Tensor) -> Tensor:
+    """Return a tensor of the host on the device of ``like``, without a wait."""
+    return x.pin_memory().to(like.device, non_blocking=True) if like.is_cuda else x.to(like.device)
+
+
+def send_numbers(numbers: Sequence[Any], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Return numbers (or rows of them) as a tensor like another, of its dtype or one given, without a wait."""
+    made = torch.tensor(numbers, dtype=dtype or like.dtype)
+    return send(made, like) if like.is_cuda else made.to(like.device)
+
+
+def _fetch(x: Tensor) -> Tensor:
+    """Return a copy in the memory of the host, once it is there."""
+    pinned = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
+    pinned.copy_(x.detach(), non_blocking=True)
+    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    event.record(torch.cuda.current_stream(x.device))
+    event.synchronize()
+    return pinned
