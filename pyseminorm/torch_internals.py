@@ -224,10 +224,11 @@ def compile_graph(function: Any, examples: Sequence[torch.Tensor]) -> Any:
 
     The front of torch.compile is left out: what it guards, the caller knows, and each guard costs as much as a kernel.
     """
+    import torch._inductor.config as config
     from torch._dynamo import lookup_backend
     from torch.fx.experimental.proxy_tensor import make_fx
 
     graph = make_fx(function)(*examples)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), config.patch({"triton.cudagraphs": False}):  # `graphs/replays.py` makes them
         warnings.filterwarnings("ignore", category=DeprecationWarning)  # of torch's own code, which it imports
         return lookup_backend("inductor")(graph, list(examples))

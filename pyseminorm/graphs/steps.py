@@ -23,6 +23,7 @@ from ..problem.parameters import as_real
 from ..problem.state import StateSpec
 from ..torch_internals import compile_graph
 from .functions import Functions
+from .replays import Replays, can_replay
 from .split import Wanted
 
 logger = logging.getLogger("pyseminorm")
@@ -271,6 +272,7 @@ class StepGraphs:
     def __init__(self, functions: Functions, spec: StateSpec, constants: int) -> None:
         self.field = Inlined(functions, spec, constants)
         self._made: dict[Any, Step | None] = {}
+        self._replays = Replays(constants)
 
     def run(self, kind: StepKind, arguments: Sequence[Tensor]) -> list[Tensor] | None:
         """Run a step, without gradient; None where it cannot be compiled, which a log line says once."""
@@ -284,8 +286,8 @@ class StepGraphs:
         logger.info(f"compiling a {name} step of func by torch.compile: this takes some seconds, once")
         try:
             with torch.no_grad():
-                step: Step = compile_graph(kind.make(self.field), arguments)
-            return step
+                compile: Callable[..., Step] = self._replays if can_replay(arguments) else compile_graph
+                return compile(kind.make(self.field), arguments)
         except Exception as error:  # whatever the compiler cannot do; an error of func's own comes again
             logger.info(f"a {name} step could not be compiled, and runs as single calls ({first_line(error)})")
             return None
