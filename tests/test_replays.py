@@ -115,7 +115,7 @@ def test_every_stream_has_a_recording_and_memory_of_its_own(double, recorded, st
 
 
 def test_threads_take_turns(double):
-    step, constant, x = double
+    step, _, x = double
     wrong = []
 
     def run(value):

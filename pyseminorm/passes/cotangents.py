@@ -31,7 +31,7 @@ def active_rows(grad: Tensor, times: Sequence[float], rows: int, retcode: Return
         SolveError: a cotangent is not finite, or is of an output that was not reached.
     """
     if grad.numel() <= _SHORT and not grad.is_cuda:
-        values = grad.tolist()
+        values = read(grad)
         active, total = list(map(any, values)), sum(map(sum, values))
     else:
         sizes = read(torch.linalg.vector_norm(grad, 1, dim=1))
