@@ -58,6 +58,16 @@ class Tableau:
         return self.a[-1] == self.b[:-1] and self.b[-1] == 0.0
 
 
+def row(text: str) -> Row:
+    """Read numbers, and fractions of whole numbers."""
+    return tuple(int(n) / int(d) if d else float(n) for n, _, d in (x.partition("/") for x in text.split()))
+
+
+def rows(text: str) -> tuple[Row, ...]:
+    """Read rows, each ended by a semicolon but the last."""
+    return tuple(map(row, text.split(";")))
+
+
 def polynomial(*terms: tuple[float, Row]) -> Row:
     """Sum of weight x polynomial, for building an interpolant's row."""
     degree = max(len(p) for _, p in terms)
@@ -92,3 +102,9 @@ def quartic(b: Row, middle: Row) -> tuple[Row, ...]:
         )
         for i, (weight, half) in enumerate(zip(b, middle, strict=True))
     )
+
+
+def closed(name: str, order: int, c: Row, a: tuple[Row, ...], b: Row, b_error: Row | None = None) -> Tableau:
+    """Return a method with a last stage at the new state, which the next step begins with, and Hermite dense output."""
+    weights = (*b, 0.0)
+    return Tableau(name, order, (*c, 1.0), (*a, b), weights, hermite(weights), b_error)

@@ -15,29 +15,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from .tableau import Row, Tableau, hermite, quartic
+from .tableau import Row, Tableau, closed, quartic, row, rows
 
+_DOPRI8_C = row("0 1/18 1/12 1/8 5/16 3/8 59/400 93/200 5490023248/9719169821 13/20 1201146811/1299019798 1 1 1")
 
-def _row(text: str) -> Row:
-    """Read numbers, and fractions of whole numbers."""
-    return tuple(int(n) / int(d) if d else float(n) for n, _, d in (x.partition("/") for x in text.split()))
-
-
-def _rows(text: str) -> tuple[Row, ...]:
-    """Read rows."""
-    return tuple(_row(row) for row in text.split(";"))
-
-
-_DOPRI8_C = _row("0 1/18 1/12 1/8 5/16 3/8 59/400 93/200 5490023248/9719169821 13/20 1201146811/1299019798 1 1 1")
-
-_DOPRI8_B = _row("""
+_DOPRI8_B = row("""
     14005451/335480064 0 0 0 0 -59238493/1068277825 181606767/758867731 561292985/797845732 -1041891430/1371343529
     760417239/1151165299 118820643/751138087 -528747749/2220607170 1/4 0
 """)
 
 _DOPRI8_A = (
     (),
-    *_rows("""
+    *rows("""
     1/18;
     1/48 1/16;
     1/32 0 3/32;
@@ -59,13 +48,13 @@ _DOPRI8_A = (
     _DOPRI8_B[:-1],
 )  # fmt: skip
 
-_DOPRI8_B_LOW = _row("""
+_DOPRI8_B_LOW = row("""
     13451932/455176623 0 0 0 0 -808719846/976000145 1757004468/5645159321 656045339/265891186 -3867574721/1518517206
     465885868/322736535 53011238/667516719 2/45 0 0
 """)
 
 # Of theta, theta^2, ... theta^6 in the weight of every stage.
-_DOPRI8_DENSE = _rows("""
+_DOPRI8_DENSE = rows("""
     1.0 -6.6910181737837595697 19.9990069333683970610 -30.0610568289666450593 22.1396504998094068976
     -6.3448349392860401388;
     0 0 0 0 0 0;
@@ -101,26 +90,20 @@ def _dopri8(dense: tuple[Row, ...]) -> Tableau:
     return Tableau("dopri8", 8, _DOPRI8_C, _DOPRI8_A, _DOPRI8_B, dense, _minus(_DOPRI8_B, _DOPRI8_B_LOW))
 
 
-def _closed(name: str, order: int, c: Row, a: tuple[Row, ...], b: Row, b_error: Row | None = None) -> Tableau:
-    """Return a method with a last stage at the new state, which the next step begins with, and Hermite dense output."""
-    weights, error = (*b, 0.0), None if b_error is None else (*b_error, 0.0)
-    return Tableau(name, order, (*c, 1.0), (*a, b), weights, hermite(weights), error)
-
-
 _HEUN, _HEUN_A = (0.5, 0.5), ((), (1.0,))
-_FEHLBERG, _FEHLBERG_A = _row("1/512 255/256 1/512"), ((), (0.5,), _row("1/256 255/256"))
+_FEHLBERG, _FEHLBERG_A = row("1/512 255/256 1/512"), ((), (0.5,), row("1/256 255/256"))
 
 TABLEAUS = (
-    _closed("adaptive_heun", 2, (0.0, 1.0), _HEUN_A, _HEUN, (0.5, -0.5)),
-    _closed("heun2", 2, (0.0, 1.0), _HEUN_A, _HEUN),
-    _closed("fehlberg2", 2, (0.0, 0.5, 1.0), _FEHLBERG_A, _FEHLBERG, _row("-1/512 0 1/512")),
+    closed("adaptive_heun", 2, (0.0, 1.0), _HEUN_A, _HEUN, (0.5, -0.5, 0.0)),
+    closed("heun2", 2, (0.0, 1.0), _HEUN_A, _HEUN),
+    closed("fehlberg2", 2, (0.0, 0.5, 1.0), _FEHLBERG_A, _FEHLBERG, row("-1/512 0 1/512 0")),
     _dopri8(_DOPRI8_DENSE),
-    _closed("heun3", 3, _row("0 1/3 2/3"), ((), (1 / 3,), (0.0, 2 / 3)), (1 / 4, 0.0, 3 / 4)),
-    _closed("rk4_38", 4, _row("0 1/3 2/3 1"), ((), (1 / 3,), (-1 / 3, 1.0), (1.0, -1.0, 1.0)), _row("1/8 3/8 3/8 1/8")),
+    closed("heun3", 3, row("0 1/3 2/3"), ((), (1 / 3,), (0.0, 2 / 3)), (1 / 4, 0.0, 3 / 4)),
+    closed("rk4_38", 4, row("0 1/3 2/3 1"), ((), (1 / 3,), (-1 / 3, 1.0), (1.0, -1.0, 1.0)), row("1/8 3/8 3/8 1/8")),
 )
 
-_DOPRI5_B, _BOSH3_B = _row("35/384 0 500/1113 125/192 -2187/6784 11/84 0"), _row("2/9 1/3 4/9 0")
-_DOPRI5_MIDDLE = _row("""
+_DOPRI5_B, _BOSH3_B = row("35/384 0 500/1113 125/192 -2187/6784 11/84 0"), row("2/9 1/3 4/9 0")
+_DOPRI5_MIDDLE = row("""
     6025192743/30085553152 0 51252292925/65400821598 -2691868925/45128329728 187940372067/1594534317056
     -1776094331/19743644256 11237099/235043384
 """)
@@ -133,7 +116,7 @@ def _halves(row: Row) -> Row:
 # What torchdiffeq has in the place of a method's own.
 TORCHDIFFEQ: dict[str, dict[str, Any]] = {
     "dopri5": {
-        "b_error": _minus(_DOPRI5_B, _row("1951/21600 0 22642/50085 451/720 -12231/42400 649/6300 1/60")),
+        "b_error": _minus(_DOPRI5_B, row("1951/21600 0 22642/50085 451/720 -12231/42400 649/6300 1/60")),
         "dense": quartic(_DOPRI5_B, _halves(_DOPRI5_MIDDLE)),
     },
     "bosh3": {"dense": quartic(_BOSH3_B, (0.0, 0.5, 0.0, 0.0))},
@@ -149,7 +132,7 @@ TORCHDIFFEQ: dict[str, dict[str, Any]] = {
         "c": (0.0, 0.5, 1.0),
         "a": _FEHLBERG_A,
         "b": _FEHLBERG,
-        "b_error": _row("-1/512 0 1/512"),
+        "b_error": row("-1/512 0 1/512"),
         "dense": quartic(_FEHLBERG, (0.0, 0.5, 0.0)),
     },
 }
