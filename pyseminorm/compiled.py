@@ -13,6 +13,7 @@ from .errors import InvalidInputError
 from .passes.engine import Engine
 from .problem.checking_call import FirstValue
 from .problem.parameters import check_params, owner_of
+from .problem.solve_tensors import list_inputs, targets_of
 from .problem.state import StateSpec
 from .problem.vector_field import EagerVectorField, FieldArguments
 from .torch_internals import guard_tensors
@@ -100,15 +101,16 @@ class CompiledField:
         Raises:
             InvalidInputError: they disagree; it names what.
         """
+        from .graphs.traced_field import TracedVectorField, find_trace
+
         forms, spec = self._forms, StateSpec.of(y)
         asked, at, flat = FieldArguments(self.func, args, spec, None), float(t), spec.flatten(y).detach()
         known, eager = self._known.get(forms.form_of(asked)), EagerVectorField(*asked)
         if known is None or known.captured is None:
             raise InvalidInputError("nothing has been captured for this form of y and args: solve with it first.")
         read = known.find(self.func, args)[: known.reads]
-        found = known.captured.traces.get(forms.targets_of(eager.inputs, read))
-        found = found or forms.trace(known.captured, spec, eager.inputs, read, at, flat)
-        graph = forms.TracedVectorField(eager, eager.inputs, found, read)
+        found = find_trace(known.captured, spec, eager.inputs, read, at, flat)
+        graph = TracedVectorField(eager, eager.inputs, found, read)
         names = ["f", "the product with df/dy", *(f"the product with parameter {i}" for i in range(len(eager.inputs)))]
         products = (x.vjp(at, flat, torch.ones_like(flat)) for x in (graph, eager))
         mine, theirs = ((value, state, *params) for value, state, params, _ in products)
@@ -130,9 +132,7 @@ class CompiledField:
         return self._settled[1]
 
     def capture(self, first: FirstValue, engine: Engine) -> None:
-        """Let the field of ``first`` be that of the form that a solve gives func, which is captured where it is new;
-        where that cannot be, func stays itself.
-        """
+        """Let the field of ``first`` be the form asked for, captured where that is new; func itself where it cannot be."""
         form = self._forms.form_of(first.asked)
         known = self._known.get(form)
         field = None if known is None else self._known_field(known, first.asked, engine)
@@ -155,13 +155,13 @@ class CompiledField:
             same = False
         if not same:
             return None
-        forms, read, trace = self._forms, found[: known.reads], known.trace
+        read, trace = found[: known.reads], known.trace
         inputs = [found[i] for i in known.own]
         if trace is None or asked.params is not None or asked.args or not _are_apart(found):
             own = inputs if asked.params is None else check_params(asked.params)
-            inputs = forms.list_inputs(own, read, asked.args)
-            trace = known.captured.traces.get(forms.targets_of(inputs, read))
-        return None if trace is None else forms.make_form(asked, inputs, trace, read, self.mode, engine)
+            inputs = list_inputs(own, read, asked.args)
+            trace = known.captured.traces.get(targets_of(inputs, read))
+        return None if trace is None else self._forms.make_form(asked, inputs, trace, read, self.mode, engine)
 
 
 class _Known(NamedTuple):
@@ -188,7 +188,6 @@ class _Known(NamedTuple):
     ) -> _Known | None:
         """Return what finds the tensors again without TorchDynamo; None where there is no way (arrays of NumPy)."""
         from .graphs.capture import define
-        from .graphs.traced_field import targets_of
 
         names = [] if captured is None else captured.names
         owner, path = owner_of(func)

@@ -320,9 +320,7 @@ def _join(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
 
 
 def _relative(found: Tensor, wanted: Tensor) -> float:
-    """Return the relative error in the Euclidean norm; NaN for empty vectors, the absolute one where the reference
-    is zero.
-    """
+    """Return the relative Euclidean error, absolute where the reference is zero; NaN for empty vectors."""
     if not wanted.numel():
         return math.nan
     error, size = float((found.to(wanted.dtype) - wanted).norm()), float(wanted.norm())

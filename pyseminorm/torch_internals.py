@@ -176,9 +176,7 @@ def dynamo_settings(settings: dict[str, Any]) -> Any:
 
 
 def guard_tensors(tensors: Sequence[torch.Tensor]) -> Callable[..., bool]:
-    """Return what tells, of as many tensors, whether all types, dtypes, devices, layouts, shapes, strides and
-    ``requires_grad`` are those of ``tensors``, as TorchDynamo does: in one call.
-    """
+    """Return TorchDynamo's check, in one call, that tensors are of the types, dtypes, devices and layouts of these."""
     from torch._C._dynamo.guards import TensorGuards
 
     sizes: Any = [list(x.shape) for x in tensors]

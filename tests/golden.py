@@ -13,7 +13,8 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyseminorm.graphs.joint_graph import JointGraph
-from pyseminorm.graphs.lowering.lower import Lowered, lower, simplify
+from pyseminorm.graphs.lowering.lower import lower, simplify
+from pyseminorm.graphs.lowering.writer import Writer
 
 FOLDER = Path(__file__).parent / "data" / "golden"
 NAMES = ("mlp", "wide mlp", "time", "normed", "attention", "flow", "in place", "elementary", "nested")
@@ -76,6 +77,6 @@ class Golden:
         module = make_fx(self.function())(*tensors)
         return JointGraph(module, [], self.leaves, self.params, tensors[:count]), tensors[count:]
 
-    def lowered(self) -> Lowered:
+    def lowered(self) -> Writer:
         """What the graph is lowered to."""
         return lower(*self.graph())

@@ -22,7 +22,7 @@ from pyseminorm.graphs.lowering import ops
 from pyseminorm.graphs.lowering.loops import Statement
 from pyseminorm.graphs.lowering.lower import lower, simplify
 from pyseminorm.graphs.lowering.memory import Buffer, View
-from pyseminorm.graphs.lowering.plan import share
+from pyseminorm.graphs.lowering.sections import share
 from pyseminorm.graphs.lowering.writer import LoweringError
 from pyseminorm.methods.tableaus import TABLEAUS
 

@@ -15,26 +15,13 @@ from torch import Tensor
 
 from ..errors import first_line
 from ..graphs.capture import Captured, CaptureError, GuardedFunction, without_saved_tensors_hooks
-from ..graphs.traced_field import FormError, Trace, TracedVectorField, targets_of, trace
+from ..graphs.traced_field import FormError, Trace, TracedVectorField, find_trace
 from ..passes.engine import Engine
 from ..problem.checking_call import FirstValue, warn_about_hidden
 from ..problem.parameters import choose_params, kind_of, parameters_of
 from ..problem.solve_tensors import list_inputs
 from ..problem.vector_field import EagerVectorField, FieldArguments
 from ..torch_internals import dynamo_refuses_side_effects, flatten_tree
-
-__all__ = [
-    "TracedVectorField",
-    "agree",
-    "can_capture",
-    "capture",
-    "capture_with",
-    "form_of",
-    "list_inputs",
-    "make_form",
-    "targets_of",
-    "trace",
-]
 
 logger = logging.getLogger("pyseminorm")
 
@@ -78,9 +65,7 @@ def capture_with(
     try:
         captured, read = guarded(asked.func, asked.args)
         inputs = list_inputs(own, read, asked.args)
-        found = captured.traces.get(targets_of(inputs, read))
-        if found is None:
-            found = trace(captured, asked.spec, inputs, read, first.t, first.y0)
+        found = find_trace(captured, asked.spec, inputs, read, first.t, first.y0)
         first.field = make_form(asked, inputs, found, read, mode, engine, first)
         if first.value is None and torch.is_grad_enabled():  # else the checking call has warned
             warn_about_hidden(_hidden(asked, inputs, read))

@@ -62,11 +62,7 @@ class Captured:
 
     def bound(self, spec: StateSpec, tensors: Sequence[Tensor]) -> Callable[[Tensor, Any], Any]:
         """Return f as a function of (t, y) in the user's structure, with ``tensors`` in the places of `lifted`."""
-
-        def func(t: Tensor, y: Any) -> Any:
-            return spec.build(self.call(t, pytree.tree_leaves(y), tensors))
-
-        return func
+        return lambda t, y: spec.build(self.call(t, pytree.tree_leaves(y), tensors))
 
 
 class _Received:
@@ -95,7 +91,7 @@ class GuardedFunction:
             self._t, self._y = zeros.new_zeros(()), spec.build(self._leaves)
         self._refused: bool | None = None  # whether TorchDynamo had seen the code then
         self._mailbox: list[tuple[_Received, tuple[Any, ...]]] = []  # what TorchDynamo hands over at every use
-        self._any = self._open = False  # whether there is a graph, and whether one is asked for
+        self.has_captured = self._open = False  # whether there is a graph, and whether one is asked for
         # A piece of code of its own, since what is captured, and the limit of how much, belongs to the code.
         self._scope: dict[str, Any] = {}
         define(_CALL, self._scope)
@@ -126,14 +122,10 @@ class GuardedFunction:
         captured: Captured = received.captured
         return captured, list(map(inputs.__getitem__, captured.lifted))
 
-    @property
-    def has_captured(self) -> bool:
-        return self._any
-
     def _guarded_call(self, *arguments: Any) -> Any:
         """Return what func returns, made of placeholders, with a graph and its inputs in the mailbox."""
         self._mailbox.clear()
-        if self._any:
+        if self.has_captured:
             # Without our settings, which take as long as all guards; nothing new is captured so.
             with contextlib.suppress(Exception):
                 value = self._call(*arguments)
@@ -159,7 +151,7 @@ class GuardedFunction:
             raise CaptureError("it was captured without our settings")
         if any(_of_unknown_shape(node) for node in module.graph.nodes):
             raise CaptureError("a number that it takes, or the shape of a tensor, depends on values")
-        self._any = True
+        self.has_captured = True
         return _Received(self._mailbox, self._scope, module)
 
 
@@ -182,9 +174,8 @@ def _of_unknown_shape(node: fx.Node) -> bool:
 def _place(leaf: Any, values: Sequence[Tensor], inputs: Sequence[Any]) -> tuple[bool, int]:
     """Return where a leaf of f is: (True, its place among the graph's outputs) or (False, among its inputs)."""
     for of_graph, tensors in ((True, values), (False, inputs)):
-        for i, x in enumerate(tensors):
-            if x is leaf:
-                return of_graph, i
+        if (place := next((i for i, x in enumerate(tensors) if x is leaf), None)) is not None:
+            return of_graph, place
     raise CaptureError("it returns what its graph does not compute")
 
 

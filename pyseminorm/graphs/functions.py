@@ -55,19 +55,15 @@ class Functions:
         self._saved = parts.saved()
         self.constants = self._function(parts.sources, "", parts.constant, self._tuple(self._kept))
         values = f"[{self._list(graph.outputs.value)}], {self._tuple(self._saved)}"
-        self.primal = self._compile(
-            self._function(
-                [self._t, *self._y], self._unpack(self._kept, "constants"), parts.primal, values, "constants"
-            )
-        )
+        head, arguments = self._unpack(self._kept, "constants"), [self._t, *self._y]
+        self.primal = self._compile(self._function(arguments, head, parts.primal, values, "constants"))
         self._adjoints: dict[Wanted, Callable[..., list[Tensor | None]]] = {}
 
     def adjoint(self, wanted: Wanted) -> Callable[..., list[Tensor | None]]:
         if wanted not in self._adjoints:
             nodes = self._parts.adjoint_for(wanted)
-            head = (
-                self._unpack(self._kept, "constants") + self._unpack(self._y, "y") + self._unpack(self._saved, "saved")
-            )
+            taken = (self._kept, "constants"), (self._y, "y"), (self._saved, "saved")
+            head = "".join(self._unpack(*each) for each in taken)
             results = f"[{self._list(wanted.nodes(self._parts.graph))}]"
             first = f"constants, {self._names[self._t]}, y, saved"
             self._adjoints[wanted] = self._compile(self._function(self._a, head, nodes, results, first))
@@ -82,7 +78,10 @@ class Functions:
         space: dict[str, Any] = {"inf": math.inf, "nan": math.nan, "device": torch.device, "torch": torch}
         lines = [f"def function({', '.join([first] * bool(first) + [self._names[n] for n in arguments])}):\n", head]
         lines += [f"    {self._names[node]} = {self._call(node, space)}\n" for node in nodes]
-        return _make_function("".join([*lines, f"    return {result}\n"]), space)
+        name = define("".join([*lines, f"    return {result}\n"]), space)
+        function = space["function"]
+        weakref.finalize(function, linecache.cache.pop, name, None)
+        return function
 
     def _call(self, node: fx.Node, space: dict[str, Any]) -> str:
         target: Any = node.target
@@ -111,11 +110,3 @@ class Functions:
 
     def _unpack(self, nodes: Sequence[fx.Node], name: str) -> str:
         return f"    {self._list(nodes)}, = {name}\n" if nodes else ""
-
-
-def _make_function(source: str, space: dict[str, Any]) -> Any:
-    """Return the function that ``source`` defines."""
-    name = define(source, space)
-    function = space["function"]
-    weakref.finalize(function, linecache.cache.pop, name, None)
-    return function

@@ -161,12 +161,13 @@ def _sources(module: fx.GraphModule, examples: int) -> list[int | Tensor]:
     graph.eliminate_dead_code()
     sources: list[int | Tensor] = []
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    after = inputs[examples - 1]
     for i, node in enumerate(inputs[examples:]):
         if node.users:
             sources.append(i)
+            after = node
         else:
             graph.erase_node(node)
-    after = [node for node in graph.nodes if node.op == "placeholder"][-1]
     for node in [node for node in graph.nodes if node.op == "get_attr"]:
         tensor: Tensor = getattr(module, str(node.target))
         sources.append(tensor.detach().clone())

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..problem.solve_tensors import check_unchanged
+from ..problem.solve_tensors import check_unchanged, targets_of
 from ..problem.state import StateSpec
 from ..problem.vector_field import EagerVectorField, Products, make_dense
 from ..torch_internals import count_all_writes
@@ -59,25 +59,15 @@ class Trace:
         return self._steps
 
 
-def trace(
+def find_trace(
     captured: Captured, spec: StateSpec, inputs: Sequence[Tensor], read: Sequence[Tensor], t: float, y: Tensor
 ) -> Trace:
-    """Make the trace for some inputs, at (t, y), and keep it.
-
-    Raises:
-        CaptureError: see `joint_graph`.
-    """
-    found = captured.traces[targets_of(inputs, read)] = Trace(captured, spec, inputs, read, t, y)
+    """Return the trace for some inputs, made at (t, y) where there is none; raise a CaptureError as `joint_graph`."""
+    targets = targets_of(inputs, read)
+    if targets not in captured.traces:
+        captured.traces[targets] = Trace(captured, spec, inputs, read, t, y)
+    found: Trace = captured.traces[targets]
     return found
-
-
-def targets_of(inputs: Sequence[Tensor], read: Sequence[Tensor]) -> tuple[Any, ...]:
-    """Return where the tensors that gradients are wanted for are among those that func reads; else their form."""
-    places = dict(zip(map(id, read), range(len(read)), strict=True))
-    found = tuple(map(places.get, map(id, inputs)))
-    if None not in found:
-        return found
-    return tuple([places.get(id(x), (x.shape, x.stride(), x.dtype)) for x in inputs])
 
 
 class TracedVectorField(EagerVectorField):

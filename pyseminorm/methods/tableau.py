@@ -40,9 +40,7 @@ class Tableau:
         return MethodTraits(self.name, self.order, self.adaptive, needs_jacobian=False)
 
     def gains(self, beta2: float | None = None) -> tuple[float, float]:
-        """Return gains of the PI controller, OrdinaryDiffEq's defaults; the first may depend on a second that is
-        given.
-        """
+        """Return gains of the PI controller, by default OrdinaryDiffEq's; a given second one may decide the first."""
         if self.hairer_gains:
             beta2 = 0.04 if beta2 is None else beta2
             return 1 / self.order - 0.75 * beta2, beta2

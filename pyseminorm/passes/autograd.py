@@ -323,9 +323,7 @@ class SolveContext:
     def _time_gradient(
         self, ys: Tensor, grad: Tensor, active: Sequence[bool], at_start: Tensor, output_derivatives: dict[int, Tensor]
     ) -> Tensor:
-        """Return dL/dt_i = g_i . f(t_i, y_i), and dL/dt_0 = -lambda(t_0+) . f(t_0, y_0); ``output_derivatives``
-        first.
-        """
+        """Return dL/dt_i = g_i . f(t_i, y_i), by output derivatives if there are, and dL/dt_0 = -lambda(t_0+) . f(t_0, y_0)."""
         assert self.stats.backward is not None
         gradient = grad.new_zeros(len(self.times))
         f0 = self.first.value

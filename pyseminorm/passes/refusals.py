@@ -1,6 +1,4 @@
-"""What a solve refuses by name: double backward, transforms of torch.func, dual numbers, random functions, steps that
-cannot be.
-"""
+"""What a solve refuses by name: double backward, transforms, dual numbers, random functions, impossible steps."""
 
 from __future__ import annotations
 

@@ -155,9 +155,7 @@ def _observe(field: EagerVectorField, t: float, y: Tensor) -> Tensor:
 
 
 def _observe_once(field: EagerVectorField, t: float, y: Tensor) -> tuple[Tensor, list[Tensor], bool]:
-    """Return f(t, y), the leaves in its graph that solve does not know, and whether func keeps a tensor with a
-    graph.
-    """
+    """Return f(t, y), leaves in its graph that solve does not know, and whether func keeps a tensor with a graph."""
     spec, when, seen = field.spec, field.time(t), TensorsRead()
     leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
     with torch.enable_grad(), run_uncompiled(), seen:

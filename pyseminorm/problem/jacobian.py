@@ -38,9 +38,7 @@ class Jacobian:
         return self._once(t, y, lambda: self._by_mode(t, y))
 
     def of_adjoint(self, t: float, y: Tensor, adjoint: Tensor) -> Derivatives:
-        """Return (A, d) for lambda' = A lambda with A = -(df/dy)^T along the trajectory y(t), and d = (dA/dt)
-        lambda.
-        """
+        """Return (A, d): lambda' = A lambda with A = -(df/dy)^T along the trajectory y(t), and d = (dA/dt) lambda."""
         return self._once(t, adjoint, lambda: self._adjoint(t, y, adjoint))
 
     def _once(self, t: float, state: Tensor, evaluate: Callable[[], Derivatives]) -> Derivatives:
@@ -131,9 +129,7 @@ class Jacobian:
         return -by_state.T, -self._along_trajectory(value, leaves, when, adjoint)
 
     def _along_trajectory(self, value: Tensor, leaves: list[Tensor], when: Tensor, adjoint: Tensor) -> Tensor:
-        """Return d/dt of (df/dy)^T lambda along y(t): the gradient by y of the derivative of lambda . f along (1,
-        f).
-        """
+        """Return d/dt of (df/dy)^T lambda along y(t): the gradient by y of the slope of lambda . f along (1, f)."""
         spec = self._field.spec
         if not value.requires_grad:
             return torch.zeros_like(adjoint)

@@ -26,9 +26,7 @@ class MadeAnew(nn.Module):
 
 
 def kind_of(func: Callable[..., Any]) -> Any:
-    """Return what stays the same when a training loop makes its lambda, partial or bound method anew; it can be
-    referred to weakly, and has a hash.
-    """
+    """Return what stays, hashable and weakly referable, when a lambda, partial or bound method is made anew."""
     while isinstance(func, (functools.partial, MadeAnew)):
         func = func.func
     if isinstance(func, nn.Module):  # asks its __getattr__ for what it has not
@@ -44,9 +42,7 @@ def kind_of(func: Callable[..., Any]) -> Any:
 
 
 def owner_of(func: Callable[..., Any]) -> tuple[nn.Module | None, str]:
-    """Return the module that a function is, or that it is a method or partial of, and how to get there from the
-    function.
-    """
+    """Return the module that a function is, or is a method or partial of, and the way there from the function."""
     path = ""
     while isinstance(func, functools.partial):
         func, path = func.func, path + ".func"
@@ -107,9 +103,7 @@ def has_lazy(func: Callable[..., Any]) -> bool:
 
 
 def hidden_leaves(outputs: Iterable[Tensor], known: Iterable[Tensor]) -> list[Tensor]:
-    """Return leaves that require grad in the graph of the outputs, other than those reached only through ``known``
-    tensors.
-    """
+    """Return leaves that require grad in the graph of outputs, but those reached only through ``known`` tensors."""
     known = list(known)
     known_ids = {id(x) for x in known}
     nodes = _nodes(outputs, stop={x.grad_fn for x in known if x.grad_fn is not None})

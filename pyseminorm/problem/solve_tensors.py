@@ -170,15 +170,22 @@ _is_leaf = operator.attrgetter("is_leaf")
 
 
 def list_inputs(own: Sequence[Tensor], read: Sequence[Tensor], args: tuple[Any, ...]) -> list[Tensor]:
-    """Return what autograd is told of, each once: ``own``, what func reads that was computed before the solve, for
-    autograd to go on through, and the differentiable leaves of args.
-    """
+    """Return what autograd is told of, each once: ``own``, tensors read that were computed before, and leaves of args."""
     inputs = list(own)
     if not all(map(_is_leaf, read)):
         inputs += [x for x in read if x.requires_grad and not x.is_leaf]
     if args:
         inputs += [x for x in flatten_tree(args)[0] if isinstance(x, Tensor) and x.requires_grad]
     return list(dict(zip(map(id, inputs), inputs, strict=True)).values())
+
+
+def targets_of(inputs: Sequence[Tensor], read: Sequence[Tensor]) -> tuple[Any, ...]:
+    """Return where the tensors that gradients are wanted for are among those that func reads; else their form."""
+    places = dict(zip(map(id, read), range(len(read)), strict=True))
+    found = tuple(map(places.get, map(id, inputs)))
+    if None not in found:
+        return found
+    return tuple([places.get(id(x), (x.shape, x.stride(), x.dtype)) for x in inputs])
 
 
 def _twin_of(x: Tensor) -> Tensor:

@@ -281,9 +281,7 @@ class EagerVectorField:
 
 
 def _gradients(pairs: Sequence[tuple[Tensor, Tensor]], inputs: tuple[Tensor, ...]) -> list[Tensor | None]:
-    """Return gradients of outputs with their cotangents as `torch.autograd.grad` with ``allow_unused=True`` does,
-    without its handling of arguments, which takes as long as a small layer.
-    """
+    """Do as `torch.autograd.grad` with ``allow_unused=True``, without its handling of arguments, as slow as a layer."""
     outputs, cotangents = zip(*pairs, strict=True)
     found = run_backward(outputs, cotangents, False, False, inputs, True, accumulate_grad=False)
     return make_dense(found)

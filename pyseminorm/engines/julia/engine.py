@@ -289,9 +289,7 @@ class _Nodes(NodeMemory):
 
 
 def _jacobian(problem: ForwardProblem | AdjointProblem) -> Jacobian | None:
-    """Return the Jacobian through torch, where the method needs one and the function is not one in Julia, with its
-    own.
-    """
+    """Return the Jacobian through torch where the method needs one; a function in Julia has its own."""
     options = problem.options
     if not options.traits.needs_jacobian or isinstance(problem.field, JuliaVectorField):
         return None

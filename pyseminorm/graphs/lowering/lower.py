@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,30 +15,13 @@ from .ops import DECOMPOSITIONS
 from .writer import Writer
 
 
-@dataclass(frozen=True)
-class Lowered:
-    """Julia code of f and its products.
-
-    Attributes:
-        source: functions ``hoist!``, ``primal!`` and those named in `PRODUCTS`.
-        constants_size, work_size, scratch_size: elements of memory that they need.
-    """
-
-    source: str
-    constants_size: int
-    work_size: int
-    scratch_size: int
-
-
-def lower(graph: JointGraph, sources: list[Tensor]) -> Lowered:
+def lower(graph: JointGraph, sources: list[Tensor]) -> Writer:
     """Write Julia code for a graph that reads ``sources``.
 
     Raises:
         LoweringError: an operation or a dtype that the table of operations lacks, by name.
     """
-    simple = simplify(graph, sources)
-    writer = Writer(Parts(simple), graph.examples[0].dtype)
-    return Lowered(writer.source, writer.constants_size, writer.work_size, writer.scratch_size)
+    return Writer(Parts(simplify(graph, sources)), graph.examples[0].dtype)
 
 
 def simplify(graph: JointGraph, sources: list[Tensor], *, merge: bool = True) -> JointGraph:

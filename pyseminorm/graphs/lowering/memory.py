@@ -49,9 +49,7 @@ class View:
         return torch.empty_strided(self.shape, self.strides, device="meta")
 
     def look(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Return the view, or the views, that an operation of torch makes of a tensor; None where strides cannot say
-        it.
-        """
+        """Return the view or views that an operation of torch makes of a tensor; None where strides cannot say it."""
         try:
             made = operation(self.tensor, *args, **kwargs)
         except RuntimeError:

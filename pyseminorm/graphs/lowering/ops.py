@@ -21,71 +21,35 @@ aten = torch.ops.aten
 
 # ---- elementwise: {0}, {1} ... are operands, tensors or numbers --------------------------------------------
 
-ELEMENTWISE: dict[Any, str] = {
-    aten.abs.default: "abs({0})",
-    aten.acos.default: "acos_nan({0})",
-    aten.asin.default: "asin_nan({0})",
-    aten.atan.default: "atan({0})",
-    aten.atan2.default: "atan({0}, {1})",
-    aten.ceil.default: "ceil({0})",
-    aten.cos.default: "cos_nan({0})",
-    aten.cosh.default: "cosh({0})",
-    aten.div.Scalar: "({0} / {1})",
-    aten.div.Tensor: "({0} / {1})",
-    aten.erf.default: "erf({0})",
-    aten.exp.default: "exp_fast({0})",
-    aten.exp2.default: "exp2({0})",
-    aten.expm1.default: "expm1_fast({0})",
-    aten.floor.default: "floor({0})",
-    aten.log.default: "log_nan({0})",
-    aten.log10.default: "log10_nan({0})",
-    aten.log1p.default: "log1p_nan({0})",
-    aten.log2.default: "log2_nan({0})",
-    aten.masked_fill.Scalar: "ifelse({1}, {2}, {0})",
-    aten.maximum.default: "larger({0}, {1})",
-    aten.minimum.default: "smaller({0}, {1})",
-    aten.mul.Scalar: "({0} * {1})",
-    aten.mul.Tensor: "({0} * {1})",
-    aten.neg.default: "(-{0})",
-    aten.pow.Scalar: "pow_nan({0}, {1})",
-    aten.pow.Tensor_Tensor: "pow_nan({0}, {1})",
-    aten.reciprocal.default: "inv({0})",
-    aten.relu.default: "larger({0}, zero(T))",
-    aten.round.default: "round({0})",
-    aten.rsqrt.default: "inv(sqrt_nan({0}))",
-    aten.sigmoid.default: "logistic({0})",
-    aten.sgn.default: "sign({0})",
-    aten.sign.default: "sign({0})",
-    aten.sin.default: "sin_nan({0})",
-    aten.sinh.default: "sinh({0})",
-    aten.sqrt.default: "sqrt_nan({0})",
-    aten.tan.default: "tan_nan({0})",
-    aten.tanh.default: "tanh_fast({0})",
-    aten.trunc.default: "trunc({0})",
-    aten.where.self: "ifelse({0}, {1}, {2})",
-}
 
-COMPARISONS: dict[Any, str] = {
-    aten.bitwise_and.Tensor: "({0} & {1})",
-    aten.bitwise_not.default: "(!{0})",
-    aten.bitwise_or.Tensor: "({0} | {1})",
-    aten.eq.Scalar: "({0} == {1})",
-    aten.eq.Tensor: "({0} == {1})",
-    aten.ge.Scalar: "({0} >= {1})",
-    aten.ge.Tensor: "({0} >= {1})",
-    aten.gt.Scalar: "({0} > {1})",
-    aten.gt.Tensor: "({0} > {1})",
-    aten.isnan.default: "isnan({0})",
-    aten.le.Scalar: "({0} <= {1})",
-    aten.le.Tensor: "({0} <= {1})",
-    aten.logical_and.default: "({0} & {1})",
-    aten.logical_not.default: "(!{0})",
-    aten.logical_or.default: "({0} | {1})",
-    aten.lt.Scalar: "({0} < {1})",
-    aten.lt.Tensor: "({0} < {1})",
-    aten.ne.Scalar: "({0} != {1})",
-    aten.ne.Tensor: "({0} != {1})",
-}
+def _read(table: str) -> dict[Any, str]:
+    """Read operations, by name or name.overload, with their Julia expressions."""
+    found = {}
+    for name, expression in (entry.split(maxsplit=1) for entry in table.split(";")):
+        operation, _, overload = name.partition(".")
+        found[getattr(getattr(aten, operation), overload or "default")] = expression.strip()
+    return found
+
+
+ELEMENTWISE = _read("""
+    abs abs({0});  acos acos_nan({0});  asin asin_nan({0});  atan atan({0});  atan2 atan({0}, {1});  ceil ceil({0});
+    cos cos_nan({0});  cosh cosh({0});  div.Scalar ({0} / {1});  div.Tensor ({0} / {1});  erf erf({0});
+    exp exp_fast({0});  exp2 exp2({0});  expm1 expm1_fast({0});  floor floor({0});  log log_nan({0});
+    log10 log10_nan({0});  log1p log1p_nan({0});  log2 log2_nan({0});  masked_fill.Scalar ifelse({1}, {2}, {0});
+    maximum larger({0}, {1});  minimum smaller({0}, {1});  mul.Scalar ({0} * {1});  mul.Tensor ({0} * {1});
+    neg (-{0});  pow.Scalar pow_nan({0}, {1});  pow.Tensor_Tensor pow_nan({0}, {1});  reciprocal inv({0});
+    relu larger({0}, zero(T));  round round({0});  rsqrt inv(sqrt_nan({0}));  sigmoid logistic({0});  sgn sign({0});
+    sign sign({0});  sin sin_nan({0});  sinh sinh({0});  sqrt sqrt_nan({0});  tan tan_nan({0});
+    tanh tanh_fast({0});  trunc trunc({0});  where.self ifelse({0}, {1}, {2})
+""")
+
+COMPARISONS = _read("""
+    bitwise_and.Tensor ({0} & {1});  bitwise_not (!{0});  bitwise_or.Tensor ({0} | {1});  eq.Scalar ({0} == {1});
+    eq.Tensor ({0} == {1});  ge.Scalar ({0} >= {1});  ge.Tensor ({0} >= {1});  gt.Scalar ({0} > {1});
+    gt.Tensor ({0} > {1});  isnan isnan({0});  le.Scalar ({0} <= {1});  le.Tensor ({0} <= {1});
+    logical_and ({0} & {1});  logical_not (!{0});  logical_or ({0} | {1});  lt.Scalar ({0} < {1});
+    lt.Tensor ({0} < {1});  ne.Scalar ({0} != {1});  ne.Tensor ({0} != {1})
+""")
 
 
 def _scale(sign: str) -> Callable[..., Lazy]:
@@ -143,12 +107,7 @@ VIEWS: dict[Any, Callable[..., Any]] = {
 VIEWS[aten._reshape_alias.default] = lambda x, shape, strides: x.view(shape)
 
 # The value itself: graphs are functional, and gradients are in them already.
-SAME: tuple[Any, ...] = (
-    aten.alias.default,
-    aten.clone.default,
-    aten.detach.default,
-    aten.lift_fresh_copy.default,
-)
+SAME = tuple(aten_operations(default="alias clone detach lift_fresh_copy"))
 
 # ---- reductions: (start, function that collects) -----------------------------------------------------------
 
@@ -190,20 +149,16 @@ FILLED: dict[Any, Callable[..., float]] = {
     aten.full.default: lambda shape, value, **_: value,
     aten.full_like.default: lambda x, value, **_: value,
     aten.new_full.default: lambda x, shape, value, **_: value,
-    aten.new_zeros.default: lambda *_, **__: 0.0,
-    aten.ones.default: lambda *_, **__: 1.0,
-    aten.ones_like.default: lambda *_, **__: 1.0,
     aten.scalar_tensor.default: lambda value, **_: value,
-    aten.zeros.default: lambda *_, **__: 0.0,
-    aten.zeros_like.default: lambda *_, **__: 0.0,
     aten.fill.Scalar: lambda x, value: value,
-    aten.zero.default: lambda *_, **__: 0.0,
-    # Nobody may read what these hold.
-    aten.empty.memory_format: lambda *_, **__: 0.0,
-    aten.empty_like.default: lambda *_, **__: 0.0,
-    aten.empty_strided.default: lambda *_, **__: 0.0,
-    aten.new_empty.default: lambda *_, **__: 0.0,
-    aten.new_empty_strided.default: lambda *_, **__: 0.0,
+    **dict.fromkeys(aten_operations(default="ones ones_like"), lambda *_, **__: 1.0),
+    **dict.fromkeys(
+        aten_operations(
+            default="new_zeros zero zeros zeros_like empty_like empty_strided new_empty new_empty_strided",
+            memory_format="empty",  # nobody may read what these hold
+        ),
+        lambda *_, **__: 0.0,
+    ),
 }
 
 # ---- decompositions ----------------------------------------------------------------------------------------

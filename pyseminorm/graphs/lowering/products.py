@@ -14,12 +14,13 @@ def has_rows(x: View) -> bool:
     return x.strides[-1] == 1 or x.shape[-1] == 1
 
 
-def blas_reads(x: View) -> bool:
-    """Tell whether a BLAS reads the matrix as it lies: row by row, or column by column."""
+def blas_form(x: View) -> tuple[str, int] | None:
+    """Return how a column-major BLAS reads the transpose of a matrix, "N" or "T", and its leading dimension; or None."""
     rows, columns = x.shape[-2:]
     s0, s1 = x.strides[-2:]
-    row_major = (s1 == 1 or columns == 1) and (s0 >= columns or rows == 1)
-    return row_major or ((s0 == 1 or rows == 1) and (s1 >= rows or columns == 1))
+    if (s1 == 1 or columns == 1) and (s0 >= columns or rows == 1):
+        return "N", max(s0, columns, 1)
+    return ("T", max(s1, rows, 1)) if (s0 == 1 or rows == 1) and (s1 >= rows or columns == 1) else None
 
 
 def small_product(to: View, left: View, right: View) -> Statement:
@@ -33,7 +34,7 @@ def small_product(to: View, left: View, right: View) -> Statement:
 def blas_product(to: View, left: View, right: View) -> Statement:
     """Write ``to`` = ``left`` ``right`` as a call of a BLAS. Row-major C = A B is column-major C' = B' A'."""
     (m, k), n = left.shape[-2:], right.shape[-1]
-    (how_b, ld_b), (how_a, ld_a) = _blas_form(right), _blas_form(left)
+    (how_b, ld_b), (how_a, ld_a) = (blas_form(x) or ("", 0) for x in (right, left))
     c, a, b = (_pointer(x, len(to.shape) > 2) for x in (to, left, right))
     return _call(f"gemm!('{how_b}', '{how_a}', {n}, {m}, {k}, {b}, {ld_b}, {a}, {ld_a}, {c}, {n})", to, left, right)
 
@@ -48,14 +49,3 @@ def _pointer(x: View, batched: bool) -> str:
     if batched and x.strides[0]:
         return f"at({x.buffer.name}, {x.offset} + {x.strides[0]}j)"
     return f"at({x.buffer.name}, {x.offset})" if x.offset else x.buffer.name
-
-
-def _blas_form(x: View) -> tuple[str, int]:
-    """Return how a column-major BLAS reads the transpose of a row-major matrix: 'N' or 'T', and its leading
-    dimension.
-    """
-    rows, columns = x.shape[-2:]
-    s0, s1 = x.strides[-2:]
-    if (s1 == 1 or columns == 1) and (s0 >= columns or rows == 1):
-        return "N", max(s0, columns, 1)
-    return "T", max(s1, rows, 1)

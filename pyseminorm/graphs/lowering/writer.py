@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Collection, Sequence
@@ -14,9 +15,8 @@ from ..split import Parts, Wanted
 from .loops import Lazy, Nest, Statement, Value, number, reduce
 from .memory import Buffer, Shape, View, contiguous
 from .ops import COMPARISONS, ELEMENTWISE, FILLED, FORMED, OTHERS, REDUCTIONS, SAME, VIEWS, aten
-from .plan import names_in
-from .products import SMALL_PRODUCT, blas_product, blas_reads, has_rows, small_product
-from .sections import Section
+from .products import SMALL_PRODUCT, blas_form, blas_product, has_rows, small_product
+from .sections import Section, names_in
 
 
 class LoweringError(Exception):
@@ -35,6 +35,7 @@ class Writer:
         self._parts, self._dtype = parts, dtype
         self._values: dict[fx.Node, Any] = {}
         self._inputs: dict[str, str] = {}
+        self._functions: dict[str, tuple[str, Section]] = {}
         self._hoisted = Section("k")
         self._section = self._hoisted
         self._copies: dict[View, View] = {}  # of constants, in another order
@@ -44,7 +45,7 @@ class Writer:
         for node in parts.constant:  # what others read is in memory
             if isinstance(self._values.get(node), Lazy) and not self._values[node].is_number:
                 self._values[node] = self.view(self._values[node])
-        self._functions = {"hoist!": ("s::Ptr{Ptr{T}}, k::Ptr{T}", self._hoisted)}
+        self._functions["hoist!"] = "s::Ptr{Ptr{T}}, k::Ptr{T}", self._hoisted
         self._write_primal()
         for name, wanted in PRODUCTS.items():
             self._write_adjoint(name, wanted)
@@ -217,9 +218,7 @@ class Writer:
     # -- what operations use -------------------------------------------------------------------------------------------
 
     def check(self, x: Lazy) -> Lazy:
-        """Return the expression, with operands in memory that would be evaluated again for every element of a larger
-        one.
-        """
+        """Put operands in memory that would be evaluated again for every element of a larger expression."""
         size = math.prod(x.shape)
         for i, operand in enumerate(x.operands):
             if isinstance(operand, Lazy) and not operand.is_number:
@@ -234,16 +233,13 @@ class Writer:
         if isinstance(x, View):
             return x
         if id(x) not in self._stored or self._stored[id(x)][1].buffer.name not in self._reachable():
-            to = self._new(x.shape, boolean=x.boolean)
-            self._section.statements.append(Nest(x.shape).write(to, x))
-            self._stored[id(x)] = (x, to)
+            self._stored[id(x)] = (x, self.copy(x))
         return self._stored[id(x)][1]
 
     def _reachable(self) -> set[str]:
         """Return buffers that the present section may read."""
-        known = {*self._hoisted.sizes, *self._section.sizes}
-        primal = self._functions.get("primal!") if hasattr(self, "_functions") else None
-        return known | set(primal[1].sizes) if primal else known
+        primal = self._functions.get("primal!")
+        return {*self._hoisted.sizes, *self._section.sizes, *(primal[1].sizes if primal else ())}
 
     def copy(self, x: Value) -> View:
         """Write the value to row-major memory of its own."""
@@ -265,10 +261,8 @@ class Writer:
         return x.look(Tensor.expand, shape) if isinstance(x, View) else self.check(Lazy("{0}", [x], shape, x.boolean))
 
     def sum_of_products(self, a: Value, b: Value) -> Any:
-        to = self._new((1,))
-        self._section.statements += reduce(
-            to, Lazy.of("({0} * {1})", self.view(a), self.view(b)), [0], "zero(T)", "add!"
-        )
+        to, products = self._new((1,)), Lazy.of("({0} * {1})", self.view(a), self.view(b))
+        self._section.statements += reduce(to, products, [0], "zero(T)", "add!")
         return to.look(Tensor.squeeze)
 
     def matrix_times_vector(self, a: Value, x: Value) -> Any:
@@ -283,7 +277,7 @@ class Writer:
         if small:
             right = right if has_rows(right) else self._copy_once(right)
         else:
-            left, right = (x if blas_reads(x) else self._copy_once(x) for x in (left, right))
+            left, right = (x if blas_form(x) else self._copy_once(x) for x in (left, right))
         to = self._new((*lead, m, n))
         statement = small_product(to, left, right) if small else blas_product(to, left, right)
         if not (lead or small):
@@ -293,17 +287,13 @@ class Writer:
 
     def _copy_once(self, x: View) -> View:
         """Copy; a parameter once a solve."""
-        constant = x.buffer.name in self._inputs or x.buffer.name in self._hoisted.sizes
-        section = self._section
-        if constant and x in self._copies:
-            return self._copies[x]
-        if constant:
-            self._section = self._hoisted
-        copy = self.copy(x)
-        self._section = section
-        if constant:
-            self._copies[x] = copy
-        return copy
+        if x.buffer.name not in self._inputs and x.buffer.name not in self._hoisted.sizes:
+            return self.copy(x)
+        if x not in self._copies:
+            section, self._section = self._section, self._hoisted
+            self._copies[x] = self.copy(x)
+            self._section = section
+        return self._copies[x]
 
     def count_below(self, x: Value, edges: Value, right: bool) -> Any:
         """Count, for every element, the edges below it (``right``: or at it): where it is among sorted ones."""
@@ -417,10 +407,6 @@ def _shape(node: fx.Node | None) -> Shape:
 
 def _lay_out(name: str, shapes: Sequence[Shape]) -> list[View]:
     """Return arrays one after the other in the memory of a pointer."""
-    views, start = [], 0
-    total = sum(math.prod(shape) for shape in shapes)
-    buffer = Buffer(name, total)
-    for shape in shapes:
-        views.append(View(buffer, tuple(shape), contiguous(shape), start))
-        start += math.prod(shape)
-    return views
+    ends = list(itertools.accumulate(map(math.prod, shapes), initial=0))
+    buffer = Buffer(name, ends[-1])
+    return [View(buffer, tuple(s), contiguous(s), start) for s, start in zip(shapes, ends, strict=False)]

@@ -66,9 +66,7 @@ class Pass:
     def forward_result(
         self, problem: ForwardProblem, ys: Tensor, started: float, checks: int, jacobians: int
     ) -> ForwardResult:
-        """Return the result of a forward solve that wrote ``ys``; ``checks``: checking calls of func that no callback
-        used.
-        """
+        """Return the result of a solve that wrote ``ys``; ``checks``: checking calls of func that no callback used."""
         stats, rows = self.stats, len(problem.times)
         if self.reached < rows:
             mark_unreached(ys, self.reached)

@@ -139,9 +139,7 @@ class NativeField:
     def vjp(
         self, t: float, y: Tensor, adjoint: Tensor, *, value: bool, params: bool, time: bool
     ) -> tuple[Tensor, Tensor, Tensor, float]:
-        """Return f, adj df/dy (size,), adj df/dtheta (all parameters in one vector), adj df/dt; what is not asked is
-        void.
-        """
+        """Return f, adj df/dy (size,), adj df/dtheta (one vector), adj df/dt; what is not asked for is void."""
         self.prepare(t, y)
         if time:
             self.check_time()

@@ -105,9 +105,7 @@ class JuliaVectorField(EagerVectorField):
     def vjp_params(
         self, times: Sequence[float], y: Tensor, adjoint: Tensor, *, batched_time: bool = False
     ) -> list[Tensor | None]:
-        """Return the sum over rows, one by one in Julia; ``batched_time`` is about calls of Python and means nothing
-        here.
-        """
+        """Return the sum over rows, one by one in Julia, for which ``batched_time`` means nothing."""
         self.load()
         total = torch.zeros(self.native.params_size, dtype=self.spec.dtype)
         for t, row, weight in zip(times, y, adjoint, strict=True):

@@ -34,9 +34,7 @@ class NoJulia:
 
 
 def find_julia() -> Julia | NoJulia:
-    """Return the Julia that the engine would start: a running one, a configured one, or one that juliapkg has
-    resolved.
-    """
+    """Return the Julia that the engine would start: one that runs, is configured, or that juliapkg has resolved."""
     if "juliacall" in sys.modules:
         return _check_loaded(sys.modules["juliacall"])
     configured = find_configuration()
@@ -88,9 +86,7 @@ def check_bridge(ours: str, theirs: str | None) -> None:
 
 
 def _find_resolved() -> Julia | NoJulia:
-    """Return what an earlier `pyseminorm setup` resolved. It is started as a plain EXE + PROJECT, which never
-    downloads.
-    """
+    """Return what an earlier `pyseminorm setup` resolved, to be started as a plain EXE + PROJECT: never a download."""
     if importlib.util.find_spec("juliapkg") is None:
         return NoJulia("juliacall is not installed")
     try:

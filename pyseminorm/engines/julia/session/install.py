@@ -41,9 +41,7 @@ println("{_MARK}versions julia ", VERSION, " PythonCall ", pkgversion(PythonCall
 
 
 def julia_package() -> Path:
-    """Return the folder of the Julia package PySeminorm: inside an installed wheel, or beside the Python one in a
-    checkout.
-    """
+    """Return the folder of the Julia package PySeminorm, inside an installed wheel or beside this one in a checkout."""
     described = json.loads(_PACKAGE_JSON.read_text())
     path: str = described["packages"]["PySeminorm"]["path"]
     return (_PACKAGE_JSON.parent / path).resolve()
