@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from .arguments import check_scalar, check_whole
+from .arguments import check_choice, check_scalar, check_whole
 from .errors import InvalidInputError
 from .norms import ADJOINT_NORMS, AdjointState
 from .stepping import check_controller
 
 AdjointNorm = str | Callable[[AdjointState], Any]
-
 KEEPS = ("states", "stages", "checkpoints")  # what DiscreteAdjoint keeps between the passes
 
 
@@ -150,8 +149,17 @@ class GaussAdjoint(_ContinuousAdjoint):
         return not self.interpolate
 
 
+class _AdjointOfSteps:
+    norm: ClassVar[None] = None
+    method: ClassVar[None] = None
+    controller: ClassVar[None] = None
+    integrates_y: ClassVar[bool] = False
+    quadrature: ClassVar[bool] = False
+    scale_invariant: ClassVar[bool] = False  # no tolerance: a sweep is linear in the cotangents as it is
+
+
 @dataclass(frozen=True, init=False)
-class DiscreteAdjoint:
+class DiscreteAdjoint(_AdjointOfSteps):
     """Differentiate the Runge-Kutta steps that the forward solve took, instead of solving an ODE backwards.
 
     The gradients by y0, parameters and args are those of the computed ``ys`` themselves, dense output included, exact
@@ -179,15 +187,8 @@ class DiscreteAdjoint:
     Examples:
         >>> import torch, pyseminorm
         >>> y0 = torch.ones(1, requires_grad=True)
-        >>> s = pyseminorm.solve(
-        ...     lambda t, y: -y,
-        ...     y0,
-        ...     [0.0, 1.0],
-        ...     method="euler",
-        ...     dt=0.5,
-        ...     adjoint=pyseminorm.DiscreteAdjoint(),
-        ...     backend="torch",
-        ... )
+        >>> settings = {"method": "euler", "dt": 0.5, "adjoint": pyseminorm.DiscreteAdjoint()}
+        >>> s = pyseminorm.solve(lambda t, y: -y, y0, [0.0, 1.0], backend="torch", **settings)
         >>> s.ys[-1].sum().backward()
         >>> y0.grad  # of (1 - 0.5)^2 y0
         tensor([0.2500])
@@ -195,13 +196,6 @@ class DiscreteAdjoint:
 
     keep: str
     verbose: bool
-
-    norm: ClassVar[None] = None
-    method: ClassVar[None] = None
-    controller: ClassVar[None] = None
-    integrates_y: ClassVar[bool] = False
-    quadrature: ClassVar[bool] = False
-    scale_invariant: ClassVar[bool] = False  # no tolerance: the sweep is linear in the cotangents as it is
 
     def __init__(
         self, *, keep: Literal["states", "stages", "checkpoints"] = "states", verbose: bool = True, **unknown: Any
@@ -212,10 +206,7 @@ class DiscreteAdjoint:
                 "and controls no error, so that it takes nothing but keep and verbose. BacksolveAdjoint, "
                 "InterpolatingAdjoint and GaussAdjoint have norms, tolerances, methods and limits of their own."
             )
-        if keep not in KEEPS:
-            raise InvalidInputError(
-                f"DiscreteAdjoint(keep={keep!r}) is not known: give one of {', '.join(map(repr, KEEPS))}."
-            )
+        check_choice("keep", keep, KEEPS, owner="DiscreteAdjoint")
         if not isinstance(verbose, bool):
             raise InvalidInputError(f"DiscreteAdjoint(verbose={verbose!r}): expected True or False.")
         object.__setattr__(self, "keep", keep)
@@ -223,7 +214,7 @@ class DiscreteAdjoint:
 
 
 @dataclass(frozen=True)
-class DirectAdjoint:
+class DirectAdjoint(_AdjointOfSteps):
     """Let autograd record the steps of the forward solve, and differentiate them as it does any other computation.
 
     The gradients are those of `DiscreteAdjoint`, by every tensor that ``func`` reads, wherever it finds it: closures,
@@ -241,21 +232,13 @@ class DirectAdjoint:
     Examples:
         >>> import torch, pyseminorm
         >>> rate = torch.tensor(0.5, requires_grad=True)
-        >>> s = pyseminorm.solve(
-        ...     lambda t, y: -rate * y, torch.ones(1), [0.0, 1.0], rtol=1e-6, adjoint=pyseminorm.DirectAdjoint()
-        ... )
+        >>> direct = pyseminorm.DirectAdjoint()
+        >>> s = pyseminorm.solve(lambda t, y: -rate * y, torch.ones(1), [0.0, 1.0], rtol=1e-6, adjoint=direct)
         >>> (first,) = torch.autograd.grad(s.ys[-1].sum(), rate, create_graph=True)
         >>> (second,) = torch.autograd.grad(first, rate)
         >>> bool((second - (-rate).exp()).abs() < 1e-4)
         True
     """
-
-    norm: ClassVar[None] = None
-    method: ClassVar[None] = None
-    controller: ClassVar[None] = None
-    integrates_y: ClassVar[bool] = False
-    quadrature: ClassVar[bool] = False
-    scale_invariant: ClassVar[bool] = False
 
 
 Adjoint = BacksolveAdjoint | InterpolatingAdjoint | GaussAdjoint | DiscreteAdjoint | DirectAdjoint

@@ -51,6 +51,20 @@ def check_whole(name: str, value: Any, *, owner: str = "") -> int:
     return number
 
 
+def check_choice(name: str, value: Any, choices: tuple[Any, ...], *, owner: str = "") -> None:
+    """Refuse what is none of some names."""
+    if value not in choices:
+        raise InvalidInputError(
+            f"{_describe(name, value, owner)} is not known: give one of {', '.join(map(repr, choices))}."
+        )
+
+
+def check_callable(func: Any) -> None:
+    """Refuse a vector field that cannot be called."""
+    if not callable(func):
+        raise InvalidInputError(f"func is a {type(func).__name__}: expected a callable func(t, y, *args).")
+
+
 def check_bounds(dtmin: float | None, dtmax: float | None) -> tuple[float, float]:
     """Return the smallest and the largest size of a step."""
     low = 0.0 if dtmin is None else check_scalar("dtmin", dtmin)

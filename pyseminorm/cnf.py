@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .arguments import check_callable, check_choice
 from .errors import InvalidInputError
 
 
@@ -49,14 +50,9 @@ class CNF(nn.Module):
 
     def __init__(self, func: Callable[..., Tensor], divergence: str = "exact", noise: str = "rademacher") -> None:
         super().__init__()
-        if not callable(func):
-            raise InvalidInputError(f"func is a {type(func).__name__}: expected a callable func(t, y, *args).")
-        for name, value, known in (
-            ("divergence", divergence, ("exact", "hutchinson")),
-            ("noise", noise, ("rademacher", "gaussian")),
-        ):
-            if value not in known:
-                raise InvalidInputError(f"{name}={value!r} is not known: give one of {', '.join(map(repr, known))}.")
+        check_callable(func)
+        check_choice("divergence", divergence, ("exact", "hutchinson"))
+        check_choice("noise", noise, ("rademacher", "gaussian"))
         self.func, self.divergence, self.noise = func, divergence, noise
 
     def draw(self, y: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .arguments import check_callable, check_choice
 from .errors import InvalidInputError
 from .passes.engine import Engine
 from .problem.checking_call import FirstValue
@@ -57,10 +58,8 @@ def compile(func: Callable[..., Any], *, backend: str = "auto", mode: str = "aut
         torch.Size([2, 3, 2])
         >>> field.check(0.5, y0)
     """
-    if not callable(func):
-        raise InvalidInputError(f"func is a {type(func).__name__}: expected a callable func(t, y, *args).")
-    if backend not in ("auto", "torch", "julia"):
-        raise InvalidInputError(f'backend={backend!r} is not known: give "auto", "torch" or "julia".')
+    check_callable(func)
+    check_choice("backend", backend, ("auto", "torch", "julia"))
     if mode not in MODES or (mode == "julia" and backend == "torch"):
         raise InvalidInputError(
             f"mode={mode!r} with backend={backend!r}: give one of {', '.join(map(repr, MODES))}"
@@ -132,7 +131,7 @@ class CompiledField:
         return self._settled[1]
 
     def capture(self, first: FirstValue, engine: Engine) -> None:
-        """Let the field of ``first`` be the form asked for, captured where that is new; func itself where it cannot be."""
+        """Let the field of ``first`` be the form asked for, captured where it is new, or func where it cannot be."""
         form = self._forms.form_of(first.asked)
         known = self._known.get(form)
         field = None if known is None else self._known_field(known, first.asked, engine)
@@ -168,10 +167,9 @@ class _Known(NamedTuple):
     """A form of y and args that was captured; without a graph, one for which func stays itself.
 
     Attributes:
-        find: returns the tensors that func reads, and then those of its parameters that it does not.
-        holds: tells whether they are of the same forms as when func was captured.
-        reads: how many func reads.
-        own: where its parameters are among them.
+        find: returns the tensors that func reads, then those of its parameters that it does not; ``holds`` tells
+            whether they are of the forms that they had.
+        reads, own: how many func reads; where its parameters are among them.
         trace: what was made of the graph for solves by these alone, of tensors that are leaves and all different ones.
     """
 
@@ -232,8 +230,7 @@ def _differentiable(owner: nn.Module) -> list[str]:
 
 def check_mode(mode: Any, engine: Engine) -> None:
     """Refuse a ``compile`` that is not known, or not of this engine, by name."""
-    if mode is not None and mode not in MODES:
-        raise InvalidInputError(f"compile={mode!r} is not known: give one of None, {', '.join(map(repr, MODES))}.")
+    check_choice("compile", mode, (None, *MODES))
     if mode == "julia" and engine.name != "julia":
         raise InvalidInputError(
             'compile="julia" runs func inside Julia\'s solver: it needs backend="julia". On the engine "torch" give '

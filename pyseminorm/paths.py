@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .arguments import check_choice
 from .errors import InvalidInputError
 from .problem.parameters import MadeAnew
 
@@ -105,8 +106,7 @@ def interpolate_path(
         >>> path(1.0), path.derivative(1.0), path.knots
         (tensor([2.]), tensor([2.]), (1.0,))
     """
-    if kind not in KINDS:
-        raise InvalidInputError(f"kind={kind!r} is not known: give one of {', '.join(map(repr, KINDS))}.")
+    check_choice("kind", kind, KINDS)
     x = _check_values(values).movedim(-2, 0)
     if kind == "rectilinear":
         x = _rectilinear(x, time_channel)

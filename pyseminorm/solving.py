@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .adjoints import Adjoint, BacksolveAdjoint, DirectAdjoint, DiscreteAdjoint, choose_adjoint
-from .arguments import check_bounds, check_scalar, check_whole
+from .arguments import check_bounds, check_callable, check_choice, check_scalar, check_whole
 from .compiled import CompiledField, check_compiled, check_mode
 from .engines.select import select_engine
 from .errors import InvalidInputError
@@ -229,8 +229,7 @@ def solve(
         >>> field.weight.grad.shape
         torch.Size([2, 2])
     """
-    if not callable(func):
-        raise InvalidInputError(f"func is a {type(func).__name__}: expected a callable func(t, y, *args).")
+    check_callable(func)
     refuse_vmap() if isinstance(adjoint, DirectAdjoint) else refuse_transforms()
     spec = StateSpec.of(y0)
     ts, times = check_times(t, spec.real_dtype)
@@ -243,17 +242,14 @@ def solve(
             raise InvalidInputError(f"params is a {type(params).__name__}: expected an iterable of tensors, or None.")
         params = list(params)  # an iterator can be read once
     if event is not None and not isinstance(event, EventSearch):
+        segment = functools.partial(
+            solve, func, args=args, params=params, method=method, rtol=rtol, atol=atol, norm=norm, adjoint=adjoint,
+            backend=backend, dt=dt, dense=dense, max_steps=max_steps, discontinuities=discontinuities,
+            controller=controller, tstops=tstops, dtmin=dtmin, dtmax=dtmax, callbacks=callbacks, jacobian=jacobian,
+            compile=compile, throw=throw,
+        )  # fmt: skip
         events, limit = check_events(event), check_whole("max_steps", max_steps)
-
-        def solve_segment(y: Any, times: Tensor, search: EventSearch) -> Solution:
-            return solve(
-                func, y, times, args=args, params=params, method=method, rtol=rtol, atol=atol, norm=norm,
-                adjoint=adjoint, backend=backend, dt=dt, dense=dense, max_steps=max_steps,
-                discontinuities=discontinuities, controller=controller, tstops=tstops, dtmin=dtmin, dtmax=dtmax,
-                callbacks=callbacks, event=search, jacobian=jacobian, compile=compile, throw=throw,
-            )  # fmt: skip
-
-        joined: Solution = solve_segments(solve_segment, y0, ts, events, limit)
+        joined: Solution = solve_segments(lambda y, t, e: segment(y, t, event=e), y0, ts, events, limit)
         return joined
     compiled = func if isinstance(func, CompiledField) else None
     if compiled is not None:
@@ -397,8 +393,7 @@ def _settle(
     max_steps = check_whole("max_steps", max_steps)
     bounds = check_bounds(dtmin, dtmax)
     grid, dt = (dt, None) if callable(dt) else (None, dt if dt is None else check_scalar("dt", dt))
-    if jacobian not in JACOBIANS:
-        raise InvalidInputError(f"jacobian={jacobian!r} is not known: give one of {', '.join(map(repr, JACOBIANS))}.")
+    check_choice("jacobian", jacobian, JACOBIANS)
     own = (None, None) if adjoint == "auto" else (adjoint.method, adjoint.controller)
     controller = check_controller(controller, "solve")
     if getattr(adjoint, "batched_time", False) and not (spec.is_tensor and spec.shapes[0]):

@@ -83,12 +83,9 @@ class PIController:
         >>> import torch, pyseminorm
         >>> y0, t = torch.ones(2), torch.tensor([0.0, 1.0])
         >>> calm = pyseminorm.PIController(qmax=1.2, qmax_first_step=1.2)
-        >>> steps = [
-        ...     pyseminorm.solve(lambda t, y: -y, y0, t, controller=c, backend="torch").stats.forward.naccept
-        ...     for c in (None, calm)
-        ... ]
-        >>> steps[0] < steps[1]
-        True
+        >>> s = pyseminorm.solve(lambda t, y: -y, y0, t, controller=calm, backend="torch")
+        >>> s.stats.forward.naccept  # of 4 with the method's own
+        7
     """
 
     beta1: float | None = None

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..arguments import check_choice
 from ..errors import BackendUnavailableError, InvalidInputError
 from ..methods.tableaus import EMBEDDED_METHODS, JULIA_METHODS, method_name
 from ..passes.engine import Engine
@@ -16,7 +17,6 @@ from ..stepping import Algorithm, TorchdiffeqController, is_julia_object
 
 logger = logging.getLogger("pyseminorm")
 
-BACKENDS = ("auto", "torch", "julia")
 _logged: set[str] = set()
 
 
@@ -42,8 +42,7 @@ def select_engine(
         InvalidInputError: unknown backend or method.
         BackendUnavailableError: "julia" where there is no Julia, or for a state that it cannot alias.
     """
-    if backend not in BACKENDS:
-        raise InvalidInputError(f"backend={backend!r} is not known: give one of {', '.join(map(repr, BACKENDS))}.")
+    check_choice("backend", backend, ("auto", "torch", "julia"))
     foreign = [f"method={m!r}" for m in methods if not _is_embedded(m)]
     foreign += [f"controller={c!r}" for c in controllers if is_julia_object(c)]
     if backend == "torch":

@@ -109,11 +109,7 @@ class GuardedFunction:
         self._refused = dynamo_has_seen(self._code)
 
     def __call__(self, func: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Captured, list[Tensor]]:
-        """Return the graph that holds for a function as it is now, and the tensors that it reads.
-
-        Raises:
-            CaptureError: TorchDynamo cannot capture func, or func does what a graph would not repeat.
-        """
+        """Return the graph that holds for a function now, and what it reads; a CaptureError where there is none."""
         with capturing():
             value = self._guarded_call(func, self._t, self._y, args, number_of_global_hooks())
             received, inputs = self._mailbox.pop()

@@ -31,10 +31,8 @@ class Wanted:
 class Parts:
     """The parts of a graph, each in order of execution.
 
-    Attributes:
-        constant: nodes that depend on the sources alone, evaluated once a solve.
-        primal: other nodes that f needs, and all results of an operation that has several.
-        adjoint: all that remain.
+    ``constant`` depends on the sources alone and is evaluated once a solve; ``primal`` is what else f needs, and all
+    results of an operation that has several; ``adjoint`` is all that remains.
     """
 
     def __init__(self, graph: JointGraph) -> None:

@@ -24,14 +24,10 @@ class FormError(Exception):
 
 
 class Trace:
-    """What is made of a captured function for some targets of its products.
+    """What is made of a captured function for some targets of its products: the joint graph, its parts, code of them.
 
-    Attributes:
-        spec: of the state.
-        graph: f and its product.
-        parts: the graph's parts.
-        native: its Julia code; None as long as it has not been made.
-        refused, verified: the forms that cannot be made of it, and those that were seen to give func's value.
+    ``native`` is the Julia code, once it is made; ``refused`` and ``verified`` are the forms that cannot be made of it,
+    and those that were seen to give func's value.
     """
 
     def __init__(
@@ -71,13 +67,9 @@ def find_trace(
 
 
 class TracedVectorField(EagerVectorField):
-    """A vector field whose values and products come from its joint graph.
+    """A vector field whose values and products come from its joint graph, which reads ``sources`` in this solve.
 
     Products that need autograd (quadrature nodes in one batch, Jacobians) differentiate what TorchDynamo captured.
-
-    Attributes:
-        graph: what was captured.
-        sources: the tensors that it reads, as they are in this solve.
     """
 
     rereads = False

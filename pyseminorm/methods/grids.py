@@ -38,11 +38,7 @@ def check_step(dt: Any) -> Any:
 
 
 def grid_points(grid: Grid, outputs: Sequence[float]) -> tuple[float, ...]:
-    """Return the ends of the steps of a grid through ``outputs``.
-
-    Raises:
-        InvalidInputError: it does not go from the first to the last of them.
-    """
+    """Return the ends of the steps of a grid, which must go from the first to the last of ``outputs``."""
     times = tuple(float(t) for t in grid(tuple(outputs)))
     forwards = outputs[-1] > outputs[0]
     if times[:1] != (outputs[0],) or times[-1:] != (outputs[-1],):

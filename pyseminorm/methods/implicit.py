@@ -17,11 +17,7 @@ from .tableau import Row, Tableau, hermite
 
 @dataclass(frozen=True)
 class ImplicitSettings:
-    """How long an implicit method looks for its stages.
-
-    Args:
-        max_iters: at most so many iterations, for stages that depend on one another together.
-    """
+    """How long an implicit method looks for its stages: at most ``max_iters`` iterations for coupled ones together."""
 
     max_iters: int = 100
 

@@ -12,16 +12,11 @@ from .tableau import Tableau
 
 
 class Weights:
-    """What steps multiply stages by.
+    """What steps multiply ``stages`` by, those of the interpolant included, which are at ``c`` in the step.
 
-    Attributes:
-        stages: the number of stages, those of the interpolant included.
-        c: their places in the step.
-        rows: for every stage, the weights of the stages before it, of an implicit one also of itself and others.
-        columns: for every stage, its weights in the stages after it.
-        b: weights of the new state, zero for the interpolant's stages.
-        error: weights of the error estimate, or None.
-        dense: the interpolant's, (degree, stages).
+    ``rows``: weights of the stages before each one, of an implicit one also of itself and others; ``columns``: those of
+    each one in the stages after it; ``b``: of the new state; ``error``: of the estimate, or None; ``dense``: the
+    interpolant's, (degree, stages).
     """
 
     def __init__(self, tableau: Tableau, dtype: torch.dtype, device: torch.device) -> None:

@@ -146,18 +146,6 @@ class SolveContext:
         the cotangents of interpolated states.
         """
         self.field.start_pass(backward=True)
-        with without_autocast(self.spec.device):
-            return self._backward(ys, grad, late, want_start=want_start, want_times=want_times)
-
-    def _backward(
-        self,
-        ys: Tensor | None,
-        grad: Tensor,
-        late: Sequence[LateCotangents],
-        *,
-        want_start: bool,
-        want_times: bool,
-    ) -> tuple[Tensor | None, list[Tensor], Tensor | None]:
         grad = grad.reshape(len(self.times), self.spec.size)
         ys = None if ys is None else ys.detach().view_as(grad)  # func may differentiate by a view of ys
         times: Tensor | None = None
@@ -323,7 +311,7 @@ class SolveContext:
     def _time_gradient(
         self, ys: Tensor, grad: Tensor, active: Sequence[bool], at_start: Tensor, output_derivatives: dict[int, Tensor]
     ) -> Tensor:
-        """Return dL/dt_i = g_i . f(t_i, y_i), by output derivatives if there are, and dL/dt_0 = -lambda(t_0+) . f(t_0, y_0)."""
+        """Return dL/dt_i = g_i . f(t_i, y_i), by the output derivative where given, and dL/dt_0 = -lambda(t_0+) . f."""
         assert self.stats.backward is not None
         gradient = grad.new_zeros(len(self.times))
         f0 = self.first.value
@@ -404,7 +392,8 @@ def _gradients_of_one(
 ) -> tuple[Tensor | None, ...]:
     _, want_start, want_times, *_ = ctx.needs_input_grad
     try:
-        y0, targets, times = ctx.context.backward(ys, grad, late, want_start=want_start, want_times=want_times)
+        with without_autocast(grad.device):
+            y0, targets, times = ctx.context.backward(ys, grad, late, want_start=want_start, want_times=want_times)
     except RuntimeError as error:
         if _SECOND_TIME not in str(error):
             raise

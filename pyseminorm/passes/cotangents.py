@@ -25,11 +25,7 @@ _SHORT = 64  # elements that are read faster by Python than by a call of PyTorch
 
 
 def active_rows(grad: Tensor, times: Sequence[float], rows: int, retcode: ReturnCode, stats: Stats) -> list[bool]:
-    """Return which outputs of a solve, of which it has reached ``rows``, have a nonzero cotangent.
-
-    Raises:
-        SolveError: a cotangent is not finite, or is of an output that was not reached.
-    """
+    """Return which outputs have a nonzero cotangent; refuse one that is not finite, or of an output beyond ``rows``."""
     if grad.numel() <= _SHORT and not grad.is_cuda:
         values = read(grad)
         active, total = list(map(any, values)), sum(map(sum, values))
@@ -59,8 +55,7 @@ def _not_finite(what: str, end: float) -> SolveError:
 
 
 def largest_rms(grad: Tensor) -> float:
-    """Return the largest root mean square of an output's cotangent; the backward solve sees the cotangents divided by
-    it.
+    """Return the largest root mean square of an output's cotangent, which a backward solve divides them by.
 
     The cotangents are divided by their largest element first, since squares of 1e200 or 1e-200 are no numbers.
     """
@@ -126,11 +121,7 @@ class MergedOutputs:
 
     @classmethod
     def of(cls, times: Sequence[float], rows: int, grad: Tensor, parts: Sequence[LateCotangents]) -> MergedOutputs:
-        """Merge the cotangents ``grad`` (len(times), size) of outputs with late ones.
-
-        Raises:
-            SolveError: a late one is not finite.
-        """
+        """Merge the cotangents ``grad`` (len(times), size) of outputs with late ones, which must be finite."""
         late = _join(parts)
         if not all_finite(late.grad):
             index = first_not_finite(late.grad) or 0

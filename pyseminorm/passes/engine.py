@@ -14,11 +14,7 @@ class Engine(Protocol):
     name: str
 
     def traits(self, method: Any) -> MethodTraits:
-        """Return what is known of a method.
-
-        Raises:
-            InvalidInputError: the engine has no such method.
-        """
+        """Return what is known of a method; refuse one that the engine has not."""
 
     def integrate(self, problem: ForwardProblem) -> ForwardResult: ...
 

@@ -26,11 +26,7 @@ from .refusals import refuse_again, refuse_dual_numbers, refuse_transforms
 
 
 class KeptTrajectory:
-    """What `Solution.interpolate` evaluates.
-
-    Attributes:
-        reached: the first time, and the last good one.
-    """
+    """What `Solution.interpolate` evaluates, from the first time ``reached`` to the last good one."""
 
     def __init__(
         self,
@@ -61,11 +57,7 @@ class KeptTrajectory:
         return _evaluate(self._dense, self._spec, times)
 
     def _read(self, t: Tensor | Sequence[float] | float) -> tuple[Tensor, tuple[float, ...]]:
-        """Return times as a tensor and as floats.
-
-        Raises:
-            InvalidInputError: they are none of the solve's.
-        """
+        """Return times as a tensor and as floats; refuse those that are none of the solve's."""
         try:
             wanted = torch.as_tensor(t, dtype=torch.float64)
         except (TypeError, ValueError, RuntimeError):

@@ -44,12 +44,9 @@ class Checkpoints:
 
 
 class WholeStep(NamedTuple):
-    """What is kept of a step that was made as a whole.
+    """What is kept of a step that was made as a whole: its ``stages``, derivatives of the state (stages, size).
 
-    Attributes:
-        stages: derivatives of the state (stages, size).
-        saved: what the products of the stages evaluated read, stage by stage.
-        evaluated: how many these were; the first one may have been known.
+    ``saved``: what the products of the stages ``evaluated`` read, stage by stage; the first one may have been known.
     """
 
     stages: Tensor

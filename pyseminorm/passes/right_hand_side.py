@@ -14,11 +14,7 @@ from ..torch_internals import copy_all
 
 
 class AdjointRightHandSide:
-    """Writes d/dt of [lambda; y; a_t; mu] into vectors laid out like the backward state.
-
-    Args:
-        carried: whether mu is a part of the state; else its derivative is given back.
-    """
+    """Writes d/dt of [lambda; y; a_t; mu] into vectors like the backward state; gives mu' back if not ``carried``."""
 
     def __init__(self, field: EagerVectorField, layout: AdjointLayout, *, carried: bool) -> None:
         self._field, self._layout, self._carried = field, layout, carried

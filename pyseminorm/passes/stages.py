@@ -57,7 +57,7 @@ class StageCollector:
         return value
 
     def end_attempt(self, accepted: bool, step: int, t: float, h: float) -> None:
-        """End an attempt at a step from ``t`` by ``h``, which the evaluations so far were for, and what came before it."""
+        """End an attempt at a step from ``t`` by ``h``, which evaluations so far were for, and what came before."""
         start = len(self._evaluated) - self._later
         if not self._adaptive:  # such a step may leave out its last stage, and none is rejected
             early = [i for i, stage in enumerate(self._evaluated) if abs(stage.t - t) < abs(h) / 4]

@@ -11,12 +11,7 @@ import torch
 
 
 class Autocast(NamedTuple):
-    """The autocast setting that a solve was called under; func has it in the backward pass too.
-
-    Attributes:
-        device: the type of device that it is about.
-        dtype: what it casts to; None where it is off.
-    """
+    """The setting of a type of device that a solve was called under, for func in both passes; None: switched off."""
 
     device: str
     dtype: torch.dtype | None

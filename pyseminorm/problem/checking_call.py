@@ -62,11 +62,7 @@ class FirstValue:
         return EagerVectorField(func, args, spec, params)
 
     def __call__(self) -> Tensor:
-        """Return the value.
-
-        Raises:
-            InvalidInputError: y0 or the value is not finite, or what func returns does not look like y0.
-        """
+        """Return the value; refuse a y0 or a value that is not finite, and what does not look like y0."""
         if self.value is None:
             check_start(self.y0)
             if self.field.rereads:
@@ -83,13 +79,7 @@ def check_start(y0: Tensor) -> None:
 
 
 def check_func(field: EagerVectorField, t: float, y: Tensor, *, recording: bool) -> Tensor:
-    """Call func at (t, y), flat, and return what it gives, if that looks like y and is finite.
-
-    Where a backward pass may follow (``recording``), the tensors that func reads are taken up.
-
-    Raises:
-        InvalidInputError: it does not.
-    """
+    """Return what func gives at (t, y), flat, like y and finite; ``recording``: take up the tensors that it reads."""
     return check_call(field, t, y, lambda: _observe(field, t, y) if recording else field.f(t, y).clone())
 
 
@@ -144,8 +134,7 @@ def check_value(field: EagerVectorField, value: Tensor, t: float) -> Tensor:
 def _observe(field: EagerVectorField, t: float, y: Tensor) -> Tensor:
     """Return f(t, y), after a look at what func reads and at its graph.
 
-    What a call computes and keeps for the next one (weights that are made once) is read by the next one: that is looked
-    at too.
+    What a call computes and keeps (weights that are made once) is read by the next call: that is looked at too.
     """
     value, hidden, keeps = _observe_once(field, t, y)
     if keeps:

@@ -31,12 +31,7 @@ def first_not_finite(rows: Tensor) -> int | None:
 
 
 def not_finite(what: str, t: float, end: float | None = None) -> SolveError:
-    """Return the error of a backward pass that met NaN or infinity; the engine attaches the last good state.
-
-    Args:
-        what: that was not finite.
-        t, end: where; without ``end`` at one time.
-    """
+    """Return the error of a backward pass that met NaN or infinity in ``what``, at ``t``, or from there to ``end``."""
     where = f"at t = {t}" if end is None else f"between t = {t} and t = {end}"
     return SolveError(
         f"the backward solve stopped {where}: {what} NaN or infinite there. Check func for divisions, logarithms, "

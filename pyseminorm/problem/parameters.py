@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..arguments import check_callable
 from ..errors import InvalidInputError
 
 
@@ -20,8 +21,7 @@ class MadeAnew(nn.Module):
 
     def __init__(self, func: Callable[..., Any]) -> None:
         super().__init__()
-        if not callable(func):
-            raise InvalidInputError(f"func is a {type(func).__name__}: expected a callable func(t, y, *args).")
+        check_callable(func)
         self.func = func
 
 

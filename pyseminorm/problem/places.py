@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import types
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,7 @@ _PLAIN = (str, bytes, int, float, complex, bool, type(None), type, types.ModuleT
 
 
 class Place(NamedTuple):
-    """``where[key]``, which held ``tensor``."""
+    """A place that held ``tensor``: ``where[key]``, the contents of a cell, or the slot ``key`` of an object."""
 
     where: Any
     key: Any
@@ -24,28 +25,13 @@ class Place(NamedTuple):
 
     def now(self) -> Any:
         """Return what is there now; None where there is nothing."""
+        where = self.where
         try:
-            return self.where[self.key]
+            if isinstance(where, (dict, list, tuple)):
+                return where[self.key]
+            return where.cell_contents if isinstance(where, types.CellType) else getattr(where, self.key)
         except (LookupError, AttributeError, ValueError):
             return None
-
-
-class _Cell(NamedTuple):
-    """A variable of an enclosing function, by its name."""
-
-    cell: types.CellType
-
-    def __getitem__(self, name: Any) -> Any:
-        return self.cell.cell_contents
-
-
-class _Slots(NamedTuple):
-    """The slots of an object, by their names."""
-
-    owner: Any
-
-    def __getitem__(self, name: Any) -> Any:
-        return getattr(self.owner, name)
 
 
 def find_places(func: Any, tensors: Iterable[Tensor]) -> list[Place]:
@@ -122,11 +108,8 @@ def _list_parts_function(function: types.FunctionType) -> Iterator[tuple[Any, An
     yield None, None, function.__kwdefaults__
     yield None, None, function.__defaults__
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        place = _Cell(cell)
-        try:
-            yield place, name, place[name]
-        except ValueError:  # not bound yet
-            continue
+        with contextlib.suppress(ValueError):  # not bound yet
+            yield cell, name, cell.cell_contents
 
 
 def _list_parts_object(owner: Any) -> Iterator[tuple[Any, Any, Any]]:
@@ -136,8 +119,7 @@ def _list_parts_object(owner: Any) -> Iterator[tuple[Any, Any, Any]]:
         attributes = {}
     if isinstance(attributes, dict):
         yield from ((attributes, key, value) for key, value in list(attributes.items()))
-    slots = _Slots(owner)
     for name in getattr(type(owner), "__slots__", ()):
         value = getattr(owner, name, None)
         if value is not None:
-            yield slots, name, value
+            yield owner, name, value

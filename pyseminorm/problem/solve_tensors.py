@@ -90,11 +90,7 @@ class SolveTensors:
         self._places = [place for place in self._places if place.now() is place.tensor]
 
     def start_pass(self, *, backward: bool) -> None:
-        """Exchange tensors for twins where the products of a pass need that.
-
-        Raises:
-            UnsupportedError: what func read in the forward pass has been changed, or is not there any more.
-        """
+        """Exchange tensors for twins where products need that; refuse a backward pass whose tensors have changed."""
         moved = self._find_moved() if backward else {}
         usual = all(x.is_leaf and x.requires_grad and not has_hooks(x) for x in self.own)
         self.graphs_last = usual or self._exchanged
@@ -151,11 +147,7 @@ class _WithTwins:
 
 
 def check_unchanged(read: Sequence[Tensor], counts: list[int]) -> None:
-    """Refuse a backward pass after a change of tensors, each of which had been changed ``counts`` times before.
-
-    Raises:
-        UnsupportedError: one was changed in place since.
-    """
+    """Refuse a backward pass after a change in place of tensors that had been changed ``counts`` times before."""
     now = count_all_writes(read)
     if now != counts:
         x = next(x for x, count, before in zip(read, now, counts, strict=True) if count != before)
@@ -170,7 +162,7 @@ _is_leaf = operator.attrgetter("is_leaf")
 
 
 def list_inputs(own: Sequence[Tensor], read: Sequence[Tensor], args: tuple[Any, ...]) -> list[Tensor]:
-    """Return what autograd is told of, each once: ``own``, tensors read that were computed before, and leaves of args."""
+    """Return what autograd is told of, each once: ``own``, what func reads that was computed before, leaves of args."""
     inputs = list(own)
     if not all(map(_is_leaf, read)):
         inputs += [x for x in read if x.requires_grad and not x.is_leaf]

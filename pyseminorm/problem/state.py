@@ -127,11 +127,7 @@ class StateSpec:
         )
 
     def check_output(self, value: Any, where: str = "") -> list[Tensor]:
-        """Return leaves of what func returned, which must look like y0, rounded to its dtype.
-
-        Raises:
-            UnlikeStateError: it does not; ``where`` is part of the message.
-        """
+        """Return leaves of what func returned, which must look like y0, in its dtype; an error says ``where``."""
         if value is None:
             raise UnlikeStateError(f"func returned None{where}: it must return dy/dt (is a `return` missing?).")
         if self.is_tensor:

@@ -23,11 +23,7 @@ _METADATA: frozenset[Any] = frozenset(
 
 
 class TensorsRead(TorchFunctionMode):
-    """Records the tensors that torch's functions are called with, and those that come out of them.
-
-    Attributes:
-        start: autograd's count of nodes before the call: what came into being in it has a higher one.
-    """
+    """Records the tensors that torch's functions get and give, since autograd's count of nodes was ``start``."""
 
     def __init__(self) -> None:
         super().__init__()

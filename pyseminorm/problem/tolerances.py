@@ -17,11 +17,7 @@ Tolerance = float | Tensor
 
 
 def check_tolerance(name: str, value: Any, spec: StateSpec) -> Tolerance:
-    """Return a tolerance as a number, or, of a tensor or of parts for a nested state, as a vector (size,).
-
-    Raises:
-        InvalidInputError: not positive, or not of the state's shapes.
-    """
+    """Return a positive tolerance as a number, or, of a tensor or parts like a nested state, as a vector (size,)."""
     if not isinstance(value, (tuple, list, dict)) and (not isinstance(value, Tensor) or value.numel() == 1):
         return check_scalar(name, value)
     vector = torch.cat([part.reshape(-1) for part in _expand(name, value, spec)])

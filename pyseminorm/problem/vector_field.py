@@ -111,11 +111,7 @@ class EagerVectorField:
             return self.spec.join([x.detach() for x in self.leaves(value, when)])
 
     def leaves(self, value: Any, when: Tensor) -> list[Tensor]:
-        """Return leaves of what func returned at a time, of the state's dtype.
-
-        Raises:
-            InvalidInputError: it does not look like the state.
-        """
+        """Return leaves of what func returned at a time, of the state's dtype; refuse what looks otherwise."""
         if self.spec.is_plain and self.spec.is_like(value):
             return [value]
         try:
@@ -256,11 +252,7 @@ class EagerVectorField:
         self._tensors.settle()
 
     def start_pass(self, *, backward: bool) -> None:
-        """Make ready for products; before a backward pass, see to it that func reads what it has read before.
-
-        Raises:
-            UnsupportedError: it would not.
-        """
+        """Make ready for products; refuse a backward pass in which func would not read what it has read before."""
         self._pass = "backward pass" if backward else "forward pass"
         self._tensors.start_pass(backward=backward)
         self._take_tensors()

@@ -48,11 +48,7 @@ class JuliaEngine:
 
     @classmethod
     def on(cls, device: torch.device) -> JuliaEngine:
-        """Return the engine for states on a device; a GPU needs its Julia package, which is loaded here.
-
-        Raises:
-            BackendUnavailableError: the Julia project has no such package.
-        """
+        """Return the engine for states on a device; a GPU needs its Julia package, which is loaded here."""
         if device.type == "cuda" and not runtime().load("CUDA"):
             raise BackendUnavailableError(
                 f"the state is on {device}, and the Julia project has no CUDA.jl: add it with "

@@ -28,10 +28,7 @@ _FUSED = ("BacksolveAdjoint", "InterpolatingAdjoint")  # they ask for f and both
 class Sensitivity:
     """One problem in SciMLSensitivity: solved forward once, differentiated by any of its `ADJOINTS`.
 
-    ``field`` is called by SciMLSensitivity through `ODEFunction`'s ``vjp`` and ``vjp_p``.
-
-    Attributes:
-        forward_calls: calls of f that the forward solve made.
+    ``field`` is called through `ODEFunction`'s ``vjp`` and ``vjp_p``; the forward solve did so ``forward_calls`` times.
     """
 
     def __init__(

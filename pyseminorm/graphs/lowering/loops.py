@@ -16,9 +16,7 @@ from .memory import Shape, View
 class Lazy:
     """An elementwise expression that is not in memory: a Julia template with {0}, {1} ... for its operands.
 
-    Attributes:
-        operands: values, broadcast against each other; numbers are written into the template.
-        boolean: whether it gives true or false.
+    These are broadcast against each other, and numbers are in the template; ``boolean``: it gives true or false.
     """
 
     template: str
@@ -43,12 +41,10 @@ Value = View | Lazy
 
 @dataclass
 class Statement:
-    """A loop, or a call, of Julia code, with what it does to buffers.
+    """Lines of Julia code, a loop or a call, with what they do to buffers.
 
-    Attributes:
-        lines: its code.
-        loads, stores: (buffer, index) of the elements that a loop reads, and of those that it writes one by one.
-        others: buffers that it uses in another way: collects in, or gives to a function.
+    ``loads`` and ``stores``: (buffer, index) of the elements that a loop reads, and of those that it writes one by one;
+    ``others``: buffers that it uses in another way, collects in, or gives to a function.
     """
 
     lines: list[str]

@@ -16,11 +16,7 @@ from .writer import Writer
 
 
 def lower(graph: JointGraph, sources: list[Tensor]) -> Writer:
-    """Write Julia code for a graph that reads ``sources``.
-
-    Raises:
-        LoweringError: an operation or a dtype that the table of operations lacks, by name.
-    """
+    """Write Julia code for a graph that reads ``sources``; raise a LoweringError that names what the table lacks."""
     return Writer(Parts(simplify(graph, sources)), graph.examples[0].dtype)
 
 

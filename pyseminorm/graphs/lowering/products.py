@@ -15,7 +15,7 @@ def has_rows(x: View) -> bool:
 
 
 def blas_form(x: View) -> tuple[str, int] | None:
-    """Return how a column-major BLAS reads the transpose of a matrix, "N" or "T", and its leading dimension; or None."""
+    """Return how a column-major BLAS reads the transpose of a matrix, "N" or "T", and its leading dimension."""
     rows, columns = x.shape[-2:]
     s0, s1 = x.strides[-2:]
     if (s1 == 1 or columns == 1) and (s0 >= columns or rows == 1):

@@ -26,9 +26,8 @@ class LoweringError(Exception):
 class Writer:
     """Lowers one graph for states of ``dtype``.
 
-    Attributes:
-        constants_size, work_size, scratch_size: elements of memory that the code needs for what stays the same in a
-            solve, for what products read of one evaluation of f, and for what nobody reads after a call.
+    The code needs memory: ``constants_size`` elements for what stays the same in a solve, ``work_size`` for what
+    products read of one evaluation of f, ``scratch_size`` for what nobody reads after a call.
     """
 
     def __init__(self, parts: Parts, dtype: torch.dtype) -> None:

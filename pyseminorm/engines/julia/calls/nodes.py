@@ -10,13 +10,7 @@ from ..session.memory import address, addresses, doubles
 
 
 class NodeMemory:
-    """As many nodes as are evaluated at once.
-
-    Attributes:
-        times: (nodes,) in float64.
-        y, adjoint: (nodes, size) each, like the states of the problem; the adjoint with the weight of its node.
-        arguments: their arguments of "adjoint".
-    """
+    """Nodes evaluated at once: ``times`` in float64, ``y`` and weighted ``adjoint`` (nodes, size), ``arguments``."""
 
     def __init__(self, problem: AdjointProblem) -> None:
         size = problem.layout.state

@@ -152,12 +152,7 @@ class NativeField:
         return self._value.clone(), self._state.clone(), self._params.clone(), moment
 
     def prepare(self, t: float, y: Tensor) -> None:
-        """Set the state, and find a way to differentiate f at it, once.
-
-        Raises:
-            BackendUnavailableError: SciMLSensitivity is asked for and not there.
-            UnsupportedError: it cannot differentiate f.
-        """
+        """Set the state, and find a way to differentiate f at it, once; raise by name where there is none."""
         self._julia.check_caller()
         self.u.copy_(y.reshape(-1))
         self.prepare_vjp(t)

@@ -27,11 +27,7 @@ from .vector_field import JuliaVectorField, plan_gradients
 
 
 def _lower(inputs: list[Tensor], found: Trace, sources: list[Tensor]) -> LoweredNative:
-    """Make Julia code of a captured function.
-
-    Raises:
-        FormError: it cannot be made.
-    """
+    """Make Julia code of a captured function; raise a FormError where it cannot be made."""
     spec = found.spec
     if spec.device.type != "cpu" or spec.dtype not in ELTYPES:
         reason = f"the state is {spec.dtype} on {spec.device}: code is made for float32 and float64 on the CPU"
@@ -44,12 +40,7 @@ def _lower(inputs: list[Tensor], found: Trace, sources: list[Tensor]) -> Lowered
 
 
 class LoweredNative(NativeField):
-    """A lowered graph in Julia, with the memory that it works in.
-
-    Attributes:
-        spec: of the state.
-        shapes, sizes, scatter, small: see `JuliaVectorField`; equal for all its fields.
-    """
+    """A lowered graph in Julia, with the memory that it works in, and what is equal for all its `JuliaVectorField`s."""
 
     def __init__(self, graph: JointGraph, spec: StateSpec, inputs: list[Tensor], sources: list[Tensor]) -> None:
         self.spec = spec

@@ -170,12 +170,7 @@ class NativeNodes(NodeMemory):
 
 
 class Scatter:
-    """`JuliaVectorField.moves`, in memory that Julia reads as long as this object lives.
-
-    Attributes:
-        size: the number of elements that the moves lead to.
-        arguments: those of "adjoint" and "sweep" that are about it.
-    """
+    """`JuliaVectorField.moves` to ``size`` elements, in memory that Julia reads, with their ``arguments`` of a call."""
 
     def __init__(self, moves: Sequence[tuple[int, int, int]], size: int) -> None:
         self._rows, self.size = integers(tuple(itertools.chain.from_iterable(moves))), size

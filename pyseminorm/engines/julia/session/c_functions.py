@@ -30,11 +30,7 @@ POLL = ctypes.addressof(_ADDRESSES)
 
 
 class CFunctions:
-    """The C functions, and the memory for their results; `module` is PySeminorm.
-
-    Attributes:
-        raised: what the handler of a signal raised during the last call, which ended the pass.
-    """
+    """The C functions of PySeminorm (`module`), memory for results, what a signal's handler ``raised`` in a call."""
 
     def __init__(self, module: Any) -> None:
         self._module = module
@@ -51,12 +47,9 @@ class CFunctions:
         self.raised: BaseException | None = None
 
     def call(self, name: str, arguments: ctypes.Structure) -> Any:
-        """Call a C function by name; its result, valid until the next call.
+        """Call a C function by name; its result, valid until the next call, or what it raised.
 
         A handler that raises while Julia looks for signals makes it end the pass, and say so in the result.
-
-        Raises:
-            juliacall.JuliaError: what it raised.
         """
         if self._to_release:
             self._write_released()

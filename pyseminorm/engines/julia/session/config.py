@@ -35,11 +35,7 @@ def config_file() -> Path:
 
 
 def find_configuration() -> tuple[JuliaConfig, str] | None:
-    """Return the configured Julia and where that is said, or None.
-
-    Raises:
-        InvalidInputError: half a configuration, or an unreadable file.
-    """
+    """Return the configured Julia and where that is said, or None; refuse half a configuration, or a bad file."""
     exe, project = os.environ.get(EXE_VARIABLE), os.environ.get(PROJECT_VARIABLE)
     if exe and project:
         return JuliaConfig(exe, project), f"{EXE_VARIABLE} and {PROJECT_VARIABLE}"
@@ -59,11 +55,7 @@ def find_configuration() -> tuple[JuliaConfig, str] | None:
 
 
 def environment_threads() -> str | None:
-    """Return the number of Julia's threads that the environment asks for, or None.
-
-    Raises:
-        InvalidInputError: neither a positive whole number nor "auto".
-    """
+    """Return the number of Julia's threads that the environment asks for, or None."""
     given = os.environ.get(THREADS_VARIABLE)
     return check_threads(given, THREADS_VARIABLE) if given else None
 

@@ -73,11 +73,7 @@ def check_config(config: JuliaConfig, source: str) -> Julia | NoJulia:
 
 
 def check_bridge(ours: str, theirs: str | None) -> None:
-    """Refuse two halves of the bridge that do not belong together: juliacall ``ours`` and PythonCall ``theirs``.
-
-    Raises:
-        BackendUnavailableError: with the commands that make them one version.
-    """
+    """Refuse juliacall ``ours`` and PythonCall ``theirs`` of two versions, with the commands that make them one."""
     if ours != theirs:
         raise BackendUnavailableError(
             f"juliacall {ours} (Python) and PythonCall {theirs} (Julia) must have the same version: "

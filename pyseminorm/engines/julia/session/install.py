@@ -53,12 +53,7 @@ def _list_packages() -> list[str]:
 
 
 def configure(exe: Path, project: Path, say: Say, threads: str | None = None) -> None:
-    """Check a Julia and a project of the user's own, develop PySeminorm into the project, and write the configuration.
-
-    Raises:
-        BackendUnavailableError: what is wrong or missing, by name.
-        InvalidInputError: ``threads`` is neither a positive whole number nor "auto".
-    """
+    """Check a Julia and a project of the user's own, develop PySeminorm into it, and write the configuration."""
     threads = None if threads is None else check_threads(threads, "--threads")
     # Without following links of the executable: juliaup's `julia` is one whose name matters.
     exe, project = Path(os.path.abspath(exe)), project.resolve()  # noqa: PTH100
@@ -71,11 +66,7 @@ def configure(exe: Path, project: Path, say: Say, threads: str | None = None) ->
 
 
 def install(say: Say) -> None:
-    """Download and install Julia and its packages with juliapkg, into this Python environment.
-
-    Raises:
-        BackendUnavailableError: no network, or an installation that failed.
-    """
+    """Download and install Julia and its packages with juliapkg, into this Python environment."""
     import juliapkg
 
     say("Installing Julia and its packages; the first time this takes some minutes.")

@@ -100,11 +100,7 @@ def declarations() -> str:
 
 
 def check_layouts(module: Any) -> None:
-    """Refuse a Julia package PySeminorm that was made for another pyseminorm.
-
-    Raises:
-        BackendUnavailableError: with what to do.
-    """
+    """Refuse a Julia package PySeminorm that was made for another pyseminorm."""
     if not hasattr(module, "declarations") or str(module.declarations()) != declarations():
         raise BackendUnavailableError(
             f"the Julia project has a PySeminorm that does not belong to this pyseminorm ({__version__}): run "

@@ -15,11 +15,7 @@ from ....errors import InvalidInputError
 
 
 def address(x: Tensor, dtype: torch.dtype) -> int:
-    """Return where the elements of a tensor lie, one after the other; whoever asks holds the tensor during the call.
-
-    Raises:
-        InvalidInputError: it has gaps, a sign that is not written yet, another dtype, or no memory that Julia reads.
-    """
+    """Return where a tensor's elements lie; refuse one with gaps, another sign or dtype, or that Julia cannot read."""
     try:
         if x.dtype is dtype and x.is_contiguous() and not x.is_neg() and (x.is_cpu or x.is_cuda):
             return x.data_ptr()
@@ -65,13 +61,10 @@ def make_room(like: Sequence[Tensor]) -> tuple[list[Tensor], list[Any]]:
 
 
 class Lent:
-    """Tensors as they lay when they were handed to Julia: their memory lives as long as this object.
+    """``tensors`` as they lay at ``addresses`` when handed to Julia: their memory lives as long as this object.
 
-    What becomes of the tensors meanwhile (``p.data = new``) is not seen.
-
-    Attributes:
-        tensors: the tensors; copies of those that lay in another way, or had another dtype.
-        addresses: where they are.
+    Copies of those that lay in another way, or had another dtype. What becomes of one later (``p.data = new``) is not
+    seen.
     """
 
     def __init__(self, tensors: Sequence[Tensor], dtype: torch.dtype) -> None:
@@ -84,12 +77,7 @@ class Lent:
 
 
 class Memory:
-    """A tensor of numbers that Julia reads as long as this object lives.
-
-    Attributes:
-        address: where they are.
-        count: how many there are.
-    """
+    """A tensor of ``count`` numbers at ``address``, which Julia reads as long as this object lives."""
 
     def __init__(self, numbers: Tensor) -> None:
         self._numbers = numbers.contiguous()

@@ -22,12 +22,7 @@ class Place(IntEnum):
 
 
 class Clock:
-    """Seconds by `Place`, from `start` to `stop`.
-
-    Attributes:
-        seconds: what was spent at each place.
-        edges, places: ``position()`` at the moves, and the place from one to the next.
-    """
+    """Seconds by `Place` between `start` and `stop`, and the ``position()`` at the moves with the places between."""
 
     def __init__(self, position: Callable[[], int]) -> None:
         self.seconds = dict.fromkeys(Place, 0.0)
@@ -61,11 +56,7 @@ active: Clock | None = None
 
 @contextmanager
 def active_clock(position: Callable[[], int]) -> Iterator[Clock]:
-    """Return a clock for everything that is made `clock_calls` in the block; the caller starts and stops it.
-
-    Raises:
-        UnsupportedError: one is running already.
-    """
+    """Return the one clock for all that is made `clock_calls` in the block; the caller starts and stops it."""
     global active
     if active is not None:
         raise UnsupportedError("a profile is active already, and profiles do not nest: end that one first.")

@@ -29,14 +29,7 @@ class _Remembering:
 
 
 class Runtime:
-    """A running Julia with PySeminorm loaded.
-
-    Attributes:
-        module: the Julia module PySeminorm.
-        c_functions: its C functions.
-        versions: of Julia, juliacall, PythonCall and the solver packages.
-        options: what Julia was started with.
-    """
+    """A running Julia with its module PySeminorm loaded, the ``versions`` of all, and the ``options`` of its start."""
 
     def __init__(self, module: Any, versions: dict[str, str], options: StartOptions) -> None:
         self.module, self.versions, self.options = _Remembering(module), versions, options
@@ -70,11 +63,7 @@ class Runtime:
         return f"`{exe} --project={project} -e 'using Pkg; Pkg.add(\"{package}\")'`"
 
     def check_caller(self) -> None:
-        """Refuse calls from another thread or process than the one that started Julia.
-
-        Raises:
-            WrongThreadError: elsewhere, with the cure.
-        """
+        """Refuse calls from another thread or process than the one that started Julia, with the cure."""
         if self._forked:
             raise WrongThreadError(
                 "Julia was started in the parent of this forked process and cannot be used here: start workers with "

@@ -35,11 +35,7 @@ class StartOptions:
             environment.setdefault(_SIGNALS, "yes" if handle_signals else "no")
 
     def check(self, running: StartOptions) -> None:
-        """Raise where Julia runs otherwise than asked for.
-
-        Raises:
-            InvalidInputError: with both, and what decides.
-        """
+        """Refuse a Julia that runs otherwise than asked for: with both, and what decides."""
         wanted = {name: value for name, value in vars(self).items() if value is not None}
         if all(vars(running)[name] == value for name, value in wanted.items()):
             return
