@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .arguments import check_callable, check_choice
 from .errors import InvalidInputError
@@ -189,7 +189,8 @@ class _Known(NamedTuple):
 
         names = [] if captured is None else captured.names
         owner, path = owner_of(func)
-        own = [] if owner is None else [f"L['func']{path}{_path(name)}" for name in _differentiable(owner)]
+        named = [] if owner is None else owner.named_parameters()
+        own = [f"L['func']{path}{_path(name)}" for name, p in named if p.requires_grad]
         every = list(dict.fromkeys([*names, *own]))
         scope: dict[str, Any] = {"G": {} if captured is None else captured.scope}
         try:
@@ -222,10 +223,6 @@ def _path(name: str) -> str:
     """Return how a parameter is reached from its module, by its name."""
     *modules, last = name.split(".")
     return "".join(f"._modules[{m!r}]" for m in modules) + f"._parameters[{last!r}]"
-
-
-def _differentiable(owner: nn.Module) -> list[str]:
-    return [name for name, p in owner.named_parameters() if p.requires_grad]
 
 
 def check_mode(mode: Any, engine: Engine) -> None:

@@ -242,14 +242,17 @@ def solve(
             raise InvalidInputError(f"params is a {type(params).__name__}: expected an iterable of tensors, or None.")
         params = list(params)  # an iterator can be read once
     if event is not None and not isinstance(event, EventSearch):
-        segment = functools.partial(
-            solve, func, args=args, params=params, method=method, rtol=rtol, atol=atol, norm=norm, adjoint=adjoint,
-            backend=backend, dt=dt, dense=dense, max_steps=max_steps, discontinuities=discontinuities,
-            controller=controller, tstops=tstops, dtmin=dtmin, dtmax=dtmax, callbacks=callbacks, jacobian=jacobian,
-            compile=compile, throw=throw,
-        )  # fmt: skip
         events, limit = check_events(event), check_whole("max_steps", max_steps)
-        joined: Solution = solve_segments(lambda y, t, e: segment(y, t, event=e), y0, ts, events, limit)
+
+        def solve_segment(y: Any, times: Tensor, search: EventSearch) -> Solution:
+            return solve(
+                func, y, times, args=args, params=params, method=method, rtol=rtol, atol=atol, norm=norm,
+                adjoint=adjoint, backend=backend, dt=dt, dense=dense, max_steps=max_steps,
+                discontinuities=discontinuities, controller=controller, tstops=tstops, dtmin=dtmin, dtmax=dtmax,
+                callbacks=callbacks, event=search, jacobian=jacobian, compile=compile, throw=throw,
+            )  # fmt: skip
+
+        joined: Solution = solve_segments(solve_segment, y0, ts, events, limit)
         return joined
     compiled = func if isinstance(func, CompiledField) else None
     if compiled is not None:

@@ -187,14 +187,11 @@ def form_of(asked: FieldArguments, *, values: bool = True) -> Any:
         return kind, training
     leaves, tree = flatten_tree(asked.args)
     forms = [
-        _tensor_form(x) if isinstance(x, Tensor) else (type(x), x if values and isinstance(x, _VALUES) else None)
+        (x.shape, x.stride(), x.dtype, x.device, x.requires_grad) if isinstance(x, Tensor)
+        else (type(x), x if values and isinstance(x, _VALUES) else None)
         for x in leaves
-    ]
+    ]  # fmt: skip
     return kind, training, str(tree), tuple(forms)
 
 
 _VALUES = (bool, int, float, complex, str)
-
-
-def _tensor_form(x: Tensor) -> tuple[Any, ...]:
-    return x.shape, x.stride(), x.dtype, x.device, x.requires_grad

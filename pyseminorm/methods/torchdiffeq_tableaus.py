@@ -86,10 +86,6 @@ def _minus(a: Row, b: Row) -> Row:
     return tuple(x - y for x, y in zip(a, b, strict=True))
 
 
-def _dopri8(dense: tuple[Row, ...]) -> Tableau:
-    return Tableau("dopri8", 8, _DOPRI8_C, _DOPRI8_A, _DOPRI8_B, dense, _minus(_DOPRI8_B, _DOPRI8_B_LOW))
-
-
 _HEUN, _HEUN_A = (0.5, 0.5), ((), (1.0,))
 _FEHLBERG, _FEHLBERG_A = row("1/512 255/256 1/512"), ((), (0.5,), row("1/256 255/256"))
 
@@ -97,7 +93,7 @@ TABLEAUS = (
     closed("adaptive_heun", 2, (0.0, 1.0), _HEUN_A, _HEUN, (0.5, -0.5, 0.0)),
     closed("heun2", 2, (0.0, 1.0), _HEUN_A, _HEUN),
     closed("fehlberg2", 2, (0.0, 0.5, 1.0), _FEHLBERG_A, _FEHLBERG, row("-1/512 0 1/512 0")),
-    _dopri8(_DOPRI8_DENSE),
+    Tableau("dopri8", 8, _DOPRI8_C, _DOPRI8_A, _DOPRI8_B, _DOPRI8_DENSE, _minus(_DOPRI8_B, _DOPRI8_B_LOW)),
     closed("heun3", 3, row("0 1/3 2/3"), ((), (1 / 3,), (0.0, 2 / 3)), (1 / 4, 0.0, 3 / 4)),
     closed("rk4_38", 4, row("0 1/3 2/3 1"), ((), (1 / 3,), (-1 / 3, 1.0), (1.0, -1.0, 1.0)), row("1/8 3/8 3/8 1/8")),
 )
@@ -108,16 +104,11 @@ _DOPRI5_MIDDLE = row("""
     -1776094331/19743644256 11237099/235043384
 """)
 
-
-def _halves(row: Row) -> Row:
-    return tuple(x / 2 for x in row)
-
-
 # What torchdiffeq has in the place of a method's own.
 TORCHDIFFEQ: dict[str, dict[str, Any]] = {
     "dopri5": {
         "b_error": _minus(_DOPRI5_B, row("1951/21600 0 22642/50085 451/720 -12231/42400 649/6300 1/60")),
-        "dense": quartic(_DOPRI5_B, _halves(_DOPRI5_MIDDLE)),
+        "dense": quartic(_DOPRI5_B, tuple(x / 2 for x in _DOPRI5_MIDDLE)),
     },
     "bosh3": {"dense": quartic(_BOSH3_B, (0.0, 0.5, 0.0, 0.0))},
     "dopri8": {"dense": quartic(_DOPRI8_B, tuple(sum(x / 2**j for j, x in enumerate(r, 1)) for r in _DOPRI8_DENSE))},

@@ -5,36 +5,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 
-class Autocast(NamedTuple):
-    """The setting of a type of device that a solve was called under, for func in both passes; None: switched off."""
+def under_autocast(func: Callable[..., Any], device: str, dtype: torch.dtype | None) -> Callable[..., Any]:
+    """Return func, called under the autocast setting of a type of device; ``dtype`` None: as it is.
 
-    device: str
-    dtype: torch.dtype | None
+    Without the cache of cast weights: what was cast without gradient would be used again where a product is made.
+    """
+    if dtype is None:
+        return func
 
-    @classmethod
-    def current(cls, device: torch.device) -> Autocast:
-        """Return the setting that is active now for tensors on a device."""
-        return cls(device.type, autocast_dtype(device.type))
+    def call(*args: Any) -> Any:
+        with torch.autocast(device, dtype=dtype, cache_enabled=False):
+            return func(*args)
 
-    def wrap(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Return func, called under this setting.
-
-        Without the cache of cast weights: what was cast without gradient would be used again where a product is made.
-        """
-        if self.dtype is None:
-            return func
-        dtype = self.dtype
-
-        def under_autocast(*args: Any) -> Any:
-            with torch.autocast(self.device, dtype=dtype, cache_enabled=False):
-                return func(*args)
-
-        return under_autocast
+    return call
 
 
 def autocast_dtype(device: str) -> torch.dtype | None:

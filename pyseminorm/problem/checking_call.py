@@ -66,21 +66,21 @@ class FirstValue:
         if self.value is None:
             check_start(self.y0)
             if self.field.rereads:
-                self.value = check_func(self.field, self.t, self.y0, recording=self._recording)
+                self.value = check_call(self.field, self.t, self.y0, self._evaluate)
             else:  # its form was looked at when it was captured, or Julia looks at it
                 self.value = check_value(self.field, self.field.f(self.t, self.y0), self.t)
         return self.value
+
+    def _evaluate(self) -> Tensor:
+        """Call func; where a backward pass may follow, take up the tensors that it reads."""
+        field, t, y = self.field, self.t, self.y0
+        return _observe(field, t, y) if self._recording else field.f(t, y).clone()
 
 
 def check_start(y0: Tensor) -> None:
     """Refuse an initial state that is not finite."""
     if not all_finite(y0):
         raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
-
-
-def check_func(field: EagerVectorField, t: float, y: Tensor, *, recording: bool) -> Tensor:
-    """Return what func gives at (t, y), flat, like y and finite; ``recording``: take up the tensors that it reads."""
-    return check_call(field, t, y, lambda: _observe(field, t, y) if recording else field.f(t, y).clone())
 
 
 def check_call(field: EagerVectorField, t: float, y: Tensor, call: Callable[[], Tensor]) -> Tensor:
@@ -148,7 +148,7 @@ def _observe_once(field: EagerVectorField, t: float, y: Tensor) -> tuple[Tensor,
     spec, when, seen = field.spec, field.time(t), TensorsRead()
     leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
     with torch.enable_grad(), run_uncompiled(), seen:
-        value = field.autocast.wrap(field.func)(when, spec.build(leaves), *field.args)
+        value = field.under_autocast(field.func)(when, spec.build(leaves), *field.args)
     outputs, kept = spec.check_output(value), seen.refer_to_results()
     field.observe(seen, [*leaves, when])
     known = [*field.targets, *leaves, *(parameters_of(field.func) if field.explicit_params else ())]

@@ -49,7 +49,7 @@ class StateSpec:
         for name, values in (("dtypes", {x.dtype for x in leaves}), ("devices", {x.device for x in leaves})):
             if len(values) > 1:
                 raise InvalidInputError(
-                    f"the leaves of y0 have different {name} ({_join_names(values)}): give them one."
+                    f"the leaves of y0 have different {name} ({', '.join(sorted(map(str, values)))}): give them one."
                 )
         for leaf in leaves:
             _check_readable(leaf)
@@ -179,7 +179,3 @@ def _spec_of_tensor(shape: torch.Size, dtype: torch.dtype, device: torch.device)
 def all_finite(x: Tensor) -> bool:
     """Tell whether no element is NaN or infinite: by their sum, and by a closer look where that overflows."""
     return cmath.isfinite(read_number(x.sum())) or bool(read_number(torch.isfinite(x).all()))
-
-
-def _join_names(values: set[Any]) -> str:
-    return ", ".join(sorted(str(v) for v in values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ..errors import InvalidInputError, SolveError, first_line
 from ..torch_internals import run_backward, vmap
-from .autocast import Autocast
+from .autocast import autocast_dtype, under_autocast
 from .finiteness import VALUE, first_not_finite, not_finite
 from .parameters import as_real, kind_of
 from .randomness import Generators
@@ -67,7 +68,8 @@ class EagerVectorField:
         self.func, self.spec = func, spec
         self.explicit_params = params is not None
         self.random_from: Generators | None = None
-        self.autocast = Autocast.current(spec.device)
+        kind = spec.device.type
+        self.under_autocast = functools.partial(under_autocast, device=kind, dtype=autocast_dtype(kind))
         self._pass = "forward pass"
         self._tensors = SolveTensors(func, args, params)
         self._differentiates_inside = False
@@ -78,8 +80,8 @@ class EagerVectorField:
         tensors = self._tensors
         self.params, self.args = tensors.own, tensors.args
         self.inputs, self.targets = tensors.inputs, tensors.targets
-        self.call = self.autocast.wrap(tensors.call)
-        self.call_for_value = self.autocast.wrap(tensors.call_for_value)
+        self.call = self.under_autocast(tensors.call)
+        self.call_for_value = self.under_autocast(tensors.call_for_value)
         self._measure_targets()
 
     def _measure_targets(self) -> None:

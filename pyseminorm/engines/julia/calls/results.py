@@ -71,11 +71,9 @@ class Pass:
         if self.reached < rows:
             mark_unreached(ys, self.reached)
         stats.nf, stats.njac = self.calls + checks, jacobians
-        dense = (
-            JuliaDenseInterpolation(self._julia, self.outcome, self.state)
-            if problem.keep_dense and self.outcome
-            else None
-        )
+        dense = None
+        if problem.keep_dense and self.outcome:
+            dense = JuliaDenseInterpolation(self._julia, self.outcome, self.state)
         stats.seconds = time.perf_counter() - started
         finite = self.finite and self.reached == rows
         return ForwardResult(ys, self.retcode, stats, self.t, self.state, dense, self.detail, finite)

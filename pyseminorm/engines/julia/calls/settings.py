@@ -32,7 +32,8 @@ def make_settings(options: PassOptions, discontinuities: Discontinuities, grid: 
     controller, dt = options.controller, abs(options.fixed_step or options.first_step or 0.0)
     make = _cached_settings if is_plain(options) else _new_settings
     assert isinstance(options.rtol, float) and isinstance(options.atol, float)
-    return make(options.method, options.rtol, options.atol, dt, options.max_steps, controller, discontinuities, limits)
+    numbers = options.rtol, options.atol, dt, options.max_steps
+    return make(options.method, numbers, controller, discontinuities, limits)
 
 
 def is_plain(options: PassOptions) -> bool:
@@ -46,24 +47,13 @@ def is_plain(options: PassOptions) -> bool:
 
 
 def _new_settings(
-    method: Any,
-    rtol: float,
-    atol: float,
-    dt: float,
-    max_steps: int,
-    controller: Any,
-    discontinuities: Discontinuities,
-    limits: tuple[tuple[float, ...], float, float, bool],
+    method: Any, numbers: tuple[Any, ...], controller: Any, discontinuities: Discontinuities, limits: tuple[Any, ...]
 ) -> JuliaHandle:
     module = runtime().module
     given = controller.given if isinstance(controller, PIController) else controller
     intervals = tuple(t for interval in discontinuities.intervals for t in interval)
-    return JuliaHandle(
-        module,
-        module.Settings(
-            (describe_method(method), rtol, atol, dt, max_steps, given, discontinuities.times, intervals, limits)
-        ),
-    )
+    asked = (describe_method(method), *numbers, given, discontinuities.times, intervals, limits)
+    return JuliaHandle(module, module.Settings(asked))
 
 
 _cached_settings = functools.lru_cache(maxsize=64)(_new_settings)

@@ -47,18 +47,12 @@ def find_julia() -> Julia | NoJulia:
     return _find_resolved()
 
 
-def remember_start() -> None:
-    """Say that this process runs a Julia with PySeminorm, which `find_julia` need not ask."""
-    global _started
-    _started = True
-
-
-_started = False
+started = False  # whether this process runs a Julia with PySeminorm, which need not be asked
 
 
 def _check_loaded(juliacall: Any) -> Julia | NoJulia:
     """Return a Julia that is running already, started by us or by the user's own import of juliacall."""
-    if not _started and juliacall.Main.seval('Base.find_package("PySeminorm") === nothing'):
+    if not started and juliacall.Main.seval('Base.find_package("PySeminorm") === nothing'):
         return NoJulia("juliacall is loaded already, with a Julia project that does not have PySeminorm")
     return Julia("juliacall is loaded already", None)
 

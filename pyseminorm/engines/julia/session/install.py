@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ....errors import BackendUnavailableError
 from .config import JuliaConfig, check_threads, write_julia
@@ -40,16 +41,15 @@ println("{_MARK}versions julia ", VERSION, " PythonCall ", pkgversion(PythonCall
 """
 
 
+def _packages() -> dict[str, Any]:
+    """Return the packages that the Julia project needs."""
+    described: dict[str, Any] = json.loads(_PACKAGE_JSON.read_text())["packages"]
+    return described
+
+
 def julia_package() -> Path:
     """Return the folder of the Julia package PySeminorm, inside an installed wheel or beside this one in a checkout."""
-    described = json.loads(_PACKAGE_JSON.read_text())
-    path: str = described["packages"]["PySeminorm"]["path"]
-    return (_PACKAGE_JSON.parent / path).resolve()
-
-
-def _list_packages() -> list[str]:
-    described = json.loads(_PACKAGE_JSON.read_text())
-    return ["PythonCall", *(name for name in described["packages"] if name != "PySeminorm")]
+    return Path(_PACKAGE_JSON.parent, _packages()["PySeminorm"]["path"]).resolve()
 
 
 def configure(exe: Path, project: Path, say: Say, threads: str | None = None) -> None:
@@ -84,7 +84,8 @@ def install(say: Say) -> None:
 def _check(config: JuliaConfig, say: Say) -> None:
     """Load everything in a Julia of its own; compiling PySeminorm happens here, not in the first solve."""
     say(f"Checking {config.exe} with the project {config.project} ...")
-    missing = _run(config, _CHECK, say, ",".join(_list_packages()), str(julia_package())).get("missing")
+    needed = ",".join(["PythonCall", *(name for name in _packages() if name != "PySeminorm")])
+    missing = _run(config, _CHECK, say, needed, str(julia_package())).get("missing")
     if missing:
         raise BackendUnavailableError(
             f"the project {config.project} lacks {missing}: add them with `julia --project={config.project} -e "
