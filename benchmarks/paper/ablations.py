@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from pyseminorm import InterpolatingAdjoint
-from pyseminorm.demo.solver import OurSolver, Solver
 
 from .contenders import CONTENDERS, Contender
 from .pairs import Pair, Reference, Sizes
 from .record import write
+from .solver import OurSolver, Solver
 
 
 @dataclass(frozen=True)

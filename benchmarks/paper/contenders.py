@@ -11,11 +11,11 @@ from torch import Tensor
 
 from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, SolveError
 from pyseminorm.adjoints import Adjoint, choose_adjoint
-from pyseminorm.demo.solver import Field, OurSolver, Solver
 from pyseminorm.norms import rms
 
 from .cost import Cost
 from .pairs import METHOD, Pair
+from .solver import Field, OurSolver, Solver
 
 # What a solve that does not succeed raises: ours, and torchdiffeq's (steps that underflow, or too many of them).
 FAILURES = (SolveError, AssertionError)

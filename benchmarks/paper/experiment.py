@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from pyseminorm.demo.solver import Solver
+from .solver import Solver
 
 Batch = tuple[Tensor, ...]
 

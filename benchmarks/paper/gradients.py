@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from pyseminorm import GaussAdjoint
-from pyseminorm.demo.solver import OurSolver, Solver
 
 from .contenders import CONTENDERS, FAILURES
 from .experiment import Batch, Experiment
 from .pairs import Pair
+from .solver import OurSolver, Solver
 
 
 @dataclass(frozen=True)

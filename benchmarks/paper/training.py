@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from pyseminorm import __version__
-from pyseminorm.demo.solver import Field
 
 from .contenders import FAILURES, Contender, CountingSolver
 from .cost import Cost
@@ -24,6 +23,7 @@ from .experiment import Batch, Experiment
 from .gradients import gradient_errors
 from .pairs import Pair
 from .record import Epoch, Record, RecordError, path_of, read_record, record_from, settings_of, write_record
+from .solver import Field
 
 KEEP_EVERY = 30.0  # seconds between two checkpoints of a training
 

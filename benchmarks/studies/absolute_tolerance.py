@@ -19,9 +19,9 @@ from torch import Tensor
 from benchmarks.paper.contenders import CONTENDERS
 from benchmarks.paper.experiment import Batch, Experiment
 from benchmarks.paper.pairs import Pair, pairs
+from benchmarks.paper.solver import Field
 from benchmarks.paper.tasks import experiment
 from pyseminorm import BacksolveAdjoint
-from pyseminorm.demo.solver import Field
 
 FACTORS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 COMPARED = ("norm-torchdiffeq", "norm-seminorm", "backsolve")

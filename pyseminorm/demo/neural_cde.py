@@ -6,14 +6,18 @@ NeurIPS 2020; the path is the cubic Hermite spline with backward differences of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from ..paths import CDE, interpolate_path
-from .solver import Solver
 
 
 class NeuralCDE(nn.Module):
-    """``forward(series, solver)`` gives logits (samples, classes), for series (samples, channels, times) one apart."""
+    """``forward(series, solver)`` gives logits (samples, classes), for series (samples, channels, times) one apart.
+
+    ``solver(field, y0, times, params)`` gives the states (len(times), *y0.shape), differentiable.
+    """
 
     def __init__(self, channels: int, classes: int, *, hidden: int, width: int) -> None:
         super().__init__()
@@ -34,7 +38,7 @@ class NeuralCDE(nn.Module):
         result: Tensor = self.field(z)
         return result
 
-    def forward(self, series: Tensor, solver: Solver) -> Tensor:
+    def forward(self, series: Tensor, solver: Callable[..., Tensor]) -> Tensor:
         path = interpolate_path(None, series.transpose(-1, -2), "hermite")
         start = self.initial(series[..., 0])
         zs = solver(CDE(self.matrix, path), start, path.interval, self.field.parameters())

@@ -21,6 +21,7 @@ from benchmarks.paper.cost import Cost
 from benchmarks.paper.page import write_page
 from benchmarks.paper.pairs import TASKS, pairs
 from benchmarks.paper.record import RecordError, path_of, read_record, read_records, settings_of, write
+from benchmarks.paper.solver import OurSolver
 from benchmarks.paper.summary import Quality, Results
 from benchmarks.paper.tasks import experiment
 from benchmarks.paper.tasks.control import HamiltonianNet
@@ -31,7 +32,6 @@ from benchmarks.paper.tasks.simulator import SYSTEMS, simulate
 from benchmarks.paper.training import Training
 from benchmarks.requirements import INSTALL
 from pyseminorm import BacksolveAdjoint
-from pyseminorm.demo.solver import OurSolver
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

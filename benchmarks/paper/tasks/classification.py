@@ -8,10 +8,10 @@ from torch.nn.functional import cross_entropy
 
 from pyseminorm.demo.data import load
 from pyseminorm.demo.neural_cde import NeuralCDE
-from pyseminorm.demo.solver import Solver
 
 from ..experiment import Batch
 from ..pairs import Sizes
+from ..solver import Solver
 
 
 class Classification:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pyseminorm.demo.solver import Solver
-
 from ..experiment import Batch
 from ..pairs import Sizes
+from ..solver import Solver
 from .simulator import STEP, SYSTEMS, simulate
 
 WINDOW, POINTS = 8, 40  # points of a training window, as in the paper, and of a trajectory

@@ -13,10 +13,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pyseminorm.demo.solver import Solver
-
 from ..experiment import Batch
 from ..pairs import Sizes
+from ..solver import Solver
 from .densities import Points, digits, planar
 
 DRAWN = {"digits": 40, "moons": 1000, "checkerboard": 1000}

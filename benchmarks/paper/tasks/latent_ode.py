@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from pyseminorm.demo.data import load
-from pyseminorm.demo.solver import Solver
 
 from ..experiment import Batch
 from ..pairs import Sizes
+from ..solver import Solver
 
 TIMES = 12  # irregular ones, of 29
 DEVIATION = 0.5  # of the observations, which are standardised

@@ -1,4 +1,4 @@
-"""How the models of the demo and of `python -m benchmarks.paper` reach a solver, whoever's it is."""
+"""How the models of the tasks reach a solver, whoever's it is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from .. import Solution, solve
+from pyseminorm import Solution, solve
 
 Field = Callable[[Tensor, Tensor], Tensor]
 
