@@ -22,7 +22,7 @@ def measure(
         list[str] | None, typer.Option(help="Contenders by a pattern such as '*julia*'; can be repeated.")
     ] = None,
     section: Annotated[
-        list[str] | None, typer.Option(help="cases, overhead, outputs or memory; can be repeated.")
+        list[str] | None, typer.Option(help="cases, first, overhead, outputs or memory; can be repeated.")
     ] = None,
     threads: Annotated[Literal["one", "all"], typer.Option(help="One core for everything, or all there are.")] = "one",
     repeats: Annotated[int | None, typer.Option(min=1, help="Timed turns.", show_default="7, quick 3")] = None,
@@ -30,6 +30,7 @@ def measure(
     curves: Annotated[
         bool, typer.Option(help="Time further tolerances for work-precision curves, which is most of a run.")
     ] = True,
+    device: Annotated[str, typer.Option(help="Where states and parameters are: cpu or cuda.")] = "cpu",
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results-speed"),
 ) -> None:
     """Measure training steps of every engine, mode and installed peer at equal gradient error; print and save tables.
@@ -51,6 +52,7 @@ def measure(
         repeats=repeats,
         limit=limit,
         curves=curves,
+        device=device,
     )
     try:
         run(options)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .contender import OURS
-from .peers.torch_packages import SEMINORM
+from .peers.torch_packages import ADJOINT, IMPORTED, SEMINORM
 from .records import CaseRecord, Record, Row
 from .work_precision import Match, compared, matches
 
-DIFFRAX = "diffrax"
+DIFFRAX, TORCHODE = "diffrax", "torchode"
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,16 @@ class Bar:
         """The fastest peer of this kind, and our fastest mode at its error; None where one is missing."""
         peer = next((row for row in compared(record) if self.peer(row)), None)
         return None if peer is None else next(iter(matches(record, peer, self.ours)), None)
+
+
+@dataclass(frozen=True)
+class ImportBar(Bar):
+    """The same call of another package, at the same tolerances, over the peer."""
+
+    def match(self, record: CaseRecord) -> Match | None:
+        peer = next((row for row in compared(record) if self.peer(row)), None)
+        ours = next((row for row in compared(record) if self.ours(row)), None)
+        return None if peer is None or ours is None else Match(peer, ours)
 
 
 def _is_seminorm(row: Row) -> bool:
@@ -45,6 +55,10 @@ def _guarded(row: Row) -> bool:
     return row.settings["compile"] in ("trace", "julia")
 
 
+def _is_of(package: str) -> Callable[[Row], bool]:
+    return lambda row: row.package == package
+
+
 def _embedded(row: Row) -> bool:
     return row.settings["backend"] == "torch"
 
@@ -52,9 +66,30 @@ def _embedded(row: Row) -> bool:
 BEST = Bar('best mode over torchdiffeq "seminorm"', _is_seminorm, _any, (200, 20, 7, 2.3))
 BACKSOLVE = Bar('BacksolveAdjoint, best mode, over torchdiffeq "seminorm"', _is_seminorm, _backsolve, (80, 4, 2, 2))
 GUARDED = Bar('compile= in solve, best mode, over torchdiffeq "seminorm"', _is_seminorm, _guarded, (150, 20, 7, 2.3))
-EMBEDDED = Bar('torch engine, best mode, over torchdiffeq "seminorm"', _is_seminorm, _embedded, (5, 4, 3, 2))
-OVER_DIFFRAX = Bar("best mode over diffrax's best", lambda row: row.package == DIFFRAX, _any, (1.1, 1, 1, 1))
-BARS = (BEST, GUARDED, BACKSOLVE, EMBEDDED, OVER_DIFFRAX)
+EMBEDDED = Bar('torch engine, best mode, over torchdiffeq "seminorm"', _is_seminorm, _embedded, (80, 35, 20, 4))
+OVER_DIFFRAX = Bar("best mode over diffrax's best", _is_of(DIFFRAX), _any, (1.1, 1, 1, 1))
+EMBEDDED_OVER_TORCHODE = Bar(
+    "torch engine, best mode, over torchode's best", _is_of(TORCHODE), _embedded, (8, 4, 3, 1.5)
+)
+EMBEDDED_OVER_DIFFRAX = Bar(
+    "torch engine, best mode, over diffrax's best", _is_of(DIFFRAX), _embedded, (0.4, 0.9, 1, 1.5)
+)
+ONLY_IMPORT = ImportBar(
+    "odeint_adjoint, only the import changed, over torchdiffeq's own",
+    lambda row: row.contender == ADJOINT,
+    lambda row: row.package == IMPORTED and row.contender.startswith(f"{ADJOINT},"),
+    (3, 3, 2, 1.5),
+)
+BARS = (
+    BEST,
+    GUARDED,
+    BACKSOLVE,
+    OVER_DIFFRAX,
+    EMBEDDED,
+    EMBEDDED_OVER_TORCHODE,
+    EMBEDDED_OVER_DIFFRAX,
+    ONLY_IMPORT,
+)
 OVERHEAD = {"torch": (1.5, 1.3, 1.2, 1.1), "julia": (1.3, 1.2, 1.15, 1.1)}  # at most, cases 1 to 4
 OUTPUTS_RATIO, PER_OUTPUT, MEMORY = 1.1, 8.0, 3.0  # at most
 

@@ -1,4 +1,4 @@
-"""The problems: tanh MLP fields, from hundreds to ten million parameters, from 2 to 100,000 states."""
+"""The problems: tanh MLP fields, from hundreds to ten million parameters, from 2 to 100,000 states; and other kinds."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from .fields import Field, make_field
 
 END = 3.0  # all outputs lie on [0, END]
-FREQUENCY = 20.0  # of the oscillating fields, f sin 20 t
 CHANGE = 1e-4  # largest relative change of a parameter from repeat to repeat: an optimiser's small step
 SEED = 0
 
 
 @dataclass(frozen=True)
 class Case:
-    """A field of layers size-width-width-size on a batch of states, with ``outputs`` times on [0, 3].
+    """A field on a batch of states, with ``outputs`` times on [0, 3].
 
     Attributes:
         name: what ``--case`` takes.
+        size, width: of the field, by its kind; those of tanh MLPs are size-width-width-size.
         bar: number of the column of the bars' table, or None.
         curve: whether work-precision curves are drawn: peers run at more tolerances than the compared one.
+        kind: "mlp", or one of `fields.KINDS`.
     """
 
     name: str
@@ -34,22 +37,38 @@ class Case:
     oscillating: bool = False
     bar: int | None = None
     curve: bool = False
+    kind: str = "mlp"
+
+    @property
+    def field(self) -> Field:
+        """A new field of this case, called as ``field(t, y)``."""
+        return make_field(self.kind, self.size, self.width, oscillating=self.oscillating)
 
     @property
     def parameters(self) -> int:
         """Number of parameters of the field."""
-        inner = self.size * self.width + self.width
-        return inner + self.width * self.width + self.width + self.width * self.size + self.size
+        with torch.device("meta"):
+            return sum(p.numel() for p in self.field.parameters())
+
+    @property
+    def columns(self) -> int:
+        """Number of elements of one state."""
+        with torch.device("meta"):
+            return self.field.columns
 
     @property
     def state(self) -> int:
         """Number of elements of y."""
-        return self.size * self.batch
+        return self.columns * self.batch
 
     @property
     def title(self) -> str:
         """Layers, batch, outputs, and what is not usual."""
-        layers = f"{self.size}-{self.width}-{self.width}-{self.size}"
+        layers = {
+            "convolution": f"ODE-Net, {self.size} channels of {self.width} × {self.width}",
+            "attention": f"attention, {self.width} tokens of {self.size}",
+            "flow": f"normalising flow, {self.size}-{self.width}-{self.width}-{self.size}",
+        }.get(self.kind, f"{self.size}-{self.width}-{self.width}-{self.size}")
         kind = (", f·sin 20t" if self.oscillating else "") + (f", {self.dtype}" if self.dtype != "float32" else "")
         return f"{layers}, batch {self.batch:,}, {self.outputs:,} outputs{kind}"
 
@@ -69,45 +88,33 @@ CASES = (
     Case("state-1e5", 32, 128, 3125, 10),
     Case("parameters-1e6", 32, 968, 64, 5),
     Case("parameters-1e7", 32, 3130, 16, 2),
+    Case("convolution", 8, 8, 16, 2, kind="convolution"),
+    Case("attention", 16, 8, 16, 5, kind="attention"),
+    Case("flow", 2, 64, 256, 2, kind="flow"),
 )
+# Of a size for a GPU; they run where they are asked for by name.
+GPU = (Case("flow-4096", 2, 64, 4096, 2, kind="flow"), Case("odenet", 64, 8, 128, 2, kind="convolution"))
 QUICK = ("case1", "case2")
 
 
-class Field(nn.Module):
-    """A tanh MLP, times sin 20 t where ``oscillating``; ``t`` is a scalar, or one time for every row of ``y``."""
-
-    def __init__(self, size: int, width: int, *, oscillating: bool) -> None:
-        super().__init__()
-        layers = [nn.Linear(size, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, size)]
-        self.net, self.oscillating = nn.Sequential(*layers), oscillating
-
-    def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        """dy/dt of shape (batch, size)."""
-        out: Tensor = self.net(y)
-        if not self.oscillating:
-            return out
-        phase = torch.sin(FREQUENCY * t)
-        return out * (phase.unsqueeze(-1) if phase.dim() else phase)
-
-
 class Problem:
-    """A case with its weights, initial state and times: the same tensors for every contender.
+    """A case with its weights, initial state and times on a device: the same tensors for every contender.
 
     Attributes:
-        field: an `nn.Module`, called as ``field(t, y)``.
+        field: a `Field`, called as ``field(t, y)``.
         params: its parameters.
-        y0: (batch, size).
+        y0: (batch, columns).
         t: (outputs,).
     """
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, device: str = "cpu") -> None:
         generator = torch.random.get_rng_state()
         torch.manual_seed(SEED)
         dtype: torch.dtype = getattr(torch, case.dtype)
         self.case = case
-        self.field = Field(case.size, case.width, oscillating=case.oscillating).to(dtype)
-        self.y0 = torch.randn(case.batch, case.size).to(dtype)
-        self.t = torch.linspace(0, END, case.outputs, dtype=dtype)
+        self.field = case.field.to(device, dtype)
+        self.y0 = torch.randn(case.batch, case.columns).to(device, dtype)
+        self.t = torch.linspace(0, END, case.outputs, dtype=dtype).to(device)
         self.params = list(self.field.parameters())
         self._first = [p.detach().clone() for p in self.params]
         torch.random.set_rng_state(generator)

@@ -16,8 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pyseminorm import InvalidInputError
 
-from . import memory, modes, outputs, overhead, report
-from .cases import CASES, QUICK, Case, Problem
+from . import first, memory, modes, outputs, overhead, report
+from .cases import CASES, GPU, QUICK, Case, Problem
 from .contender import Contender
 from .machine import busy, cores, machine, threads, versions
 from .measure import Plan, measure
@@ -25,7 +25,7 @@ from .peers import jax_packages, sciml, torch_packages
 from .records import CaseRecord, Record
 from .reference import HOW, Reference, disagreement, reference
 
-SECTIONS = ("cases", "overhead", "outputs", "memory")
+SECTIONS = ("cases", "first", "overhead", "outputs", "memory")
 QUICK_SECTIONS = ("cases", "overhead")
 CHECKED = 10_000  # parameters up to which torchdiffeq's own reference takes seconds
 
@@ -38,12 +38,13 @@ class Options:
         out: folder of the results.
         cases: names of cases; empty for all (``quick``: for its few).
         contenders: patterns of names (``*julia*``); empty for all.
-        sections: of `SECTIONS`; empty for all (``quick``: for its few).
+        sections: of `SECTIONS`; empty for those that are not asked for by name alone (``quick``: for its few).
         quick: few cases, contenders and repeats, about a minute.
         all_cores: give every library all cores, instead of one.
         repeats: timed turns of every contender; None takes 7, or 3 when ``quick``.
         limit: seconds that one step may take.
         curves: time all rungs and peers at more tolerances, for work-precision curves; never when ``quick``.
+        device: where states and parameters are; on another than the CPU, the embedded engine and peers in PyTorch run.
     """
 
     out: Path
@@ -55,6 +56,7 @@ class Options:
     repeats: int | None = None
     limit: float = 30.0
     curves: bool = True
+    device: str = "cpu"
 
     @property
     def plan(self) -> Plan:
@@ -69,9 +71,10 @@ def run(options: Options) -> Record:
     sections = _chosen_sections(options)
     number = cores() if options.all_cores else 1
     record = _begun(options, number)
-    file = options.out / ("all-cores.json" if options.all_cores else "one-thread.json")
+    name = "all-cores" if options.all_cores else "one-thread"
+    file = options.out / f"{name if options.device == 'cpu' else options.device}.json"
     with threads(number):
-        contenders = _contenders(options, record) if "cases" in sections else []
+        contenders = _contenders(options, record) if {"cases", "first"}.intersection(sections) else []
         try:
             with _progress(console, len(cases) * ("cases" in sections) + len(sections)) as (tell, advance):
                 _measured(options, cases, contenders, sections, record, file, tell, advance)
@@ -95,7 +98,7 @@ def _begun(options: Options, number: int) -> Record:
     }  # fmt: skip
     made = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     note = busy()
-    return Record(machine(), versions(), settings, made, [note] if note else [])
+    return Record(machine(options.device), versions(), settings, made, [note] if note else [])
 
 
 def _measured(
@@ -107,7 +110,7 @@ def _measured(
         found = CaseRecord(asdict(case), HOW)
         record.cases.append(found)
         tell(f"{case.name}: reference")
-        problem = Problem(case)
+        problem = Problem(case, options.device)
         exact = reference(problem)
         if case is smallest and case.parameters <= CHECKED:
             _check(problem, exact, record)
@@ -115,6 +118,7 @@ def _measured(
         record.save(file)
         advance()
     tables: dict[str, Callable[[], Iterable[dict[str, Any] | str]]] = {
+        "first": lambda: first.first_steps(cases, contenders, options.device, tell),
         "overhead": lambda: overhead.overhead(cases, options.plan.repeats, tell),
         "outputs": lambda: outputs.outputs(tell),
         "memory": lambda: memory.memory(options.limit, tell),
@@ -148,15 +152,23 @@ def _check(problem: Problem, exact: Reference, record: Record) -> None:
     )
 
 
-def _contenders(options: Options, record: Record) -> list[Contender]:
-    """Everything that can take part and was asked for; the record says who cannot."""
+def find_contenders(device: str) -> tuple[list[Contender], list[str], dict[str, str]]:
+    """Everything that can take part on a device, lines that say who cannot, and the versions in Julia."""
     in_torch, no_torch = torch_packages.peers()
+    ours, no_modes = modes.modes()
+    if device != "cpu":
+        return [*in_torch, *(c for c in ours if c.settings["backend"] == "torch")], no_torch, {}
     in_jax, no_jax = jax_packages.peers()
     in_julia, no_julia, julia = sciml.peers()
-    ours, no_modes = modes.modes()
-    record.notes += [*no_torch, *no_jax, *no_julia, *no_modes]
+    return [*in_torch, *in_jax, *in_julia, *ours], [*no_torch, *no_jax, *no_julia, *no_modes], julia
+
+
+def _contenders(options: Options, record: Record) -> list[Contender]:
+    """Everything that can take part and was asked for; the record says who cannot."""
+    found, missing, julia = find_contenders(options.device)
+    record.notes += missing
     record.versions.update(julia)
-    found = [c for c in (*in_torch, *in_jax, *in_julia, *ours) if c.quick or not options.quick]
+    found = [c for c in found if c.quick or not options.quick]
     if options.contenders:
         found = [c for c in found if any(fnmatch.fnmatch(c.name, pattern) for pattern in options.contenders)]
     if not found:
@@ -165,8 +177,8 @@ def _contenders(options: Options, record: Record) -> list[Contender]:
 
 
 def _chosen_cases(options: Options) -> list[Case]:
-    known = {case.name: case for case in CASES}
-    wanted = options.cases or (QUICK if options.quick else tuple(known))
+    known = {case.name: case for case in (*CASES, *GPU)}
+    wanted = options.cases or (QUICK if options.quick else tuple(case.name for case in CASES))
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise InvalidInputError(f"no case {unknown[0]!r}: give one of {', '.join(known)}.")
@@ -177,7 +189,7 @@ def _chosen_sections(options: Options) -> Sequence[str]:
     unknown = [name for name in options.sections if name not in SECTIONS]
     if unknown:
         raise InvalidInputError(f"no section {unknown[0]!r}: give one of {', '.join(SECTIONS)}.")
-    return options.sections or (QUICK_SECTIONS if options.quick else SECTIONS)
+    return options.sections or (QUICK_SECTIONS if options.quick else tuple(s for s in SECTIONS if s != "first"))
 
 
 @contextmanager

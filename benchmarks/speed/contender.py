@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from pyseminorm import PassStats
@@ -82,6 +83,8 @@ class TorchSolver:
 
     def step(self) -> None:
         self.forward().backward()  # type: ignore[no-untyped-call]
+        if self.problem.y0.is_cuda:
+            torch.cuda.synchronize()
 
     def outcome(self) -> Outcome:
         return Outcome(float(self._loss), gradient(self.problem))

@@ -58,8 +58,8 @@ def busy() -> str | None:
     return f"the machine was busy at the start (load {load:.1f} on {cores()} cores): times are longer than they need be"
 
 
-def machine() -> dict[str, str]:
-    """Processor, cores, load and systems, as text."""
+def machine(device: str = "cpu") -> dict[str, str]:
+    """Processor, cores, load and systems, as text; and the device, where it is another than the CPU."""
     load = ", ".join(f"{x:.2f}" for x in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
     return {
         "processor": _processor(),
@@ -67,6 +67,7 @@ def machine() -> dict[str, str]:
         "load at the start (1, 5, 15 min)": load,
         "system": platform.platform(),
         "Python": platform.python_version(),
+        **({"device": torch.cuda.get_device_name()} if device == "cuda" else {}),
     }
 
 

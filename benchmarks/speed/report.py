@@ -60,7 +60,7 @@ def _lines(record: Record, images: dict[str, str]) -> Iterator[str]:
         yield from (*_bars(record), "")
     for case in record.cases:
         yield from (*_case(case, images.get(case.case["name"])), "")
-    for name, table in (("overhead", _overhead), ("outputs", _outputs), ("memory", _memory)):
+    for name, table in (("first", _first), ("overhead", _overhead), ("outputs", _outputs), ("memory", _memory)):
         if record.sections.get(name):
             yield from (*table(record.sections[name]), "")
 
@@ -137,6 +137,14 @@ def _percent(share: float | None) -> str:
 def _calls(calls: dict[str, int] | None) -> str:
     made = evaluations(calls)
     return "–" if made is None else f"{made:,}"
+
+
+def _first(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield from ("### The first step, in seconds", "")
+    yield "Of a process with its compilers' caches empty, capture and compilation included; the second step beside it."
+    yield from ("", "| case | contender | first | second |", "|---|---|---:|---:|")
+    for r in rows:
+        yield f"| {r['case']} | {r['contender']} | {r['first']:.3g} | {r['second']:.3g} |"
 
 
 def _overhead(rows: Sequence[dict[str, Any]]) -> Iterator[str]:

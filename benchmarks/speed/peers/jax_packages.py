@@ -12,8 +12,9 @@ from torch import Tensor
 
 from benchmarks.requirements import INSTALL
 
-from ..cases import END, FREQUENCY, Problem
+from ..cases import END, Problem
 from ..contender import Contender, Outcome, Solver
+from ..fields import FREQUENCY
 
 PACKAGE = "diffrax"
 QUICK_SOLVER = "Dopri5"
@@ -45,6 +46,8 @@ class _Diffrax:
     def __init__(self, problem: Problem, tolerance: float, solver: str, adjoint: str) -> None:
         import jax
 
+        if problem.case.kind != "mlp":
+            raise NotImplementedError(f"no field of the kind {problem.case.kind!r} is written for it here")
         self._problem, self._jax = problem, jax
         self._select_precision()
         self._y0, self._t = _array(problem.y0), _array(problem.t)

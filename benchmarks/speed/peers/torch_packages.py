@@ -1,4 +1,4 @@
-"""torchdiffeq and torchode, as their documentation would have them run."""
+"""torchdiffeq and torchode, as their documentation would have them run, and torchdiffeq's call with our import."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from ..cases import Problem
 from ..contender import Contender, CountedSolver, Solver, TorchSolver
 
 SEMINORM = 'torchdiffeq odeint_adjoint "seminorm"'  # what most bars are measured against
+ADJOINT = "torchdiffeq odeint_adjoint"
+IMPORTED = "pyseminorm.torchdiffeq"  # the package of the same calls, of which only the import is another
 
 
 def peers() -> tuple[list[Contender], list[str]]:
     """The contenders of every peer in PyTorch that is installed, and a line for each that is not."""
-    found: list[Contender] = []
+    found = _imported()
     missing = []
     for package, make in (("torchdiffeq", _torchdiffeq), ("torchode", _torchode)):
         if importlib.util.find_spec(package) is None:
@@ -28,19 +30,39 @@ def peers() -> tuple[list[Contender], list[str]]:
     return found, missing
 
 
+def _odeint_adjoint(package: Any, problem: Problem, tolerance: float, norm: str | None) -> Callable[[], Tensor]:
+    options = None if norm is None else {"norm": norm}
+
+    def run() -> Tensor:
+        ys: Tensor = package.odeint_adjoint(
+            problem.field, problem.y0, problem.t, rtol=tolerance, atol=tolerance, method="dopri5",
+            adjoint_options=options,
+        )  # fmt: skip
+        return ys
+
+    return run
+
+
+def _imported() -> list[Contender]:
+    """What was written for torchdiffeq, run by its replacement: at the tolerances of the original."""
+
+    def adjoint(norm: str | None) -> Callable[[Problem, float], Solver]:
+        from pyseminorm import torchdiffeq
+
+        return lambda problem, tolerance: TorchSolver(problem, _odeint_adjoint(torchdiffeq, problem, tolerance, norm))
+
+    return [
+        Contender(f"{name}, import changed", IMPORTED, adjoint(norm), curve=False)
+        for name, norm in ((ADJOINT, None), (SEMINORM, "seminorm"))
+    ]
+
+
 def _torchdiffeq() -> list[Contender]:
-    def adjoint(options: dict[str, str] | None) -> Callable[[Problem, float], Solver]:
+    def adjoint(norm: str | None) -> Callable[[Problem, float], Solver]:
         def make(problem: Problem, tolerance: float) -> Solver:
             import torchdiffeq
 
-            def run() -> Tensor:
-                ys: Tensor = torchdiffeq.odeint_adjoint(
-                    problem.field, problem.y0, problem.t, rtol=tolerance, atol=tolerance, method="dopri5",
-                    adjoint_options=options,
-                )  # fmt: skip
-                return ys
-
-            return CountedSolver(problem, run)
+            return CountedSolver(problem, _odeint_adjoint(torchdiffeq, problem, tolerance, norm))
 
         return make
 
@@ -56,8 +78,8 @@ def _torchdiffeq() -> list[Contender]:
         return CountedSolver(problem, run, backprop=True)
 
     return [
-        Contender("torchdiffeq odeint_adjoint", "torchdiffeq", adjoint(None)),
-        Contender(SEMINORM, "torchdiffeq", adjoint({"norm": "seminorm"})),
+        Contender(ADJOINT, "torchdiffeq", adjoint(None)),
+        Contender(SEMINORM, "torchdiffeq", adjoint("seminorm")),
         Contender("torchdiffeq odeint (backprop)", "torchdiffeq", backprop),
     ]
 
