@@ -28,6 +28,10 @@ def train(
         bool, typer.Option("--quick", help="Every task in a few minutes: one tolerance, one seed, two batches.")
     ] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of every training.", show_default="3")] = None,
+    contender: Annotated[
+        list[str] | None, typer.Option(help="A contender by its name, instead of all; can be repeated.")
+    ] = None,
+    compile: Annotated[str | None, typer.Option(help="What solve's argument compile is, for our contenders.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the records.", show_default="results-paper, or results-quick"),
@@ -51,7 +55,15 @@ def train(
             typer.echo(f"Written to {report}.")
             return
         number = seeds or (1 if quick else pairs.SEEDS)
-        failures = command.run(task=task, backend=backend, quick=quick, seeds=number, out=folder)
+        failures = command.run(
+            task=task,
+            backend=backend,
+            quick=quick,
+            seeds=number,
+            out=folder,
+            contenders=contender or (),
+            compile=compile,
+        )
     except (PySeminormError, ValueError) as error:
         typer.secho(f"benchmarks.paper: {error}", fg="red", err=True)
         raise typer.Exit(1) from None

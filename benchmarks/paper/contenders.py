@@ -97,19 +97,23 @@ def paper_norm(state: tuple[Tensor, ...]) -> Tensor:
 
 @dataclass(frozen=True)
 class Contender:
-    """A named way to differentiate: one of our adjoints, or (None) torchdiffeq's package with ``norm``."""
+    """A named way to differentiate: one of our adjoints, or (None) torchdiffeq's package with ``norm``.
+
+    ``compile``: that of `solve`, for ours.
+    """
 
     name: str
     label: str
     adjoint: Adjoint | None
     norm: Callable[[Any], Any] | None = None
+    compile: str | None = None
 
     def solver(self, pair: Pair, backend: str) -> CountingSolver:
         """Solves a pair's models; ``backend`` is that of our contenders."""
         settings: dict[str, Any] = {"method": METHOD, "rtol": pair.rtol, "atol": pair.atol}
         if self.adjoint is None:
             return TheirSolver(self.norm, **settings)
-        return OurCountingSolver(adjoint=self.adjoint, backend=backend, **settings)
+        return OurCountingSolver(adjoint=self.adjoint, backend=backend, compile=self.compile, **settings)
 
 
 def _only_the_norm(norm: str) -> BacksolveAdjoint:

@@ -14,13 +14,13 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from benchmarks.paper import ablations, gradients, training
+from benchmarks.paper import ablations, command, gradients, training
 from benchmarks.paper.__main__ import app
 from benchmarks.paper.contenders import CONTENDERS, Contender, OurCountingSolver, paper_norm
 from benchmarks.paper.cost import Cost
 from benchmarks.paper.page import write_page
 from benchmarks.paper.pairs import TASKS, pairs
-from benchmarks.paper.record import RecordError, path_of, read_record, read_records, settings_of, write
+from benchmarks.paper.record import Epoch, Record, RecordError, path_of, read_record, read_records, settings_of, write
 from benchmarks.paper.solver import OurSolver
 from benchmarks.paper.summary import Quality, Results
 from benchmarks.paper.tasks import experiment
@@ -117,6 +117,35 @@ def test_the_first_contender_measures_all_gradients(pendulum, tmp_path):
     assert {e.epoch for e in record.gradients} == {0, 1, 3}
     assert all(0 < e.error < 1e-2 for e in record.gradients)
     assert record.parameters == sum(p.numel() for p in HamiltonianNet(1, 128).parameters()) and record.state == 64
+
+
+def test_contenders_by_name_are_timed_beside_torchdiffeqs_default(tmp_path, monkeypatch):
+    """In whole trainings, and without the first epoch, which may compile."""
+    options = ["pendulum", "--quick", "--backend", "torch", "--seeds", "1", "--out", str(tmp_path)]
+    chosen = ["--contender", "package-default", "--contender", "discrete", "--compile", "trace"]
+    done = CliRunner().invoke(app, [*options, *chosen])
+    assert done.exit_code == 0, done.output
+    assert {record.contender for record in read_records(tmp_path)} == {"discrete", "package-default"}
+    assert "discrete: " in done.output and "in the median of 1" in done.output
+    done = CliRunner().invoke(app, [*options, "--contender", "euler"])
+    assert done.exit_code == 1 and "'euler' is not a contender" in done.output
+
+
+def test_times_of_whole_trainings_are_ratios_over_all_seeds():
+    def record(contender, seed, *seconds):
+        (pair,) = pairs("pendulum", quick=True)
+        epochs = [Epoch(0.0, 1, 1, 0, 0, s, s) for s in seconds]
+        return Record(pair.name, contender, seed, "torch", settings_of(pair), {}, "loss", epochs=epochs)
+
+    results = Results(
+        [
+            *(record("discrete", seed, 3.0 + seed, 1.0) for seed in range(3)),
+            *(record("package-default", seed, 4.0, 4.0 + seed) for seed in range(2)),
+        ]
+    )
+    lines = list(command._times(results, [_named("discrete"), _named("package-default")]))
+    assert "discrete: 0.529 of package-default's time; without the first epoch 0.222" in lines[0]
+    assert lines[1:] == ["discrete: 0.529 in the median of 1, 0.529 to 0.529"]
 
 
 def test_a_gradient_that_cannot_be_solved_is_recorded_as_failed(pendulum, monkeypatch):
