@@ -122,7 +122,7 @@ def _jobs(
     jobs = []
     for seed in range(seeds):
         jobs += [_training(pair, contender, seed, made, backend, out) for pair in chosen for contender in contenders]
-    if task in (None, ABLATIONS):
+    if task == ABLATIONS or (task is None and len(contenders) == len(CONTENDERS)):
         for seed in range(min(seeds, ABLATION_SEEDS)):
             for series in SERIES[:1] if quick else SERIES:
                 work = functools.partial(run_series, series, seed, backend, out)
