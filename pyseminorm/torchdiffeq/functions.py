@@ -24,7 +24,7 @@ from .callbacks import find_callbacks
 from .events import check_event_times, solve_to_event
 from .inputs import InputAssertionError, check_adjoint_tolerance, check_state, check_times, check_tolerance, start_only
 from .scipy_solver import solve_by_scipy
-from .settings import check_both, check_options, choose_method, controller, most_steps, solve_settings
+from .settings import check_both, check_options, choose_method, controller, forward_control, most_steps, solve_settings
 from .solvers import Method, RKAdaptiveStepsizeODESolver, ScipyWrapperODESolver
 
 
@@ -226,7 +226,7 @@ def odeint_adjoint(
         atol=check_adjoint_tolerance("adjoint_atol", adjoint_atol),
         method=None if back.solver is there.solver or back.solver is ScipyWrapperODESolver else back.solver.method,
         max_steps=most_steps(backward),
-        controller=controller(backward),
+        controller=controller({**forward_control(forward), **backward}, back.solver),
         scale_invariant=False,
     )
     ys = _solve(func, y0, t, adjoint_params, there, back, rtol, atol, forward, adjoint, event_fn)
@@ -267,20 +267,22 @@ def _solve(
     if by_scipy and (back is None or not torch.is_grad_enabled()):
         return values  # without gradients, as there
 
+    solver, settings = (Method.of(None).solver, {}) if by_scipy else (method.solver, given)
+
     def solve_between(start: Any, times: Tensor, event: Event | None = None) -> Solution:
         return _solve_adapted(
             func,
             start,
             times,
             params,
-            method="dopri5" if by_scipy else choose_method(method.solver, given),
+            method=choose_method(solver, settings),
             rtol=rtol,
             atol=atol,
             adjoint=adjoint,
             callbacks=callbacks,
             dense=dense,
             event=event,
-            **solve_settings({} if by_scipy else given, func, y0, times),
+            **solve_settings(settings, solver, func, y0, times),
         )
 
     if event_fn is not None:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidInputError
+from ..methods.tableaus import find_tableau
 from ..stepping import Algorithm, PIController, TorchdiffeqController
-from .solvers import Solver
+from .solvers import RKAdaptiveStepsizeODESolver, Solver
 
 # Of the adaptive solvers' step sizes, and what they are called in a PIController.
 _FACTORS = {"safety": "gamma", "ifactor": "qmax", "dfactor": "qmin"}
@@ -67,8 +68,10 @@ def _times_equal(a: Any, b: Any) -> bool:
     return a is not None and not callable(a) and _times(a) == _times(b)
 
 
-def solve_settings(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Tensor) -> dict[str, Any]:
-    """Return the arguments of `solve` that checked options are."""
+def solve_settings(
+    given: Mapping[str, Any], solver: type[Solver], func: Callable[..., Any], y0: Any, t: Tensor
+) -> dict[str, Any]:
+    """Return the arguments of `solve` that checked options of a solver are."""
     steps = {
         "dtmin": given.get("min_step") or None,
         "dtmax": _finite(given.get("max_step")),
@@ -82,7 +85,7 @@ def solve_settings(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, 
         "norm": given.get("norm", "torchdiffeq"),
         "dt": _step(given, func, y0, t),
         "max_steps": most_steps(given),
-        "controller": controller(given),
+        "controller": controller(given, solver),
         "compile": given.get("compile"),
     }
 
@@ -109,17 +112,23 @@ def most_steps(options: Mapping[str, Any]) -> Any:
     return int(given) if isinstance(given, float) and given.is_integer() else given
 
 
-def controller(options: Mapping[str, Any]) -> Any:
+def controller(options: Mapping[str, Any], solver: type[Solver]) -> Any:
     """Return the controller that is asked for: torchdiffeq's by name, and where steps of ``min_step`` must be accepted,
-    else ours with the factors that are given, None without any.
+    else an integral one, as torchdiffeq's is, with the factors that are given; None without steps to control.
     """
     given = {key: float(options[key]) for key in _FACTORS if options.get(key) is not None}
     named = options.get("controller")
     if named == "torchdiffeq" or (named is None and options.get("min_step")):
         return TorchdiffeqController(**given)
-    if named is not None:
+    if named is not None or not issubclass(solver, RKAdaptiveStepsizeODESolver):
         return named
-    return PIController(**{_FACTORS[key]: value for key, value in given.items()}) if given else None
+    factors = {_FACTORS[key]: value for key, value in given.items()}
+    return PIController(beta1=1 / find_tableau(solver.method).order, beta2=0.0, **factors)
+
+
+def forward_control(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a forward solve's options decides whose steps the backward solve takes."""
+    return {key: options[key] for key in ("controller", "min_step") if key in options}
 
 
 def _step(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Tensor) -> Any:
