@@ -182,8 +182,8 @@ def odeint_adjoint(
         rtol, atol: tolerances: numbers, tensors that expand to y0, or a tuple of these for a tuple y0.
         method: one of torchdiffeq's, where "rk4" is the 3/8 rule; None is "dopri5".
         options: "norm" (a callable), "first_step", "step_size" (fixed-step methods), "max_num_steps", "jump_t" (times
-            at which func jumps, in both passes), "safety", "ifactor", "dfactor" (of the PI controller); and, which
-            torchdiffeq has not, "compile" (`solve`'s).
+            at which func jumps, in both passes), "safety", "ifactor", "dfactor" (of the integral controller); and,
+            which torchdiffeq has not, "compile" and "controller" (`solve`'s).
         adjoint_rtol, adjoint_atol, adjoint_method: the same for the backward solve; None takes the forward ones.
         adjoint_options: the same for the backward solve, with "norm": "seminorm", another norm of `BacksolveAdjoint`
             by name, or a callable that takes torchdiffeq's tuple (t, y, adj_y, \*adj_params). None: ``options``,
