@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch._guards import TracingContext, tracing
 from torch.nn.modules import module as nn_module
 from torch.utils import _pytree
 
@@ -217,16 +218,47 @@ def join_batch(rows: torch.Tensor) -> torch.Tensor:
     return torch._add_batch_dim(rows, 0, batch_level())
 
 
-def compile_graph(function: Any, examples: Sequence[torch.Tensor]) -> Any:
-    """Return a function of flat tensors as inductor compiles it for tensors like the examples; its result is a list.
+# Products of so few multiplications are loops of the kernel that they stand in: a call of BLAS takes longer to begin.
+_SMALL_PRODUCT = 16384
 
-    The front of torch.compile is left out: what it guards, the caller knows, and each guard costs as much as a kernel.
+
+def _multiply_small(a: torch.Tensor, b: torch.Tensor) -> Any:
+    if a.device.type != "cpu" or a.numel() * b.shape[1] > _SMALL_PRODUCT:
+        return NotImplemented
+    return a * b if a.shape[1] == 1 else (a.unsqueeze(2) * b.unsqueeze(0)).sum(1)
+
+
+def _multiply_and_add_small(
+    c: torch.Tensor, a: torch.Tensor, b: torch.Tensor, *, beta: float = 1, alpha: float = 1
+) -> Any:
+    product = _multiply_small(a, b) if beta == alpha == 1 else NotImplemented
+    return product if product is NotImplemented else c + product
+
+
+def compile_graph(function: Any, examples: Sequence[torch.Tensor]) -> Callable[[list[torch.Tensor]], Any]:
+    """Return a function of a list of flat tensors as inductor compiles it for tensors like the examples.
+
+    Inputs must be of the examples' forms, as `guard_tensors` tells, which nothing looks at here: the fronts of
+    torch.compile and AOTAutograd are left out, since each costs as much as a kernel at every call. ``function`` changes
+    no input.
     """
-    import torch._inductor.config as config
-    from torch._dynamo import lookup_backend
-    from torch.fx.experimental.proxy_tensor import make_fx
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)  # of torch's own code
+        from torch._inductor import config
+        from torch._inductor.compile_fx import compile_fx_inner
+        from torch._inductor.decomposition import select_decomp_table
+        from torch.fx.experimental.proxy_tensor import make_fx
 
-    graph = make_fx(function)(*examples)
-    with warnings.catch_warnings(), config.patch({"triton.cudagraphs": False}):  # `graphs/replays.py` makes them
-        warnings.filterwarnings("ignore", category=DeprecationWarning)  # of torch's own code, which it imports
-        return lookup_backend("inductor")(graph, list(examples))
+        small: dict[Any, Any] = {
+            torch.ops.aten.mm.default: _multiply_small,
+            torch.ops.aten.addmm.default: _multiply_and_add_small,
+        }
+        graph = make_fx(function, {**select_decomp_table(), **small}, "fake", _allow_non_fake_inputs=True)(*examples)
+        fakes = [node.meta["val"] for node in graph.graph.nodes if node.op == "placeholder"]
+        with (
+            config.patch({"size_asserts": False, "triton.cudagraphs": False}),
+            tracing(TracingContext(fakes[0].fake_mode)),
+        ):
+            made: Any = compile_fx_inner(graph, fakes, is_inference=True)
+    call: Callable[[list[torch.Tensor]], Any] = made.current_callable
+    return call

@@ -268,10 +268,12 @@ def test_vmap_is_seen_from_inside():
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler")
-def test_inductor_compiles_a_function_of_flat_tensors():
-    x, y = torch.arange(3.0), torch.ones(3)
-    compiled = torch_internals.compile_graph(lambda x, y: [x.sin() + y, (x * y).sum()], [x, y])
-    torch.testing.assert_close(list(compiled(2.0 * x, y)), [(2.0 * x).sin() + y, (2.0 * x).sum()])
+@pytest.mark.parametrize("size", [3, 64], ids=["as a loop", "by a library"])
+def test_inductor_compiles_a_function_of_flat_tensors(size):
+    x, y = torch.linspace(0, 1, size * size).view(size, size), torch.ones(size, size)
+    compiled = torch_internals.compile_graph(lambda x, y: [x.sin() @ y, torch.addmm(y, x, x), (x * y).sum()], [x, y])
+    expected = [(2.0 * x).sin() @ y, torch.addmm(y, 2.0 * x, 2.0 * x), (2.0 * x).sum()]
+    torch.testing.assert_close(list(compiled([2.0 * x, y])), expected)
 
 
 def test_tensors_of_other_forms_are_told_from_those_that_are_guarded():

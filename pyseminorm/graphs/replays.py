@@ -41,7 +41,7 @@ class Replays:
         self._constants = constants
         self._memory: dict[Any, Memory] = {}  # of every stream
 
-    def __call__(self, function: Callable[..., Made], arguments: Sequence[Tensor]) -> Callable[..., Made]:
+    def __call__(self, function: Callable[..., Made], arguments: Sequence[Tensor]) -> Callable[[list[Tensor]], Made]:
         n = self._constants
         with _ALONE:
             memory = self.load(arguments)
@@ -49,7 +49,7 @@ class Replays:
         compiled = compile_graph(function, examples)
         recordings: dict[Memory, Recording] = {}
 
-        def step(*arguments: Tensor) -> Made:
+        def step(arguments: list[Tensor]) -> Made:
             with _ALONE, torch.no_grad():
                 memory = self.load(arguments)
                 if memory not in recordings:
@@ -92,10 +92,10 @@ class Memory:
 class Recording:
     """A compiled step, recorded for one memory; where it cannot be recorded, its kernels are launched one by one."""
 
-    def __init__(self, step: Callable[..., Made], memory: Memory, arguments: Sequence[Tensor]) -> None:
+    def __init__(self, step: Callable[[list[Tensor]], Made], memory: Memory, arguments: Sequence[Tensor]) -> None:
         self._inputs = [torch.empty_like(x) for x in arguments]
         copy_all(self._inputs, arguments)
-        self._call: Callable[[], Made] = lambda: list(step(*memory.constants, *self._inputs))
+        self._call: Callable[[], Made] = lambda: list(step([*memory.constants, *self._inputs]))
         self._made: Made = []
         self._replay: Callable[[], None] | None = None
         try:

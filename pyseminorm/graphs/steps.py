@@ -9,7 +9,7 @@ import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,14 +21,15 @@ from ..methods.tableaus import TABLEAUS
 from ..norms import AdjointLayout, Segment
 from ..problem.parameters import as_real
 from ..problem.state import StateSpec
-from ..torch_internals import compile_graph
+from ..torch_internals import compile_graph, guard_tensors
 from .functions import Functions
 from .replays import Replays, can_replay
 from .split import Wanted
 
 logger = logging.getLogger("pyseminorm")
 
-Step = Callable[..., list[Tensor]]
+Step = Callable[[list[Tensor]], Sequence[Tensor]]
+FlatStep = Callable[..., list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,11 @@ class Forward:
     renews: bool
     keeps: bool
 
-    def make(self, field: Inlined) -> Step:
+    def make(self, field: Inlined) -> FlatStep:
         tableau = TABLEAUS[self.method]
 
         def attempt(*flat: Tensor) -> list[Tensor]:
-            constants, (y, knobs, *first) = flat[: field.constants], flat[field.constants :]
+            constants, (y, knobs, *first) = field.split(flat)
             times, h, atol, rtol = _read(knobs, tableau)
             stages, new = list(first), y
             saved: list[Tensor] = []
@@ -90,11 +91,11 @@ class Backward:
     carried: bool
     renews: bool
 
-    def make(self, field: Inlined) -> Step:
+    def make(self, field: Inlined) -> FlatStep:
         tableau, layout = TABLEAUS[self.method], self.layout
 
         def attempt(*flat: Tensor) -> list[Tensor]:
-            constants, (z, knobs, *rest) = flat[: field.constants], flat[field.constants :]
+            constants, (z, knobs, *rest) = field.split(flat)
             times, h, atol, rtol = _read(knobs, tableau)
             ys: Sequence[Tensor | None] = [None] * tableau.stages
             if not layout.has_y:
@@ -122,7 +123,11 @@ class Backward:
 
 @dataclass(frozen=True)
 class Reverse:
-    """A step of the discrete sweep: (constants, y, knobs, direct, adjoint, [stages, *saved]) -> (adjoint, *gradients).
+    """A step of the discrete sweep: (constants, y, numbers, outputs, adjoint, *sums, [stages, *saved]) -> (adjoint,
+    *sums), from dL/dy after its end to that at its start, with the sums of the parameters' gradients.
+
+    The numbers are times of the stages, its size, and what each row of ``outputs`` weighs in dL/dy at its end, at its
+    start, and in the stages.
 
     Attributes:
         method: name of the tableau.
@@ -134,32 +139,35 @@ class Reverse:
     used: tuple[int, ...]
     kept: bool
 
-    def make(self, field: Inlined) -> Step:
+    def make(self, field: Inlined) -> FlatStep:
         tableau = TABLEAUS[self.method]
         rows = tableau.a + tableau.extra_a
 
         def step(*flat: Tensor) -> list[Tensor]:
-            constants, rest = flat[: field.constants], flat[field.constants :]
-            y, knobs, direct, adjoint = rest[:4]
-            (times, h), cotangents = _read_times(knobs, len(rows)), direct.unbind(0)
-            values, saved = field.given(rest[4:], self.used) if self.kept else ({}, {})
+            constants, (y, numbers, outputs, adjoint, *rest) = field.split(flat)
+            sums, kept = rest[: len(field.present)], rest[len(field.present) :]
+            times, h = numbers[: len(rows)].unbind(0), numbers[len(rows)]
+            at_end, at_start, *direct = (numbers[len(rows) + 1 :].view(len(rows) + 2, -1) @ outputs).unbind(0)
+            end = adjoint + at_end
+            values, saved = field.given(kept, self.used) if self.kept else ({}, {})
             inputs: dict[int, Tensor] = {}
             for i in self.used:
                 inputs[i] = y if i == 0 else y + h * _weigh_some(rows[i], values)
                 if not self.kept:
                     values[i], saved[i] = field.value(constants, times[i], inputs[i])
             ybar: dict[int, Tensor] = {}
-            gradients: list[Tensor] = []
             for i in reversed(self.used):
-                cotangent = cotangents[i]
+                cotangent = direct[i]
+                if i < len(tableau.b) and tableau.b[i]:
+                    cotangent = cotangent + h * tableau.b[i] * end
                 later = {j: rows[j][i] for j in ybar if i < len(rows[j]) and rows[j][i]}
                 if later:
                     cotangent = cotangent + h * _sum(w * ybar[j] for j, w in later.items())
                 ybar[i], new, _ = field.products(constants, times[i], inputs[i], saved[i], cotangent)
-                gradients = [a + b for a, b in zip(gradients, new, strict=True)] if gradients else new
+                sums = [a + b for a, b in zip(sums, new, strict=True)]
             # A value of func that is not finite makes the sum so too, even where its products are zero.
-            start = adjoint + _sum(ybar[i] + 0.0 * values[i] for i in self.used)
-            return [start, *gradients]
+            start = end + at_start + _sum(ybar[i] + 0.0 * values[i] for i in self.used)
+            return [start, *sums]
 
         return step
 
@@ -170,9 +178,9 @@ class Nodes:
 
     count: int
 
-    def make(self, field: Inlined) -> Step:
+    def make(self, field: Inlined) -> FlatStep:
         def nodes(*flat: Tensor) -> list[Tensor]:
-            constants, (times, ys, adjoints) = flat[: field.constants], flat[field.constants :]
+            constants, (times, ys, adjoints) = field.split(flat)
             total: list[Tensor] = []
             for t, y, adjoint in zip(times.unbind(0), ys.unbind(0), adjoints.unbind(0), strict=True):
                 _, saved = field.value(constants, t, y)
@@ -187,15 +195,19 @@ class Inlined:
     """f and its products, of flat tensors, for a step to call.
 
     Attributes:
-        constants: how many tensors stay the same in a solve; they come first.
         present: which targets f depends on: gradients are made of these alone.
     """
 
-    def __init__(self, functions: Functions, spec: StateSpec, constants: int) -> None:
-        self.constants = constants
+    def __init__(self, functions: Functions, spec: StateSpec, places: tuple[int, ...]) -> None:
+        self._places = places
         self._functions, self._spec = functions, spec
         wanted = Wanted(state=False).nodes(functions.graph)
         self.present = [i for i, node in enumerate(wanted) if node is not None]
+
+    def split(self, flat: Sequence[Tensor]) -> tuple[list[Tensor], Sequence[Tensor]]:
+        """Return the constants, each of which ``flat`` begins with once, and the rest."""
+        count = max(self._places, default=-1) + 1
+        return [flat[i] for i in self._places], flat[count:]
 
     def value(self, constants: Sequence[Tensor], t: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
         values, saved = self._functions.primal(tuple(constants), t, *self._spec.split(y))
@@ -269,17 +281,32 @@ class StepGraphs:
         field: what they call.
     """
 
-    def __init__(self, functions: Functions, spec: StateSpec, constants: int) -> None:
-        self.field = Inlined(functions, spec, constants)
-        self._made: dict[Any, Step | None] = {}
-        self._replays = Replays(constants)
+    def __init__(self, functions: Functions, spec: StateSpec, places: tuple[int, ...]) -> None:
+        self.field = Inlined(functions, spec, places)
+        self._made: dict[StepKind, list[_Compiled]] = {}  # one for each form of the arguments
+        self._replays = Replays(max(places, default=-1) + 1)
 
-    def run(self, kind: StepKind, arguments: Sequence[Tensor]) -> list[Tensor] | None:
+    def run(self, kind: StepKind, arguments: list[Tensor]) -> Sequence[Tensor] | None:
         """Run a step, without gradient; None where it cannot be compiled, which a log line says once."""
-        if kind not in self._made:
-            self._made[kind] = self._compile(kind, arguments)
-        step = self._made[kind]
-        return None if step is None else step(*arguments)
+        made = self._find(kind, arguments)
+        if made is None:  # where a tensor is there twice, too
+            last = {id(x): i for i, x in enumerate(arguments)}
+            arguments = [x if last[id(x)] == i else x.detach() for i, x in enumerate(arguments)]
+            made = self._find(kind, arguments) or self._add(kind, arguments)
+        return None if made.step is None else made.step(arguments)
+
+    def _find(self, kind: StepKind, arguments: list[Tensor]) -> _Compiled | None:
+        for made in self._made.get(kind, ()):
+            if made.fits(*arguments):
+                return made
+        return None
+
+    def _add(self, kind: StepKind, arguments: list[Tensor]) -> _Compiled:
+        forms = self._made.setdefault(kind, [])
+        if len(forms) == MOST_FORMS:
+            return _Compiled(guard_tensors(()), None)
+        forms.append(_Compiled(guard_tensors(arguments), self._compile(kind, arguments)))
+        return forms[-1]
 
     def _compile(self, kind: StepKind, arguments: Sequence[Tensor]) -> Step | None:
         name = type(kind).__name__.lower()
@@ -293,6 +320,16 @@ class StepGraphs:
             return None
 
 
+class _Compiled(NamedTuple):
+    """A compiled step, and what tells which arguments are of its form; without the step, what cannot be compiled."""
+
+    fits: Callable[..., bool]
+    step: Step | None
+
+
+MOST_FORMS = 8  # layouts of the tensors of one step; in others it is made stage by stage
+
+
 def knobs(times: Sequence[float], numbers: Sequence[float], like: Tensor) -> Tensor:
     """Return the times of stages and further numbers as one vector, which reaches a device without a wait."""
     return send_numbers([*times, *numbers], like)
@@ -301,11 +338,6 @@ def knobs(times: Sequence[float], numbers: Sequence[float], like: Tensor) -> Ten
 def _read(knobs: Tensor, tableau: Tableau) -> tuple[tuple[Tensor, ...], Tensor, Tensor, Tensor]:
     *times, h, atol, rtol = knobs.unbind(0)
     return tuple(times[: tableau.stages]), h, atol, rtol
-
-
-def _read_times(knobs: Tensor, stages: int) -> tuple[tuple[Tensor, ...], Tensor]:
-    *times, h = knobs.unbind(0)
-    return tuple(times[:stages]), h
 
 
 def _errors(

@@ -40,7 +40,7 @@ class Trace:
         self.refused: set[str] = set()
         self.verified: set[str] = set()
         self._functions: dict[Any, Functions] = {}
-        self._steps: StepGraphs | None = None
+        self._steps: dict[tuple[int, ...], StepGraphs] = {}
 
     def functions(self, compiler: Callable[[Any], Any] | None) -> Functions:
         """Return the graph as Python functions, each passed through ``compiler``."""
@@ -48,11 +48,13 @@ class Trace:
             self._functions[compiler] = Functions(self.parts, compiler)
         return self._functions[compiler]
 
-    def steps(self, spec: StateSpec, constants: int) -> StepGraphs:
-        """Return the steps of the graph, compiled where they are first run."""
-        if self._steps is None:
-            self._steps = StepGraphs(self.functions(None), spec, constants)
-        return self._steps
+    def steps(self, spec: StateSpec, places: tuple[int, ...]) -> StepGraphs:
+        """Return the steps of the graph, compiled where they are first run, for constants that are the same ones at
+        such ``places``.
+        """
+        if places not in self._steps:
+            self._steps[places] = StepGraphs(self.functions(None), spec, places)
+        return self._steps[places]
 
 
 def find_trace(
@@ -97,12 +99,17 @@ class TracedVectorField(EagerVectorField):
         self.sources = self.graph.tensors(tensors)
         with torch.no_grad():
             self._constants = self._functions.constants(*self.sources)
-        self.steps: StepGraphs | None = found.steps(self.spec, len(self._constants)) if whole_steps else None
+        self.steps: StepGraphs | None = None
+        if whole_steps:
+            once: dict[int, int] = {}
+            places = tuple([once.setdefault(id(x), len(once)) for x in self._constants])
+            self._once = list({id(x): x for x in self._constants}.values())
+            self.steps = found.steps(self.spec, places)
 
-    def run_step(self, kind: StepKind, *arguments: Tensor) -> list[Tensor] | None:
+    def run_step(self, kind: StepKind, *arguments: Tensor) -> Sequence[Tensor] | None:
         """Run a step as one compiled graph, without gradient; None where it cannot be compiled."""
         assert self.steps is not None
-        return self.steps.run(kind, [*self._constants, *arguments])
+        return self.steps.run(kind, [*self._once, *arguments])
 
     @property
     def present(self) -> list[int]:

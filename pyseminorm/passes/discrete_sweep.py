@@ -13,6 +13,7 @@ adjoint system, Numerische Mathematik 87 (2000).
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 import math
 import time
@@ -42,8 +43,9 @@ class Outputs:
     """Where the outputs with nonzero cotangents lie: at the end of a step, or inside it on its dense output.
 
     Attributes:
-        at_end: step -> outputs at its end (more than one where times differ by less than theta resolves).
-        inner: step -> outputs inside it, and those without a cotangent between them, which weigh nothing.
+        steps: the step that every output lies in.
+        ended: whether it lies at the end of its step, and has a cotangent.
+        inside: whether it lies inside its step, and has a cotangent.
         last_step: the last step that an output lies in.
     """
 
@@ -51,18 +53,46 @@ class Outputs:
         ends, times, active = np.array(problem.ends), np.array(problem.times), np.array(problem.look())
         direction = 1.0 if ends[-1] > ends[0] else -1.0
         active[0] = False  # the initial state
-        steps = np.searchsorted(direction * ends[1:-1], direction * times)
-        thetas = (times - ends[steps]) / np.array(sizes)[steps]
-        ended = (times == ends[steps + 1]) | (thetas == 1.0)
-        self.at_end = _group_rows(steps, active & ended)
-        self.inner = _group_rows(steps, active & ~ended)
-        self.last_step = int(steps[active].max())
-        thetas[~active] = 0.0
-        dense = np.array(tableau.dense)
-        powers = np.arange(1, dense.shape[1] + 1)
-        like = problem.cotangents
-        self._weights = send(torch.from_numpy(thetas[:, None] ** powers @ dense.T).to(like.dtype), like)
-        self._slopes = send(torch.from_numpy(powers * thetas[:, None] ** (powers - 1) @ dense.T).to(like.dtype), like)
+        self.steps = np.searchsorted(direction * ends[1:-1], direction * times)
+        self._thetas = (times - ends[self.steps]) / np.array(sizes)[self.steps]
+        ended = (times == ends[self.steps + 1]) | (self._thetas == 1.0)
+        self.ended, self.inside = active & ended, active & ~ended
+        self.last_step = int(self.steps[active].max())
+        self._thetas[~active] = 0.0
+        self._dense, self._like = np.array(tableau.dense), problem.cotangents
+
+    @functools.cached_property
+    def at_end(self) -> dict[int, slice]:
+        """Return, for every step with such ones, the outputs at its end (more than one where times differ by less than
+        theta resolves).
+        """
+        return _group_rows(self.steps, self.ended)
+
+    @functools.cached_property
+    def inner(self) -> dict[int, slice]:
+        """Return, for every step with such ones, the outputs inside it, and those without a cotangent between them,
+        which weigh nothing.
+        """
+        return _group_rows(self.steps, self.inside)
+
+    @property
+    def _powers(self) -> np.ndarray[Any, Any]:
+        return np.arange(1, self._dense.shape[1] + 1)
+
+    def all_weights(self) -> np.ndarray[Any, Any]:
+        """Return b_i(theta) of all outputs, (outputs, stages)."""
+        found: np.ndarray[Any, Any] = self._thetas[:, None] ** self._powers @ self._dense.T
+        return found
+
+    @functools.cached_property
+    def _weights(self) -> Tensor:
+        return send(torch.from_numpy(self.all_weights()).to(self._like.dtype), self._like)
+
+    @functools.cached_property
+    def _slopes(self) -> Tensor:
+        powers = self._powers
+        slopes = torch.from_numpy(powers * self._thetas[:, None] ** (powers - 1) @ self._dense.T)
+        return send(slopes.to(self._like.dtype), self._like)
 
     def weights(self, step: int) -> Tensor:
         """Return b_i(theta) of the outputs inside a step, (outputs, stages)."""
@@ -85,9 +115,9 @@ SAME_TIME = 1e-12  # relative difference within which a stage that was kept is a
 
 
 class Sweep:
-    """Goes through the steps backwards, once."""
+    """Goes through the steps backwards, once, and counts its work in ``stats``."""
 
-    def __init__(self, problem: DiscreteProblem) -> None:
+    def __init__(self, problem: DiscreteProblem, stats: PassStats | None = None) -> None:
         assert isinstance(problem.steps, RecordedSteps)
         self._problem, self._tableau, self._steps = problem, problem.options.tableau, problem.steps
         like = problem.cotangents
@@ -106,7 +136,7 @@ class Sweep:
         self._params = [torch.zeros_like(x) for x in problem.field.targets]
         self._following: Tensor | None = None  # the first stage of the step after the present one
         self._output_derivatives: dict[int, Tensor] = {}
-        self._stats = PassStats()
+        self._stats = stats or PassStats()
 
     def run(self) -> AdjointResult:
         started = time.perf_counter()

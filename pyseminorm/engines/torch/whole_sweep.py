@@ -2,66 +2,161 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from ...graphs.steps import Reverse, knobs
+from ...errors import AttachLastGoodState, LastGoodState
+from ...graphs.steps import Reverse
 from ...graphs.traced_field import TracedVectorField
-from ...passes.discrete_sweep import Sweep
+from ...host_copies import send
+from ...passes.discrete_sweep import Outputs, Sweep
 from ...passes.problems import AdjointResult, DiscreteProblem
 from ...passes.recorded_steps import RecordedSteps
+from ...passes.stages import needed_stages
 from ...problem.finiteness import each_finite
 from ...problem.state import all_finite
-from ...torch_internals import increment_all
+from ...retcode import ReturnCode
+from ...stats import PassStats
+
+Array = np.ndarray[Any, Any]
 
 
-class WholeSweep(Sweep):
+class WholeSweep:
     """Goes through the steps backwards, each in one call; whether all is finite is looked at when it is through."""
 
     def __init__(self, problem: DiscreteProblem) -> None:
-        super().__init__(problem)
-        field = problem.field
-        assert isinstance(problem.steps, RecordedSteps) and isinstance(field, TracedVectorField)
-        self._field, self._whole = field, problem.steps.whole
-        self._summed = [self._params[i] for i in field.present]
+        assert isinstance(problem.steps, RecordedSteps) and isinstance(problem.field, TracedVectorField)
+        self._problem, self._steps, self._field = problem, problem.steps, problem.field
+        self._tableau, self._stats = problem.options.tableau, PassStats()
+        self._outputs = Outputs(problem, self._steps.sizes, self._tableau)
+        self._numbers = StepNumbers(problem, self._outputs)
+        self._params = [torch.zeros_like(x) for x in problem.field.targets]
+        self._by_step: Sweep | None = None
 
     def run(self) -> AdjointResult:
-        result = super().run()
-        if not (all_finite(result.adjoint) and each_finite(result.params)):
-            Sweep(self._problem).run()  # which names the first value or product that is not finite
-        return result
+        started, problem, stats = time.perf_counter(), self._problem, self._stats
+        last, sizes = self._outputs.last_step, self._steps.sizes
+        adjoint, at = torch.zeros_like(problem.cotangents[0]), problem.ends[self._outputs.last_step + 1]
+        totals, stretch, stats.times = [self._params[i] for i in self._field.present], list[Tensor](), [at]
+        with AttachLastGoodState(lambda: LastGoodState(at, problem.spec.unflatten(adjoint.clone()), stats)):
+            for n in range(last, -1, -1):
+                y = self._steps.states.take(n, self._advance, stretch)
+                if problem.report is not None:
+                    problem.report(True, at, adjoint + self._numbers.sum_at_end(n), -sizes[n])
+                made = self._back(n, y, adjoint, totals)
+                if made is None:
+                    return Sweep(problem).run()
+                adjoint, totals, at = made[0], made[1:], problem.ends[n]
+                stats.naccept += 1
+                stats.times.append(at)
+        if not (all_finite(adjoint) and each_finite(totals)):
+            return Sweep(problem).run()  # which names the first value or product that is not finite
+        for i, total in zip(self._field.present, totals, strict=True):
+            self._params[i] = total
+        stats.seconds = time.perf_counter() - started
+        return AdjointResult(adjoint, self._params, ReturnCode.Success, stats, at)
 
-    def _back(self, n: int, y: Tensor, adjoint: Tensor) -> Tensor:
-        if self._problem.want_derivatives:
-            return super()._back(n, y, adjoint)
-        used = self._stages_of(n)
-        self._enter(n)
-        direct, end = self._direct(n, adjoint), adjoint
-        if n in self._outputs.inner:
-            end = adjoint + self._inner_cotangents(n).sum(dim=0)
-        times = [self._time(n, i) for i in range(len(direct))]
+    def _advance(self, n: int, y: Tensor) -> Tensor:
+        """Return the state after step ``n`` from ``y``, made again."""
+        self._by_step = self._by_step or Sweep(self._problem, self._stats)
+        return self._by_step.advance(n, y)
+
+    def _back(self, n: int, y: Tensor, adjoint: Tensor, totals: list[Tensor]) -> list[Tensor] | None:
+        """Return dL/dy at the start of step ``n``, from that after its end, and the sums of the parameters' gradients;
+        None where the step cannot be compiled.
+        """
+        used = needed_stages(self._tableau, inner=self._numbers.inner[n])
+        if self._numbers.shared[n]:
+            used = used[:-1] if used[-1] == self._tableau.stages - 1 else used
         kept = self._kept_of(n, used, y)
         kind = Reverse(self._tableau.name, used, kept=bool(kept))
-        numbers = knobs(times, (self._steps.sizes[n],), y)
-        made = self._field.run_step(kind, y, numbers, direct, end, *kept)
-        if made is None:
-            return super()._back(n, y, adjoint)
+        numbers, outputs = self._numbers.of(n)
+        made = self._field.run_step(kind, y, numbers, outputs, adjoint, *totals, *kept)
         self._stats.nvjp += len(used)
-        if self._summed:
-            increment_all(self._summed, made[1:])
-        return made[0]
+        return None if made is None else list(made)
 
     def _kept_of(self, n: int, used: Sequence[int], y: Tensor) -> list[Tensor]:
         """Return the stages of step ``n`` and what their products read, as the graph takes them; nothing: not kept."""
-        step = self._whole.get(n)
+        step = self._steps.whole.get(n)
         if step is None or used[-1] >= len(step.stages):
             return []
-        chunks = [self._saved(n, i, y) for i in used]
-        return [step.stages, *(x for chunk in chunks for x in chunk)]
+        found = [step.of(i) for i in used]
+        if found[0] is None:
+            before = self._steps.whole.get(n - 1)
+            last = None if before is None else before.of(self._tableau.stages - 1)
+            found[0] = self._field.saved_at(self._numbers.time(n, used[0]), y) if last is None else last
+        return [step.stages, *(x for chunk in found if chunk is not None for x in chunk)]
 
-    def _saved(self, n: int, i: int, y: Tensor) -> Sequence[Tensor]:
-        found = self._whole[n].of(i)
-        if found is None and n > 0 and n - 1 in self._whole:
-            found = self._whole[n - 1].of(self._tableau.stages - 1)
-        return self._field.saved_at(self._time(n, i), y) if found is None else found
+
+class StepNumbers:
+    """What a `Reverse` step is told in numbers, made for all steps at once.
+
+    Attributes:
+        inner: whether outputs lie inside a step.
+        shared: whether its last stage is the first of the next one.
+    """
+
+    def __init__(self, problem: DiscreteProblem, outputs: Outputs) -> None:
+        assert isinstance(problem.steps, RecordedSteps)
+        tableau, count = problem.options.tableau, outputs.last_step + 1
+        places = np.array(tableau.c + tableau.extra_c)
+        self._width, steps = len(places) + 2, np.arange(count)
+        ends, sizes = np.array(problem.ends[: count + 1]), np.array(problem.steps.sizes[:count])
+        direction = 1.0 if ends[-1] > ends[0] else -1.0
+        jumps = direction * np.array(problem.discontinuities.times)
+        intervals = np.searchsorted(jumps, direction * ends, side="right")
+        low, high = np.array(problem.discontinuities.intervals)[intervals[:-1]].T[..., None]
+        self._times = np.clip(ends[:-1, None] + sizes[:, None] * places, low, high)
+        self.shared = tableau.fsal & (intervals[1:] == intervals[:-1]) & (steps < count - 1)
+        self.inner = np.bincount(outputs.steps[outputs.inside], minlength=count) > 0
+
+        rows, missing = outputs.steps, max(0, self._width - len(outputs.steps))
+        own = np.minimum(rows, count - 1)
+        weights = outputs.all_weights() * np.where(outputs.inside, sizes[own], 0.0)[:, None]
+        self._own = np.column_stack([outputs.ended, outputs.inside, weights])
+        self._next = weights[:, tableau.stages - 1] * self.shared[own]  # by a last stage that is the next step's first
+        self._own, self._next = np.pad(self._own, ((0, missing), (0, 0))), np.pad(self._next, (0, missing))
+        self._rows = np.pad(rows, (0, missing), constant_values=count)
+        before = np.concatenate([[False], self.shared[:-1]])
+        self._first, self._stop = np.searchsorted(rows, steps - before), np.searchsorted(rows, steps, side="right")
+        self._start = np.minimum(self._first, len(self._rows) - self._width)
+        self._cotangents = problem.cotangents
+        if missing:
+            self._cotangents = torch.cat(
+                [self._cotangents, self._cotangents.new_zeros(missing, self._cotangents.shape[1])]
+            )
+        window = self._weigh(steps[:, None], self._start[:, None] + np.arange(self._width))
+        numbers = np.column_stack([self._times, sizes, window.transpose(0, 2, 1).reshape(count, -1)])
+        like = self._cotangents
+        self._numbers = send(torch.from_numpy(numbers).to(like.dtype), like).unbind(0)
+
+    def _weigh(self, step: Array | int, rows: Array) -> Array:
+        """Return what the cotangents of output rows weigh at the end of a step, behind it, and in its stages."""
+        at = self._rows[rows]
+        found: Array = self._own[rows] * (at == step)[..., None]
+        found[..., 2] += self._next[rows] * (at == step - 1)
+        return found
+
+    def time(self, n: int, i: int) -> float:
+        """Return the time of stage ``i`` of step ``n``."""
+        return float(self._times[n, i])
+
+    def of(self, n: int) -> tuple[Tensor, Tensor]:
+        """Return the numbers of step ``n``, and the rows of cotangents that they weigh, (stages + 2, size)."""
+        first, stop = self._first[n], self._stop[n]
+        if stop - first > self._width:  # more outputs than a graph takes: weighed before
+            weights = self._numbers[n].new_tensor(self._weigh(n, np.arange(first, stop)).T)
+            numbers = torch.cat([self._numbers[n][: -(self._width**2)], torch.eye(self._width).to(weights).reshape(-1)])
+            return numbers, weights @ self._cotangents[first:stop]
+        return self._numbers[n], self._cotangents[self._start[n] : self._start[n] + self._width]
+
+    def sum_at_end(self, n: int) -> Tensor:
+        """Return the sum of the cotangents of the outputs at the end of step ``n``."""
+        first, stop = self._first[n], self._stop[n]
+        rows = [i for i in range(first, stop) if self._rows[i] == n and self._own[i, 0]]
+        return self._cotangents[rows].sum(dim=0)
