@@ -38,26 +38,22 @@ if TYPE_CHECKING:
 
 # What few programs name is imported when it is first named: an import of torch and pyseminorm stays short.
 _IMPORTED_LATE = {
-    "CDE": "paths",
-    "CNF": "cnf",
-    "CrossCheck": "crosschecking",
-    "InterpolatedPath": "paths",
-    "JuliaFunction": "julia_function",
-    "Profile": "profiling",
-    "crosscheck": "crosschecking",
-    "interpolate_path": "paths",
-    "profile": "profiling",
-    "start_julia": "engines.julia.session.start",
+    "cnf": ("CNF",),
+    "crosschecking": ("CrossCheck", "crosscheck"),
+    "engines.julia.session.start": ("start_julia",),
+    "julia_function": ("JuliaFunction",),
+    "paths": ("CDE", "InterpolatedPath", "interpolate_path"),
+    "profiling": ("Profile", "profile"),
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name that is not needed for every program."""
-    if name not in _IMPORTED_LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_IMPORTED_LATE[name]}"), name)
-    globals()[name] = value
-    return value
+    for module, names in _IMPORTED_LATE.items():
+        if name in names:
+            globals()[name] = value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

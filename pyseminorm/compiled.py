@@ -138,7 +138,7 @@ class CompiledField:
         if field is not None:
             first.field = field
             return
-        graph, read = self._forms.capture_with(self._guards, first, self.mode, engine)
+        graph, read = self._forms.capture(first, self.mode, engine, self._guards)
         known = _Known.of(graph, self.func, first.asked.args, read)
         if known is not None:
             self._known[form] = known

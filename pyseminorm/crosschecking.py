@@ -86,7 +86,7 @@ class CrossCheck:
     def __str__(self) -> str:
         head = ("adjoint", "engine", "error dL/dy0", "error dL/dθ", "backward evaluations", "accepted steps", "seconds")
         lines = [[*head], *([*_format(row)] for row in self.rows)]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         lines.insert(1, ["-" * widths[0], "-" * widths[1], *("-" * (w - 1) + ":" for w in widths[2:])])
         table = ["| " + " | ".join(_pad(line, widths)) + " |" for line in lines]
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
@@ -191,18 +191,11 @@ def crosscheck(
 
     Examples:
         >>> import torch, pyseminorm
-        >>> net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
-        >>> class Field(torch.nn.Module):
-        ...     def __init__(self):
-        ...         super().__init__()
-        ...         self.net = net
-        ...     def forward(self, t, y):
-        ...         return self.net(y)
-        >>> found = pyseminorm.crosscheck(Field(), torch.ones(2), [0.0, 0.5, 1.0], backend="torch")
-        >>> len(found.rows)
-        5
-        >>> found.worst < 1e-2
-        True
+        >>> net, y0 = torch.nn.Linear(2, 2), torch.ones(2)
+        >>> settings = {"params": net.parameters(), "backend": "torch"}
+        >>> found = pyseminorm.crosscheck(lambda t, y: torch.tanh(net(y)), y0, [0.0, 0.5, 1.0], **settings)
+        >>> len(found.rows), found.worst < 1e-2
+        (5, True)
     """
     if method not in ADAPTIVE_METHODS:
         raise InvalidInputError(f"method={method!r}: crosscheck takes one of {', '.join(ADAPTIVE_METHODS)}.")

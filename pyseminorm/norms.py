@@ -38,18 +38,6 @@ class AdjointState(NamedTuple):
     params: tuple[Tensor, ...]
 
 
-def rms(x: Tensor) -> Tensor:
-    """Return the root mean square of all elements of ``x`` (any shape), a 0-dim tensor; 0 for an empty tensor.
-
-    Examples:
-        >>> rms(torch.tensor([3.0, -3.0]))
-        tensor(3.)
-    """
-    wide = torch.promote_types(x.dtype, torch.float32)
-    norm: Tensor = torch.linalg.vector_norm(x.reshape(-1), dtype=wide)
-    return norm.div(max(x.numel(), 1) ** 0.5)
-
-
 @dataclass(frozen=True)
 class AdjointLayout:
     """Where the parts of the flat backward state [lambda; y; a_t; mu] lie.

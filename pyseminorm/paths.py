@@ -46,11 +46,9 @@ class InterpolatedPath:
     def __call__(self, t: Tensor | float) -> Tensor:
         r"""Return X(t), (\*batch, \*t.shape, channels)."""
         t, index, since = self._locate(t)
-        value: Tensor | None = None
-        rates = self._rates.index_select(0, index).unbind(1)
-        for power, rate in reversed(list(enumerate(rates, 1))):
-            value = rate / power if value is None else rate / power + since * value
-        assert value is not None
+        *rates, value = (r / power for power, r in enumerate(self._rates.index_select(0, index).unbind(1), 1))
+        for rate in reversed(rates):
+            value = rate + since * value
         return self._shaped(self._starts.index_select(0, index) + since * value, t)
 
     def derivative(self, t: Tensor | float) -> Tensor:

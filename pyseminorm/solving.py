@@ -21,20 +21,13 @@ from .events import Event, EventRecord, check_events
 from .methods.grids import Grid, check_step
 from .methods.tableaus import METHODS, method_name
 from .norms import FORWARD_NORMS
+from .passes import refusals
 from .passes.autograd import SolveContext, SolveFunction
 from .passes.engine import Engine
 from .passes.event_records import event_records
 from .passes.event_search import EventSearch
 from .passes.kept_trajectory import KeptTrajectory, RecordedTrajectory
 from .passes.problems import PassOptions
-from .passes.refusals import (
-    refuse_backward_method,
-    refuse_dual_numbers,
-    refuse_random,
-    refuse_steps,
-    refuse_transforms,
-    refuse_vmap,
-)
 from .problem.autocast import autocast_dtype
 from .problem.checking_call import FirstValue
 from .problem.jacobian import JACOBIANS
@@ -230,7 +223,7 @@ def solve(
         torch.Size([2, 2])
     """
     check_callable(func)
-    refuse_vmap() if isinstance(adjoint, DirectAdjoint) else refuse_transforms()
+    refusals.refuse_vmap() if isinstance(adjoint, DirectAdjoint) else refusals.refuse_transforms()
     spec = StateSpec.of(y0)
     ts, times = check_times(t, spec.real_dtype)
     if not isinstance(args, (tuple, list)):
@@ -279,7 +272,7 @@ def solve(
             logger.info("func stays eager: DirectAdjoint() lets autograd record what func does")
         start = RecordedStart.of(RecordedField(func, tuple(args), spec), y0, ts, times, options.discontinuities)
         if start.field.random_from is not None:
-            refuse_random(None, options.traits)
+            refusals.refuse_random(None, options.traits)
         context = SolveContext(
             engine, start.field, spec, times, options, norm, adjoint, back, watch, start, dense, throw, event
         )
@@ -292,7 +285,7 @@ def solve(
     asked_field = FieldArguments(func, tuple(args), spec, params)
     first = FirstValue(asked_field, min(max(times[0], low), high), state, recording=enabled)
     if forward_mode_is_active():
-        refuse_dual_numbers([*given, *first.field.inputs])
+        refusals.refuse_dual_numbers([*given, *first.field.inputs])
     if compiled is not None:
         compiled.capture(first, engine)
     elif compile is not None and not isinstance(func, FieldSource):
@@ -306,9 +299,9 @@ def solve(
         adjoint = choose_adjoint(spec.size, sum(field.sizes), needs_jacobian=options.traits.needs_jacobian)
     recording = enabled and (bool(field.inputs) or any(x.requires_grad for x in given))
     if recording:
-        refuse_backward_method(adjoint, back)
+        refusals.refuse_backward_method(adjoint, back)
     if field.random_from is not None:
-        refuse_random(adjoint if recording else None, options.traits)
+        refusals.refuse_random(adjoint if recording else None, options.traits)
     context = SolveContext(engine, field, spec, times, options, norm, adjoint, back, watch, first, dense, throw, event)
     token = None
     if recording:
@@ -416,7 +409,7 @@ def _settle(
         method, traits, rtol, spec.hold(atol), max_steps, fixed_step, first_step, discontinuities, controller, jacobian,
         grid=grid, tstops=tstops, dtmin=bounds[0], dtmax=bounds[1],
     )  # fmt: skip
-    refuse_steps(options, adjoint)
+    refusals.refuse_steps(options, adjoint)
     return engine, options, back
 
 

@@ -152,7 +152,6 @@ OTHERS = {
     aten.copy.default: lambda x: x * (x * 2).copy_(x[0] * 3),
     aten.diagonal_backward.default: lambda x: aten.diagonal_backward(x[0, :3] * 2, [3, 4], 1, 0, 1),
     aten.diagonal_scatter.default: lambda x: aten.diagonal_scatter(x * 2, x[:, 0], 1),
-    aten.dot.default: lambda x: x * aten.dot(x[0], x[1]),
     aten.index_add.default: lambda x: aten.index_add(
         aten.index_add(x * 2, 0, _place(x[:, 1]), x * 3), 1, _place(x[0]), x.t().reshape(3, 4)
     ),
@@ -160,7 +159,6 @@ OTHERS = {
         aten.index_select(x, 0, _place(x[:, 1])) + aten.index_select(x * 2, 1, _place(x[0]))
     ),
     aten.mm.default: lambda x: aten.mm(aten.mm(x, x.t()), x),
-    aten.mv.default: lambda x: x + aten.mv(x, x[0])[:, None],
     aten.repeat.default: lambda x: aten.repeat(x[:, :2] * 2, [1, 2]) * x,
     aten.select_backward.default: lambda x: aten.select_backward(x[0] * 2, [3, 4], 0, 1),
     aten.select_scatter.default: lambda x: aten.select_scatter(x * 2, x[:, 1], 1, 3),

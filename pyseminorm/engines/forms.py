@@ -35,29 +35,21 @@ def can_capture() -> bool:
     return sound
 
 
-def capture(first: FirstValue, mode: str, engine: Engine) -> None:
-    """Let the field of ``first`` be the form of func asked for, or as near to it as func allows.
+Guards = dict[Any, GuardedFunction]  # what has been captured of each form of a function
+
+_GUARDED: weakref.WeakKeyDictionary[Any, Guards] = weakref.WeakKeyDictionary()
+
+
+def capture(
+    first: FirstValue, mode: str, engine: Engine, guards: Guards | None = None
+) -> tuple[Captured | None, list[Tensor]]:
+    """Put a captured form in the place of the field of ``first``; None where func stays eager, which is logged.
 
     TorchDynamo says whether what it captured before still holds, and captures func (again) where it does not.
     """
-    capture_with(_GUARDED.setdefault(kind_of(first.asked.func), {}), first, mode, engine)
-
-
-def _find_guarded(guards: dict[Any, GuardedFunction], asked: FieldArguments) -> GuardedFunction:
-    """Return what has been captured of a form: each has TorchDynamo's limit of captures for itself."""
-    form = form_of(asked, values=False)
-    return guards.get(form) or guards.setdefault(form, GuardedFunction(asked.spec))
-
-
-_GUARDED: weakref.WeakKeyDictionary[Any, dict[Any, GuardedFunction]] = weakref.WeakKeyDictionary()
-
-
-def capture_with(
-    guards: dict[Any, GuardedFunction], first: FirstValue, mode: str, engine: Engine
-) -> tuple[Captured | None, list[Tensor]]:
-    """Put a captured form in the place of the field of ``first``; None where func stays eager, which is logged."""
-    asked = first.asked
-    guarded = _find_guarded(guards, asked)
+    asked, form = first.asked, form_of(first.asked, values=False)
+    guards = _GUARDED.setdefault(kind_of(asked.func), {}) if guards is None else guards
+    guarded = guards.get(form) or guards.setdefault(form, GuardedFunction(asked.spec))  # each has a limit of captures
     own = choose_params(asked.func, asked.params) if guarded.has_captured else first.field.params
     if guarded.refused:
         first()

@@ -23,14 +23,7 @@ from ..problem.vector_field import EagerVectorField
 from ..retcode import ReturnCode
 from ..stats import PassStats, Stats
 from ..stepping import Algorithm, MethodTraits, StepCallbacks
-from ..torch_internals import (
-    batch_level,
-    is_batched,
-    join_batch,
-    pytree,
-    split_batch,
-    unwrap_if_dead,
-)
+from ..torch_internals import batch_level, is_batched, join_batch, pytree, split_batch, unwrap_if_dead
 from .cotangents import HandedOver, LateCotangents, MergedOutputs, active_rows, largest_rms
 from .engine import Engine
 from .event_search import EventSearch
@@ -97,15 +90,7 @@ class SolveContext:
             options = dataclasses.replace(options, max_steps=events.max_steps)
         result = self.engine.integrate(
             ForwardProblem(
-                self.field,
-                self.spec,
-                self.first,
-                self.times,
-                options,
-                self.norm,
-                keep_dense,
-                recorder,
-                events,
+                self.field, self.spec, self.first, self.times, options, self.norm, keep_dense, recorder, events
             )
         )
         if events is not None:

@@ -167,15 +167,11 @@ class ForwardProblem:
         return self.field.f if recorder is None else recorder.record_calls(self.field, self.options.tableau)
 
     def first_derivative(self) -> Tensor:
-        """Return f(times[0], y0), from the checking call.
-
-        Of a function that draws random numbers, whose stages are kept, this one is made again with the same numbers, so
-        that it is kept too.
-        """
+        """Return f(times[0], y0), from the checking call."""
         f0, generators = self.first(), self.field.random_from
         if generators is None or self.recorder is None or not self.recorder.keeps_stages:
             return f0
-        generators.restore()
+        generators.restore()  # this call is kept, too: it is made again with the same numbers
         return self.f(self.first.t, self.y0)
 
     @property

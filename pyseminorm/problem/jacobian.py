@@ -35,7 +35,8 @@ class Jacobian:
 
     def of_field(self, t: float, y: Tensor) -> Derivatives:
         """Return (df/dy, df/dt) at (t, y), for y (size,)."""
-        return self._once(t, y, lambda: self._by_mode(t, y))
+        evaluate = {"reverse": self._reverse, "forward": self._forward, "finite": self._finite}[self._mode]
+        return self._once(t, y, lambda: evaluate(t, y))
 
     def of_adjoint(self, t: float, y: Tensor, adjoint: Tensor) -> Derivatives:
         """Return (A, d): lambda' = A lambda with A = -(df/dy)^T along the trajectory y(t), and d = (dA/dt) lambda."""
@@ -49,13 +50,8 @@ class Jacobian:
             self._known = known = (t, state, evaluate())
         return known[2]
 
-    def _by_mode(self, t: float, y: Tensor) -> Derivatives:
-        if self._mode == "finite":
-            return self._finite(t, y)
-        if self._mode == "forward":
-            return self._forward(t, y)
-        value, leaves, when = self._graph(t, y)
-        return self._rows(value, leaves, when)
+    def _reverse(self, t: float, y: Tensor) -> Derivatives:
+        return self._rows(*self._graph(t, y))
 
     def _forward(self, t: float, y: Tensor) -> Derivatives:
         with warnings.catch_warnings():  # torch's own, when it first loads its rules for forward mode

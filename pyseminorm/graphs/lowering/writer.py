@@ -259,14 +259,6 @@ class Writer:
     def broadcast_to(self, x: Value, shape: Shape) -> Any:
         return x.look(Tensor.expand, shape) if isinstance(x, View) else self.check(Lazy("{0}", [x], shape, x.boolean))
 
-    def sum_of_products(self, a: Value, b: Value) -> Any:
-        to, products = self._new((1,)), Lazy.of("({0} * {1})", self.view(a), self.view(b))
-        self._section.statements += reduce(to, products, [0], "zero(T)", "add!")
-        return to.look(Tensor.squeeze)
-
-    def matrix_times_vector(self, a: Value, x: Value) -> Any:
-        return self.product(a, self.view(x).look(Tensor.unsqueeze, 1)).look(Tensor.squeeze, 1)
-
     def product(self, a: Value, b: Value) -> View:
         """Write a matrix product (..., m, k) by (..., k, n), of one leading dimension at most."""
         left, right = self.view(a), self.view(b)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -30,7 +31,9 @@ class SolverMemory:
     def at(self, address: int, length: int) -> Tensor:
         """Return a vector of ``length`` elements at ``address``."""
         if self._on_cuda:
-            return torch.as_tensor(_CudaMemory(address, length, self._dtype), device=self._device)
+            interface = {"shape": (length,), "typestr": f"<f{self._dtype.itemsize}", "data": (address, False)}
+            memory = SimpleNamespace(__cuda_array_interface__=interface | {"version": 3})
+            return torch.as_tensor(memory, device=self._device)
         raw = array_type(ctypes.c_char, length * self._dtype.itemsize).from_address(address)
         return torch.frombuffer(raw, dtype=self._dtype)
 
@@ -38,18 +41,6 @@ class SolverMemory:
         """Wait for torch's work on a device, which Julia is going to read."""
         if self._on_cuda:
             torch.cuda.current_stream(self._device).synchronize()
-
-
-class _CudaMemory:
-    """Device memory for torch to wrap, by the CUDA array interface (version 3)."""
-
-    def __init__(self, address: int, length: int, dtype: torch.dtype) -> None:
-        self.__cuda_array_interface__ = {
-            "shape": (length,),
-            "typestr": f"<f{dtype.itemsize}",
-            "data": (address, False),
-            "version": 3,
-        }
 
 
 def _keep_errors(failed: float) -> Callable[[Callable[..., float | None]], Callable[..., float]]:
@@ -61,7 +52,7 @@ def _keep_errors(failed: float) -> Callable[[Callable[..., float | None]], Calla
                 self.signals.check()
                 value = method(self, *arguments)
             except BaseException as error:
-                self._error = error
+                self.raised = error
                 return failed
             return 1 if value is None else value
 
@@ -104,7 +95,7 @@ class SolverCallbacks:
         }  # fmt: skip
         self._user = {name: clock_calls(Place.CALLBACK, function) for name, function in given.items() if function}
         self._buffers: list[Tensor] = []
-        self._error: BaseException | None = None
+        self.raised: BaseException | None = None  # by a callback
         self.signals = DeferredSignals(self._evaluate.__code__)  # that of `enter`, for every callback
         self._c: dict[str, ctypes._FuncPointer] = {}
 
@@ -125,11 +116,6 @@ class SolverCallbacks:
     def looking(self) -> tuple[int, int, int]:
         """Addresses of what looks for events, and of its times and states; 0: none."""
         return (0, 0, 0) if self._looks is None else (self.address("look"), *self._looks.addresses)
-
-    @property
-    def raised(self) -> BaseException | None:
-        """The exception that a callback raised during the solve, if any."""
-        return self._error
 
     def close(self) -> None:
         """Drop the views of solver memory and the cycle through the C functions."""
