@@ -22,8 +22,8 @@ def warn_of_error(stats: PassStats, adjoint: Adjoint) -> None:
         return
     warnings.warn(
         f"the gradient by the parameters may be off by {error:.0%} (stats.backward.param_error, an estimate): the "
-        "steps follow the state, and something that only this gradient sees, such as a fast forcing or a jump of func in "
-        "time, goes through between them. A smaller rtol need not help. Give param_rtol=1e-2 to BacksolveAdjoint, "
+        "steps follow the state, and something that only this gradient sees, such as a fast forcing or a jump of func "
+        "in time, goes through between them. A smaller rtol need not help. Give param_rtol=1e-2 to BacksolveAdjoint, "
         "InterpolatingAdjoint or GaussAdjoint, name the times of jumps (solve(discontinuities=...), tstops=...), or "
         "bound the steps (dtmax=...). verbose=False of the adjoint switches this warning off.",
         GradientErrorWarning,
