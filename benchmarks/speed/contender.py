@@ -14,6 +14,7 @@ from pyseminorm import PassStats
 from .cases import Problem, gradient
 
 OURS = "pyseminorm"
+COMPILED = "compiled"  # the explicit object, `pyseminorm.compile`; other names are values of solve's argument compile
 
 
 @dataclass(frozen=True)

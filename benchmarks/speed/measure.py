@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from .cases import Problem, relative_error
-from .contender import Contender, Outcome, Solver
+from .contender import COMPILED, Contender, Outcome, Solver
 from .records import CaseRecord, Row, counts
 from .reference import Reference
 from .work_precision import COMPARED, descend, first_rung
@@ -21,6 +21,7 @@ from .work_precision import COMPARED, descend, first_rung
 CURVE = (1e-3, 1e-4, 1e-6, 1e-7)  # further tolerances of peers, for work-precision curves
 CURVE_REPEATS = 3
 COMPILING = 180.0  # seconds that a first step may take beyond the limit
+COMPILES = ("inductor", COMPILED, "auto")  # whose steps at another tolerance may be of a kind that was not compiled yet
 # A turn is a few steps of a training loop. The first is not counted (the caches hold another contender's data), unless
 # the step is slow, when that does not matter; then come as many as make up TURN seconds, 8 at most.
 TURN, LONGEST_TURN, SLOW = 0.02, 8, 0.25
@@ -121,7 +122,8 @@ class Trials:
     def entry(self, contender: Contender, tolerance: float) -> Entry | None:
         """The contender at this tolerance, after one step; its row is in the record. None where there is none."""
         name = f"{contender.name} at {tolerance:.0e}"
-        allowed = self._plan.limit + (0 if contender.ours and contender.name in self._compiled else COMPILING)
+        later = contender.ours and contender.name in self._compiled
+        allowed = self._plan.limit + (0 if later and contender.settings.get("compile") not in COMPILES else COMPILING)
         self._problem.change(0)
         try:
             with limited(allowed):

@@ -12,7 +12,7 @@ from pyseminorm.adjoints import Adjoint
 from pyseminorm.engines.julia.session import detect
 
 from .cases import Problem, gradient
-from .contender import OURS, Contender, Outcome, Solver, TorchSolver
+from .contender import COMPILED, OURS, Contender, Outcome, Solver, TorchSolver
 
 ADJOINTS: dict[str, Adjoint] = {
     "Backsolve": BacksolveAdjoint(),
@@ -21,7 +21,6 @@ ADJOINTS: dict[str, Adjoint] = {
     "Discrete": DiscreteAdjoint(),
     "Discrete-stages": DiscreteAdjoint(keep="stages"),
 }
-COMPILED = "compiled"  # the explicit object, `pyseminorm.compile`; other names are values of solve's argument compile
 # (backend, what runs in the place of the field)
 ENGINES = (
     ("torch", None),
