@@ -81,7 +81,7 @@ def run(settings: dict, backend: str) -> dict:
         rtol=settings["rtol"],
         atol=settings["atol"],
         dt=settings.get("dt"),
-        adjoint=adjoint(norm=settings["norm"]),
+        adjoint=adjoint(norm=settings["norm"], verbose=False),
         backend=backend,
     )
     (solution.ys * cotangents(*solution.ys.shape, dtype=dtype)).sum().backward()

@@ -51,6 +51,23 @@ class Tableau:
         return len(self.c)
 
     @property
+    def integral_error(self) -> Row | None:
+        """Weights of the embedded error of a plain integral beside the state, for which ``b`` are those of the step.
+
+        A stage that weighs nothing in the step leaves its part to another one at the same time, where there is one: its
+        derivative of the integral need not be made.
+        """
+        if self.b_error is None:
+            return None
+        weights = list(self.b_error)
+        for i, c in enumerate(self.c):
+            others = [j for j in range(self.stages) if self.c[j] == c and self.b[j] != 0.0]
+            if self.b[i] == 0.0 and others:
+                weights[others[-1]] += weights[i]
+                weights[i] = 0.0
+        return tuple(weights)
+
+    @property
     def ends_at_state(self) -> bool:
         """Whether the last stage is evaluated at the new state."""
         return self.a[-1] == self.b[:-1] and self.b[-1] == 0.0

@@ -27,7 +27,7 @@ from ..torch_internals import batch_level, is_batched, join_batch, pytree, split
 from .cotangents import HandedOver, LateCotangents, MergedOutputs, active_rows, largest_rms
 from .engine import Engine
 from .event_search import EventSearch
-from .gradient_error import warn_of_error
+from .gradient_error import complete_estimate, warn_of_error
 from .problems import (
     AdjointProblem,
     AdjointResult,
@@ -260,6 +260,7 @@ class SolveContext:
             state = LastGoodState(result.t, self.spec.unflatten(result.adjoint), result.stats)
             message = _failure("the backward solve", result, self.times[0])
             raise SolveError(message + self._backward_advice(), result.retcode, state)
+        complete_estimate(result.stats, self.stats.forward, torch.finfo(self.spec.real_dtype).eps)
         warn_of_error(result.stats, self.adjoint)
         return result
 

@@ -28,15 +28,15 @@ from ..errors import AttachLastGoodState, LastGoodState, SolveError, Unsupported
 from ..host_copies import are_equal, send
 from ..methods.tableau import Tableau
 from ..methods.weights import weights
-from ..problem.finiteness import PARAMS_PRODUCT, STATE_PRODUCT, VALUE, each_finite, not_finite
+from ..problem.finiteness import PARAMS_PRODUCT, STATE_PRODUCT, VALUE, not_finite
 from ..problem.state import all_finite
 from ..problem.vector_field import VjpFunction
 from ..retcode import ReturnCode
 from ..stats import PassStats
-from ..torch_internals import increment_all
 from .problems import AdjointResult, DiscreteProblem
 from .recorded_steps import RecordedSteps
 from .stages import Stage, needed_stages
+from .sweep_sums import SweepSums
 
 
 class Outputs:
@@ -133,7 +133,7 @@ class Sweep:
         self._interval = problem.discontinuities.intervals[0]  # of the step that the sweep is at
         kept = self._steps.take_stages()
         self._kept = kept if problem.field.graphs_last else {}
-        self._params = [torch.zeros_like(x) for x in problem.field.targets]
+        self._sums = SweepSums(problem.field.targets, self._tableau, self._weights.stages)
         self._following: Tensor | None = None  # the first stage of the step after the present one
         self._output_derivatives: dict[int, Tensor] = {}
         self._stats = stats or PassStats()
@@ -156,9 +156,10 @@ class Sweep:
                 at = problem.ends[n]
                 stats.naccept += 1
                 stats.times.append(at)
+        stats.param_error = self._sums.error(stats.naccept)
         stats.seconds = time.perf_counter() - started
         return AdjointResult(
-            adjoint, self._params, ReturnCode.Success, stats, at, output_derivatives=self._output_derivatives
+            adjoint, self._sums.total, ReturnCode.Success, stats, at, output_derivatives=self._output_derivatives
         )
 
     def advance(self, n: int, y: Tensor) -> Tensor:
@@ -182,6 +183,7 @@ class Sweep:
         vjps = self._vjps(n, stages, y)
         direct = self._direct(n, adjoint).unbind(0)
         h, used = self._steps.sizes[n], stages[-1] + 1
+        self._sums.start_step()
         for i, vjp in zip(reversed(stages), reversed(vjps), strict=True):
             cotangent = direct[i]
             if i + 1 < used:
@@ -190,7 +192,7 @@ class Sweep:
             self._stats.nvjp += 1
             ybar, gradients, _ = vjp(cotangent)
             self._ybar_rows[i].copy_(ybar)
-            self._add(gradients)
+            self._sums.add(i, gradients)
             del gradients  # as long as the parameters: gone before the next ones are made
         if n in self._outputs.inner:
             adjoint = adjoint + self._inner_cotangents(n).sum(dim=0)
@@ -199,7 +201,8 @@ class Sweep:
             self._following = self._k_rows[0].clone()
         # A value of func that is not finite makes the sum so too, even where its products are zero.
         start: Tensor = torch.add(self._ybar[:used], self._k[:used], alpha=0.0).sum(dim=0).add_(adjoint)
-        if not (all_finite(start) and each_finite(self._params)):
+        finite = self._sums.end_step(h, smooth=n not in self._outputs.inner)
+        if not (finite and all_finite(start)):
             raise self._not_finite(n, stages)
         return start
 
@@ -315,10 +318,3 @@ class Sweep:
         self._output_derivatives.update(
             zip(range(rows.start, rows.stop), self._outputs.slopes(n) @ self._k, strict=True)
         )
-
-    def _add(self, gradients: Sequence[Tensor | None]) -> None:
-        totals, known = self._params, [g for g in gradients if g is not None]
-        if len(known) < len(gradients):
-            totals = [total for total, g in zip(totals, gradients, strict=True) if g is not None]
-        if known:
-            increment_all(totals, known)

@@ -1,29 +1,78 @@
-"""Whether the estimated error of the parameter gradient is worth a warning: decided here for every engine."""
+"""The estimated error of the parameter gradient, and whether it is worth a warning: for every engine."""
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Sequence
 
 from ..adjoints import Adjoint, DirectAdjoint
 from ..errors import GradientErrorWarning
+from ..methods.tableau import Tableau
 from ..stats import PassStats
+from .embedded_errors import StepSizes
 
-WORTH_WARNING = 0.1  # relative error of the parameter gradient
+WORTH_WARNING = 0.15  # relative error of the parameter gradient
+
+# A step that does not resolve the integrand at all has an embedded error of `_share` of its increment, half of which
+# is wrong, about. The better it is resolved, the more accurate is the solution than the embedded one: below a
+# KNEE, by the order of the method, the error enters with a power larger by POWER, as in QUADPACK's estimates.
+UNRESOLVED, POWER = 0.5, 0.75
+KNEES = {3: 1.0, 5: 0.06, 7: 0.3}
+OF_STATES = 0.1  # what the embedded errors of y and of lambda weigh in the gradient's
+
+
+def quadrature_error(steps: Sequence[StepSizes], tableau: Tableau) -> float | None:
+    """Return the error of mu, relative, from the sizes of the increments and of their embedded errors over mu's.
+
+    All numbers in it are found by benchmarks/studies/gradient_error.py, for methods of the orders in `KNEES`.
+    """
+    if not steps or tableau.order not in KNEES:
+        return None
+    share = _share(tableau)
+    return math.sqrt(sum(_local_error(step.increment, step.error / share, KNEES[tableau.order]) ** 2 for step in steps))
+
+
+def _share(tableau: Tableau) -> float:
+    """Return the size of the embedded error beside the increment, of stages that have nothing to do with each other."""
+    assert tableau.integral_error is not None
+    return math.hypot(*tableau.integral_error) / math.hypot(*tableau.b)
+
+
+def _local_error(increment: float, unresolved: float, knee: float) -> float:
+    """Return the error of a step: of what is ``unresolved``, at worst the increment, half is wrong."""
+    if unresolved == 0.0:
+        return 0.0
+    resolved = unresolved / (knee * increment) if increment else math.inf
+    return float(UNRESOLVED * unresolved * min(1.0, resolved**POWER))
+
+
+def state_error(squares: float, rtol: object, atol: object, size: float) -> float | None:
+    """Return the relative error of a state of rms ``size``, from the sum of the squares of scaled errors of steps."""
+    if not isinstance(rtol, float) or not isinstance(atol, float) or size == 0.0:
+        return None
+    return math.sqrt(squares) * (rtol + atol / size)
+
+
+def complete_estimate(backward: PassStats, forward: PassStats, rounding: float) -> None:
+    """Let the estimate of the parameter gradient's error, made by an engine of its integral alone, hold the errors of
+    both solves, and of rounding.
+    """
+    if backward.param_error is None:
+        return
+    states = [OF_STATES * (error or 0.0) for error in (forward.state_error, backward.state_error)]
+    backward.param_error = math.hypot(backward.param_error, *states, rounding)
 
 
 def warn_of_error(stats: PassStats, adjoint: Adjoint) -> None:
-    """Warn where a backward pass estimates that its parameter gradient is far off.
-
-    Engines set ``stats.param_error``: the norm of the signed sum, over accepted steps, of the embedded error
-    h sum_i (b_i - bhat_i) k_i of mu, relative to the norm of mu, all parameters as one vector.
-    """
+    """Warn where a backward pass estimates that its parameter gradient is far off."""
     error = stats.param_error
     if error is None or error < WORTH_WARNING or isinstance(adjoint, DirectAdjoint) or not adjoint.verbose:
         return
     warnings.warn(
-        f"the gradient by the parameters may be off by {error:.0%} (stats.backward.param_error, an estimate): the "
-        "steps follow the state, and something that only this gradient sees, such as a fast forcing or a jump of func "
-        "in time, goes through between them. A smaller rtol need not help. Give param_rtol=1e-2 to BacksolveAdjoint, "
+        f"the gradient by the parameters may be off by {error:.0%} (stats.backward.param_error, an estimate): steps "
+        "follow the state, and something that only this gradient sees, such as a fast forcing or a jump of func in "
+        "time, goes through between them. A smaller rtol need not help. Give param_rtol=1e-2 to BacksolveAdjoint, "
         "InterpolatingAdjoint or GaussAdjoint, name the times of jumps (solve(discontinuities=...), tstops=...), or "
         "bound the steps (dtmax=...). verbose=False of the adjoint switches this warning off.",
         GradientErrorWarning,

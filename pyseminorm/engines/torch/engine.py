@@ -11,12 +11,14 @@ from torch import Tensor
 
 from ...adjoints import GaussAdjoint
 from ...errors import AttachLastGoodState, LastGoodState
+from ...host_copies import read_number
 from ...methods.adams import AdamsSettings
 from ...methods.tableau import Tableau
 from ...methods.tableaus import TABLEAUS, find_iteration, find_tableau
 from ...norms import CallableNorm, FlatNorm, Seminorm
 from ...passes.discrete_sweep import Sweep
 from ...passes.gauss_quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
+from ...passes.gradient_error import state_error
 from ...passes.problems import (
     AdjointProblem,
     AdjointResult,
@@ -75,7 +77,7 @@ class TorchEngine:
         tableau, stats, (y0, f0) = options.tableau, forward.stats, forward.start()
         integrator = integrator_of(options)(
             forward.stages(tableau), tableau, times[0], y0, f0, options, _forward_norm(problem), hooks,
-            Integrals([]), stats, problem.discontinuities,
+            Integrals([], tableau), stats, problem.discontinuities,
         )  # fmt: skip
         records = start is not None and torch.is_grad_enabled()
         with (
@@ -84,6 +86,8 @@ class TorchEngine:
         ):
             retcode = integrator.run()
         ys = forward.outputs()
+        if options.traits.adaptive:
+            stats.state_error = _state_error(integrator.squares, options, integrator.values())
         stats.seconds = time.perf_counter() - started
         return ForwardResult(ys, retcode, stats, integrator.t, integrator.values(), dense)
 
@@ -103,8 +107,11 @@ class TorchEngine:
                 good = LastGoodState(t, problem.unflatten_adjoint(z.clone()), stats)
                 with AttachLastGoodState(lambda: good):
                     backward.quadrature.evaluate()
-        stats.seconds = time.perf_counter() - started
         adjoint, params = z[problem.layout.adjoint_slice], backward.params(z)
+        if problem.options.traits.adaptive:
+            stats.param_error = backward.integrals.error()
+            stats.state_error = _state_error(backward.squares, problem.options, adjoint)
+        stats.seconds = time.perf_counter() - started
         return AdjointResult(adjoint, params, retcode, stats, t, output_derivatives=backward.output_derivatives)
 
 
@@ -155,7 +162,13 @@ def _solve_backwards(
     )
     with AttachLastGoodState(lambda: _last_good_state(integrator, problem.unflatten_adjoint)):
         retcode = integrator.run()
+    backward.squares += integrator.squares
     return integrator.t, integrator.state, retcode
+
+
+def _state_error(squares: float, options: PassOptions, state: Tensor) -> float | None:
+    size = read_number(torch.linalg.vector_norm(state)) / max(state.numel(), 1) ** 0.5
+    return state_error(squares, options.rtol, options.atol, size)
 
 
 StepHook = Callable[[LocalInterpolation, float], bool | None]
@@ -284,9 +297,10 @@ class _BackwardSystem:
             problem.measures_params or problem.restarts or isinstance(problem.options.iteration, AdamsSettings)
         )
         self.output_derivatives: dict[int, Tensor] = {}
+        self.squares = 0.0  # of the errors of accepted steps
         self._makes_params = not problem.adjoint.quadrature
         apart = self._makes_params and not self.carries_params
-        self.integrals = Integrals(problem.field.targets if apart else [])
+        self.integrals = Integrals(problem.field.targets if apart else [], problem.options.tableau)
         self.quadrature = _Nodes(problem, stats) if isinstance(problem.adjoint, GaussAdjoint) else None
         self._right_hand_side = AdjointRightHandSide(
             problem.field, self.layout, carried=self._makes_params and self.carries_params

@@ -37,7 +37,7 @@ class ImplicitIntegrator(Integrator):
     def _attempt(self, h: float, *, first_of_next: bool, last: bool) -> tuple[Tensor, IntegralDerivatives]:
         b, derivatives = self.tableau.b, self._integral_derivatives
         self.integrals.start_step()
-        self.integrals.add_stage(derivatives, b[0])
+        self.integrals.add_stage(0, derivatives)
         for group in self._groups:
             self._solve(group, h)
         new = self.stages.end(self.state, h)
@@ -77,7 +77,7 @@ class ImplicitIntegrator(Integrator):
             wanted = integrated and tableau.b[i] != 0.0
             derivatives = self._evaluate(i, self.t + tableau.c[i] * h, y, wanted=wanted)
             if wanted:
-                self.integrals.add_stage(derivatives, tableau.b[i])
+                self.integrals.add_stage(i, derivatives)
         return torch.cat([self.stages.kept(i).reshape(-1) for i in group])
 
     def _rates_held(self, group: Sequence[int], h: float, k: Tensor) -> Tensor:

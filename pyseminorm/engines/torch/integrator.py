@@ -104,6 +104,7 @@ class Integrator:
         self._dtmax = self.options.dtmax if math.isfinite(self.options.dtmax) else high - low
         # Of the last attempt: its size, what is proposed after it, whether it was accepted; and how many there were.
         self._h, self._proposed, self._accepted, self._attempts = 0.0, 0.0, True, 0
+        self.squares = 0.0  # of the errors of accepted steps
 
     def values(self) -> Tensor:
         """Return the state (size,), without gradient."""
@@ -132,20 +133,20 @@ class Integrator:
             if made is not None:
                 return made.end, made.derivatives
         tableau, state, add_stage = self.tableau, self.state, self.integrals.add_stage
-        stages, b = self.stages, tableau.b
+        stages, all_wanted = self.stages, self.integrals.wanted
         self.integrals.start_step()
         if not self._first_known:
-            self._integral_derivatives = self._evaluate(0, self.t, state, wanted=b[0] != 0.0)
+            self._integral_derivatives = self._evaluate(0, self.t, state, wanted=all_wanted[0])
         self._first_known = tableau.fsal  # else every attempt evaluates it, as in OrdinaryDiffEq
         derivatives = self._integral_derivatives
-        add_stage(derivatives, b[0])
+        add_stage(0, derivatives)
         for i in range(1, tableau.stages):
             new = stages.start(i, state, h)
             if i == tableau.stages - 1 and not last:
                 break
-            wanted = b[i] != 0.0 or (first_of_next and i == tableau.stages - 1)
+            wanted = all_wanted[i] or (first_of_next and i == tableau.stages - 1)
             derivatives = self._evaluate(i, self.t + tableau.c[i] * h, new, wanted=wanted)
-            add_stage(derivatives, b[i])
+            add_stage(i, derivatives)
         if not self._ends_at_state:
             new = stages.end(state, h)
         return new, derivatives
@@ -231,6 +232,7 @@ class Integrator:
             t0, y0 = self.t, self.state
             if not self._advance(new, h, self._stops[0] if hits_stop else t0 + h):
                 return ReturnCode.Unstable
+            self.squares += error * error
             self._propose(h, error, q, hits_stop=hits_stop)
             self._report(True, t0, y0, h)
             if self._emit(t0, h, y0, new):

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from ...host_copies import are_equal
+from ...methods.tableau import Tableau
+from ...passes.embedded_errors import EmbeddedErrors
+from ...passes.gradient_error import quadrature_error
 from ...problem.finiteness import each_finite
 from ...torch_internals import copy_all, increment_all
 
@@ -42,11 +45,22 @@ class Integrals:
     """Plain integrals mu' = q(t), as long as the parameters, kept out of the Runge-Kutta stages.
 
     Only the b-weighted sum of a step's derivatives is kept, divided by the first weight (the first derivative is then
-    copied, and nothing need be zeroed), and added to `total` when the step is accepted.
+    copied, and nothing need be zeroed), and added to `total` when the step is accepted. Few parameters are kept stage
+    by stage instead, with their embedded errors.
+
+    Attributes:
+        wanted: for every stage, whether its derivatives are asked for.
     """
 
-    def __init__(self, shapes_of: list[Tensor]) -> None:
-        self.total = [torch.zeros_like(x) for x in shapes_of]
+    def __init__(self, shapes_of: list[Tensor], tableau: Tableau) -> None:
+        error = tableau.integral_error if shapes_of else None
+        self._tableau = tableau
+        self._b, self._e = tableau.b, error or (0.0,) * len(tableau.b)
+        self.wanted = [bool(b or e) for b, e in zip(self._b, self._e, strict=True)]
+        self.errors = EmbeddedErrors(shapes_of, self._b, error) if error else None
+        self._whole = self.errors is not None and self.errors.whole
+        self._complete = True  # whether all steps were made stage by stage
+        self.total = self.errors.parts if self.errors and self._whole else [torch.zeros_like(x) for x in shapes_of]
         self._trial: list[Tensor] = []  # made where a step is made stage by stage
         self._increments: IntegralDerivatives | None = None  # of a step made as a whole
         self._first = 0.0  # the first weight of the step
@@ -56,9 +70,15 @@ class Integrals:
         """Begin an attempt, of which the ``increments`` may be known already."""
         self._first, self._increments = 0.0, increments
 
-    def add_stage(self, derivatives: IntegralDerivatives, weight: float) -> None:
-        if not derivatives or weight == 0.0:
+    def add_stage(self, i: int, derivatives: IntegralDerivatives) -> None:
+        if not derivatives or not self.wanted[i]:
             return
+        if self.errors is not None:
+            self.errors.take(i, derivatives)
+        if self._b[i] != 0.0 and not self._whole:
+            self._add(derivatives, self._b[i])
+
+    def _add(self, derivatives: IntegralDerivatives, weight: float) -> None:
         if self._first == 0.0:
             self._first = weight
             self._trial = self._trial or [torch.empty_like(x) for x in self.total]
@@ -73,9 +93,19 @@ class Integrals:
     def accept(self, step: float) -> bool:
         """Add the derivatives of an accepted step; return whether the totals are finite, as no norm can say."""
         if self._increments:
-            pairs = [(x, q) for x, q in zip(self.total, self._increments, strict=True) if q is not None]
-            if pairs:
-                increment_all([x for x, _ in pairs], [q for _, q in pairs])
-        elif self._first:
+            self._accept_whole(self._increments)
+        elif self.errors is not None:
+            self.errors.accept(step)
+        if self._first:
             increment_all(self.total, self._trial, alpha=step * self._first)
-        return not self.total or each_finite(self.total)
+        return not self.total or each_finite([self.errors.total] if self.errors and self._whole else self.total)
+
+    def error(self) -> float | None:
+        """Return the estimate of the relative error of the totals."""
+        return quadrature_error(self.errors.steps(), self._tableau) if self.errors and self._complete else None
+
+    def _accept_whole(self, increments: IntegralDerivatives) -> None:
+        self._complete = False
+        pairs = [(x, q) for x, q in zip(self.total, increments, strict=True) if q is not None]
+        if pairs:
+            increment_all([x for x, _ in pairs], [q for _, q in pairs])

@@ -1,0 +1,112 @@
+"""The embedded error of the parameter gradient: what the stages of accepted steps say of mu, which no norm need see.
+
+A step with stages k_i of mu' = q(t) adds h sum_i b_i k_i to mu, and h sum_i e_i k_i is its difference from what the
+method's embedded solution would add. Of many parameters a sample of elements is kept, the same ones of every stage.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..host_copies import read, read_number
+from ..methods.tableau import Row
+from ..problem.parameters import as_real
+from ..torch_internals import copy_all
+
+KEPT_WHOLE = 2**14  # parameters, all of whose elements are kept of every stage
+SAMPLED = 2**10  # else so many elements of a tensor, at most
+GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0  # multiples of it, modulo 1, are spread evenly, and in no row or column
+
+
+class StepSizes(NamedTuple):
+    """2-norms of what a step adds to mu, and of its embedded error."""
+
+    increment: float
+    error: float
+
+
+class EmbeddedErrors:
+    """Increments of mu and their embedded errors, in the accepted steps.
+
+    Attributes:
+        whole: whether the sample is all of mu: `total` is then mu, of which `parts` are views like the targets.
+    """
+
+    def __init__(self, targets: Sequence[Tensor], b: Row, e: Row) -> None:
+        real = list(map(as_real, targets))
+        kinds = {(x.dtype, x.device) for x in targets}
+        sizes = [x.numel() for x in real]
+        dtype, device = torch.promote_types(real[0].dtype, torch.float32), real[0].device
+        self.whole = sum(sizes) <= KEPT_WHOLE and kinds == {(dtype, device)}
+        most = KEPT_WHOLE if self.whole else SAMPLED
+        self._places = [None if n <= most else _spread(n, x.device) for n, x in zip(sizes, real, strict=True)]
+        shapes = [x.shape if n <= most else (SAMPLED,) for n, x in zip(sizes, real, strict=True)]
+        counts = [min(n, most) for n in sizes]
+        self._stages = torch.zeros(len(b), sum(counts), dtype=dtype, device=device)
+        self._views = [_parts(row, counts, shapes) for row in self._stages]
+        self._zeros = [self._stages.new_zeros(()).expand(shape) for shape in shapes]
+        self._weights = torch.tensor([b, e], dtype=dtype, device=device)
+        self._factors = None if self.whole else _factors(sizes, counts, self._stages)
+        self.total = self._stages.new_zeros(sum(counts))
+        self.parts = _parts(self.total, counts, shapes)
+        self._attempt: tuple[Tensor, Tensor] | None = None  # increment and error of an attempted step, and their sizes
+        self._sizes: list[Tensor] = []
+
+    def clear(self) -> None:
+        """Let all stages be zero."""
+        self._stages.zero_()
+
+    def take(self, i: int, derivatives: Sequence[Tensor | None]) -> None:
+        """Take the derivatives of stage ``i``; None: zero."""
+        self._attempt = None
+        found = [
+            zero if q is None else as_real(q) if places is None else torch.take(as_real(q), places)
+            for q, zero, places in zip(derivatives, self._zeros, self._places, strict=True)
+        ]
+        copy_all(self._views[i], found)
+
+    def accept(self, h: float, *, counted: bool = True) -> None:
+        """Add an attempted step; ``counted``: its stages are those of a smooth integrand."""
+        pair, sizes = self._measure(h)
+        self.total.add_(pair[0])
+        if counted:
+            self._sizes.append(sizes)
+
+    def steps(self) -> list[StepSizes]:
+        """Return the sizes of the steps that counted, relative to the size of mu; nothing where it is zero."""
+        size = read_number(torch.linalg.vector_norm(self._scaled(self.total)))
+        if not self._sizes or size == 0.0:
+            return []
+        return [StepSizes(*row) for row in read(torch.stack(self._sizes) / size)]
+
+    def _measure(self, h: float) -> tuple[Tensor, Tensor]:
+        if self._attempt is None:
+            pair = torch.mm(self._weights, self._stages).mul_(h)
+            self._attempt = pair, torch.linalg.vector_norm(self._scaled(pair), dim=1)
+        return self._attempt
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return x if self._factors is None else x * self._factors
+
+
+def _parts(vector: Tensor, counts: Sequence[int], shapes: Sequence[Any]) -> list[Tensor]:
+    return [part.view(shape) for part, shape in zip(vector.split_with_sizes(counts), shapes, strict=True)]
+
+
+def _factors(sizes: Sequence[int], counts: Sequence[int], like: Tensor) -> Tensor:
+    """Return for how many elements each of the sample stands, in a 2-norm."""
+    found = [like.new_full((count,), math.sqrt(n / count)) for n, count in zip(sizes, counts, strict=True) if count]
+    return torch.cat(found)
+
+
+@functools.lru_cache(maxsize=64)
+def _spread(size: int, device: torch.device) -> Tensor:
+    """Return the places of the elements of a tensor that are kept."""
+    steps = torch.arange(SAMPLED, dtype=torch.float64) * GOLDEN
+    return (steps.frac() * size).long().to(device)

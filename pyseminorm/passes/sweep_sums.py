@@ -1,0 +1,75 @@
+"""The parameter gradient of a discrete sweep, summed stage by stage, with the embedded errors of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..methods.tableau import Row, Tableau
+from ..problem.finiteness import each_finite
+from ..torch_internals import increment_all
+from .embedded_errors import EmbeddedErrors
+from .gradient_error import quadrature_error
+
+SEEN = 0.25  # of the time must lie in steps whose errors are known, that they stand for all
+
+
+class SweepSums:
+    """Sums of products kbar_i^T df/dtheta, which are h b_i k_i of the integral that a continuous adjoint has.
+
+    A step with an output inside has stages of which some are before it and some behind: its error is not known.
+
+    Attributes:
+        total: one tensor per target.
+    """
+
+    def __init__(self, targets: Sequence[Tensor], tableau: Tableau, stages: int) -> None:
+        self._tableau, weights = tableau, _error_weights(tableau, stages)
+        self._errors = EmbeddedErrors(targets, (1.0,) * stages, weights) if targets and weights else None
+        self._whole = self._errors is not None and self._errors.whole
+        self.total = self._errors.parts if self._errors and self._whole else [torch.zeros_like(x) for x in targets]
+        self._steps, self._time, self._seen = 0, 0.0, 0.0
+
+    def start_step(self) -> None:
+        if self._errors is not None:
+            self._errors.clear()
+
+    def add(self, i: int, gradients: Sequence[Tensor | None]) -> None:
+        """Add the products of stage ``i``; None: zero."""
+        if self._errors is not None:
+            self._errors.take(i, gradients)
+        if self._whole:
+            return
+        totals, known = self.total, [g for g in gradients if g is not None]
+        if len(known) < len(gradients):
+            totals = [total for total, g in zip(totals, gradients, strict=True) if g is not None]
+        if known:
+            increment_all(totals, known)
+
+    def end_step(self, h: float, *, smooth: bool) -> bool:
+        """End a step, ``smooth`` where no output lies inside it; return whether the totals are finite."""
+        self._steps += 1
+        self._time += abs(h)
+        self._seen += abs(h) * smooth
+        if self._errors is None:
+            return each_finite(self.total)
+        self._errors.accept(1.0, counted=smooth)
+        return each_finite([self._errors.total] if self._whole else self.total)
+
+    def error(self, steps: int) -> float | None:
+        """Return the estimate of the relative error of the totals, of a sweep of so many steps."""
+        if self._errors is None or self._steps < steps or self._seen < SEEN * self._time:
+            return None
+        error = quadrature_error(self._errors.steps(), self._tableau)
+        return None if error is None else error * (self._time / self._seen) ** 0.5
+
+
+def _error_weights(tableau: Tableau, stages: int) -> Row | None:
+    """Return e_i / b_i, where no stage without a weight in the step has one in the error."""
+    errors = tableau.integral_error
+    if errors is None or any(e and not b for e, b in zip(errors, tableau.b, strict=True)):
+        return None
+    known = tuple(e / b if b else 0.0 for e, b in zip(errors, tableau.b, strict=True))
+    return (*known, *(0.0,) * (stages - len(known)))
