@@ -223,9 +223,7 @@ class Sweep:
         return not_finite(PARAMS_PRODUCT, ends[n], ends[n + 1])
 
     def _after(self, i: int, used: int) -> tuple[Tensor, Tensor]:
-        """Return ybar of the stages from the one after ``i`` to ``used``, in columns, and what they weigh in stage
-        ``i``.
-        """
+        """Return ybar of the stages after ``i``, up to ``used``, in columns, and what they weigh in stage ``i``."""
         if (i, used) not in self._views:
             self._views[i, used] = self._ybar[i + 1 : used].T, self._weights.columns[i][: used - i - 1]
         return self._views[i, used]

@@ -19,7 +19,7 @@ from ..methods.grids import Grid, grid_points
 from ..methods.implicit import ImplicitSettings
 from ..methods.tableau import Tableau
 from ..methods.tableaus import find_iteration, find_tableau
-from ..norms import AdjointLayout, AdjointState, Segment, adjoint_segments, forward_segments
+from ..norms import AdjointLayout, AdjointState, CallableNorm, Segment, adjoint_segments, forward_segments
 from ..problem.checking_call import FirstValue
 from ..problem.discontinuities import Discontinuities
 from ..problem.parameters import as_like
@@ -180,6 +180,11 @@ class ForwardProblem:
         return forward_segments(self.norm, self.spec.sizes) if isinstance(self.norm, str) else None
 
     @property
+    def callable_norm(self) -> CallableNorm | None:
+        """The norm of flat states, where it is the user's."""
+        return CallableNorm(self.norm, self.spec.unflatten) if callable(self.norm) else None
+
+    @property
     def grid(self) -> tuple[float, ...]:
         """The ends of the steps of a fixed grid."""
         return self.options.grid_through(self.times)
@@ -289,6 +294,11 @@ class AdjointProblem:
     def segments(self) -> tuple[Segment, ...] | None:
         """Segments of a named norm; None for a callable one."""
         return adjoint_segments(self.adjoint.norm, self.layout) if isinstance(self.adjoint.norm, str) else None
+
+    @property
+    def callable_norm(self) -> CallableNorm | None:
+        """The norm of flat backward states, where it is the user's."""
+        return CallableNorm(self.adjoint.norm, self.unflatten) if callable(self.adjoint.norm) else None
 
     @property
     def measures_params(self) -> bool:

@@ -14,7 +14,6 @@ from torch import Tensor
 from ...adjoints import GaussAdjoint
 from ...errors import BackendUnavailableError, InvalidInputError
 from ...methods.tableaus import TABLEAUS
-from ...norms import CallableNorm
 from ...passes.discrete_sweep import Sweep
 from ...passes.gauss_quadrature import ParameterQuadrature
 from ...passes.problems import AdjointProblem, AdjointResult, DiscreteProblem, ForwardProblem, ForwardResult
@@ -81,11 +80,11 @@ class JuliaEngine:
         vector = vector_type(self._memory, y0.dtype, y0.device.index or 0)
         rows, size, segments = len(problem.times), problem.spec.size, problem.segments or ()
         ys = y0.new_empty((rows, *problem.spec.shape))
-        norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
         jacobian = _jacobian(problem)
         by_state = jacobian.of_field if jacobian else None
         field = _ForwardField(problem)
-        python = SolverCallbacks(y0, field, norm, report=problem.report, jacobian=by_state, looks=Looks.of(problem))
+        norm, looks = problem.callable_norm, Looks.of(problem)
+        python = SolverCallbacks(y0, field, norm, report=problem.report, jacobian=by_state, looks=looks)
         solve = Pass(julia, problem.spec.unflatten, y0, problem.times[0], python=python)
         offsets, settings = offsets_of(segments), make_settings(problem.options, problem.discontinuities, problem.grid)
         times, look = doubles(tuple(problem.times)), python.looking
@@ -192,7 +191,7 @@ class _Side:
 
 
 def _native_side(problem: AdjointProblem) -> _Side:
-    field, norm, report = problem.field, _callable_norm(problem), problem.options.report
+    field, norm, report = problem.field, problem.callable_norm, problem.options.report
     assert isinstance(field, JuliaVectorField)
     native, apart = field.native, _params_apart(problem)
     python = None
@@ -210,7 +209,7 @@ def _python_side(problem: AdjointProblem) -> _Side:
     python = SolverCallbacks(
         problem.ys,
         backward,
-        _callable_norm(problem),
+        problem.callable_norm,
         evaluate_nodes=nodes.evaluate if nodes else None,
         jacobian=(lambda t, z: jacobian.of_adjoint(t, y.clone(), z)) if jacobian else None,
         report=problem.options.report,
@@ -218,11 +217,6 @@ def _python_side(problem: AdjointProblem) -> _Side:
     if nodes:
         nodes.arguments["evaluate_nodes"] = python.address("evaluate_nodes")
     return _Side(python.arguments, y, python, None, nodes, jacobian)
-
-
-def _callable_norm(problem: AdjointProblem) -> CallableNorm | None:
-    norm = problem.adjoint.norm
-    return CallableNorm(norm, problem.unflatten) if callable(norm) else None
 
 
 def _start(problem: AdjointProblem, *, apart: bool) -> Tensor:

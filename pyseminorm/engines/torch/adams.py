@@ -16,9 +16,7 @@ from .system import IntegralDerivatives
 
 
 class AdamsIntegrator(Integrator):
-    """Steps by the derivatives at the steps before, and by the 3/8 rule until there are enough of them, or anew after
-    a jump.
-    """
+    """Steps by the derivatives at the steps before; by the 3/8 rule at first, and anew after a jump."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,9 +22,7 @@ _FLOAT, _BITS = struct.Struct("<f"), struct.Struct("<I")
 
 
 def _f32(x: float) -> float:
-    """Return the nearest float32, infinite beyond the largest. A product of two float32 is exact in float64, so that
-    ``_f32(a * b + c)`` is a fused multiply-add, rounded once.
-    """
+    """Return the nearest float32, or infinity; ``_f32(a * b + c)`` of float32 is a fused multiply-add, rounded once."""
     try:
         rounded: float = _FLOAT.unpack(_FLOAT.pack(x))[0]
     except OverflowError:
@@ -33,9 +31,7 @@ def _f32(x: float) -> float:
 
 
 def _fastlog2(x: float) -> float:
-    """Return FastPower.fastlog2: a rational approximation on the significand (D. Goldberg, "Fast approximate
-    logarithms").
-    """
+    """Return FastPower.fastlog2, rational on the significand (D. Goldberg, Fast approximate logarithms)."""
     (bits,) = _BITS.unpack(_FLOAT.pack(x))
     exponent = (bits & 0x7F800000) >> 23
     if bits & 0x00400000 == 0:  # significand below 1.5

@@ -15,7 +15,7 @@ from ...host_copies import read_number
 from ...methods.adams import AdamsSettings
 from ...methods.tableau import Tableau
 from ...methods.tableaus import TABLEAUS, find_iteration, find_tableau
-from ...norms import CallableNorm, FlatNorm, Seminorm
+from ...norms import FlatNorm, Seminorm
 from ...passes.discrete_sweep import Sweep
 from ...passes.gauss_quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from ...passes.gradient_error import state_error
@@ -76,7 +76,7 @@ class TorchEngine:
         )
         tableau, stats, (y0, f0) = options.tableau, forward.stats, forward.start()
         integrator = integrator_of(options)(
-            forward.stages(tableau), tableau, times[0], y0, f0, options, _forward_norm(problem), hooks,
+            forward.stages(tableau), tableau, times[0], y0, f0, options, _norm_of(problem), hooks,
             Integrals([], tableau), stats, problem.discontinuities,
         )  # fmt: skip
         records = start is not None and torch.is_grad_enabled()
@@ -146,20 +146,11 @@ def _restarting(problem: AdjointProblem, backward: _BackwardSystem) -> tuple[flo
 def _solve_backwards(
     problem: AdjointProblem, backward: _BackwardSystem, start: float, z: Tensor, hooks: Hooks, seen: Discontinuities
 ) -> tuple[float, Tensor, ReturnCode]:
-    options, norm, stats = problem.spread_options, _backward_norm(problem), backward.stats
+    options, norm, stats = problem.spread_options, _norm_of(problem), backward.stats
     integrator = integrator_of(options)(
-        backward.stages(options.tableau, z),
-        options.tableau,
-        start,
-        z,
-        None,
-        options,
-        norm,
-        hooks,
-        backward.integrals,
-        stats,
-        seen,
-    )
+        backward.stages(options.tableau, z), options.tableau, start, z, None, options, norm, hooks,
+        backward.integrals, stats, seen,
+    )  # fmt: skip
     with AttachLastGoodState(lambda: _last_good_state(integrator, problem.unflatten_adjoint)):
         retcode = integrator.run()
     backward.squares += integrator.squares
@@ -192,9 +183,7 @@ def _look_at_steps(events: EventWatch, keep: StepHook | None) -> StepHook:
 
 
 def _makes_whole_steps(problem: ForwardProblem | AdjointProblem | DiscreteProblem) -> bool:
-    """Tell whether the field has whole steps, and these know the problem's tableau and its tolerances, one for all
-    elements.
-    """
+    """Tell whether the field has whole steps, which know the problem's tableau and its tolerances, one for all."""
     options = problem.options
     plain = (
         options.method in TABLEAUS
@@ -205,19 +194,8 @@ def _makes_whole_steps(problem: ForwardProblem | AdjointProblem | DiscreteProble
     return problem.field.steps is not None and plain
 
 
-def _forward_norm(problem: ForwardProblem) -> FlatNorm:
-    if callable(problem.norm):
-        return CallableNorm(problem.norm, problem.spec.unflatten)
-    assert problem.segments is not None
-    return Seminorm(problem.segments)
-
-
-def _backward_norm(problem: AdjointProblem) -> FlatNorm:
-    norm = problem.adjoint.norm
-    if callable(norm):
-        return CallableNorm(norm, problem.unflatten)
-    assert problem.segments is not None
-    return Seminorm(problem.segments)
+def _norm_of(problem: ForwardProblem | AdjointProblem) -> FlatNorm:
+    return problem.callable_norm or Seminorm(problem.segments or ())
 
 
 class _ForwardSystem:
@@ -287,9 +265,7 @@ class _RecordedSystem:
 
 
 class _BackwardSystem:
-    """d/dt of [lambda; y; a_t; mu]; mu stands outside the state as a plain integral where the norm does not see it, and
-    the steps need not be torchdiffeq's.
-    """
+    """d/dt of [lambda; y; a_t; mu], where mu is an integral apart unless the norm sees it, or steps restart."""
 
     def __init__(self, problem: AdjointProblem, stats: PassStats) -> None:
         self.problem, self.stats, self.layout = problem, stats, problem.layout
@@ -299,12 +275,11 @@ class _BackwardSystem:
         self.output_derivatives: dict[int, Tensor] = {}
         self.squares = 0.0  # of the errors of accepted steps
         self._makes_params = not problem.adjoint.quadrature
-        apart = self._makes_params and not self.carries_params
-        self.integrals = Integrals(problem.field.targets if apart else [], problem.options.tableau)
+        self._carried = self._makes_params and self.carries_params
+        apart = problem.field.targets if self._makes_params and not self._carried else []
+        self.integrals = Integrals(apart, problem.options.tableau)
         self.quadrature = _Nodes(problem, stats) if isinstance(problem.adjoint, GaussAdjoint) else None
-        self._right_hand_side = AdjointRightHandSide(
-            problem.field, self.layout, carried=self._makes_params and self.carries_params
-        )
+        self._right_hand_side = AdjointRightHandSide(problem.field, self.layout, carried=self._carried)
 
     def stages(self, tableau: Tableau, start: Tensor) -> Stages:
         problem = self.problem
@@ -312,12 +287,7 @@ class _BackwardSystem:
             return StageBuffers(self, tableau, start)
         from .attempts import BackwardAttempts
 
-        made = BackwardAttempts(
-            problem,
-            self.stats,
-            params=self._makes_params,
-            carried=self._makes_params and self.carries_params,
-        )
+        made = BackwardAttempts(problem, self.stats, params=self._makes_params, carried=self._carried)
         return WholeSteps(self, tableau, start, made)
 
     def start(self) -> Tensor:
@@ -327,9 +297,7 @@ class _BackwardSystem:
         )
 
     def hooks(self, stops: list[int] | None = None, at_end: Callable[[int, Tensor], None] | None = None) -> Hooks:
-        """Return jumps at outputs with cotangents, and Gauss nodes in every step; or one stop, where the state is an
-        output.
-        """
+        """Return jumps at outputs with cotangents, and Gauss nodes in every step; or one stop, an output's."""
         problem, times, stops = self.problem, self.problem.times, stops or self.problem.stops
         jumps = {times[i]: i for i in stops[:-1] if self.layout.has_y or problem.active[i]}
         return Hooks(
@@ -394,9 +362,7 @@ class _Nodes:
         self._adjoint: list[Tensor] = []
 
     def collect(self, step: LocalInterpolation, end: float) -> None:
-        """Add the nodes of a step: dL/dtheta gains -h sum_j w_j lambda_j^T df/dtheta (negative for increasing
-        times).
-        """
+        """Add the nodes of a step: dL/dtheta gains -h sum_j w_j lambda_j^T df/dtheta."""
         low, high = sorted((step.t0, end))
         points, weights = self._rule
         times, layout = [min(max(step.t0 + point * step.h, low), high) for point in points], self._problem.layout

@@ -310,9 +310,7 @@ class Integrator:
         return len(self._stops) == 1 or stop in self.hooks.jumps or stop in self._discontinuities
 
     def _reads_last_stage(self, stop: float) -> bool:
-        """Tell whether dense output in the step to ``stop`` is wanted, which a fixed-step method's last stage
-        serves.
-        """
+        """Tell whether dense output in the step to ``stop`` is wanted, which a last stage of fixed steps serves."""
         outputs, following = self.hooks.outputs, self._next_output
         inside = following < len(outputs) and self._direction * outputs[following] < self._direction * stop
         return inside or self.hooks.inside or self.hooks.on_step is not None
@@ -353,9 +351,7 @@ class Integrator:
         return self._direction * max(min(abs(h), self._dtmax), math.ulp(self.t), self.options.dtmin)
 
     def _clip(self, h: float) -> tuple[float, float, bool]:
-        """Return (step size, proposed step size, whether the step ends at the next stop): modify_dt_for_tstops!
-        there.
-        """
+        """Return (step size, proposed one, whether the step ends at the next stop), as modify_dt_for_tstops! there."""
         stop = self._stops[0]
         distance = abs(stop - self.t)
         tolerance = 100 * math.ulp(max(abs(self.t), abs(stop)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ....norms import CallableNorm
 from ....passes.problems import ForwardProblem, ForwardResult
 from ..calls.callbacks import SolverCallbacks
 from ..calls.looks import Looks
@@ -49,7 +48,7 @@ def native_forward(julia: Runtime, problem: ForwardProblem) -> ForwardResult:
 def _measure(problem: ForwardProblem, native: NativeField, keep: int) -> SolverCallbacks | None:
     """Return the norm, the report and the search for events that are functions of Python, if there is one."""
     report = None if keep else problem.report
-    norm = CallableNorm(problem.norm, problem.spec.unflatten) if callable(problem.norm) else None
+    norm = problem.callable_norm
     if report is None and norm is None and problem.events is None:
         return None
     return SolverCallbacks(native.u, refuse_call, norm, report=report, looks=Looks.of(problem))
