@@ -102,3 +102,34 @@ def test_no_pass_evaluates_more_often_than_torchdiffeqs_by_default(dtype):
     (forward, backward), (their_forward, their_backward) = counts
     assert forward <= their_forward + 6  # a step that rounding may add
     assert backward < their_backward
+
+
+@pytest.mark.peer("torchdiffeq")
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_solve_to_a_late_event_takes_torchdiffeqs_steps(reverse):
+    torchdiffeq = pytest.importorskip("torchdiffeq")
+    found = []
+    for package in (pyseminorm, torchdiffeq):
+        calls = []
+
+        def fall(t, y, calls=calls):
+            calls.append(t.item())
+            return torch.stack([y[1], -0.1 * torch.ones_like(y[1]) - 0.2 * y[1].tanh()])
+
+        y0, t0 = torch.tensor([50.0, 0.0], dtype=torch.float64), torch.tensor(3.0, dtype=torch.float64)
+        t, _ = package.odeint_event(fall, y0, t0, event_fn=lambda t, y: y[0] - 1.0, reverse_time=reverse)
+        found.append((t.item(), max(abs(x) for x in calls), len(calls)))
+    (ours, our_last, our_calls), (theirs, their_last, their_calls) = found
+    assert abs(ours - theirs) < 1e-6 and abs(ours) > 10.0
+    assert (our_calls, round(our_last, 6)) == (their_calls, round(their_last, 6))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("interface", [pyseminorm.odeint, pyseminorm.odeint_adjoint])
+def test_events_of_every_dtype_are_found(interface, dtype):
+    settings = {"rtol": 1e-2, "atol": 1e-2, "odeint_interface": interface}
+    if interface is pyseminorm.odeint_adjoint:
+        settings["adjoint_params"] = ()
+    y0, t0 = torch.ones(1, dtype=dtype), torch.zeros((), dtype=dtype)
+    t, y = pyseminorm.odeint_event(lambda t, y: torch.ones_like(y), y0, t0, event_fn=lambda t, y: y - 3.0, **settings)
+    assert abs(t.item() - 2.0) < 0.1 and abs(y[1].item() - 3.0) < 0.1

@@ -62,6 +62,7 @@ class StateSpec:
             raise InvalidInputError("y0 has no elements.")
         self.is_tensor = isinstance(y0, Tensor)
         self.is_plain = self.is_tensor and not self.is_complex
+        self._is_tuple = type(y0) is tuple and _is_flat(y0, len(leaves))
         self.shape: tuple[int, ...] = self.shapes[0] if self.is_plain else (self.size,)
 
     @functools.cached_property
@@ -97,7 +98,7 @@ class StateSpec:
 
     def split(self, flat: Tensor) -> list[Tensor]:
         """Return views of ``flat`` (..., size) as leaves (..., *shape)."""
-        parts = (flat,) if len(self.sizes) == 1 else torch.split(flat, list(self.sizes), dim=-1)
+        parts = (flat,) if len(self.sizes) == 1 else flat.split_with_sizes(self.sizes, dim=-1)
         lead = flat.shape[:-1]
         if self.is_complex:
             return [torch.view_as_complex(p.reshape((*lead, *s, 2))) for p, s in zip(parts, self.shapes, strict=True)]
@@ -110,7 +111,9 @@ class StateSpec:
         return self.build(self.split(flat))
 
     def build(self, leaves: list[Tensor]) -> Any:
-        return leaves[0] if self.is_tensor else pytree.tree_unflatten(leaves, self.tree)
+        if self.is_tensor:
+            return leaves[0]
+        return tuple(leaves) if self._is_tuple else pytree.tree_unflatten(leaves, self.tree)
 
     def hold(self, atol: float | Tensor) -> float | Tensor:
         """Return an absolute tolerance that is not zero in the state's dtype, as errors are divided by it."""
@@ -132,6 +135,8 @@ class StateSpec:
             raise UnlikeStateError(f"func returned None{where}: it must return dy/dt (is a `return` missing?).")
         if self.is_tensor:
             leaves = [value]
+        elif self._is_tuple and _is_flat(value, len(self.shapes)):
+            leaves = list(value)
         else:
             leaves, tree = flatten_tree(value)
             if tree != self.tree and str(tree).replace("list", "tuple") != str(self.tree).replace("list", "tuple"):
@@ -151,6 +156,11 @@ class StateSpec:
             raise UnlikeStateError(f"func returned dtype {leaf.dtype}{where}: expected {self.dtype}, that of y0.")
         if leaf.device != self.device:
             raise UnlikeStateError(f"func returned a tensor on {leaf.device}{where}: expected {self.device}, as y0.")
+
+
+def _is_flat(value: Any, length: int) -> bool:
+    """Tell whether a state is a tuple, or a list, of so many tensors, as most nested ones are."""
+    return type(value) in (tuple, list) and len(value) == length and all(isinstance(x, Tensor) for x in value)
 
 
 def _brief(value: Any) -> str:

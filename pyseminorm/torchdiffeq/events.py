@@ -13,6 +13,8 @@ from ..events import Event
 from ..solving import Solution
 from ..torch_internals import pytree
 
+_FAR = 2.0**64
+
 
 def check_event_times(t: Any) -> None:
     """Refuse times other than a start and a direction.
@@ -29,13 +31,18 @@ def solve_to_event(
     event_fn: Callable[[Tensor, Any], Tensor],
     y0: Any,
     t: Tensor,
+    *,
+    adaptive: bool,
 ) -> tuple[Tensor, Any]:
     r"""Return the time of the first event after t[0], in the direction of t[1], and the states (2, \*shape) at both.
 
-    No end is known, so that the solve goes on in windows, each twice as long as the one before.
+    No end is known: with adaptive steps it is far away. Fixed steps, which may be as long as the solve, go on in
+    windows, each twice as long as the one before.
     """
     start, y, event = t[0].double(), y0, Event(event_fn)
     span = (t[1] - t[0]).detach().double()
+    if adaptive:
+        span *= min(_FAR, torch.finfo(_real(y0)).max ** 0.5)
     with torch.no_grad():
         if bool((event_fn(t[0].to(_real(y0)), y0) == 0).any()):
             return t[0], _rows(y0, y0)

@@ -286,7 +286,8 @@ def _solve(
         )
 
     if event_fn is not None:
-        return solve_to_event(solve_between, event_fn, y0, t)
+        adaptive = issubclass(method.solver, RKAdaptiveStepsizeODESolver)
+        return solve_to_event(solve_between, event_fn, y0, t, adaptive=adaptive)
     solution = solve_between(y0, t)
     if by_scipy:  # its values, with the gradients of ours
         return pytree.tree_map(lambda value, y: value + (y - y.detach()), values, solution.ys)
