@@ -32,14 +32,10 @@ class Event:
 
     Examples:
         >>> import torch, pyseminorm
-        >>> fall = pyseminorm.solve(
-        ...     lambda t, y: torch.stack([y[1], torch.tensor(-9.81)]),
-        ...     torch.tensor([10.0, 0.0]),
-        ...     [0.0, 5.0],
-        ...     event=pyseminorm.Event(lambda t, y: y[0]),
-        ...     backend="torch",
-        ... )
-        >>> round(fall.events[0].t.item(), 4)
+        >>> ball, ground = torch.tensor([10.0, 0.0]), pyseminorm.Event(lambda t, y: y[0])
+        >>> fall = lambda t, y: torch.stack([y[1], torch.tensor(-9.81)])
+        >>> s = pyseminorm.solve(fall, ball, [0.0, 5.0], event=ground, backend="torch")
+        >>> round(s.events[0].t.item(), 4)
         1.4278
     """
 
@@ -93,11 +89,7 @@ class EventRecord:
 
 
 def check_events(event: Event | Sequence[Event]) -> tuple[Event, ...]:
-    """Return the events as a tuple.
-
-    Raises:
-        InvalidInputError: something else is among them, or there are none.
-    """
+    """Return the events as a tuple; refuse something else, or none."""
     events = (event,) if isinstance(event, Event) else event
     if not isinstance(events, (list, tuple)):
         hint = " Use event=pyseminorm.Event(fn)." if callable(event) else ""

@@ -25,15 +25,7 @@ SolveSegment = Callable[[Any, Tensor, EventSearch], Solution]
 def solve_segments(
     solve_segment: SolveSegment, y0: Any, ts: Tensor, events: Sequence[Event], max_steps: int
 ) -> Solution:
-    """Solve from event to event, and join what came of it.
-
-    Args:
-        solve_segment: solves from a state through times, with a search for events.
-        y0: the initial state.
-        ts: the times, as given.
-        events: as given.
-        max_steps: the limit of attempted steps, of all segments together.
-    """
+    """Solve from event to event by ``solve_segment``, and join what came of it; ``max_steps`` limits all together."""
     state, times, residuals = y0, ts.to("cpu", torch.float64), None
     parts: list[Solution] = []
     while True:

@@ -179,10 +179,9 @@ class EventSearch:
         return values
 
     def merge(self, times: Sequence[float], result: ForwardResult) -> tuple[float, ...]:
-        """Let a result have a row for every crossing too, in order of time, and none after an interruption.
+        """Return the times of all rows, one for every crossing too, in order of time, and none after an interruption.
 
-        Returns:
-            The times of the rows. A crossing at an output's time, within what steps resolve, is that output.
+        A crossing at an output's time, within what steps resolve, is that output.
         """
         self._given = len(times)
         if self._stuck is not None:
@@ -233,11 +232,7 @@ class EventSearch:
 
 
 def check_value(value: object, name: str) -> None:
-    """Refuse what is no condition.
-
-    Raises:
-        InvalidInputError: it is not a real tensor of one dimension at most, or empty.
-    """
+    """Refuse what is no condition: a real tensor of one dimension at most, and not empty."""
     expected = "expected a real tensor of shape () or (conditions,)"
     if not isinstance(value, Tensor):
         raise InvalidInputError(f"{name}.fn returned a {type(value).__name__}: {expected}.")

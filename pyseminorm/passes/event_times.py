@@ -74,13 +74,9 @@ class _EventTime(torch.autograd.Function):
 
 
 def differentiate_time(value: Tensor, y: Tensor, t: float, rate: float | None, name: str) -> Tensor:
-    """Return ``t``, float64, with the derivative of a crossing's time.
+    """Return ``t``, float64, with the derivative of a crossing's time, of the state ``y`` there.
 
-    Args:
-        value: the condition at ``t`` and ``y``, differentiable by what both were computed from.
-        y: the state there.
-        rate: by `crossing_rate`.
-        name: of the event, for messages.
+    ``value``: the condition there, differentiable by what both were computed from; ``rate``: by `crossing_rate`.
     """
     apply: Any = _EventTime.apply
     time: Tensor = apply(value, y if rate is None else None, t, rate, name)

@@ -12,11 +12,10 @@ from ..norms import AdjointState
 
 
 def adjoint_norm(norm: Any, state_norm: Any) -> AdjointNorm:
-    """Return the norm of the backward solve: a name, or what takes an `AdjointState`.
+    """Return the norm of the backward solve: a name, or what takes an `AdjointState`; None is our seminorm.
 
-    Args:
-        norm: None (our seminorm), a name, or a callable that takes torchdiffeq's tuple.
-        state_norm: of the forward solve; where it is a callable, the seminorm measures lambda and y by it, as there.
+    A callable ``norm`` takes torchdiffeq's tuple; a callable ``state_norm``, of the forward solve, measures lambda and
+    y in the seminorm, as there.
     """
     if callable(norm):
         return _from_tuple(norm)

@@ -17,11 +17,7 @@ _FAR = 2.0**64
 
 
 def check_event_times(t: Any) -> None:
-    """Refuse times other than a start and a direction.
-
-    Raises:
-        InvalidInputError: there are more, or fewer, in torchdiffeq's words.
-    """
+    """Refuse times other than a start and a direction, in torchdiffeq's words."""
     if isinstance(t, Tensor) and t.dim() == 1 and len(t) != 2:
         raise InvalidInputError(f"We require len(t) == 2 when in event handling mode, but got len(t)={len(t)}.")
 

@@ -22,11 +22,7 @@ class InputTypeError(InvalidInputError, TypeError):
 
 
 def check_state(y0: Any) -> tuple[Any, torch.device]:
-    """Return the state, a tensor or a tuple of tensors of one dtype, and its device.
-
-    Raises:
-        InputAssertionError: it is neither.
-    """
+    """Return the state, a tensor or a tuple of tensors of one dtype, and its device; refuse what is neither."""
     if isinstance(y0, Tensor):
         return y0, y0.device
     if not (isinstance(y0, tuple) and y0 and all(isinstance(x, Tensor) for x in y0)):
@@ -60,11 +56,7 @@ def check_times(t: Any, device: torch.device) -> None:
 
 
 def check_tolerance(name: str, value: Any, y0: Any) -> Any:
-    """Return a tolerance as `solve` takes it, positive: zero, which torchdiffeq takes, is a tiny number.
-
-    Raises:
-        InputAssertionError: it requires grad, or has parts that are not those of a tuple state.
-    """
+    """Return a tolerance as `solve` takes it, positive: zero, which torchdiffeq takes, is a tiny number."""
     if isinstance(value, Tensor) and value.requires_grad:
         raise InputAssertionError(f"{name} cannot require gradient")
     if isinstance(value, (int, float)):
@@ -78,11 +70,7 @@ def check_tolerance(name: str, value: Any, y0: Any) -> Any:
 
 
 def check_adjoint_tolerance(name: str, value: Any) -> float | None:
-    """Return a tolerance of the backward solve, None for that of the forward solve.
-
-    Raises:
-        InputAssertionError: no number. (Those of the forward solve's items serve both.)
-    """
+    """Return a tolerance of the backward solve, None for that of the forward solve (whose items serve both)."""
     if value is None:
         return None
     try:

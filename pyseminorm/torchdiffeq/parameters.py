@@ -8,10 +8,6 @@ from ..problem.parameters import parameters_of
 
 
 def find_parameters(module: nn.Module) -> list[Tensor]:
-    """Return the parameters of a module, of a replica of `nn.DataParallel` its tensors in their places.
-
-    Raises:
-        AssertionError: it is no module.
-    """
+    """Return the parameters of a module, of a replica of `nn.DataParallel` its tensors in their places."""
     assert isinstance(module, nn.Module)
     return parameters_of(module) if getattr(module, "_is_replica", False) else list(module.parameters())

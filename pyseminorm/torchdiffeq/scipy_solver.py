@@ -16,11 +16,7 @@ from ..stats import PassStats
 
 
 def solve_by_scipy(func: Callable[..., Any], y0: Any, t: Tensor, rtol: Any, atol: Any, given: Mapping[str, Any]) -> Any:
-    """Return the states at all times, by the solver that ``given`` names (LSODA where it names none).
-
-    Raises:
-        SolveError: it did not reach the end.
-    """
+    """Return the states at all times, by the solver that ``given`` names (LSODA where it names none)."""
     from scipy.integrate import solve_ivp
 
     spec, times = StateSpec.of(y0), t.detach().double().tolist()

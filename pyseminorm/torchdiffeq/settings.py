@@ -26,11 +26,7 @@ _MOST_STEPS = 2**31 - 1  # torchdiffeq's default
 
 
 def check_options(name: str, options: Mapping[str, Any] | None, solver: type[Solver]) -> dict[str, Any]:
-    """Return the options that a solver knows; warn, as torchdiffeq does, of others.
-
-    Raises:
-        InvalidInputError: an option that is an argument, or stands in the other dict's place.
-    """
+    """Return the options that a solver knows; warn of others as torchdiffeq, and refuse what stands elsewhere."""
     given = dict(options or {})
     for key in given:
         if key in _ARGUMENTS:
@@ -46,11 +42,7 @@ def check_options(name: str, options: Mapping[str, Any] | None, solver: type[Sol
 
 
 def check_both(forward: Mapping[str, Any], backward: Mapping[str, Any]) -> None:
-    """Refuse options of steps that the backward solve alone is given, or others than the forward solve's.
-
-    Raises:
-        InvalidInputError: there is one.
-    """
+    """Refuse options of steps that the backward solve alone is given, or others than the forward solve's."""
     for key in _OF_BOTH:
         here, there = forward.get(key), backward.get(key)
         if there is None or here is there or _times_equal(here, there):
@@ -91,11 +83,7 @@ def solve_settings(
 
 
 def choose_method(solver: type[Solver], given: Mapping[str, Any]) -> str | Algorithm:
-    """Return what `solve` calls a solver with checked options.
-
-    Raises:
-        InvalidInputError: an interpolation that is not known.
-    """
+    """Return what `solve` calls a solver with checked options."""
     interp = given.get("interp", "linear")
     if interp not in ("linear", "cubic"):
         raise InvalidInputError(f"Unknown interpolation method {interp}")

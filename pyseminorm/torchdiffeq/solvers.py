@@ -8,13 +8,7 @@ from ..errors import InvalidInputError
 
 
 class Solver:
-    """One of torchdiffeq's solvers.
-
-    Attributes:
-        method: what `pyseminorm.solve` calls it.
-        options: what it knows beside "norm".
-        callbacks: the methods of func that it calls.
-    """
+    """One of torchdiffeq's solvers, ``method`` of `solve`, the options that it knows beside "norm", and callbacks."""
 
     method: ClassVar[str]
     options: ClassVar[frozenset[str]]
@@ -89,11 +83,7 @@ class Method(NamedTuple):
 
     @classmethod
     def of(cls, name: Any) -> Method:
-        """Return the method of a name, None: "dopri5".
-
-        Raises:
-            InvalidInputError: there is none, in torchdiffeq's words.
-        """
+        """Return the method of a name, None: "dopri5"; refuse another in torchdiffeq's words."""
         name = "dopri5" if name is None else name
         try:
             return cls(name, SOLVERS[name])
