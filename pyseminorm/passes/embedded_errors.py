@@ -71,6 +71,16 @@ class EmbeddedErrors:
         ]
         copy_all(self._views[i], found)
 
+    def attempted(self, h: float) -> StepSizes:
+        """Return the sizes of an attempted step, relative to that of mu before or after it, whichever is larger."""
+        pair, sizes = self._measure(h)
+        around = torch.stack([self.total, self.total + pair[0]])
+        increment, error, before, after = read(
+            torch.cat([sizes, torch.linalg.vector_norm(self._scaled(around), dim=1)])
+        )
+        size = max(before, after)
+        return StepSizes(increment / size, error / size) if size else StepSizes(0.0, math.inf if error else 0.0)
+
     def accept(self, h: float, *, counted: bool = True) -> None:
         """Add an attempted step; ``counted``: its stages are those of a smooth integrand."""
         pair, sizes = self._measure(h)

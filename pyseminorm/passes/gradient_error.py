@@ -19,6 +19,7 @@ WORTH_WARNING = 0.15  # relative error of the parameter gradient
 # KNEE, by the order of the method, the error enters with a power larger by POWER, as in QUADPACK's estimates.
 UNRESOLVED, POWER = 0.5, 0.75
 KNEES = {3: 1.0, 5: 0.06, 7: 0.3}
+SAFETY = 2.0  # of param_rtol: errors of steps add up
 OF_STATES = 0.1  # what the embedded errors of y and of lambda weigh in the gradient's
 
 
@@ -29,22 +30,23 @@ def quadrature_error(steps: Sequence[StepSizes], tableau: Tableau) -> float | No
     """
     if not steps or tableau.order not in KNEES:
         return None
-    share = _share(tableau)
-    return math.sqrt(sum(_local_error(step.increment, step.error / share, KNEES[tableau.order]) ** 2 for step in steps))
+    return math.hypot(*(local_error(step, tableau) for step in steps))
+
+
+def local_error(step: StepSizes, tableau: Tableau) -> float:
+    """Return the error of a step's part of mu: of what it does not resolve, at worst the increment, half is wrong."""
+    knee = KNEES.get(tableau.order)
+    if step.error == 0.0 or knee is None:
+        return step.error
+    unresolved = step.error / _share(tableau)
+    resolved = unresolved / (knee * step.increment) if step.increment else math.inf
+    return float(UNRESOLVED * unresolved * min(1.0, resolved**POWER))
 
 
 def _share(tableau: Tableau) -> float:
     """Return the size of the embedded error beside the increment, of stages that have nothing to do with each other."""
     assert tableau.integral_error is not None
     return math.hypot(*tableau.integral_error) / math.hypot(*tableau.b)
-
-
-def _local_error(increment: float, unresolved: float, knee: float) -> float:
-    """Return the error of a step: of what is ``unresolved``, at worst the increment, half is wrong."""
-    if unresolved == 0.0:
-        return 0.0
-    resolved = unresolved / (knee * increment) if increment else math.inf
-    return float(UNRESOLVED * unresolved * min(1.0, resolved**POWER))
 
 
 def state_error(squares: float, rtol: object, atol: object, size: float) -> float | None:

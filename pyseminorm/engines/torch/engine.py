@@ -17,7 +17,6 @@ from ...methods.tableau import Tableau
 from ...methods.tableaus import TABLEAUS, find_iteration, find_tableau
 from ...norms import FlatNorm, Seminorm
 from ...passes.discrete_sweep import Sweep
-from ...passes.gauss_quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from ...passes.gradient_error import state_error
 from ...passes.problems import (
     AdjointProblem,
@@ -36,6 +35,7 @@ from ...retcode import ReturnCode
 from ...stats import PassStats
 from ...stepping import MethodTraits
 from .adams import AdamsIntegrator
+from .gauss_nodes import GaussNodes
 from .implicit import ImplicitIntegrator
 from .integrator import Hooks, Integrator
 from .interpolant import DenseInterpolation, LocalInterpolation
@@ -106,10 +106,11 @@ class TorchEngine:
             if backward.quadrature:
                 good = LastGoodState(t, problem.unflatten_adjoint(z.clone()), stats)
                 with AttachLastGoodState(lambda: good):
-                    backward.quadrature.evaluate()
+                    stats.param_error = backward.quadrature.finish()
         adjoint, params = z[problem.layout.adjoint_slice], backward.params(z)
         if problem.options.traits.adaptive:
-            stats.param_error = backward.integrals.error()
+            if not backward.quadrature:
+                stats.param_error = backward.integrals.error()
             stats.state_error = _state_error(backward.squares, problem.options, adjoint)
         stats.seconds = time.perf_counter() - started
         return AdjointResult(adjoint, params, retcode, stats, t, output_derivatives=backward.output_derivatives)
@@ -277,13 +278,14 @@ class _BackwardSystem:
         self._makes_params = not problem.adjoint.quadrature
         self._carried = self._makes_params and self.carries_params
         apart = problem.field.targets if self._makes_params and not self._carried else []
-        self.integrals = Integrals(apart, problem.options.tableau)
-        self.quadrature = _Nodes(problem, stats) if isinstance(problem.adjoint, GaussAdjoint) else None
+        self._param_rtol = getattr(problem.adjoint, "param_rtol", None)
+        self.integrals = Integrals(apart, problem.options.tableau, self._param_rtol)
+        self.quadrature = GaussNodes(problem, stats) if isinstance(problem.adjoint, GaussAdjoint) else None
         self._right_hand_side = AdjointRightHandSide(problem.field, self.layout, carried=self._carried)
 
     def stages(self, tableau: Tableau, start: Tensor) -> Stages:
         problem = self.problem
-        if not _makes_whole_steps(problem):
+        if self._param_rtol is not None or not _makes_whole_steps(problem):
             return StageBuffers(self, tableau, start)
         from .attempts import BackwardAttempts
 
@@ -346,37 +348,6 @@ class _BackwardSystem:
         y = parts[1].detach() if self.layout.has_y else self.problem.y_at(t).view(parts[0].shape)
         params = self._makes_params and (wanted or self.carries_params)
         return self._right_hand_side.write(t, parts[0], y, out, params=params)
-
-
-class _Nodes:
-    """Gauss nodes in the accepted steps, evaluated many steps together."""
-
-    def __init__(self, problem: AdjointProblem, stats: PassStats) -> None:
-        assert isinstance(problem.adjoint, GaussAdjoint)
-        self.sums = ParameterQuadrature(problem.field, stats, batched_time=problem.adjoint.batched_time)
-        self._problem = problem
-        self._rule = gauss_legendre(problem.options.tableau.order)
-        self._most = nodes_per_call(problem.layout.state) if problem.field.steps is None else len(self._rule[0])
-        self._times: list[float] = []
-        self._y: list[Tensor] = []
-        self._adjoint: list[Tensor] = []
-
-    def collect(self, step: LocalInterpolation, end: float) -> None:
-        """Add the nodes of a step: dL/dtheta gains -h sum_j w_j lambda_j^T df/dtheta."""
-        low, high = sorted((step.t0, end))
-        points, weights = self._rule
-        times, layout = [min(max(step.t0 + point * step.h, low), high) for point in points], self._problem.layout
-        self._times += times
-        for t, z, weight in zip(times, step.at(times), weights, strict=True):
-            self._y.append(z[layout.y_slice] if layout.has_y else self._problem.y_at(t))
-            self._adjoint.append(z[layout.adjoint_slice] * (-step.h * weight))
-        if len(self._times) >= self._most:
-            self.evaluate()
-
-    def evaluate(self) -> None:
-        if self._times:
-            self.sums.add(self._times, torch.stack(self._y), torch.stack(self._adjoint))
-        self._times, self._y, self._adjoint = [], [], []
 
 
 def _last_good_state(integrator: Integrator, unflatten: Callable[[Tensor], object]) -> LastGoodState:

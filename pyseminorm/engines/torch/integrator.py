@@ -264,7 +264,7 @@ class Integrator:
         """Return the error of the step just made, and by how much the next one is to be smaller."""
         if not self._adaptive:
             return 0.0, 1.0
-        error = self._error(new, h)
+        error = max(self._error(new, h), self.integrals.scaled_error(h))
         return error, self._controller.factor(error, first=self.stats.naccept == 0)
 
     def _advance(self, new: Tensor, h: float, t1: float) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...host_copies import are_equal
 from ...methods.tableau import Tableau
 from ...passes.embedded_errors import EmbeddedErrors
-from ...passes.gradient_error import quadrature_error
+from ...passes.gradient_error import SAFETY, local_error, quadrature_error
 from ...problem.finiteness import each_finite
 from ...torch_internals import copy_all, increment_all
 
@@ -48,13 +48,15 @@ class Integrals:
     copied, and nothing need be zeroed), and added to `total` when the step is accepted. Few parameters are kept stage
     by stage instead, with their embedded errors.
 
+    ``rtol``: limits the errors of steps, beside the norm.
+
     Attributes:
         wanted: for every stage, whether its derivatives are asked for.
     """
 
-    def __init__(self, shapes_of: list[Tensor], tableau: Tableau) -> None:
+    def __init__(self, shapes_of: list[Tensor], tableau: Tableau, rtol: float | None = None) -> None:
         error = tableau.integral_error if shapes_of else None
-        self._tableau = tableau
+        self._tableau, self._rtol = tableau, rtol
         self._b, self._e = tableau.b, error or (0.0,) * len(tableau.b)
         self.wanted = [bool(b or e) for b, e in zip(self._b, self._e, strict=True)]
         self.errors = EmbeddedErrors(shapes_of, self._b, error) if error else None
@@ -99,6 +101,12 @@ class Integrals:
         if self._first:
             increment_all(self.total, self._trial, alpha=step * self._first)
         return not self.total or each_finite([self.errors.total] if self.errors and self._whole else self.total)
+
+    def scaled_error(self, step: float) -> float:
+        """Return the error of the attempted step's part of the totals over ``rtol`` of these, all as one vector."""
+        if self._rtol is None or self.errors is None:
+            return 0.0
+        return SAFETY * local_error(self.errors.attempted(step), self._tableau) / self._rtol
 
     def error(self) -> float | None:
         """Return the estimate of the relative error of the totals."""
