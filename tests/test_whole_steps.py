@@ -109,7 +109,7 @@ def compiled(monkeypatch):
 @pytest.mark.parametrize("name", ["backsolve", "discrete"])
 def test_the_steps_are_those_made_stage_by_stage(name, ran):
     check_equal(FIELD, ADJOINTS[name])
-    assert set(ran) == {"Forward", {"backsolve": "Backward", "discrete": "Reverse"}[name]}
+    assert set(ran) == {"Begin", "Forward", {"backsolve": "Backward", "discrete": "Reverse"}[name]}
 
 
 @pytest.mark.slow
@@ -232,7 +232,7 @@ class Normalised(nn.Module):
 def test_operations_with_several_results(compiled):
     """The sweep gets tensors of the forward steps, and no tuple, which inductor would refuse."""
     check_equal(Normalised(), ADJOINTS["discrete, stages"], y0=torch.randn(3, 2, dtype=torch.float64))
-    assert compiled == ["Forward", "Reverse"]
+    assert compiled == ["Begin", "Forward", "Reverse"]
 
 
 @pytest.mark.slow
@@ -297,7 +297,7 @@ def test_a_compiler_that_fails_leaves_the_graph(caplog, monkeypatch):
     field = Field()
     for _ in range(2):
         check_equal(field, DiscreteAdjoint())
-    assert caplog.text.count("could not be compiled") == 2  # a forward and a reverse step, each tried once
+    assert caplog.text.count("could not be compiled") == 3  # a beginning, a forward and a reverse step, each tried once
     assert "no C++ compiler" in caplog.text
 
 
@@ -311,7 +311,7 @@ def test_another_controllers_steps_are_made_stage_by_stage(ran):
 @pytest.mark.slow
 def test_auto_makes_whole_steps_where_there_is_a_compiler(compiled, auto_finds_a_compiler):
     solve(Field(), "auto", DiscreteAdjoint())
-    assert set(compiled) == {"Forward", "Reverse"}
+    assert set(compiled) == {"Begin", "Forward", "Reverse"}
 
 
 def test_auto_takes_the_graphs_where_there_is_none(compiled):

@@ -33,6 +33,60 @@ FlatStep = Callable[..., list[Tensor]]
 
 
 @dataclass(frozen=True)
+class Begin:
+    """The beginning of an adaptive solve: (constants, y, numbers) -> (k_0, sizes, *q_0, *saved).
+
+    The numbers are the time, the direction, the interval that f may see, atol, rtol, the step to try where there is
+    nothing to go by, and the largest one. The sizes are those of y, of k_0 and of its change in a trial step, as the
+    norm has them, whether there is no change, and whether y and k_0 are finite. Both are float64.
+
+    Attributes:
+        segments: of the norm.
+        layout: of the backward state, if it is one, as are ``params`` and ``carried``: see `Backward`.
+        keeps: whether what the first stage's product reads is given out.
+    """
+
+    segments: tuple[Segment, ...]
+    layout: AdjointLayout | None = None
+    params: bool = False
+    carried: bool = False
+    keeps: bool = False
+
+    def make(self, field: Inlined) -> FlatStep:
+        layout = self.layout
+
+        def size(z: Tensor) -> Tensor:
+            counts = torch.tensor([b - a for a, b in self.segments], dtype=torch.float64, device=z.device)
+            sizes = _lengths(z, self.segments).double() / counts.sqrt()
+            return torch.where(sizes.isnan(), torch.inf, sizes).amax()
+
+        def begin(*flat: Tensor) -> list[Tensor]:
+            constants, (y, numbers) = field.split(flat)
+            t, direction, low, high, atol, rtol, small, largest = numbers.unbind(0)
+
+            def derivative(t: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+                seen = torch.minimum(torch.maximum(t, low), high).to(y.dtype)
+                if layout is None:
+                    value, saved = field.value(constants, seen, y)
+                    return value, [], saved
+                return *field.backward(constants, seen, y, None, layout, self.params, self.carried), []
+
+            first, q, saved = derivative(t, y)
+            scale = y.abs() * rtol.to(y.dtype) + atol.to(y.dtype)
+            d0, d1 = size(y / scale), size(first / scale)
+            dt0 = torch.minimum(torch.where((d0 < 1e-5) | (d1 < 1e-5), small, d0 / d1 / 100), largest)
+            h = direction * dt0
+            other, p, _ = derivative(t + h, y + h.to(y.dtype) * first)
+            pairs = [(first, other), *zip(q, p, strict=True)]
+            same = torch.stack([(a == b).all() for a, b in pairs]).all()
+            finite = torch.isfinite(y).all() & torch.isfinite(first).all()
+            sizes = torch.stack([d0, d1, size((other - first) / scale), same.double(), finite.double()])
+            return [first, sizes, *q, *(saved if self.keeps else ())]
+
+        return begin
+
+
+@dataclass(frozen=True)
 class Forward:
     """An attempt of the forward solve: (constants, y, knobs, [k_0]) -> (y_1, stages, errors, *saved).
 
@@ -40,12 +94,14 @@ class Forward:
         method: name of the tableau.
         segments: of the norm, whose parts' sizes ``errors`` holds; None: ``errors`` is the scaled error itself.
         renews: whether the first stage is evaluated; else it is given, as ``k_0``.
+        last: whether the last stage is evaluated, of a method whose other ones make the new state.
         keeps: whether what the products of the stages evaluated read is given out: ``saved``, stage by stage.
     """
 
     method: str
     segments: tuple[Segment, ...] | None
     renews: bool
+    last: bool
     keeps: bool
 
     def make(self, field: Inlined) -> FlatStep:
@@ -61,6 +117,8 @@ class Forward:
                 stages.append(value)
             for i in range(1, tableau.stages):
                 new = y + h * _weigh(tableau.a[i], stages)
+                if i == tableau.stages - 1 and not self.last:
+                    break
                 value, kept = field.value(constants, times[i], new)
                 stages.append(value)
                 saved += kept
@@ -82,6 +140,7 @@ class Backward:
         params: whether mu is made, outside of z: ``mu`` is its increment and ``q`` its derivative at a stage.
         carried: whether mu is a part of z.
         renews: whether the first stage is evaluated; else it is given, as ``k_0`` and ``q_0``.
+        last: as for `Forward`.
     """
 
     method: str
@@ -90,6 +149,7 @@ class Backward:
     params: bool
     carried: bool
     renews: bool
+    last: bool
 
     def make(self, field: Inlined) -> FlatStep:
         tableau, layout = TABLEAUS[self.method], self.layout
@@ -108,6 +168,8 @@ class Backward:
             stages, sums = [first], [[x] for x in q]
             for i in range(1, tableau.stages):
                 new = z + h * _weigh(tableau.a[i], stages)
+                if i == tableau.stages - 1 and not self.last:
+                    break
                 value, q = derivative(i, new)
                 stages.append(value)
                 for column, x in zip(sums, q, strict=True):
@@ -271,7 +333,7 @@ class Inlined:
         return {i: values[i] for i in used}, chunks
 
 
-StepKind = Forward | Backward | Reverse | Nodes
+StepKind = Begin | Forward | Backward | Reverse | Nodes
 
 
 class StepGraphs:
@@ -356,7 +418,12 @@ def _errors(
     scaled = h * _weigh(tableau.b_error, stages) / (atol + rtol * torch.maximum(y.abs(), new.abs()))
     if segments is None:
         return scaled
-    return torch.stack([torch.linalg.vector_norm(scaled[a:b]) for a, b in segments])
+    return _lengths(scaled, segments)
+
+
+def _lengths(z: Tensor, segments: tuple[Segment, ...]) -> Tensor:
+    """Return the Euclidean lengths of segments of a vector."""
+    return torch.stack([torch.linalg.vector_norm(z[a:b]) for a, b in segments])
 
 
 def _weigh(weights: Sequence[float], stages: Sequence[Tensor]) -> Tensor:

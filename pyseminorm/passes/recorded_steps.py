@@ -53,10 +53,12 @@ class WholeStep(NamedTuple):
     saved: Sequence[Tensor]
     evaluated: int
 
-    def of(self, i: int) -> Sequence[Tensor] | None:
-        """Return what the product of stage ``i`` reads; None of one that was not evaluated in this step."""
-        place, each = i - len(self.stages) + self.evaluated, len(self.saved) // self.evaluated
-        return self.saved[place * each : (place + 1) * each] if 0 <= place < self.evaluated else None
+    def of(self, first: int, last: int) -> Sequence[Tensor] | None:
+        """Return what the products of the stages from ``first`` to ``last`` read; None where the first of them was not
+        evaluated in this step.
+        """
+        known, each = self.stages.shape[0] - self.evaluated, len(self.saved) // self.evaluated
+        return None if first < known else self.saved[(first - known) * each : (last + 1 - known) * each]
 
 
 class RecordedSteps:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from ...graphs.steps import Backward, Forward, knobs
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ...graphs.steps import Backward, Begin, Forward, knobs
 from ...graphs.traced_field import TracedVectorField
+from ...host_copies import read, send_numbers
 from ...methods.tableaus import TABLEAUS
 from ...passes.problems import AdjointProblem, ForwardProblem
 from ...passes.recorded_steps import WholeStep
 from ...stats import PassStats
-from .whole_steps import Attempt, Start
+from .whole_steps import Attempt, Begun, Start
+
+WAYS = [
+    (renews, last) for renews in (False, True) for last in (False, True)
+]  # whether the first stage is made, and the last one
 
 
 class ForwardAttempts:
@@ -19,19 +29,32 @@ class ForwardAttempts:
         assert isinstance(field, TracedVectorField)
         self._recorder = recorder if recorder is not None and recorder.keeps_stages else None
         self._field, self._stats, self._tableau = field, stats, TABLEAUS[method]
-        keeps = self._recorder is not None
-        self._kinds = [Forward(method, problem.segments, renews, keeps) for renews in (False, True)]
+        self._segments, keeps = problem.segments, self._recorder is not None
+        self._kinds = {(renews, last): Forward(method, problem.segments, renews, last, keeps) for renews, last in WAYS}
+
+    def begin(self, y: Tensor, numbers: Sequence[float]) -> Begun | None:
+        recorder, segments = self._recorder, self._segments
+        if segments is None:
+            return None
+        kind = Begin(segments, keeps=recorder is not None)
+        made = self._field.run_step(kind, y, send_numbers(numbers, y, torch.float64))
+        if made is None or not (sizes := _sizes_of(made[1])):
+            return None
+        self._stats.nf += 1  # f at the start was counted
+        if recorder is not None:  # as the last stage of a step before the first
+            recorder.steps.whole[-1] = WholeStep(made[0].expand(self._tableau.stages, -1), made[2:], 1)
+        return Begun(made[0], (), sizes)
 
     def __call__(self, start: Start) -> Attempt | None:
         first = start.first if self._tableau.fsal else None
         given = () if first is None else first[:1]
         numbers = knobs(start.times, start.numbers, start.y)
-        made = self._field.run_step(self._kinds[first is None], start.y, numbers, *given)
+        made = self._field.run_step(self._kinds[first is None, start.last], start.y, numbers, *given)
         if self._recorder is not None:
             self._recorder.attempted = None
         if made is None:
             return None
-        evaluated = self._tableau.stages - (first is not None)
+        evaluated = self._tableau.stages - (first is not None) - (not start.last)
         self._stats.nf += evaluated
         if self._recorder is not None:
             self._recorder.attempted = WholeStep(made[1], made[3:], evaluated)
@@ -46,9 +69,25 @@ class BackwardAttempts:
         assert isinstance(field, TracedVectorField)
         method, layout, apart = problem.options.method, problem.layout, params and not carried
         self._field, self._stats, self._tableau, self._params = field, stats, TABLEAUS[method], params
-        self._kinds = [Backward(method, problem.segments, layout, apart, carried, renews) for renews in (False, True)]
+        self._kinds = {
+            (renews, last): Backward(method, problem.segments, layout, apart, carried, renews, last)
+            for renews, last in WAYS
+        }
+        self._segments = problem.segments
         self._dense = None if layout.has_y else problem.dense
         self._present = field.present if apart else []
+
+    def begin(self, y: Tensor, numbers: Sequence[float]) -> Begun | None:
+        kind, segments = self._kinds[WAYS[0]], self._segments
+        if segments is None or self._dense is not None:
+            return None
+        made = self._field.run_step(
+            Begin(segments, kind.layout, kind.params, kind.carried), y, send_numbers(numbers, y, torch.float64)
+        )
+        if made is None or not (sizes := _sizes_of(made[1])):
+            return None
+        self._count(2)
+        return Begun(made[0], self._field.spread(made[2:]) if self._present else (), sizes)
 
     def __call__(self, start: Start) -> Attempt | None:
         first = start.first if self._tableau.fsal else None
@@ -57,10 +96,10 @@ class BackwardAttempts:
             arguments.append(self._dense.rows(start.times))
         if first is not None:
             arguments += [first[0], *(q for i in self._present if (q := first[1][i]) is not None)]
-        made = self._field.run_step(self._kinds[first is None], *arguments)
+        made = self._field.run_step(self._kinds[first is None, start.last], *arguments)
         if made is None:
             return None
-        self._count(self._tableau.stages - (first is not None))
+        self._count(self._tableau.stages - (first is not None) - (not start.last))
         (end, stages, errors), rest = made[:3], made[3:]
         if not self._present:
             return Attempt(end, stages, errors)
@@ -72,3 +111,9 @@ class BackwardAttempts:
             self._stats.nvjp += products
         else:
             self._stats.nvjp_state += products
+
+
+def _sizes_of(numbers: Tensor) -> tuple[float, float, float, bool] | None:
+    """Return the sizes that a `Begin` has made; None where what it saw is not finite."""
+    d0, d1, change, same, finite = read(numbers)
+    return (d0, d1, change, bool(same)) if finite else None

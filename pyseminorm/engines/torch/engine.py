@@ -216,9 +216,9 @@ class _ForwardSystem:
         out.copy_(self._f(t, y))
         return ()
 
-    def start(self) -> tuple[Tensor, Tensor]:
-        """Return the initial state and the derivative there."""
-        return self._problem.y0, self._problem.first_derivative()
+    def start(self) -> tuple[Tensor, Callable[[], Tensor]]:
+        """Return the initial state and what gives the derivative there."""
+        return self._problem.y0, self._problem.first_derivative
 
     def stages(self, tableau: Tableau) -> Stages:
         if not self._whole:
@@ -229,8 +229,9 @@ class _ForwardSystem:
 
     def take_outputs(self, first: int, rows: Tensor) -> None:
         """Write the outputs of a step, from the one of index ``first`` after y0."""
-        self._reached = first + 1 + len(rows)
-        self._rows[first + 1 : self._reached] = rows
+        end = first + 1 + len(rows)
+        self._rows[first + 1 : end] = rows
+        self._reached = max(self._reached, end)
 
     def outputs(self) -> Tensor:
         """Return the states (len(times), *shape), NaN where the solve has not been."""
@@ -248,8 +249,8 @@ class _RecordedSystem:
         self._start, self._shape = problem.first, (len(problem.times), *problem.spec.shape)
         self._rows = [self._start.state.reshape(1, -1)]
 
-    def start(self) -> tuple[Tensor, Tensor]:
-        return self._start.state, self._start.derivative
+    def start(self) -> tuple[Tensor, Callable[[], Tensor]]:
+        return self._start.state, lambda: self._start.derivative
 
     def stages(self, tableau: Tableau) -> Stages:
         return RecordedStages(self._start, tableau, self.stats)

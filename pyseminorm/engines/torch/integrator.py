@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...methods.tableau import Tableau
-from ...norms import FlatNorm
+from ...norms import FlatNorm, Seminorm
 from ...passes.problems import PassOptions
 from ...problem.discontinuities import Discontinuities
 from ...problem.finiteness import PARAMS_PRODUCT, not_finite
@@ -23,11 +23,11 @@ from ...retcode import ReturnCode
 from ...stats import PassStats
 from ...stepping import PIController
 from .controller import PIControl
-from .initial_step import initial_step
+from .initial_step import FirstSizes
 from .interpolant import LocalInterpolation
 from .stages import Stages
 from .system import Derivative, IntegralDerivatives, Integrals
-from .whole_steps import Attempt, Start, WholeSteps
+from .whole_steps import Attempt, LateOutputs, Start, WholeSteps
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Integrator:
     tableau: Tableau
     t0: float
     y0: Tensor
-    f0: Tensor | None
+    f0: Callable[[], Tensor] | None  # what gives the first derivative; None: it is evaluated
     options: PassOptions
     norm: FlatNorm
     hooks: Hooks
@@ -96,6 +96,8 @@ class Integrator:
         self._new_size: Tensor | None = None
         self._whole = self.stages if isinstance(self.stages, WholeSteps) else None
         self._next_output = 0
+        together = self._whole is not None and not self.tableau.extra_c
+        self._late = LateOutputs(self.tableau, self.hooks.at_outputs) if together else None
         given = self.options.controller if isinstance(self.options.controller, PIController) else PIController()
         self._controller = PIControl.of(self.tableau, given, exact=self.state.dtype != torch.float64)
         low, high = sorted((self.t0, self.end))
@@ -129,7 +131,7 @@ class Integrator:
         ``first_of_next``: the last stage serves the next step too, if this one is accepted; ``last``: it is wanted.
         """
         if self._whole is not None:
-            made = self._attempt_whole(self._whole, h)
+            made = self._attempt_whole(self._whole, h, last or not self._ends_at_state)
             if made is not None:
                 return made.end, made.derivatives
         tableau, state, add_stage = self.tableau, self.state, self.integrals.add_stage
@@ -151,13 +153,13 @@ class Integrator:
             new = stages.end(state, h)
         return new, derivatives
 
-    def _attempt_whole(self, steps: WholeSteps, h: float) -> Attempt | None:
+    def _attempt_whole(self, steps: WholeSteps, h: float, last: bool) -> Attempt | None:
         """Do the same in one call; the first stage is made in it, if it is not known."""
         times = [self._seen(self.t + c * h) for c in self.tableau.c]
         first = (steps.first, self._integral_derivatives) if self._first_known else None
         atol, rtol = self.options.atol, self.options.rtol
         assert isinstance(atol, float) and isinstance(rtol, float)
-        made = steps.attempt(Start(self.state, times, (h, atol, rtol), first))
+        made = steps.attempt(Start(self.state, times, (h, atol, rtol), first, last))
         if made is not None:
             self._first_known = self._first_known and self.tableau.fsal
             self.integrals.start_step(made.increments)
@@ -202,8 +204,12 @@ class Integrator:
         ends = hooks.outputs[last - 1] == self.t and not hooks.inside
         inside = hooks.outputs[first : last - ends]
         if inside:
-            step = step or self._interpolation(t0, h, y0, y1)
-            hooks.at_outputs(first, self.stages.outputs(step, inside))
+            made = self._late and self._whole and self._whole.made
+            if self._late and made:
+                self._late.add(first, h, y0, made.stages, [(t - t0) / h for t in inside])
+            else:
+                step = step or self._interpolation(t0, h, y0, y1)
+                hooks.at_outputs(first, self.stages.outputs(step, inside))
         if ends:
             hooks.at_outputs(last - 1, y1.reshape(1, -1))
         return ends_all
@@ -212,6 +218,12 @@ class Integrator:
 
     def run(self) -> ReturnCode:
         """Integrate to the last stop, or until a check fails."""
+        retcode = self._run()
+        if self._late is not None:
+            self._late.give_out()
+        return retcode
+
+    def _run(self) -> ReturnCode:
         self._start()
         while not self._finished():
             h, hits_stop = self._next_size()
@@ -326,12 +338,34 @@ class Integrator:
 
     def _start(self) -> None:
         self.stats.times.append(self.t0)
-        if self.f0 is None:
-            self._integral_derivatives = self._evaluate(0, self.t0, self.y0, wanted=True)
-        else:
-            self.stages.take_first(self.f0)
+        size = self._begin_whole()
+        if size is None:
+            if self.f0 is None:
+                self._integral_derivatives = self._evaluate(0, self.t0, self.y0, wanted=True)
+            else:
+                self.stages.take_first(self.f0())
+            size = self._first_size()
         self._first_known = True
-        self._h = self._proposed = self._direction * self._first_size()
+        self._h = self._proposed = self._direction * size
+
+    def _begin_whole(self) -> float | None:
+        """Make the first derivative and the size of the first step in one call; None where that cannot be."""
+        options, sizes = self.options, self._first_sizes
+        if self._whole is None or not self._adaptive or options.first_step or not isinstance(self.norm, Seminorm):
+            return None
+        atol, rtol = options.atol, options.rtol
+        assert isinstance(atol, float) and isinstance(rtol, float)
+        numbers = (self.t0, self._direction, *self._intervals[0], atol, rtol, sizes.small, sizes.largest)
+        begun = self._whole.begin(self.y0, numbers)
+        if begun is None:
+            return None
+        self._integral_derivatives = begun.derivatives
+        d0, d1, change, same = begun.sizes
+        return sizes.choose(self.tableau.order, d0, d1, lambda dt0: (change, same))
+
+    @property
+    def _first_sizes(self) -> FirstSizes:
+        return FirstSizes.of(self.t0, self.options.dtmin, self._dtmax)
 
     def _first_size(self) -> float:
         """Return the fixed step (0: from stop to stop), or the first one of an adaptive method."""
@@ -340,10 +374,13 @@ class Integrator:
             return abs(options.first_step or options.fixed_step or 0.0)
         first, y0 = Derivative(self.stages.first, self._integral_derivatives), self.stages.values(self.y0)
         scale = y0.abs() * options.rtol + options.atol
-        direction, order = self._direction, self.tableau.order
-        return initial_step(
-            self._derivative, self.t0, direction, (options.dtmin, self._dtmax), y0, first, order, scale, self.norm
-        )
+
+        def look(dt0: float) -> tuple[float, bool]:
+            h = self._direction * dt0
+            found = self._derivative(self.t0 + h, y0 + h * first.state)
+            return self.norm((found.state - first.state) / scale), found.equal(first)
+
+        return self._first_sizes.choose(self.tableau.order, self.norm(y0 / scale), self.norm(first.state / scale), look)
 
     def _bound(self, h: float) -> float:
         if not self._adaptive and not self.options.fixed_step:

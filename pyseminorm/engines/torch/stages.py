@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -62,14 +63,27 @@ class StageBuffers:
     """Stages of a system, without gradients, written into one matrix."""
 
     def __init__(self, system: System, tableau: Tableau, like: Tensor) -> None:
-        self._system, self._stages = system, tableau.stages
+        self._system, self._stages, self._like = system, tableau.stages, like
         self._weights = weights(tableau, like)
-        # Derivatives of all stages, with the views of them that steps need: many small calls are what a step costs.
-        self._k = like.new_zeros(self._weights.stages, like.numel())
-        self._rows = self._k.unbind(0)
-        # Columns: the stages that the i-th weighs, those before it, and more where it is an implicit one.
-        self._before = [self._k[:n].T for n in (*map(len, self._weights.rows), self._weights.stages)]
-        self.first = self._rows[0]
+
+    # Derivatives of all stages, with the views of them that steps need: many small calls are what a step costs.
+
+    @functools.cached_property
+    def _k(self) -> Tensor:
+        return self._like.new_zeros(self._weights.stages, self._like.numel())
+
+    @functools.cached_property
+    def _rows(self) -> tuple[Tensor, ...]:
+        return self._k.unbind(0)
+
+    @functools.cached_property
+    def _before(self) -> list[Tensor]:
+        """Columns: the stages that the i-th weighs, those before it, and more where it is an implicit one."""
+        return [self._k[:n].T for n in (*map(len, self._weights.rows), self._weights.stages)]
+
+    @functools.cached_property
+    def first(self) -> Tensor:
+        return self._rows[0]
 
     def values(self, state: Tensor) -> Tensor:
         return state

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from ...host_copies import read
+from ...host_copies import read, send
 from ...methods.tableau import Tableau
 from ...norms import FlatNorm, Seminorm
 from .interpolant import LocalInterpolation
@@ -23,12 +26,14 @@ class Start(NamedTuple):
         times: of its stages.
         numbers: its size, atol, rtol.
         first: derivatives of state and integrals at the first stage; None where they are to be made.
+        last: whether the last stage is wanted.
     """
 
     y: Tensor
     times: Sequence[float]
     numbers: tuple[float, float, float]
     first: tuple[Tensor, IntegralDerivatives] | None
+    last: bool
 
 
 class Attempt(NamedTuple):
@@ -49,42 +54,112 @@ class Attempt(NamedTuple):
     derivatives: IntegralDerivatives = ()
 
 
-class WholeSteps(StageBuffers):
-    """Stages of a system, made all in one call of ``attempt``, and one by one where that gives None."""
+class Begun(NamedTuple):
+    """The beginning of an adaptive solve.
 
-    def __init__(
-        self, system: System, tableau: Tableau, like: Tensor, attempt: Callable[[Start], Attempt | None]
-    ) -> None:
+    Attributes:
+        first: the derivative of the state there.
+        derivatives: of the integrals.
+        sizes: of the state, of its derivative, and of the change of that in a trial step, as the norm has them; and
+            whether there is no change at all.
+    """
+
+    first: Tensor
+    derivatives: IntegralDerivatives
+    sizes: tuple[float, float, float, bool]
+
+
+class Attempts(Protocol):
+    """What makes whole steps; None where it cannot."""
+
+    def begin(self, y: Tensor, numbers: Sequence[float]) -> Begun | None:
+        """Make the derivative at the start, and look for the size of the first step: see `graphs.steps.Begin`."""
+
+    def __call__(self, start: Start) -> Attempt | None: ...
+
+
+class WholeSteps(StageBuffers):
+    """Stages of a system, made all in one call of ``attempts``, and one by one where that gives None.
+
+    Attributes:
+        made: the last attempt.
+    """
+
+    def __init__(self, system: System, tableau: Tableau, like: Tensor, attempts: Attempts) -> None:
         super().__init__(system, tableau, like)
-        self._attempt = attempt
-        self._made: Attempt | None = None  # the last attempt
+        self._attempts = attempts
+        self.made: Attempt | None = None
+
+    def begin(self, y: Tensor, numbers: Sequence[float]) -> Begun | None:
+        begun = self._attempts.begin(y, numbers)
+        if begun is not None:
+            self.first = begun.first
+        return begun
 
     def attempt(self, start: Start) -> Attempt | None:
-        self._made = self._attempt(start)
-        if self._made is None and self.first is not self._rows[0]:
+        self.made = self._attempts(start)
+        if self.made is None and self.first is not self._rows[0]:
             self._rows[0].copy_(self.first)
             self.first = self._rows[0]
-        return self._made
+        return self.made
 
     def error_size(self, norm: FlatNorm) -> float | None:
         """Return what the norm says of the error of the last attempt; None of one made stage by stage."""
-        if self._made is None:
+        if self.made is None:
             return None
-        errors = self._made.errors
+        errors = self.made.errors
         return norm.join(read(errors)) if isinstance(norm, Seminorm) else norm(errors)
 
     def take_last_first(self) -> None:
-        if self._made is None:
+        if self.made is None:
             super().take_last_first()
         else:
-            self.first = self._made.stages[self._stages - 1]
+            self.first = self.made.stages[self._stages - 1]
 
     def start(self, i: int, y: Tensor, h: float) -> Tensor:
-        if self._made is not None:  # a stage of the interpolant alone
-            self._k[: self._stages].copy_(self._made.stages)
+        if self.made is not None:  # a stage of the interpolant alone
+            self._k[: self._stages].copy_(self.made.stages)
         return super().start(i, y, h)
 
     def interpolation(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> LocalInterpolation:
-        if self._made is None or len(self._rows) > self._stages:
+        if self.made is None or len(self._rows) > self._stages:
             return super().interpolation(t0, h, y0, y1)
-        return LocalInterpolation(t0, h, y0, y1, self._weights.dense @ self._made.stages)
+        return LocalInterpolation(t0, h, y0, y1, self._weights.dense @ self.made.stages)
+
+
+class LateOutputs:
+    """Outputs inside of steps, made for some steps together and given to ``give``: (index of the first, rows)."""
+
+    def __init__(self, tableau: Tableau, give: Callable[[int, Tensor], None]) -> None:
+        self._give, self._dense = give, np.array(tableau.dense)
+        self._steps: list[tuple[float, Tensor, Tensor]] = []  # size, state at the start, stages
+        self._rows: list[tuple[int, int, float]] = []  # output, place of its step, theta
+        self._numbers = 0
+
+    def add(self, first: int, h: float, y0: Tensor, stages: Tensor, thetas: Sequence[float]) -> None:
+        """Take the outputs at ``thetas`` of a step, from the one of index ``first``."""
+        self._rows += [(i, len(self._steps), theta) for i, theta in enumerate(thetas, first)]
+        self._steps.append((h, y0, stages))
+        self._numbers += stages.numel()
+        if len(self._steps) == MOST_STEPS or self._numbers > MOST_NUMBERS:
+            self.give_out()
+
+    def give_out(self) -> None:
+        if not self._steps:
+            return
+        sizes, starts, stages = zip(*self._steps, strict=True)
+        outputs, steps, thetas = (np.array(x) for x in zip(*self._rows, strict=True))
+        weights = thetas[:, None] ** np.arange(1, self._dense.shape[1] + 1) @ self._dense.T
+        spread = np.zeros((len(outputs), len(sizes), len(self._dense)))
+        spread[np.arange(len(outputs)), steps] = weights * np.array(sizes)[steps, None]
+        like = starts[0]
+        among = send(torch.from_numpy(spread.reshape(len(outputs), -1)).to(like.dtype), like)
+        rows = torch.stack(starts).index_select(0, send(torch.from_numpy(steps), like))
+        rows.addmm_(among, torch.cat(stages))
+        cuts = [0, *(np.flatnonzero(np.diff(outputs) != 1) + 1).tolist(), len(outputs)]
+        for a, b in itertools.pairwise(cuts):
+            self._give(int(outputs[a]), rows[a:b])
+        self._steps, self._rows, self._numbers = [], [], 0
+
+
+MOST_STEPS, MOST_NUMBERS = 16, 2**16  # whose outputs are made together

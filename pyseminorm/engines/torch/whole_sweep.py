@@ -59,7 +59,7 @@ class WholeSweep:
         for i, total in zip(self._field.present, totals, strict=True):
             self._params[i] = total
         stats.seconds = time.perf_counter() - started
-        return AdjointResult(adjoint, self._params, ReturnCode.Success, stats, at)
+        return AdjointResult(adjoint, self._params, ReturnCode.Success, stats, at, finite=True)
 
     def _advance(self, n: int, y: Tensor) -> Tensor:
         """Return the state after step ``n`` from ``y``, made again."""
@@ -82,15 +82,17 @@ class WholeSweep:
 
     def _kept_of(self, n: int, used: Sequence[int], y: Tensor) -> list[Tensor]:
         """Return the stages of step ``n`` and what their products read, as the graph takes them; nothing: not kept."""
-        step = self._steps.whole.get(n)
-        if step is None or used[-1] >= len(step.stages):
+        step, first = self._steps.whole.get(n), used[0]
+        if step is None or used[-1] >= step.stages.shape[0]:
             return []
-        found = [step.of(i) for i in used]
-        if found[0] is None:
-            before = self._steps.whole.get(n - 1)
-            last = None if before is None else before.of(self._tableau.stages - 1)
-            found[0] = self._field.saved_at(self._numbers.time(n, used[0]), y) if last is None else last
-        return [step.stages, *(x for chunk in found if chunk is not None for x in chunk)]
+        found = step.of(first, first)
+        if found is None:
+            before, last = self._steps.whole.get(n - 1), self._tableau.stages - 1
+            found = None if before is None else before.of(last, last)
+            found = self._field.saved_at(self._numbers.time(n, first), y) if found is None else found
+        if used[-1] - first + 1 == len(used):
+            return [step.stages, *found, *(step.of(first + 1, used[-1]) or ())]
+        return [step.stages, *found, *(x for i in used[1:] for x in step.of(i, i) or ())]
 
 
 class StepNumbers:
@@ -103,36 +105,37 @@ class StepNumbers:
 
     def __init__(self, problem: DiscreteProblem, outputs: Outputs) -> None:
         assert isinstance(problem.steps, RecordedSteps)
-        tableau, count = problem.options.tableau, outputs.last_step + 1
-        places = np.array(tableau.c + tableau.extra_c)
-        self._width, steps = len(places) + 2, np.arange(count)
+        tableau, count, given = problem.options.tableau, outputs.last_step + 1, len(outputs.steps)
+        places, steps = np.array(tableau.c + tableau.extra_c), np.arange(count)
         ends, sizes = np.array(problem.ends[: count + 1]), np.array(problem.steps.sizes[:count])
-        direction = 1.0 if ends[-1] > ends[0] else -1.0
-        jumps = direction * np.array(problem.discontinuities.times)
-        intervals = np.searchsorted(jumps, direction * ends, side="right")
-        low, high = np.array(problem.discontinuities.intervals)[intervals[:-1]].T[..., None]
-        self._times = np.clip(ends[:-1, None] + sizes[:, None] * places, low, high)
+        direction, seen = (1.0 if ends[-1] > ends[0] else -1.0), problem.discontinuities
+        intervals = np.searchsorted(direction * np.array(seen.times), direction * ends, side="right")
+        low, high = np.array(seen.intervals)[intervals[:-1]].T[..., None]
+        self._times = np.minimum(np.maximum(ends[:-1, None] + sizes[:, None] * places, low), high)
         self.shared = tableau.fsal & (intervals[1:] == intervals[:-1]) & (steps < count - 1)
         self.inner = np.bincount(outputs.steps[outputs.inside], minlength=count) > 0
 
-        rows, missing = outputs.steps, max(0, self._width - len(outputs.steps))
-        own = np.minimum(rows, count - 1)
+        width = self._width = len(places) + 2
+        self._rows = np.full(max(given, width), count)  # the step of every output
+        self._rows[:given] = outputs.steps
+        own = np.minimum(outputs.steps, count - 1)
         weights = outputs.all_weights() * np.where(outputs.inside, sizes[own], 0.0)[:, None]
-        self._own = np.column_stack([outputs.ended, outputs.inside, weights])
-        self._next = weights[:, tableau.stages - 1] * self.shared[own]  # by a last stage that is the next step's first
-        self._own, self._next = np.pad(self._own, ((0, missing), (0, 0))), np.pad(self._next, (0, missing))
-        self._rows = np.pad(rows, (0, missing), constant_values=count)
-        before = np.concatenate([[False], self.shared[:-1]])
-        self._first, self._stop = np.searchsorted(rows, steps - before), np.searchsorted(rows, steps, side="right")
-        self._start = np.minimum(self._first, len(self._rows) - self._width)
-        self._cotangents = problem.cotangents
-        if missing:
-            self._cotangents = torch.cat(
-                [self._cotangents, self._cotangents.new_zeros(missing, self._cotangents.shape[1])]
-            )
-        window = self._weigh(steps[:, None], self._start[:, None] + np.arange(self._width))
-        numbers = np.column_stack([self._times, sizes, window.transpose(0, 2, 1).reshape(count, -1)])
-        like = self._cotangents
+        self._own, self._next = np.zeros((len(self._rows), width)), np.zeros(len(self._rows))
+        self._own[:given, 0], self._own[:given, 1], self._own[:given, 2:] = outputs.ended, outputs.inside, weights
+        # By a last stage that is the next step's first.
+        self._next[:given] = weights[:, tableau.stages - 1] * self.shared[own]
+        before = np.zeros(count, dtype=int)
+        before[1:] = self.shared[:-1]
+        self._first = np.searchsorted(outputs.steps, steps - before)
+        self._stop = np.searchsorted(outputs.steps, steps, side="right")
+        self._start = np.minimum(self._first, len(self._rows) - width)
+        self._cotangents = like = problem.cotangents
+        if given < width:
+            self._cotangents = torch.cat([like, like.new_zeros(width - given, like.shape[1])])
+        numbers = np.empty((count, len(places) + 1 + width * width))
+        numbers[:, : len(places)], numbers[:, len(places)] = self._times, sizes
+        window = self._weigh(steps[:, None], self._start[:, None] + np.arange(width))
+        numbers[:, len(places) + 1 :] = window.transpose(0, 2, 1).reshape(count, -1)
         self._numbers = send(torch.from_numpy(numbers).to(like.dtype), like).unbind(0)
 
     def _weigh(self, step: Array | int, rows: Array) -> Array:
