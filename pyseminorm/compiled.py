@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .arguments import check_callable, check_choice
 from .errors import InvalidInputError
-from .passes.engine import Engine
+from .passes.problems import Engine
 from .problem.checking_call import FirstValue
 from .problem.parameters import check_params, owner_of
 from .problem.solve_tensors import list_inputs, targets_of

@@ -23,11 +23,10 @@ from .methods.tableaus import METHODS, method_name
 from .norms import FORWARD_NORMS
 from .passes import refusals
 from .passes.autograd import SolveContext, SolveFunction
-from .passes.engine import Engine
 from .passes.event_records import event_records
 from .passes.event_search import EventSearch
 from .passes.kept_trajectory import KeptTrajectory, RecordedTrajectory
-from .passes.problems import PassOptions
+from .passes.problems import Engine, PassOptions
 from .problem.autocast import autocast_dtype
 from .problem.checking_call import FirstValue
 from .problem.jacobian import JACOBIANS

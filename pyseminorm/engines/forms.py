@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import first_line
 from ..graphs.capture import Captured, CaptureError, GuardedFunction, without_saved_tensors_hooks
 from ..graphs.traced_field import FormError, Trace, TracedVectorField, find_trace
-from ..passes.engine import Engine
+from ..passes.problems import Engine
 from ..problem.checking_call import FirstValue, warn_about_hidden
 from ..problem.parameters import choose_params, kind_of, parameters_of
 from ..problem.solve_tensors import list_inputs

@@ -11,7 +11,7 @@ import torch
 from ..arguments import check_choice
 from ..errors import BackendUnavailableError, InvalidInputError
 from ..methods.tableaus import EMBEDDED_METHODS, JULIA_METHODS, method_name
-from ..passes.engine import Engine
+from ..passes.problems import Engine
 from ..problem.state import StateSpec
 from ..stepping import Algorithm, TorchdiffeqController, is_julia_object
 

@@ -34,14 +34,11 @@ class CaptureError(Exception):
 
 
 class Captured:
-    """A function as TorchDynamo's graph, in which every tensor that the function reads is an input.
+    """A function as TorchDynamo's graph ``module``, in which every tensor that the function reads is an input.
 
-    Attributes:
-        module: the graph.
-        lifted: which of its inputs are tensors that func reads (parameters, buffers, what it closes over, ``args``).
-        names: where these are found, as Python expressions of ``L`` (func and args) and ``G`` (globals).
-        scope: ``G``.
-        traces: what was made of the graph, by the targets of its products.
+    ``lifted``: which inputs these are (parameters, buffers, what it closes over, ``args``); ``names``: where they are
+    found, as expressions of ``L`` (func and args) and ``G`` (globals, the ``scope``); ``traces``: what was made of the
+    graph, by the targets of its products.
     """
 
     def __init__(self, received: _Received, inputs: Sequence[Any], t: Tensor, y: list[Tensor], value: Any) -> None:

@@ -37,12 +37,9 @@ _SAME = (aten.detach.default, aten.alias.default, aten.lift_fresh_copy.default)
 class Functions:
     """The parts of a graph as functions.
 
-    Attributes:
-        graph: whose parts they are.
-        constants: ``(*sources) -> everything that stays the same in a solve``, which the others take first.
-        primal: ``(constants, t, *y) -> (leaves of f, saved)``.
-        adjoint: what makes, for some products, ``(constants, t, y, saved, *adjoint) -> list`` in the order of
-            `Wanted.nodes`, None for zeros.
+    ``constants(*sources)`` is all that stays the same in a solve, and that the others take first; ``primal(constants,
+    t, *y)`` gives the leaves of f, and what products read; ``adjoint`` makes ``(constants, t, y, saved, *adjoint)``,
+    which gives products in the order of `Wanted.nodes`, None for zeros.
     """
 
     def __init__(self, parts: Parts, compiler: Callable[[Any], Any] | None = None) -> None:

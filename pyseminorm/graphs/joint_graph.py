@@ -21,17 +21,12 @@ aten = torch.ops.aten
 
 @dataclass
 class JointGraph:
-    """The joint graph of f and its product.
+    """The joint graph of f and its product, captured with ``examples``: t, y, adjoint (leaf by leaf, ``leaves`` each).
 
     Its placeholders are t, the leaves of y, the leaves of the adjoint, then one tensor for every source. It returns
-    the leaves of f, of adj df/dy, then adj df/dtheta_i (None where f does not depend on it), then adj df/dt (or None).
-
-    Attributes:
-        sources: of every tensor that it reads, its place among those that func reads; or, of one that func makes anew
-            at every call, such as ``torch.tensor(0.5)``, the tensor.
-        leaves: how many leaves y has.
-        param_shapes: of the targets.
-        examples: what it was captured with: t, y, adjoint (leaf by leaf).
+    the leaves of f, of adj df/dy, then adj df/dtheta_i (None where f does not depend on it), of ``param_shapes``, then
+    adj df/dt (or None). ``sources``: of every tensor that it reads, its place among those that func reads; or, of one
+    that func makes anew at every call, such as ``torch.tensor(0.5)``, the tensor.
     """
 
     module: fx.GraphModule

@@ -1,8 +1,13 @@
-"""What an explicit Runge-Kutta method is: its coefficients, its error estimate and its dense output."""
+"""What an explicit Runge-Kutta method is: coefficients, error estimate and dense output, as numbers and as tensors."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
 
 from ..stepping import MethodTraits
 
@@ -123,3 +128,33 @@ def closed(name: str, order: int, c: Row, a: tuple[Row, ...], b: Row, b_error: R
     """Return a method with a last stage at the new state, which the next step begins with, and Hermite dense output."""
     weights = (*b, 0.0)
     return Tableau(name, order, (*c, 1.0), (*a, b), weights, hermite(weights), b_error)
+
+
+class Weights:
+    """What steps multiply ``stages`` by, those of the interpolant included, which are at ``c`` in the step.
+
+    ``rows``: weights of the stages before each one, of an implicit one also of itself and others; ``columns``: those of
+    each one in the stages after it; ``b``: of the new state; ``error``: of the estimate, or None; ``dense``: the
+    interpolant's, (degree, stages).
+    """
+
+    def __init__(self, tableau: Tableau, dtype: torch.dtype, device: torch.device) -> None:
+        def tensor(row: Sequence[float] | Sequence[Sequence[float]]) -> Tensor:
+            return torch.tensor(row, dtype=dtype, device=device)
+
+        rows = tableau.a + tableau.extra_a
+        self.stages, self.c = len(rows), tableau.c + tableau.extra_c
+        full = tensor([[*row, *(0.0,) * (self.stages - len(row))] for row in rows])
+        self.rows = [full[i, : max(i, len(row))].clone() for i, row in enumerate(rows)]
+        self.columns = [full[i + 1 :, i].clone() for i in range(self.stages)]
+        self.b = tensor([*tableau.b, *(0.0,) * len(tableau.extra_c)])
+        self.error = tensor(tableau.b_error) if tableau.b_error else None
+        self.dense = tensor(tableau.dense).T.contiguous()
+
+
+def weights(tableau: Tableau, like: Tensor) -> Weights:
+    """Return the weights of a tableau in the dtype of ``like``, on its device."""
+    return _weights(tableau, like.dtype, like.device)
+
+
+_weights = functools.cache(Weights)

@@ -25,7 +25,6 @@ from ..stats import PassStats, Stats
 from ..stepping import Algorithm, MethodTraits, StepCallbacks
 from ..torch_internals import batch_level, is_batched, join_batch, pytree, split_batch, unwrap_if_dead
 from .cotangents import HandedOver, LateCotangents, MergedOutputs, active_rows, largest_rms
-from .engine import Engine
 from .event_search import EventSearch
 from .gradient_error import complete_estimate, warn_of_error
 from .problems import (
@@ -33,6 +32,7 @@ from .problems import (
     AdjointResult,
     DenseOutput,
     DiscreteProblem,
+    Engine,
     ForwardProblem,
     ForwardResult,
     PassOptions,

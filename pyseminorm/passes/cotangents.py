@@ -102,14 +102,9 @@ _MOST_PASSES = 16  # that may hand over before their solve takes, in as many thr
 class MergedOutputs:
     """The outputs of a solve and the values with late cotangents, as outputs of one backward pass.
 
-    Attributes:
-        times: of all; the late ones are at times that the solve has reached. None is there twice, or as near to another
-            as rounding.
-        rows: how many of them the solve has reached.
-        own: where the solve's outputs are among them.
-        late: times of the rows that are no outputs of the solve, and where they are.
-        cotangents: (len(times), size).
-        start: the sum of late cotangents at the first time, whose row has only the output's own.
+    ``times`` of all, none twice or as near to another as rounding, and ``rows``, how many of them the solve has
+    reached; ``own``: where the solve's outputs are among them; ``late``: times and places of the others;
+    ``cotangents`` (len(times), size); ``start``: the sum of late ones at the first time, whose row has only its own.
     """
 
     times: tuple[float, ...]

@@ -26,8 +26,7 @@ from torch import Tensor
 
 from ..errors import AttachLastGoodState, LastGoodState, SolveError, UnsupportedError
 from ..host_copies import are_equal, send
-from ..methods.tableau import Tableau
-from ..methods.weights import weights
+from ..methods.tableau import Tableau, weights
 from ..problem.finiteness import PARAMS_PRODUCT, STATE_PRODUCT, VALUE, not_finite
 from ..problem.state import all_finite
 from ..problem.vector_field import VjpFunction

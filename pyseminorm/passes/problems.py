@@ -235,12 +235,8 @@ class ForwardResult:
 class AdjointProblem:
     """The backward pass from the last output with a nonzero cotangent, ``times[last]``, to ``times[0]``.
 
-    Attributes:
-        ys: forward values (len(times), size).
-        cotangents: dL/dys, scaled, in the same shape.
-        active: whether the cotangent of an output is nonzero.
-        dense: the forward trajectory, for InterpolatingAdjoint.
-        want_times: whether the gradient by the times is asked for.
+    ``ys``: forward values (len(times), size); ``cotangents``: dL/dys, scaled, and ``active``, where they are nonzero;
+    ``dense``: the forward trajectory, for InterpolatingAdjoint; ``want_times``: the gradient by the times is asked for.
     """
 
     field: EagerVectorField
@@ -403,6 +399,21 @@ class DiscreteProblem:
     def discontinuities(self) -> Discontinuities:
         """Those of the forward solve, whose last step may have gone beyond the event that ended it."""
         return self.options.discontinuities_within(self.ends[0], self.ends[-1], self.spec.real_dtype)
+
+
+class Engine(Protocol):
+    """An integrator of forward and adjoint problems."""
+
+    name: str
+
+    def traits(self, method: Any) -> MethodTraits:
+        """Return what is known of a method; refuse one that the engine has not."""
+
+    def integrate(self, problem: ForwardProblem) -> ForwardResult: ...
+
+    def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult: ...
+
+    def sweep(self, problem: DiscreteProblem) -> AdjointResult: ...
 
 
 def mark_unreached(ys: Tensor, from_row: int) -> None:

@@ -76,14 +76,10 @@ class RecordedSteps:
 
 
 class StepRecorder:
-    """Records the steps of a forward solve, as its solver calls f and reports them.
+    """Records ``steps`` of a forward solve, as a solver calls f and reports; ``attempted``: the last, made as a whole.
 
-    Attributes:
-        steps: what has been recorded.
-        attempted: the last attempt, if it was made as a whole.
-        keeps_stages: whether what the products of every stage read is kept too, until a sweep takes it.
-        for_python: whether no engine may record the steps itself, and make the sweep: only some states are kept, or
-            somebody is told of the sweep's steps.
+    ``keeps_stages``: what the products of every stage read is kept too, until a sweep takes it. ``for_python``: no
+    engine may record the steps itself, and make the sweep: only some states are kept, or somebody watches the sweep.
     """
 
     def __init__(self, keep: str, *, watched: bool = False) -> None:

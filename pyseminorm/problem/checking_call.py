@@ -27,14 +27,10 @@ _WRITES_MESSAGE = (
 
 
 class FirstValue:
-    """f at the first time: the one checking call, made where somebody asks for it, once.
+    """f at the first time: the one checking call, made where somebody asks for its ``value`` (size,), once.
 
-    Attributes:
-        asked: what the field is made of.
-        field: what is called: func itself, made where somebody asks for it, unless another form is set in its place.
-        given: the initial state in `StateSpec.shape`, in the user's memory.
-        y0: the same as (size,), in memory of its own, which the user cannot overwrite; made where somebody asks for it.
-        value: what it gave, (size,); None as long as nobody has asked.
+    ``field`` is made of what was ``asked``: func itself, unless another form is set in its place. ``given`` is the
+    initial state in `StateSpec.shape`, in the user's memory, and ``y0`` the same as (size,), in memory of its own.
     """
 
     def __init__(self, asked: FieldArguments, t: float, y0: Tensor, *, recording: bool) -> None:

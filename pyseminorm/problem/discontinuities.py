@@ -14,10 +14,8 @@ import torch
 class Discontinuities:
     """The discontinuities of a solve, in its direction.
 
-    Attributes:
-        times: of discontinuities strictly inside, in the order in which the solve meets them; steps end there.
-        intervals: from one to the next, the lowest and highest time that func may see, in its own dtype; a rounding
-            step inside a discontinuity, so that no stage of a step evaluates the other side.
+    ``times``: of those strictly inside, in order; steps end there. ``intervals``: from one to the next, the lowest and
+    highest time that func may see, in its own dtype: a rounding step inside, so that no stage sees the other side.
     """
 
     times: tuple[float, ...]

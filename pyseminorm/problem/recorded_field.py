@@ -42,12 +42,9 @@ class RecordedField(EagerVectorField):
 
 
 class RecordedStart(FirstValue):
-    """Where a solve that autograd records begins.
+    """Where a solve that autograd records begins: the ``state`` as the user computed it, and func's ``derivative``.
 
-    Attributes:
-        state: the initial state in `StateSpec.shape`, as the user computed it; ``y0`` is its value (size,).
-        derivative: the same of func there.
-        offsets: by which every time may move, zero tensors with the gradient by that time; none where nobody asks.
+    ``offsets``: by which every time may move, zeros with the gradient by that time; none where nobody asks.
     """
 
     field: RecordedField

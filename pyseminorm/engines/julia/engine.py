@@ -152,12 +152,9 @@ class _ForwardField:
 
 @dataclass
 class _Side:
-    """What a backward solve calls, in Python or in Julia, and where the parameter gradient is after it.
+    """What a backward solve calls, in Python or in Julia, as ``arguments`` of the C function, and where mu is after it.
 
-    Attributes:
-        arguments: what the C function is told of it.
-        interpolated: y, which Julia writes where it is not in the state.
-        apart: mu, where it is not a part of the state.
+    ``interpolated``: y, which Julia writes where it is not in the state; ``apart``: mu, where it is not a part of it.
     """
 
     arguments: dict[str, int]
@@ -206,14 +203,11 @@ def _python_side(problem: AdjointProblem) -> _Side:
     backward, jacobian = _BackwardField(problem), _jacobian(problem)
     nodes = _Nodes(problem) if isinstance(problem.adjoint, GaussAdjoint) else None
     y = backward.interpolated
+    by_state = (lambda t, z: jacobian.of_adjoint(t, y.clone(), z)) if jacobian else None
     python = SolverCallbacks(
-        problem.ys,
-        backward,
-        problem.callable_norm,
-        evaluate_nodes=nodes.evaluate if nodes else None,
-        jacobian=(lambda t, z: jacobian.of_adjoint(t, y.clone(), z)) if jacobian else None,
-        report=problem.options.report,
-    )
+        problem.ys, backward, problem.callable_norm, evaluate_nodes=nodes.evaluate if nodes else None,
+        jacobian=by_state, report=problem.options.report,
+    )  # fmt: skip
     if nodes:
         nodes.arguments["evaluate_nodes"] = python.address("evaluate_nodes")
     return _Side(python.arguments, y, python, None, nodes, jacobian)

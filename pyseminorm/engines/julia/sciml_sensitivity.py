@@ -38,20 +38,10 @@ class Sensitivity:
         self._times = list(times[1:])
         plugs = (self._vjps.f, self._vjps.state, self._vjps.params)
         self._callbacks = [SolverCallbacks(y0, plug) for plug in plugs]
-        self._forward = self._call(
-            julia.module.sensitivity_solve,
-            ELTYPES[y0.dtype],
-            *((c.address("evaluate"), c.address("register")) for c in self._callbacks),
-            address(self._like, y0.dtype),
-            y0.numel(),
-            self._vjps.size,
-            times[0],
-            times[-1],
-            options.method,
-            options.rtol,
-            options.atol,
-            options.max_steps,
-        )
+        called = [(c.address("evaluate"), c.address("register")) for c in self._callbacks]
+        start = address(self._like, y0.dtype), y0.numel(), self._vjps.size, times[0], times[-1]
+        settings = options.method, options.rtol, options.atol, options.max_steps
+        self._forward = self._call(julia.module.sensitivity_solve, ELTYPES[y0.dtype], *called, *start, *settings)
         self.forward_calls = self._vjps.stats.nf
 
     def values(self) -> Tensor:
@@ -73,17 +63,9 @@ class Sensitivity:
         dy0, dparams = torch.empty_like(self._like), self._like.new_empty(self._vjps.size)
         started, options = time.perf_counter(), self._options
         stats = self._vjps.stats
-        stats.naccept = self._call(
-            self._julia.module.sensitivity_gradients,
-            self._forward,
-            adjoint,
-            (times.address, times.count),
-            address(later, dy0.dtype),
-            options.rtol,
-            options.atol,
-            options.max_steps,
-            *addresses((dy0, dparams), dy0.dtype),
-        )
+        given = (times.address, times.count), address(later, dy0.dtype), options.rtol, options.atol, options.max_steps
+        results, function = addresses((dy0, dparams), dy0.dtype), self._julia.module.sensitivity_gradients
+        stats.naccept = self._call(function, self._forward, adjoint, *given, *results)
         stats.seconds = time.perf_counter() - started
         return dy0 + cotangents[0], dparams[: sum(self._vjps.field.sizes)], stats
 

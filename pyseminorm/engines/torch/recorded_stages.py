@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from ...methods.tableau import Tableau
-from ...methods.weights import weights
+from ...methods.tableau import Tableau, weights
 from ...problem.recorded_field import RecordedStart
 from ...stats import PassStats
 from .interpolant import LocalInterpolation

@@ -9,8 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ...methods.tableau import Tableau
-from ...methods.weights import weights
+from ...methods.tableau import Tableau, weights
 from .interpolant import LocalInterpolation
 from .system import Derivative, IntegralDerivatives, System
 

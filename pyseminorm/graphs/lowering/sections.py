@@ -87,14 +87,10 @@ def _gap(taken: Sequence[tuple[int, int]], size: int) -> int:
 
 
 class Section:
-    """Collect the code of one function, and lay out its buffers.
+    """Collect the ``statements`` of one function, and lay out its own buffers, of ``sizes`` by name.
 
-    Attributes:
-        statements: its code.
-        sizes: of its own buffers, by name.
-        given: what the pointers of those are that lie in memory of the caller.
-        products: matrix products by a BLAS, by the buffers that they make.
-        places: what the pointers of the others are, once that is known.
+    ``given``: the pointers of those that lie in memory of the caller; ``places``: of the others, once that is known;
+    ``products``: matrix products by a BLAS, by the buffers that they make.
     """
 
     def __init__(self, prefix: str) -> None:

@@ -62,18 +62,11 @@ def _keep_errors(failed: float) -> Callable[[Callable[..., float | None]], Calla
 
 
 class SolverCallbacks:
-    """Callbacks for one solve.
+    """Callbacks for one solve of states like ``like``; ``signals`` is the context of a call that enters them.
 
-    ``signals`` is the context of a call into Julia that enters them.
-
-    Args:
-        like: a tensor of the state's dtype on its device.
-        right_hand_side: ``(t, z, dz)`` gets the solver's buffers as tensors: it must fill ``dz`` and keep neither.
-        norm: a user's norm of a residual, given a copy.
-        evaluate_nodes: told how many quadrature nodes there are.
-        jacobian: ``(t, z)`` gets a copy; returns derivatives by state and by time of the right-hand side.
-        report: ``(accepted, t, z, dt)`` for every attempted step, given a copy.
-        looks: what looks for events in accepted steps.
+    ``right_hand_side(t, z, dz)`` gets the solver's buffers, fills ``dz`` and keeps neither; all others get copies: a
+    user's ``norm``, ``jacobian(t, z)``, which returns derivatives by state and time, ``report(accepted, t, z, dt)``.
+    ``evaluate_nodes`` is told how many quadrature nodes there are.
     """
 
     def __init__(

@@ -25,14 +25,10 @@ from .dense_output import JuliaDenseInterpolation
 class Pass:
     """One forward or backward solve by Julia, and its result; ``failure`` says what code in Julia raised in it.
 
-    Attributes:
-        state, t: the last good ones; of a successful solve the state need not be told.
-        calls: of the right-hand side.
-        reached: rows that a forward solve reached, or jumps that a backward solve made.
-        steps: the number of the record of steps that Julia holds, or of quadrature nodes that it evaluated; 0: none.
-        jacobians: that a native field made.
-        finite: whether all rows that it wrote are known to be finite.
-        outcome: what Julia keeps of it, where it does.
+    ``state`` and ``t`` are the last good ones (of a successful solve the state need not be told); ``calls`` of the
+    right-hand side, ``jacobians`` that a native field made; ``reached``: rows of a forward solve, jumps of a backward
+    one; ``steps``: the number of Julia's record of steps, or of quadrature nodes (0: none); ``finite``: whether all
+    rows are known to be so; ``outcome``: what Julia keeps of it, where it does.
     """
 
     def __init__(

@@ -29,12 +29,9 @@ if TYPE_CHECKING:
 class JuliaVectorField(EagerVectorField):
     """A `JuliaFunction` on flat vectors. The Julia engine solves it natively; any other calls its methods.
 
-    Attributes:
-        native: the function, ready for this state.
-        tensors: all its parameters, in its own order; ``targets`` are those that gradients are wanted for.
-        moves: (from, to, length): what of the gradient by all parameters adds to which of the targets, laid end to end.
-        scatter: how the gradient by all parameters is spread on the targets.
-        small: whether the gradients are few numbers, of the state's dtype and without gaps in memory.
+    ``native`` is the function, ready for this state, and ``tensors`` are all its parameters, of which gradients are
+    wanted for ``targets``. ``moves`` (from, to, length) say what of the gradient by all adds to which targets, laid end
+    to end, and ``scatter`` is the same for Julia; ``small``: few numbers, of the state's dtype and without gaps.
     """
 
     rereads = False
