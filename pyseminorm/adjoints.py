@@ -45,6 +45,12 @@ class _ContinuousAdjoint:
         for name in ("scale_invariant", "verbose"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidInputError(f"{owner}({name}={getattr(self, name)!r}): expected True or False.")
+        measured = callable(self.norm) or self.norm in ("rms", "torchdiffeq")
+        if self.param_rtol is not None and measured and not self.quadrature:
+            raise InvalidInputError(
+                f"{owner}(norm={self.norm!r}, param_rtol={self.param_rtol}): this norm sees the parameter gradient "
+                'itself. Give one that leaves it out, such as "seminorm", or no param_rtol.'
+            )
         object.__setattr__(self, "controller", check_controller(self.controller, owner))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..adjoints import Adjoint, DiscreteAdjoint
 from ..errors import InvalidInputError, UnsupportedError
-from ..stepping import MethodTraits
+from ..stepping import MethodTraits, TorchdiffeqController
 from ..torch_internals import forward_mode_is_active, transform_is_active, vmap_is_active
 from .problems import PassOptions
 
@@ -89,6 +89,12 @@ def refuse_steps(options: PassOptions, adjoint: Any) -> None:
         raise InvalidInputError(
             f'DiscreteAdjoint does not follow {name} with controller="torchdiffeq", whose steps begin with a stage of '
             "the step before, at another state: give another controller or another adjoint."
+        )
+    torchdiffeq = options.as_torchdiffeq or isinstance(adjoint.controller, TorchdiffeqController)
+    if torchdiffeq and not adjoint.quadrature and getattr(adjoint, "param_rtol", None) is not None:
+        raise InvalidInputError(
+            f"{type(adjoint).__name__}(param_rtol={adjoint.param_rtol}) is not for torchdiffeq's steps, which are "
+            "controlled by its norm alone: give another controller, or GaussAdjoint."
         )
     if options.traits.adaptive and options.grid is not None:
         raise InvalidInputError(f"dt is a grid, and {name} chooses its steps: give tstops, or a fixed-step method.")

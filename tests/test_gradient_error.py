@@ -1,0 +1,190 @@
+"""The estimate of the parameter gradient's error, its warning, and control by it."""
+
+import math
+import warnings
+
+import pytest
+import torch
+from problems import MLP
+
+import pyseminorm
+from pyseminorm import (
+    BacksolveAdjoint,
+    DirectAdjoint,
+    DiscreteAdjoint,
+    Event,
+    GaussAdjoint,
+    GradientErrorWarning,
+    InterpolatingAdjoint,
+    InvalidInputError,
+)
+
+T = torch.tensor([0.0, 2.0], dtype=torch.float64)
+CONTINUOUS = [BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint]
+EVERY = [*CONTINUOUS, DiscreteAdjoint]
+
+
+class Forced(torch.nn.Module):
+    """A net with p sin(omega t), p = 0: only the gradient by p sees the forcing."""
+
+    def __init__(self, omega, size=2, width=16):
+        super().__init__()
+        torch.manual_seed(0)
+        layers = [torch.nn.Linear(size, width), torch.nn.Tanh(), torch.nn.Linear(width, size)]
+        self.net, self.omega = torch.nn.Sequential(*layers).double(), omega
+        self.p = torch.nn.Parameter(torch.zeros(size, dtype=torch.float64))
+
+    def forward(self, t, y):
+        return self.net(y) + self.p * torch.sin(self.omega * t)
+
+
+def _gradient(field, engine, adjoint, t=T, **settings):
+    for p in field.parameters():
+        p.grad = None
+    size = field.net[0].in_features
+    y0 = torch.linspace(-1.0, 1.0, 2 * size, dtype=torch.float64).view(2, size).requires_grad_()
+    settings = {"rtol": 1e-4, "atol": 1e-7, **settings}
+    s = pyseminorm.solve(field, y0, t, backend=engine, adjoint=adjoint, **settings)
+    s.ys[1:].pow(2).mean().backward()
+    return torch.cat([p.grad.reshape(-1) for p in field.parameters()]), s.stats
+
+
+def _truth(field, t=T):
+    adjoint = InterpolatingAdjoint(norm="rms", verbose=False)
+    return _gradient(field, "torch", adjoint, t, method="vern7", rtol=1e-11, atol=1e-11)[0]
+
+
+def _error(found, truth):
+    return float((found - truth).norm() / truth.norm())
+
+
+@pytest.mark.parametrize("adjoint", EVERY)
+@pytest.mark.parametrize("omega", [1, 5, 10, 20])
+def test_the_estimate_is_near_the_error(engine, adjoint, omega):
+    field = Forced(omega)
+    found, stats = _gradient(field, engine, adjoint(verbose=False))
+    error = _error(found, _truth(field))
+    assert error / 15 < stats.backward.param_error < 15 * error
+
+
+@pytest.mark.parametrize("adjoint", EVERY)
+def test_it_does_not_depend_on_the_scale_of_the_loss(engine, adjoint):
+    field = MLP(width=8)
+    estimates = []
+    for scale in (1.0, 2.0**20):
+        y0 = torch.ones(1, 2, dtype=torch.float64, requires_grad=True)
+        s = pyseminorm.solve(field, y0, T, backend=engine, adjoint=adjoint())
+        (s.ys[-1].sum() * scale).backward()
+        estimates.append(s.stats.backward.param_error)
+    assert math.isclose(*estimates, rel_tol=1e-12) and 0.0 < estimates[0] < 1e-2
+
+
+@pytest.mark.parametrize("adjoint", EVERY)
+def test_a_sample_of_many_parameters_says_as_much(engine, adjoint, monkeypatch):
+    from pyseminorm.passes import embedded_errors
+
+    field = Forced(10, size=2, width=64)
+    found, stats = _gradient(field, engine, adjoint(verbose=False))
+    monkeypatch.setattr(embedded_errors, "KEPT_WHOLE", 0)
+    monkeypatch.setattr(embedded_errors, "SAMPLED", 40)
+    embedded_errors._spread.cache_clear()
+    sampled, sampled_stats = _gradient(field, engine, adjoint(verbose=False))
+    embedded_errors._spread.cache_clear()
+    assert _error(sampled, found) < 1e-12
+    assert 0.5 < sampled_stats.backward.param_error / stats.backward.param_error < 2.0
+
+
+@pytest.mark.parametrize(("adjoint", "omega"), [(BacksolveAdjoint, 50), (InterpolatingAdjoint, 50), (GaussAdjoint, 40)])
+def test_a_forcing_that_no_step_sees_is_warned_of_and_controlled(engine, adjoint, omega):
+    field = Forced(omega)
+    truth = _truth(field)
+    settings = {"rtol": 1e-3, "atol": 1e-6}
+    with pytest.warns(GradientErrorWarning, match=r"may be off by .*%.*param_rtol=1e-2.*verbose=False"):
+        found, stats = _gradient(field, engine, adjoint(), **settings)
+    assert _error(found, truth) > 0.05
+    found, controlled = _gradient(field, engine, adjoint(param_rtol=1e-2), **settings)
+    assert _error(found, truth) < 3e-2
+    assert controlled.backward.param_error < 5e-2
+    assert controlled.backward.evaluations > stats.backward.evaluations
+
+
+@pytest.mark.parametrize("adjoint", CONTINUOUS)
+def test_control_costs_little_where_the_gradient_is_right(engine, adjoint):
+    field = MLP(width=8)
+    plain, stats = _plain(field, engine, adjoint())
+    found, controlled = _plain(field, engine, adjoint(param_rtol=1e-2))
+    assert _error(found, plain) < 1e-3
+    assert controlled.backward.evaluations <= 1.25 * stats.backward.evaluations
+
+
+def _plain(field, engine, adjoint):
+    field.zero_grad()
+    y0 = torch.ones(3, 2, dtype=torch.float64, requires_grad=True)
+    t = torch.linspace(0.0, 2.0, 5, dtype=torch.float64)
+    s = pyseminorm.solve(field, y0, t, backend=engine, adjoint=adjoint)
+    s.ys.pow(2).sum().backward()
+    return torch.cat([p.grad.reshape(-1) for p in field.parameters()]), s.stats
+
+
+@pytest.mark.parametrize("adjoint", EVERY)
+def test_the_warning_can_be_switched_off(engine, adjoint):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _gradient(Forced(40), engine, adjoint(verbose=False), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint, DiscreteAdjoint])
+def test_fixed_steps_have_no_estimate(engine, adjoint):
+    _, stats = _gradient(Forced(1), engine, adjoint(), method="rk4", dt=0.1)
+    assert stats.backward.param_error is None and stats.forward.state_error is None
+
+
+def test_direct_adjoint_has_none():
+    _, stats = _gradient(Forced(1), "torch", DirectAdjoint())
+    assert stats.backward is None
+
+
+@pytest.mark.parametrize("adjoint", EVERY)
+def test_without_parameters_there_is_none(engine, adjoint):
+    y0 = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    s = pyseminorm.solve(lambda t, y: -y, y0, T, backend=engine, adjoint=adjoint())
+    s.ys[-1].sum().backward()
+    assert s.stats.backward.param_error is None
+
+
+def test_complex_parameters_and_unused_ones_are_part_of_it():
+    rate = torch.tensor(-0.5 + 2.0j, dtype=torch.complex128, requires_grad=True)
+    unused = torch.ones(3, dtype=torch.complex128, requires_grad=True)
+    y0 = torch.ones(2, dtype=torch.complex128, requires_grad=True)
+    s = pyseminorm.solve(lambda t, y: rate * y, y0, T, params=[rate, unused], backend="torch")
+    s.ys[-1].abs().sum().backward()
+    assert 0.0 < s.stats.backward.param_error < 1e-2
+    assert unused.grad is None or not unused.grad.any()
+
+
+def test_segments_between_events_have_the_largest_estimate():
+    field = Forced(5)
+    event = Event(lambda t, y: t - 1.0, reset=lambda t, y: y)
+    y0 = torch.ones(1, 2, dtype=torch.float64, requires_grad=True)
+    s = pyseminorm.solve(field, y0, T, backend="torch", event=event)
+    s.ys[-1].sum().backward()
+    parts = [part.backward.param_error for part in s.stats._parts]
+    assert len(parts) == 2 and s.stats.backward.param_error == max(parts)
+
+
+def test_the_state_has_an_estimate_in_both_passes(engine):
+    _, stats = _gradient(Forced(0), engine, BacksolveAdjoint(), rtol=1e-6, atol=1e-6)
+    for one in (stats.forward, stats.backward):
+        assert one.state_error is None or 1e-10 < one.state_error < 1e-4
+
+
+@pytest.mark.parametrize("norm", ["rms", "torchdiffeq", lambda s: 0.0])
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint])
+def test_param_rtol_is_for_norms_that_leave_the_parameters_out(adjoint, norm):
+    with pytest.raises(InvalidInputError, match=rf"{adjoint.__name__}\(norm=.*param_rtol"):
+        adjoint(norm=norm, param_rtol=1e-2)
+
+
+def test_param_rtol_with_torchdiffeqs_steps_is_refused():
+    with pytest.raises(InvalidInputError, match="param_rtol"):
+        _gradient(Forced(1), "torch", BacksolveAdjoint(param_rtol=1e-2), controller="torchdiffeq", method="dopri5")
