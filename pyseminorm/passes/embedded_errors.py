@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..host_copies import read, read_number
+from ..host_copies import read, read_number, send_numbers
 from ..methods.tableau import Row
 from ..problem.parameters import as_real
 from ..torch_internals import copy_all
@@ -51,7 +51,7 @@ class EmbeddedErrors:
         self._stages = torch.zeros(len(b), sum(counts), dtype=dtype, device=device)
         self._views = [_parts(row, counts, shapes) for row in self._stages]
         self._zeros = [self._stages.new_zeros(()).expand(shape) for shape in shapes]
-        self._weights = torch.tensor([b, e], dtype=dtype, device=device)
+        self._weights = send_numbers([b, e], self._stages)
         self._factors = None if self.whole else _factors(sizes, counts, self._stages)
         self.total = self._stages.new_zeros(sum(counts))
         self.parts = _parts(self.total, counts, shapes)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...adjoints import GaussAdjoint
+from ...host_copies import read_number
 from ...passes.gauss_quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
 from ...passes.problems import AdjointProblem
 from ...stats import PassStats
@@ -134,4 +135,4 @@ class GaussNodes:
 
 
 def _size(tensors: Sequence[Tensor]) -> float:
-    return math.hypot(*(float(torch.linalg.vector_norm(x)) for x in tensors)) if tensors else 0.0
+    return math.hypot(*(read_number(torch.linalg.vector_norm(x)) for x in tensors)) if tensors else 0.0

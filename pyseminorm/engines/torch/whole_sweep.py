@@ -153,8 +153,10 @@ class StepNumbers:
         """Return the numbers of step ``n``, and the rows of cotangents that they weigh, (stages + 2, size)."""
         first, stop = self._first[n], self._stop[n]
         if stop - first > self._width:  # more outputs than a graph takes: weighed before
-            weights = self._numbers[n].new_tensor(self._weigh(n, np.arange(first, stop)).T)
-            numbers = torch.cat([self._numbers[n][: -(self._width**2)], torch.eye(self._width).to(weights).reshape(-1)])
+            like = self._numbers[n]
+            weights = send(torch.from_numpy(self._weigh(n, np.arange(first, stop)).T).to(like.dtype), like)
+            unit = torch.eye(self._width, dtype=like.dtype, device=like.device)
+            numbers = torch.cat([like[: -(self._width**2)], unit.reshape(-1)])
             return numbers, weights @ self._cotangents[first:stop]
         return self._numbers[n], self._cotangents[self._start[n] : self._start[n] + self._width]
 
