@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,6 +28,9 @@ def measure(
     threads: Annotated[Literal["one", "all"], typer.Option(help="One core for everything, or all there are.")] = "one",
     repeats: Annotated[int | None, typer.Option(min=1, help="Timed turns.", show_default="7, quick 3")] = None,
     limit: Annotated[float, typer.Option(min=0.1, help="Seconds that one step may take.")] = 30.0,
+    budget: Annotated[
+        float, typer.Option(min=1, help="Seconds that the first steps of all in a case may take.", show_default="any")
+    ] = math.inf,
     curves: Annotated[
         bool, typer.Option(help="Time further tolerances for work-precision curves, which is most of a run.")
     ] = True,
@@ -53,6 +57,7 @@ def measure(
         limit=limit,
         curves=curves,
         device=device,
+        budget=budget,
     )
     try:
         run(options)

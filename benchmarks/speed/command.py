@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import fnmatch
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,7 @@ class Options:
         repeats: timed turns of every contender; None takes 7, or 3 when ``quick``.
         limit: seconds that one step may take.
         curves: time all rungs and peers at more tolerances, for work-precision curves; never when ``quick``.
+        budget: seconds that the first steps of all contenders in a case may take, compilation included.
         device: where states and parameters are; on another than the CPU, the embedded engine and peers in PyTorch run.
     """
 
@@ -57,11 +59,17 @@ class Options:
     limit: float = 30.0
     curves: bool = True
     device: str = "cpu"
+    budget: float = math.inf
 
     @property
     def plan(self) -> Plan:
         """What `measure` needs of it."""
-        return Plan(self.repeats or (3 if self.quick else 7), self.limit, curves=self.curves and not self.quick)
+        return Plan(
+            self.repeats or (3 if self.quick else 7),
+            self.limit,
+            curves=self.curves and not self.quick,
+            budget=self.budget,
+        )
 
 
 def run(options: Options) -> Record:
@@ -170,7 +178,8 @@ def _contenders(options: Options, record: Record) -> list[Contender]:
     record.versions.update(julia)
     found = [c for c in found if c.quick or not options.quick]
     if options.contenders:
-        found = [c for c in found if any(fnmatch.fnmatch(c.name, pattern) for pattern in options.contenders)]
+        found = [c for pattern in options.contenders for c in found if fnmatch.fnmatch(c.name, pattern)]
+        found = list({c.name: c for c in found}.values())  # in the order that they are asked for
     if not found:
         raise InvalidInputError(f"no contender is called {' or '.join(options.contenders)}.")
     return found

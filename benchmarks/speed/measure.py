@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import signal
 import statistics
 import threading
@@ -33,11 +34,14 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """How often every step is timed, and the seconds that one may take."""
+    """How often every step is timed, and the seconds that one may take; ``budget``: seconds that the first steps of all
+    in a case may take, so that what was made within them is timed.
+    """
 
     repeats: int = 7
     limit: float = 30.0
     curves: bool = True
+    budget: float = math.inf
 
 
 class TimeLimitError(Exception):
@@ -118,6 +122,7 @@ class Trials:
     def __init__(self, problem: Problem, exact: Reference, plan: Plan, record: CaseRecord) -> None:
         self._problem, self._exact, self._plan, self._record = problem, exact, plan, record
         self._compiled: set[str] = set()
+        self._until = time.perf_counter() + plan.budget
 
     def entry(self, contender: Contender, tolerance: float) -> Entry | None:
         """The contender at this tolerance, after one step; its row is in the record. None where there is none."""
@@ -125,8 +130,11 @@ class Trials:
         later = contender.ours and contender.name in self._compiled
         allowed = self._plan.limit + (0 if later and contender.settings.get("compile") not in COMPILES else COMPILING)
         self._problem.change(0)
+        left = self._until - time.perf_counter()
         try:
-            with limited(allowed):
+            if left <= 0:
+                raise TimeLimitError("no time was left for it")
+            with limited(min(allowed, left)):
                 started = time.perf_counter()
                 solver = contender.make(self._problem, tolerance)
                 solver.refresh()

@@ -147,6 +147,14 @@ def test_peers_run_at_the_compared_tolerance_and_modes_at_the_rungs_that_meet_th
     assert visited == list(LADDER[:9])  # to 1e-5, which meets the tightest target, and no further
 
 
+def test_what_made_its_first_step_within_the_budget_is_timed(clock):
+    log = []
+    slow = [stub(name, lambda t: t, log, clock=clock, takes=20.0) for name in ("first", "second")]
+    record = measured([*slow, stub("mode", lambda t: 0.0, log, ours=True, clock=clock)], budget=30.0, limit=60.0)
+    assert {row.contender for row in record.rows if row.seconds} == {"first", "second"}
+    assert record.left_out[0]["contender"].startswith("mode") and "no time was left" in record.left_out[0]["why"]
+
+
 def test_contenders_take_turns_and_see_the_same_changing_parameters(clock):
     log = []
     long = 1.5 * measure.TURN  # one step to warm up and one that counts
