@@ -22,7 +22,8 @@ from .errors import (
 from .events import Event, EventRecord
 from .norms import AdjointState
 from .retcode import ReturnCode
-from .solving import Solution, solve
+from .solution import Solution
+from .solving import solve
 from .stats import PassStats, Stats
 from .stepping import Algorithm, PIController, StepCallbacks, TorchdiffeqController
 from .torchdiffeq import odeint, odeint_adjoint, odeint_dense, odeint_event

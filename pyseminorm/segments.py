@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import InvalidInputError
+from .errors import InvalidInputError, LastGoodState
 from .events import Event, EventRecord
 from .passes.event_search import EventSearch
 from .passes.kept_trajectory import JoinedTrajectory, KeptTrajectory
 from .problem.state import StateSpec, all_finite
 from .retcode import ReturnCode
+from .solution import Solution
 from .stats import PassStats, Stats
 from .torch_internals import pytree
 
-Solution = Any  # the class stands above, in `solving`
 SolveSegment = Callable[[Any, Tensor, EventSearch], Solution]
 
 
@@ -30,7 +30,11 @@ def solve_segments(
     parts: list[Solution] = []
     while True:
         search = EventSearch(events, max_steps, residuals)
-        part = solve_segment(state, times, search)
+        try:
+            part = solve_segment(state, times, search)
+        except BaseException as error:  # the user's own, too
+            _count_segments(error, parts)
+            raise
         parts.append(part)
         max_steps -= part.stats.forward.naccept + part.stats.forward.nreject
         met = [record for record in part.events if events[record.event].interrupts]
@@ -43,6 +47,19 @@ def solve_segments(
         state, residuals = _reset(met, events, StateSpec.of(y0)), search.residuals()
         times = torch.cat([met[0].t.reshape(1), times])
     return _join(parts, ts)
+
+
+def _count_segments(error: BaseException, parts: Sequence[Solution]) -> None:
+    """Let the last good state of an error count what the segments before it took."""
+    good = getattr(error, "last_good_state", None)
+    if parts and isinstance(good, LastGoodState):
+        passes, ends = [*(part.stats.forward for part in parts), good.stats], [*_ends(parts), good.t]
+        error.last_good_state = dataclasses.replace(good, stats=_join_passes(passes, ends))  # type: ignore[attr-defined]
+
+
+def _ends(parts: Sequence[Solution]) -> list[float]:
+    """Return the times of the events that have ended segments."""
+    return [part.events[-1].t.item() for part in parts]
 
 
 def _reset(met: Sequence[EventRecord], events: Sequence[Event], spec: StateSpec) -> Any:
@@ -72,7 +89,7 @@ def _check_state(y: Any, spec: StateSpec, name: str) -> None:
 
 def _join(parts: Sequence[Solution], ts: Tensor) -> Solution:
     """Return one solution for all segments, its times and those of its events in the dtype of ``ts``."""
-    last, ends = parts[-1], [part.events[-1].t.item() for part in parts[:-1]]
+    last, ends = parts[-1], _ends(parts[:-1])
     end = last.events[-1].t.item() if last.retcode is ReturnCode.Terminated else last.stats.forward.times[-1]
     dtype = ts.dtype if ts.is_floating_point() else torch.float64
     ys = [part.ys if part is parts[0] else pytree.tree_map(lambda x: x[1:], part.ys) for part in parts]
@@ -98,13 +115,19 @@ class _JoinedStats(Stats):
 
     def __init__(self, parts: Sequence[Stats], ends: Sequence[float]) -> None:
         self._parts = parts
-        self.forward = _add([part.forward for part in parts])
-        self.forward.times = [t for part, end in zip(parts, ends, strict=True) for t in _until(part.forward.times, end)]
+        self.forward = _join_passes([part.forward for part in parts], ends)
 
     @property
     def backward(self) -> PassStats | None:  # type: ignore[override]
         passes = [part.backward for part in reversed(self._parts) if part.backward is not None]
         return _add(passes) if passes else None
+
+
+def _join_passes(passes: Sequence[PassStats], ends: Sequence[float]) -> PassStats:
+    """Return the sums of forward passes, and the times of their steps up to their ends."""
+    joined = _add(passes)
+    joined.times = [t for one, end in zip(passes, ends, strict=True) for t in _until(one.times, end)]
+    return joined
 
 
 def _add(passes: Sequence[PassStats]) -> PassStats:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -17,7 +17,7 @@ from .arguments import check_bounds, check_callable, check_choice, check_scalar,
 from .compiled import CompiledField, check_compiled, check_mode
 from .engines.select import select_engine
 from .errors import InvalidInputError
-from .events import Event, EventRecord, check_events
+from .events import Event, check_events
 from .methods.grids import Grid, check_step
 from .methods.tableaus import METHODS, method_name
 from .norms import FORWARD_NORMS
@@ -30,75 +30,21 @@ from .passes.problems import Engine, PassOptions
 from .problem.autocast import autocast_dtype
 from .problem.checking_call import FirstValue
 from .problem.jacobian import JACOBIANS
+from .problem.parameters import kind_of
 from .problem.recorded_field import RecordedField, RecordedStart
 from .problem.state import StateSpec
 from .problem.times import check_stops, check_times
 from .problem.tolerances import check_fits, check_tolerance
 from .problem.torch_modes import apart_from_modes
 from .problem.vector_field import FieldArguments, FieldSource
-from .retcode import ReturnCode
 from .segments import solve_segments
-from .stats import Stats
+from .solution import Solution
 from .stepping import MethodTraits, StepCallbacks, check_controller
 from .torch_internals import forward_mode_is_active, pytree
 
 logger = logging.getLogger("pyseminorm")
 
 DEFAULT_MAX_STEPS = 100_000
-
-
-@dataclass(eq=False)
-class Solution:
-    r"""What `solve` returns.
-
-    Attributes:
-        ys: the state at every time, in the structure of ``y0``, every leaf of shape (len(t), \*shape); NaN in rows
-            that a failed solve with ``throw=False`` did not reach. A terminal event ends them.
-        ts: the times, as given, up to a terminal event.
-        stats: a `Stats`: evaluations, steps and seconds; ``stats.backward`` is filled by ``.backward()``.
-        retcode: a `ReturnCode`.
-        backend: the engine that ran, "torch" or "julia".
-        events: an `EventRecord` for every event, in order of time.
-    """
-
-    ys: Any
-    ts: Tensor
-    stats: Stats
-    retcode: ReturnCode
-    backend: str
-    _trajectory: KeptTrajectory | None
-    events: list[EventRecord] = field(default_factory=list)
-
-    @apart_from_modes
-    def interpolate(self, t: Tensor | Sequence[float] | float) -> Any:
-        r"""Return the state at any times between the first and the last one reached, differentiable.
-
-        Gradients flow to ``t``, and to all that those of ``ys`` flow to, by the same adjoint: times may be asked for
-        after the solve, as often as wanted, before ``backward()`` or again after a ``backward(retain_graph=True)``.
-        All of them take part in the one backward pass of the solve, as if they had been in its ``t``.
-
-        Args:
-            t: a number, or a vector of m times in any order.
-
-        Returns:
-            Leaves of shape \*shape for a number, (m, \*shape) for a vector.
-
-        Raises:
-            InvalidInputError: without ``dense=True``, or for a time outside the solve.
-
-        Examples:
-            >>> import torch, pyseminorm
-            >>> t, y0 = torch.tensor([0.0, 1.0]), torch.ones(2, requires_grad=True)
-            >>> s = pyseminorm.solve(lambda t, y: -y, y0, t, dense=True, backend="torch")
-            >>> s.interpolate([0.25, 0.5]).shape
-            torch.Size([2, 2])
-            >>> s.interpolate(0.5).sum().backward()  # of exp(-0.5) y0
-            >>> y0.grad
-            tensor([0.6065, 0.6065])
-        """
-        if self._trajectory is None:
-            raise InvalidInputError("interpolate needs a kept trajectory: call solve(..., dense=True).")
-        return self._trajectory.interpolate(t)
 
 
 @apart_from_modes
@@ -244,8 +190,7 @@ def solve(
                 callbacks=callbacks, event=search, jacobian=jacobian, compile=compile, throw=throw,
             )  # fmt: skip
 
-        joined: Solution = solve_segments(solve_segment, y0, ts, events, limit)
-        return joined
+        return solve_segments(solve_segment, y0, ts, events, limit)
     compiled = func if isinstance(func, CompiledField) else None
     if compiled is not None:
         backend, compile = check_compiled(compiled, backend, compile)
@@ -268,7 +213,7 @@ def solve(
     watch = callbacks or _NO_CALLBACKS
     if isinstance(adjoint, DirectAdjoint):
         if compile is not None:
-            logger.info("func stays eager: DirectAdjoint() lets autograd record what func does")
+            _tell_eager(func, "DirectAdjoint() lets autograd record what func does")
         start = RecordedStart.of(RecordedField(func, tuple(args), spec), y0, ts, times, options.discontinuities)
         if start.field.random_from is not None:
             refusals.refuse_random(None, options.traits)
@@ -276,7 +221,7 @@ def solve(
             engine, start.field, spec, times, options, norm, adjoint, back, watch, start, dense, throw, event
         )
         return _solution(context, context.forward(recording=False), ts, None)
-    if compile is not None and _stays_eager(spec):
+    if compile is not None and _stays_eager(func, spec):
         compile = compiled = None
     given = [ts, *((y0,) if spec.is_tensor else pytree.tree_leaves(y0))]
     low, high = options.discontinuities_within(times[0], times[-1], spec.real_dtype).intervals[0]
@@ -338,12 +283,23 @@ def _forms() -> Any:
     return forms
 
 
-def _stays_eager(spec: StateSpec) -> bool:
+def _stays_eager(func: Callable[..., Any], spec: StateSpec) -> bool:
     """Tell whether no function can be captured here, and log why."""
     if autocast_dtype(spec.device.type) is None:
         return not _forms().can_capture()
-    logger.info("func stays eager: it is called under torch.autocast, which a graph would not see")
+    _tell_eager(func, "it is called under torch.autocast, which a graph would not see")
     return True
+
+
+def _tell_eager(func: Callable[..., Any], reason: str) -> None:
+    """Log why no form takes the place of func, once for each."""
+    told, kind = _TOLD.setdefault(reason, weakref.WeakSet()), kind_of(func)
+    if kind not in told:
+        told.add(kind)
+        logger.info(f"func stays eager: {reason}")
+
+
+_TOLD: dict[str, weakref.WeakSet[Any]] = {}
 
 
 _NO_CALLBACKS = StepCallbacks()

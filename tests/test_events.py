@@ -594,3 +594,29 @@ def test_bounds_of_steps_hold_between_events_too(engine):
     with_event, without = (sine(engine, e, 7.0, tstops=[0.5, 4.0], dtmax=0.1) for e in (event, None))
     assert with_event.stats.forward.times == without.stats.forward.times
     assert {0.5, 4.0} <= set(with_event.stats.forward.times)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_the_last_good_state_counts_the_segments_before(engine, own):
+    """1/(1 - t) is reset from 2 to 4 at t = 1/2, and blows up at t = 3/4, or where func raises."""
+
+    resets = []
+
+    def blow_up(t, y):
+        if own and resets and t > 0.6:
+            raise ZeroDivisionError("func")
+        return y**2
+
+    def double(t, y):
+        resets.append(t)
+        return 2 * y
+
+    condition = lambda t, y: y - 2.0  # noqa: E731
+    event = Event(condition, terminal=False, direction=1, reset=double)
+    first = pyseminorm.solve(blow_up, number(1.0), [0.0, 10.0], event=Event(condition), backend=engine)
+    with pytest.raises(ZeroDivisionError if own else SolveError) as caught:
+        pyseminorm.solve(blow_up, number(1.0), [0.0, 10.0], event=event, backend=engine)
+    good = caught.value.last_good_state
+    assert 0.5 < good.t < 0.76
+    assert good.stats.times[0] == 0.0 and good.stats.times == sorted(good.stats.times)
+    assert good.stats.naccept > first.stats.forward.naccept and good.stats.nf >= first.stats.forward.nf

@@ -83,17 +83,17 @@ def test_blow_up_raises_ours_with_the_last_good_state(engine, dtype):
     works_again(engine)
 
 
-@pytest.mark.parametrize("end", [2.0, 4.0])
-def test_blow_up_with_fixed_steps_raises_ours_too(engine, end):
+@pytest.mark.parametrize(("end", "shape"), [(2.0, (1,)), (4.0, (1,)), (2.0, ())])
+def test_blow_up_with_fixed_steps_raises_ours_too(engine, end, shape):
     """Fixed steps have no error estimate that would see it."""
     times = [0.0, 1.0, end]
     func = lambda t, y: y**2 * 20  # noqa: E731
     with pytest.raises(SolveError) as info:
-        pyseminorm.solve(func, torch.ones(1), times, method="euler", dt=0.25, backend=engine)
+        pyseminorm.solve(func, torch.ones(shape), times, method="euler", dt=0.25, backend=engine)
     assert info.value.retcode is ReturnCode.Unstable
     state = info.value.last_good_state
     assert state.t in times[:2] and torch.isfinite(state.y).all()
-    s = pyseminorm.solve(func, torch.ones(1), times, method="euler", dt=0.25, backend=engine, throw=False)
+    s = pyseminorm.solve(func, torch.ones(shape), times, method="euler", dt=0.25, backend=engine, throw=False)
     assert s.retcode is ReturnCode.Unstable and s.ys[-1].isnan().all() and torch.isfinite(s.ys[0]).all()
     works_again(engine)
 

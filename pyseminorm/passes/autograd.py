@@ -400,7 +400,7 @@ def _check_finite(result: ForwardResult, times: Sequence[float]) -> None:
     """Let a blow-up that no error estimate saw (fixed steps have none) end the solve at its last finite output."""
     if result.retcode.success and all_finite(result.ys.detach()):
         return
-    finite = read(torch.isfinite(result.ys).flatten(1).all(dim=1))
+    finite = read(torch.isfinite(result.ys).reshape(len(result.ys), -1).all(dim=1))
     good = finite.index(False) if False in finite else len(times)
     if good == len(times) or (not result.retcode.success and all_finite(result.y)):
         return

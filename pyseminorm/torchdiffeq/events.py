@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import InvalidInputError
 from ..events import Event
-from ..solving import Solution
+from ..solution import Solution
 from ..torch_internals import pytree
 
 _FAR = 2.0**64

@@ -15,7 +15,8 @@ from ..events import Event
 from ..problem.state import UnlikeStateError
 from ..problem.torch_modes import apart_from_modes
 from ..problem.vector_field import FieldSource
-from ..solving import Solution, solve
+from ..solution import Solution
+from ..solving import solve
 from ..torch_internals import pytree
 from .adapted import AdaptedField
 from .adjoint_norms import adjoint_norm
