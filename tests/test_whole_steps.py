@@ -28,6 +28,7 @@ pytestmark = [
 
 ADJOINTS = {
     "backsolve": BacksolveAdjoint(),
+    "backsolve, mu controlled": BacksolveAdjoint(param_rtol=1e-6),
     "backsolve, rms": BacksolveAdjoint(norm="rms"),
     "backsolve, torchdiffeq": BacksolveAdjoint(norm="torchdiffeq"),
     "backsolve, a norm of one's own": BacksolveAdjoint(norm=lambda s: s.adjoint.abs().max()),
@@ -70,6 +71,8 @@ def check_equal(field, adjoint, **settings):
     for a, b in ((mine.stats.forward, other.stats.forward), (mine.stats.backward, other.stats.backward)):
         assert (a.naccept, a.nreject) == (b.naccept, b.nreject)
         torch.testing.assert_close(a.times, b.times, rtol=1e-5, atol=1e-6)
+        assert a.param_error == pytest.approx(b.param_error, rel=1e-3)
+        assert a.state_error == pytest.approx(b.state_error, rel=1e-3)
     torch.testing.assert_close(mine.ys, other.ys, rtol=1e-8, atol=1e-9)
     torch.testing.assert_close(made, expected, rtol=1e-7, atol=1e-9)
     return mine

@@ -132,12 +132,13 @@ class Forward:
 
 @dataclass(frozen=True)
 class Backward:
-    """An attempt of a backward solve: (constants, z, knobs, [ys], [k_0, *q_0]) -> (z_1, stages, errors, *mu, *q_last).
+    """An attempt of a backward solve: (constants, z, knobs, [ys], [k_0, *q_0], *mu) -> (z_1, stages, errors, *mu,
+    *q_last), with mu before and after the step, and q its derivatives at a stage.
 
     Attributes:
         method, segments: as for `Forward`.
         layout: of the backward state z.
-        params: whether mu is made, outside of z: ``mu`` is its increment and ``q`` its derivative at a stage.
+        params: whether mu is made, outside of z: behind the ``errors`` are then the `_sizes_of_sums` of the step.
         carried: whether mu is a part of z.
         renews: whether the first stage is evaluated; else it is given, as ``k_0`` and ``q_0``.
         last: as for `Forward`.
@@ -160,6 +161,8 @@ class Backward:
             ys: Sequence[Tensor | None] = [None] * tableau.stages
             if not layout.has_y:
                 ys, rest = rest[0].unbind(0), rest[1:]
+            apart = len(field.present) if self.params else 0
+            before, rest = rest[len(rest) - apart :], rest[: len(rest) - apart]
 
             def derivative(i: int, state: Tensor) -> tuple[Tensor, list[Tensor]]:
                 return field.backward(constants, times[i], state, ys[i], layout, self.params, self.carried)
@@ -177,7 +180,12 @@ class Backward:
             if not tableau.ends_at_state:
                 new = z + h * _weigh(tableau.b, stages)
             errors = _errors(tableau, self.segments, stages, z, new, h, atol, rtol)
-            mu = [h * _weigh(tableau.b, column) for column in sums]
+            increments = [h * _weigh(tableau.b, column) for column in sums]
+            mu = [a + b for a, b in zip(before, increments, strict=True)]
+            if apart:
+                error = tableau.integral_error
+                wrong = [h * _weigh(error, column) for column in sums] if error else []
+                errors = torch.cat([errors, _sizes_of_sums(increments, wrong, mu)])
             return [new, torch.stack(stages), errors, *mu, *q]
 
         return attempt
@@ -186,7 +194,8 @@ class Backward:
 @dataclass(frozen=True)
 class Reverse:
     """A step of the discrete sweep: (constants, y, numbers, outputs, adjoint, *sums, [stages, *saved]) -> (adjoint,
-    *sums), from dL/dy after its end to that at its start, with the sums of the parameters' gradients.
+    sizes, *sums), from dL/dy after its end to that at its start, with the sums of the parameters' gradients and the
+    `_sizes_of_sums` of the step.
 
     The numbers are times of the stages, its size, and what each row of ``outputs`` weighs in dL/dy at its end, at its
     start, and in the stages.
@@ -203,7 +212,7 @@ class Reverse:
 
     def make(self, field: Inlined) -> FlatStep:
         tableau = TABLEAUS[self.method]
-        rows = tableau.a + tableau.extra_a
+        rows, shares = tableau.a + tableau.extra_a, tableau.relative_integral_error or ()
 
         def step(*flat: Tensor) -> list[Tensor]:
             constants, (y, numbers, outputs, adjoint, *rest) = field.split(flat)
@@ -218,6 +227,7 @@ class Reverse:
                 if not self.kept:
                     values[i], saved[i] = field.value(constants, times[i], inputs[i])
             ybar: dict[int, Tensor] = {}
+            gradients: dict[int, list[Tensor]] = {}
             for i in reversed(self.used):
                 cotangent = direct[i]
                 if i < len(tableau.b) and tableau.b[i]:
@@ -225,11 +235,17 @@ class Reverse:
                 later = {j: rows[j][i] for j in ybar if i < len(rows[j]) and rows[j][i]}
                 if later:
                     cotangent = cotangent + h * _sum(w * ybar[j] for j, w in later.items())
-                ybar[i], new, _ = field.products(constants, times[i], inputs[i], saved[i], cotangent)
-                sums = [a + b for a, b in zip(sums, new, strict=True)]
+                ybar[i], gradients[i], _ = field.products(constants, times[i], inputs[i], saved[i], cotangent)
+            increments = [_sum(iter(column)) for column in zip(*gradients.values(), strict=True)]
+            known = [i for i in self.used if i < len(shares) and shares[i]]
+            wrong = [
+                _sum(shares[i] * x for i, x in zip(known, column, strict=True))
+                for column in zip(*(gradients[i] for i in known), strict=True)
+            ]
+            sums = [a + b for a, b in zip(sums, increments, strict=True)]
             # A value of func that is not finite makes the sum so too, even where its products are zero.
             start = end + at_start + _sum(ybar[i] + 0.0 * values[i] for i in self.used)
-            return [start, *sums]
+            return [start, _sizes_of_sums(increments, wrong, sums) if sums else start.new_empty(0), *sums]
 
         return step
 
@@ -424,6 +440,12 @@ def _errors(
 def _lengths(z: Tensor, segments: tuple[Segment, ...]) -> Tensor:
     """Return the Euclidean lengths of segments of a vector."""
     return torch.stack([torch.linalg.vector_norm(z[a:b]) for a, b in segments])
+
+
+def _sizes_of_sums(increments: list[Tensor], errors: list[Tensor], sums: list[Tensor]) -> Tensor:
+    """Return the 2-norms of what a step adds to sums, of its embedded errors (none: zero), and of the sums."""
+    squares = [[as_real(x).square().sum() for x in tensors] for tensors in (increments, errors, sums)]
+    return torch.stack([_sum(iter(found)) if found else sums[0].new_zeros(()) for found in squares]).sqrt()
 
 
 def _weigh(weights: Sequence[float], stages: Sequence[Tensor]) -> Tensor:

@@ -73,6 +73,14 @@ class Tableau:
         return tuple(weights)
 
     @property
+    def relative_integral_error(self) -> Row | None:
+        """`integral_error` over b, where no stage without a weight in the step has one in the error."""
+        errors = self.integral_error
+        if errors is None or any(e and not b for e, b in zip(errors, self.b, strict=True)):
+            return None
+        return tuple(e / b if b else 0.0 for e, b in zip(errors, self.b, strict=True))
+
+    @property
     def ends_at_state(self) -> bool:
         """Whether the last stage is evaluated at the new state."""
         return self.a[-1] == self.b[:-1] and self.b[-1] == 0.0

@@ -30,6 +30,10 @@ class StepSizes(NamedTuple):
     increment: float
     error: float
 
+    def over(self, size: float) -> StepSizes:
+        """Return them relative to the size of mu."""
+        return StepSizes(self.increment / size, self.error / size) if size else StepSizes(0.0, math.inf)
+
 
 class EmbeddedErrors:
     """Increments of mu and their embedded errors, in the accepted steps.

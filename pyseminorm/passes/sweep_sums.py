@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..methods.tableau import Row, Tableau
+from ..methods.tableau import Tableau
 from ..problem.finiteness import each_finite
 from ..torch_internals import increment_all
-from .embedded_errors import EmbeddedErrors
+from .embedded_errors import EmbeddedErrors, StepSizes
 from .gradient_error import quadrature_error
 
 SEEN = 0.25  # of the time must lie in steps whose errors are known, that they stand for all
@@ -26,7 +26,8 @@ class SweepSums:
     """
 
     def __init__(self, targets: Sequence[Tensor], tableau: Tableau, stages: int) -> None:
-        self._tableau, weights = tableau, _error_weights(tableau, stages)
+        self._tableau, known = tableau, tableau.relative_integral_error
+        weights = (*known, *(0.0,) * (stages - len(known))) if known else ()
         self._errors = EmbeddedErrors(targets, (1.0,) * stages, weights) if targets and weights else None
         self._whole = self._errors is not None and self._errors.whole
         self.total = self._errors.parts if self._errors and self._whole else [torch.zeros_like(x) for x in targets]
@@ -60,16 +61,14 @@ class SweepSums:
 
     def error(self, steps: int) -> float | None:
         """Return the estimate of the relative error of the totals, of a sweep of so many steps."""
-        if self._errors is None or self._steps < steps or self._seen < SEEN * self._time:
+        if self._errors is None or self._steps < steps:
             return None
-        error = quadrature_error(self._errors.steps(), self._tableau)
-        return None if error is None else error * (self._time / self._seen) ** 0.5
+        return sweep_error(self._errors.steps(), self._time, self._seen, self._tableau)
 
 
-def _error_weights(tableau: Tableau, stages: int) -> Row | None:
-    """Return e_i / b_i, where no stage without a weight in the step has one in the error."""
-    errors = tableau.integral_error
-    if errors is None or any(e and not b for e, b in zip(errors, tableau.b, strict=True)):
+def sweep_error(steps: Sequence[StepSizes], time: float, seen: float, tableau: Tableau) -> float | None:
+    """Return the estimate of the relative error of sums over a ``time``, of which it is known in steps of ``seen``."""
+    if seen < SEEN * time:
         return None
-    known = tuple(e / b if b else 0.0 for e, b in zip(errors, tableau.b, strict=True))
-    return (*known, *(0.0,) * (stages - len(known)))
+    error = quadrature_error(steps, tableau)
+    return None if error is None else error * (time / seen) ** 0.5

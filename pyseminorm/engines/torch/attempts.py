@@ -14,6 +14,7 @@ from ...methods.tableaus import TABLEAUS
 from ...passes.problems import AdjointProblem, ForwardProblem
 from ...passes.recorded_steps import WholeStep
 from ...stats import PassStats
+from .system import Integrals
 from .whole_steps import Attempt, Begun, Start
 
 WAYS = [
@@ -64,7 +65,9 @@ class ForwardAttempts:
 class BackwardAttempts:
     """Attempts of a backward solve; ``carried``: mu is a part of its state."""
 
-    def __init__(self, problem: AdjointProblem, stats: PassStats, *, params: bool, carried: bool) -> None:
+    def __init__(
+        self, problem: AdjointProblem, stats: PassStats, integrals: Integrals, *, params: bool, carried: bool
+    ) -> None:
         field = problem.field
         assert isinstance(field, TracedVectorField)
         method, layout, apart = problem.options.method, problem.layout, params and not carried
@@ -75,7 +78,7 @@ class BackwardAttempts:
         }
         self._segments = problem.segments
         self._dense = None if layout.has_y else problem.dense
-        self._present = field.present if apart else []
+        self._present, self._integrals = field.present if apart else [], integrals
 
     def begin(self, y: Tensor, numbers: Sequence[float]) -> Begun | None:
         kind, segments = self._kinds[WAYS[0]], self._segments
@@ -96,6 +99,7 @@ class BackwardAttempts:
             arguments.append(self._dense.rows(start.times))
         if first is not None:
             arguments += [first[0], *(q for i in self._present if (q := first[1][i]) is not None)]
+        arguments += [self._integrals.total[i] for i in self._present]
         made = self._field.run_step(self._kinds[first is None, start.last], *arguments)
         if made is None:
             return None

@@ -279,18 +279,19 @@ class _BackwardSystem:
         self._makes_params = not problem.adjoint.quadrature
         self._carried = self._makes_params and self.carries_params
         apart = problem.field.targets if self._makes_params and not self._carried else []
-        self._param_rtol = getattr(problem.adjoint, "param_rtol", None)
-        self.integrals = Integrals(apart, problem.options.tableau, self._param_rtol)
+        param_rtol = getattr(problem.adjoint, "param_rtol", None)
+        embedded = not _makes_whole_steps(problem)
+        self.integrals = Integrals(apart, problem.options.tableau, param_rtol, embedded=embedded)
         self.quadrature = GaussNodes(problem, stats) if isinstance(problem.adjoint, GaussAdjoint) else None
         self._right_hand_side = AdjointRightHandSide(problem.field, self.layout, carried=self._carried)
 
     def stages(self, tableau: Tableau, start: Tensor) -> Stages:
         problem = self.problem
-        if self._param_rtol is not None or not _makes_whole_steps(problem):
+        if not _makes_whole_steps(problem):
             return StageBuffers(self, tableau, start)
         from .attempts import BackwardAttempts
 
-        made = BackwardAttempts(problem, self.stats, params=self._makes_params, carried=self._carried)
+        made = BackwardAttempts(problem, self.stats, self.integrals, params=self._makes_params, carried=self._carried)
         return WholeSteps(self, tableau, start, made)
 
     def start(self) -> Tensor:

@@ -26,7 +26,7 @@ from .controller import PIControl
 from .initial_step import FirstSizes
 from .interpolant import LocalInterpolation
 from .stages import Stages
-from .system import Derivative, IntegralDerivatives, Integrals
+from .system import Derivative, IntegralDerivatives, Integrals, WholeIntegrals
 from .whole_steps import Attempt, LateOutputs, Start, WholeSteps
 
 
@@ -162,7 +162,7 @@ class Integrator:
         made = steps.attempt(Start(self.state, times, (h, atol, rtol), first, last))
         if made is not None:
             self._first_known = self._first_known and self.tableau.fsal
-            self.integrals.start_step(made.increments)
+            self.integrals.start_step(WholeIntegrals(made.totals, steps.sizes))
         return made
 
     def _error(self, new: Tensor, h: float) -> float:

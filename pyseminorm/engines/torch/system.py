@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ...host_copies import are_equal
 from ...methods.tableau import Tableau
-from ...passes.embedded_errors import EmbeddedErrors
+from ...passes.embedded_errors import EmbeddedErrors, StepSizes
 from ...passes.gradient_error import SAFETY, local_error, quadrature_error
 from ...problem.finiteness import each_finite
 from ...torch_internals import copy_all, increment_all
@@ -41,6 +42,15 @@ class Derivative(NamedTuple):
         )
 
 
+class WholeIntegrals(NamedTuple):
+    """What a step made as a whole does to plain integrals: their totals after it (None: as before), and what gives the
+    2-norms of its increment, of its embedded error and of the totals.
+    """
+
+    totals: IntegralDerivatives
+    sizes: Callable[[], Sequence[float]]
+
+
 class Integrals:
     """Plain integrals mu' = q(t), as long as the parameters, kept out of the Runge-Kutta stages.
 
@@ -48,29 +58,34 @@ class Integrals:
     copied, and nothing need be zeroed), and added to `total` when the step is accepted. Few parameters are kept stage
     by stage instead, with their embedded errors.
 
-    ``rtol``: limits the errors of steps, beside the norm.
+    ``rtol``: limits the errors of steps, beside the norm. ``embedded``: whether their embedded errors are kept, which
+    steps made as a whole tell by themselves.
 
     Attributes:
         wanted: for every stage, whether its derivatives are asked for.
     """
 
-    def __init__(self, shapes_of: list[Tensor], tableau: Tableau, rtol: float | None = None) -> None:
+    def __init__(
+        self, shapes_of: list[Tensor], tableau: Tableau, rtol: float | None = None, *, embedded: bool = True
+    ) -> None:
         error = tableau.integral_error if shapes_of else None
         self._tableau, self._rtol = tableau, rtol
         self._b, self._e = tableau.b, error or (0.0,) * len(tableau.b)
         self.wanted = [bool(b or e) for b, e in zip(self._b, self._e, strict=True)]
-        self.errors = EmbeddedErrors(shapes_of, self._b, error) if error else None
+        self.errors = EmbeddedErrors(shapes_of, self._b, error) if error and embedded else None
         self._whole = self.errors is not None and self.errors.whole
-        self._complete = True  # whether all steps were made stage by stage
+        self._staged = False  # whether a step was made stage by stage
         self.total = self.errors.parts if self.errors and self._whole else [torch.zeros_like(x) for x in shapes_of]
         self._trial: list[Tensor] = []  # made where a step is made stage by stage
-        self._increments: IntegralDerivatives | None = None  # of a step made as a whole
+        self._made: WholeIntegrals | None = None  # of a step made as a whole
+        self._sizes: list[StepSizes] = []  # of such steps
+        self._size = 0.0  # of the totals, after the last of them
         self._first = 0.0  # the first weight of the step
         self._zeros = [x.new_zeros(()).expand_as(x) for x in shapes_of]  # for targets that a stage does not depend on
 
-    def start_step(self, increments: IntegralDerivatives | None = None) -> None:
-        """Begin an attempt, of which the ``increments`` may be known already."""
-        self._first, self._increments = 0.0, increments
+    def start_step(self, made: WholeIntegrals | None = None) -> None:
+        """Begin an attempt, of which everything may be ``made`` already."""
+        self._first, self._made = 0.0, made
 
     def add_stage(self, i: int, derivatives: IntegralDerivatives) -> None:
         if not derivatives or not self.wanted[i]:
@@ -94,26 +109,37 @@ class Integrals:
 
     def accept(self, step: float) -> bool:
         """Add the derivatives of an accepted step; return whether the totals are finite, as no norm can say."""
-        if self._increments:
-            self._accept_whole(self._increments)
-        elif self.errors is not None:
+        if not self.total:
+            return True
+        if self._made is not None:
+            self.total = [old if new is None else new for old, new in zip(self.total, self._made.totals, strict=True)]
+            increment, error, self._size = self._made.sizes()
+            self._sizes.append(StepSizes(increment, error))
+            return math.isfinite(self._size) or each_finite(self.total)
+        self._staged = True
+        if self.errors is not None:
             self.errors.accept(step)
         if self._first:
             increment_all(self.total, self._trial, alpha=step * self._first)
-        return not self.total or each_finite([self.errors.total] if self.errors and self._whole else self.total)
+        return each_finite([self.errors.total] if self.errors and self._whole else self.total)
 
     def scaled_error(self, step: float) -> float:
         """Return the error of the attempted step's part of the totals over ``rtol`` of these, all as one vector."""
-        if self._rtol is None or self.errors is None:
+        if self._rtol is None or not self.total:
             return 0.0
-        return SAFETY * local_error(self.errors.attempted(step), self._tableau) / self._rtol
+        if self._made is not None:
+            increment, error, after = self._made.sizes()
+            sizes = StepSizes(increment, error).over(max(self._size, after))
+        elif self.errors is not None:
+            sizes = self.errors.attempted(step)
+        else:
+            return 0.0
+        return SAFETY * local_error(sizes, self._tableau) / self._rtol
 
     def error(self) -> float | None:
-        """Return the estimate of the relative error of the totals."""
-        return quadrature_error(self.errors.steps(), self._tableau) if self.errors and self._complete else None
-
-    def _accept_whole(self, increments: IntegralDerivatives) -> None:
-        self._complete = False
-        pairs = [(x, q) for x, q in zip(self.total, increments, strict=True) if q is not None]
-        if pairs:
-            increment_all([x for x, _ in pairs], [q for _, q in pairs])
+        """Return the estimate of the relative error of the totals, if all steps were made in one way."""
+        if self._tableau.integral_error is None or (self._sizes and self._staged):
+            return None
+        if self.errors is not None:
+            return quadrature_error(self.errors.steps(), self._tableau)
+        return quadrature_error([x.over(self._size) for x in self._sizes], self._tableau) if self._size else None

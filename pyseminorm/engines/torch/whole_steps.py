@@ -42,15 +42,16 @@ class Attempt(NamedTuple):
     Attributes:
         end: the state at its end (size,).
         stages: derivatives of the state (stages, size).
-        errors: lengths of the segments that a `Seminorm` measures, or (for any other norm) the scaled error (size,).
-        increments: of the integrals; None: zero.
+        errors: lengths of the segments that a `Seminorm` measures, or (for any other norm) the scaled error (size,);
+            with integrals, behind them the 2-norms of `WholeIntegrals`.
+        totals: of the integrals after the step; None: as before.
         derivatives: of the integrals at the last stage.
     """
 
     end: Tensor
     stages: Tensor
     errors: Tensor
-    increments: IntegralDerivatives = ()
+    totals: IntegralDerivatives = ()
     derivatives: IntegralDerivatives = ()
 
 
@@ -89,6 +90,7 @@ class WholeSteps(StageBuffers):
         super().__init__(system, tableau, like)
         self._attempts = attempts
         self.made: Attempt | None = None
+        self._numbers: list[float] = []  # of its errors, where they were read
 
     def begin(self, y: Tensor, numbers: Sequence[float]) -> Begun | None:
         begun = self._attempts.begin(y, numbers)
@@ -97,7 +99,7 @@ class WholeSteps(StageBuffers):
         return begun
 
     def attempt(self, start: Start) -> Attempt | None:
-        self.made = self._attempts(start)
+        self.made, self._numbers = self._attempts(start), []
         if self.made is None and self.first is not self._rows[0]:
             self._rows[0].copy_(self.first)
             self.first = self._rows[0]
@@ -108,7 +110,16 @@ class WholeSteps(StageBuffers):
         if self.made is None:
             return None
         errors = self.made.errors
-        return norm.join(read(errors)) if isinstance(norm, Seminorm) else norm(errors)
+        if not isinstance(norm, Seminorm):
+            return norm(errors[: self.made.end.shape[0]])
+        self._numbers = read(errors)
+        return norm.join(self._numbers[: len(norm.segments)])
+
+    def sizes(self) -> list[float]:
+        """Return the 2-norms of `WholeIntegrals` of the last attempt."""
+        assert self.made is not None
+        self._numbers = self._numbers or read(self.made.errors[-3:])
+        return self._numbers[-3:]
 
     def take_last_first(self) -> None:
         if self.made is None:

@@ -13,11 +13,13 @@ from torch import Tensor
 from ...errors import AttachLastGoodState, LastGoodState
 from ...graphs.steps import Reverse
 from ...graphs.traced_field import TracedVectorField
-from ...host_copies import send
+from ...host_copies import read, send
 from ...passes.discrete_sweep import Outputs, Sweep
+from ...passes.embedded_errors import StepSizes
 from ...passes.problems import AdjointResult, DiscreteProblem
 from ...passes.recorded_steps import RecordedSteps
 from ...passes.stages import needed_stages
+from ...passes.sweep_sums import sweep_error
 from ...problem.finiteness import each_finite
 from ...problem.state import all_finite
 from ...retcode import ReturnCode
@@ -36,6 +38,7 @@ class WholeSweep:
         self._outputs = Outputs(problem, self._steps.sizes, self._tableau)
         self._numbers = StepNumbers(problem, self._outputs)
         self._params = [torch.zeros_like(x) for x in problem.field.targets]
+        self._sizes: list[Tensor] = []  # of every step
         self._by_step: Sweep | None = None
 
     def run(self) -> AdjointResult:
@@ -51,15 +54,26 @@ class WholeSweep:
                 made = self._back(n, y, adjoint, totals)
                 if made is None:
                     return Sweep(problem).run()
-                adjoint, totals, at = made[0], made[1:], problem.ends[n]
+                adjoint, totals, at = made[0], made[2:], problem.ends[n]
+                self._sizes.append(made[1])
                 stats.naccept += 1
                 stats.times.append(at)
         if not (all_finite(adjoint) and each_finite(totals)):
             return Sweep(problem).run()  # which names the first value or product that is not finite
         for i, total in zip(self._field.present, totals, strict=True):
             self._params[i] = total
+        stats.param_error = self._error() if totals and self._tableau.relative_integral_error else None
         stats.seconds = time.perf_counter() - started
         return AdjointResult(adjoint, self._params, ReturnCode.Success, stats, at, finite=True)
+
+    def _error(self) -> float | None:
+        """Return the estimate of the relative error of the gradients by the parameters; outputs inside a step divide
+        its stages.
+        """
+        rows, inner = read(torch.stack(self._sizes)), self._numbers.inner[::-1]
+        lengths, mu = np.abs(self._steps.sizes[: len(rows)])[::-1], rows[-1][2]
+        known = [StepSizes(a / mu, b / mu) for (a, b, _), hidden in zip(rows, inner, strict=True) if mu and not hidden]
+        return sweep_error(known, float(lengths.sum()), float(lengths[~inner].sum()), self._tableau)
 
     def _advance(self, n: int, y: Tensor) -> Tensor:
         """Return the state after step ``n`` from ``y``, made again."""
