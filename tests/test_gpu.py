@@ -138,7 +138,7 @@ def test_nothing_waits_for_the_device_but_the_reads(name, device, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_auto_makes_whole_steps(device, monkeypatch, auto_finds_a_compiler):
-    from pyseminorm.graphs.steps import StepGraphs
+    from pyseminorm.graphs.step_graphs import StepGraphs
 
     kinds, run = [], StepGraphs.run
 

@@ -38,7 +38,7 @@ def recorded(monkeypatch, stream):
         return made, lambda: copy_all(made, call())
 
     monkeypatch.setattr(replays, "can_replay", lambda arguments: True)
-    monkeypatch.setattr("pyseminorm.graphs.steps.can_replay", lambda arguments: True)
+    monkeypatch.setattr("pyseminorm.graphs.step_graphs.can_replay", lambda arguments: True)
     monkeypatch.setattr(replays, "present_stream", lambda device: stream[0])
     monkeypatch.setattr(replays, "record", record)
     return calls

@@ -16,7 +16,7 @@ from pyseminorm import (
     SolveError,
     StepCallbacks,
 )
-from pyseminorm.graphs import steps as steps_module
+from pyseminorm.graphs import step_graphs as steps_module
 from pyseminorm.methods.tableaus import FIXED_STEP_METHODS
 
 pytestmark = [
@@ -71,8 +71,8 @@ def check_equal(field, adjoint, **settings):
     for a, b in ((mine.stats.forward, other.stats.forward), (mine.stats.backward, other.stats.backward)):
         assert (a.naccept, a.nreject) == (b.naccept, b.nreject)
         torch.testing.assert_close(a.times, b.times, rtol=1e-5, atol=1e-6)
-        assert a.param_error == pytest.approx(b.param_error, rel=1e-3)
-        assert a.state_error == pytest.approx(b.state_error, rel=1e-3)
+        for found, wanted in ((a.param_error, b.param_error), (a.state_error, b.state_error)):
+            assert found == (None if wanted is None else pytest.approx(wanted, rel=1e-3))
     torch.testing.assert_close(mine.ys, other.ys, rtol=1e-8, atol=1e-9)
     torch.testing.assert_close(made, expected, rtol=1e-7, atol=1e-9)
     return mine

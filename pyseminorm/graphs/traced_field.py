@@ -16,7 +16,8 @@ from .capture import Captured
 from .functions import Functions
 from .joint_graph import JointGraph, joint_graph
 from .split import Parts, Wanted
-from .steps import Nodes, StepGraphs, StepKind, knobs
+from .step_graphs import StepGraphs
+from .steps import Nodes, StepKind, knobs
 
 
 class FormError(Exception):

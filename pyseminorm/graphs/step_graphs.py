@@ -1,0 +1,77 @@
+"""The steps of one trace, each compiled where it is first run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import first_line
+from ..problem.state import StateSpec
+from ..torch_internals import compile_graph, guard_tensors
+from .functions import Functions
+from .replays import Replays, can_replay
+from .steps import Inlined, StepKind
+
+logger = logging.getLogger("pyseminorm")
+
+Step = Callable[[list[Tensor]], Sequence[Tensor]]
+
+
+class StepGraphs:
+    """The steps of one trace, each compiled where it is first asked for.
+
+    Attributes:
+        field: what they call.
+    """
+
+    def __init__(self, functions: Functions, spec: StateSpec, places: tuple[int, ...]) -> None:
+        self.field = Inlined(functions, spec, places)
+        self._made: dict[StepKind, list[_Compiled]] = {}  # one for each form of the arguments
+        self._replays = Replays(max(places, default=-1) + 1)
+
+    def run(self, kind: StepKind, arguments: list[Tensor]) -> Sequence[Tensor] | None:
+        """Run a step, without gradient; None where it cannot be compiled, which a log line says once."""
+        made = self._find(kind, arguments)
+        if made is None:  # where a tensor is there twice, too
+            last = {id(x): i for i, x in enumerate(arguments)}
+            arguments = [x if last[id(x)] == i else x.detach() for i, x in enumerate(arguments)]
+            made = self._find(kind, arguments) or self._add(kind, arguments)
+        return None if made.step is None else made.step(arguments)
+
+    def _find(self, kind: StepKind, arguments: list[Tensor]) -> _Compiled | None:
+        for made in self._made.get(kind, ()):
+            if made.fits(*arguments):
+                return made
+        return None
+
+    def _add(self, kind: StepKind, arguments: list[Tensor]) -> _Compiled:
+        forms = self._made.setdefault(kind, [])
+        if len(forms) == MOST_FORMS:
+            return _Compiled(guard_tensors(()), None)
+        forms.append(_Compiled(guard_tensors(arguments), self._compile(kind, arguments)))
+        return forms[-1]
+
+    def _compile(self, kind: StepKind, arguments: Sequence[Tensor]) -> Step | None:
+        name = type(kind).__name__.lower()
+        logger.info(f"compiling a {name} step of func by torch.compile: this takes some seconds, once")
+        try:
+            with torch.no_grad():
+                compile: Callable[..., Step] = self._replays if can_replay(arguments) else compile_graph
+                return compile(kind.make(self.field), arguments)
+        except Exception as error:  # whatever the compiler cannot do; an error of func's own comes again
+            logger.info(f"a {name} step could not be compiled, and runs as single calls ({first_line(error)})")
+            return None
+
+
+class _Compiled(NamedTuple):
+    """A compiled step, and what tells which arguments are of its form; without the step, what cannot be compiled."""
+
+    fits: Callable[..., bool]
+    step: Step | None
+
+
+MOST_FORMS = 8  # layouts of the tensors of one step; in others it is made stage by stage
