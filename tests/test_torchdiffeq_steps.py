@@ -133,3 +133,18 @@ def test_events_of_every_dtype_are_found(interface, dtype):
     y0, t0 = torch.ones(1, dtype=dtype), torch.zeros((), dtype=dtype)
     t, y = pyseminorm.odeint_event(lambda t, y: torch.ones_like(y), y0, t0, event_fn=lambda t, y: y - 3.0, **settings)
     assert abs(t.item() - 2.0) < 0.1 and abs(y[1].item() - 3.0) < 0.1
+
+
+@pytest.mark.peer("torchdiffeq")
+@pytest.mark.parametrize("interp", ["linear", "cubic"])
+@pytest.mark.parametrize("method", ["euler", "midpoint", "rk4"])
+def test_fixed_steps_evaluate_no_more_often_than_torchdiffeqs(method, interp):
+    torchdiffeq = pytest.importorskip("torchdiffeq")
+    counts, ys = [], []
+    for package in (pyseminorm, torchdiffeq):
+        field, t = Watched(), torch.linspace(0, 1, 50, dtype=torch.float64)  # one is inside the last step
+        options = {"step_size": 0.05, "interp": interp}
+        ys.append(package.odeint(lambda t, y: field(t, y), batch(4), t, method=method, options=options))  # noqa: B023
+        counts.append(field.calls)
+    assert counts[0] <= counts[1]
+    assert torch.allclose(*ys, rtol=1e-12)

@@ -323,6 +323,8 @@ class Integrator:
 
     def _reads_last_stage(self, stop: float) -> bool:
         """Tell whether dense output in the step to ``stop`` is wanted, which a last stage of fixed steps serves."""
+        if not any(self.tableau.dense[self.tableau.stages - 1]):  # linear dense output
+            return False
         outputs, following = self.hooks.outputs, self._next_output
         inside = following < len(outputs) and self._direction * outputs[following] < self._direction * stop
         return inside or self.hooks.inside or self.hooks.on_step is not None
