@@ -124,7 +124,7 @@ def test_whole_steps_are_those_of_the_eager_field(name, device):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "device"), ON_DEVICES)
 def test_nothing_waits_for_the_device_but_the_reads(name, device, monkeypatch):
-    """Of which an attempt has one or two, and a pass a few of its own."""
+    """Of which an attempt has one, a step of Gauss nodes one more or two, and a pass a few of its own."""
     field, y0 = field_on(device)
     times = torch.linspace(0, 1, 200, dtype=torch.float64).tolist()[:: 1 if name.startswith("disc") else 40]
     for _ in range(2):  # compiled, and recorded
@@ -132,7 +132,7 @@ def test_nothing_waits_for_the_device_but_the_reads(name, device, monkeypatch):
     with no_waits(device, monkeypatch) as reads:
         stats, _ = solve(field, y0, ADJOINTS[name], "inductor", t=times)
     attempts = sum(p.naccept + p.nreject for p in (stats.forward, stats.backward))
-    assert 0 < len(reads) <= 2 * attempts + 25
+    assert 0 < len(reads) <= (3 if name == "gauss" else 1) * attempts + 20
 
 
 @pytest.mark.slow
