@@ -182,7 +182,7 @@ class Sweep:
         vjps = self._vjps(n, stages, y)
         direct = self._direct(n, adjoint).unbind(0)
         h, used = self._steps.sizes[n], stages[-1] + 1
-        self._sums.start_step()
+        self._sums.start_step(stages)
         for i, vjp in zip(reversed(stages), reversed(vjps), strict=True):
             cotangent = direct[i]
             if i + 1 < used:

@@ -69,11 +69,14 @@ class EmbeddedErrors:
     def take(self, i: int, derivatives: Sequence[Tensor | None]) -> None:
         """Take the derivatives of stage ``i``; None: zero."""
         self._attempt = None
-        found = [
+        plain = self.whole and all(q is not None for q in derivatives)
+        copy_all(self._views[i], derivatives if plain else self._sampled(derivatives))
+
+    def _sampled(self, derivatives: Sequence[Tensor | None]) -> list[Tensor]:
+        return [
             zero if q is None else as_real(q) if places is None else torch.take(as_real(q), places)
             for q, zero, places in zip(derivatives, self._zeros, self._places, strict=True)
         ]
-        copy_all(self._views[i], found)
 
     def attempted(self, h: float) -> StepSizes:
         """Return the sizes of an attempted step, relative to that of mu before or after it, whichever is larger."""
@@ -101,7 +104,9 @@ class EmbeddedErrors:
 
     def _measure(self, h: float) -> tuple[Tensor, Tensor]:
         if self._attempt is None:
-            pair = torch.mm(self._weights, self._stages).mul_(h)
+            pair = torch.mm(self._weights, self._stages)
+            if h != 1.0:
+                pair *= h
             self._attempt = pair, torch.linalg.vector_norm(self._scaled(pair), dim=1)
         return self._attempt
 

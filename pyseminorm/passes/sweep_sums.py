@@ -32,10 +32,13 @@ class SweepSums:
         self._whole = self._errors is not None and self._errors.whole
         self.total = self._errors.parts if self._errors and self._whole else [torch.zeros_like(x) for x in targets]
         self._steps, self._time, self._seen = 0, 0.0, 0.0
+        self._stages: Sequence[int] = ()  # of the last step
 
-    def start_step(self) -> None:
-        if self._errors is not None:
+    def start_step(self, stages: Sequence[int]) -> None:
+        """Begin a step, of which these stages have products."""
+        if self._errors is not None and stages != self._stages:
             self._errors.clear()
+        self._stages = stages
 
     def add(self, i: int, gradients: Sequence[Tensor | None]) -> None:
         """Add the products of stage ``i``; None: zero."""
