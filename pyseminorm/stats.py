@@ -18,7 +18,8 @@ class PassStats:
             the parameters is left out at stages that weigh nothing in a step (by the engine "julia" where ``func`` runs
             as Julia code); they are counted all the same.
         nvjp_state: products with the state Jacobian only.
-        nvjp_param: parameter products at quadrature nodes, each node counted, however batched.
+        nvjp_param: parameter products at quadrature nodes, each node counted, however batched; those of the estimate
+            of the error are among them.
         njac: Jacobians made for methods that need them; the products inside are not counted again.
         naccept: accepted steps.
         nreject: rejected steps.

@@ -12,7 +12,7 @@ from ..methods.tableau import Tableau
 from ..stats import PassStats
 from .embedded_errors import StepSizes
 
-WORTH_WARNING = 0.15  # relative error of the parameter gradient
+WORTH_WARNING = 0.1  # relative error of the parameter gradient
 
 # A step that does not resolve the integrand at all has an embedded error of `_share` of its increment, half of which
 # is wrong, about. The better it is resolved, the more accurate is the solution than the embedded one: below a
