@@ -146,6 +146,7 @@ class Integrator:
             new = stages.start(i, state, h)
             if i == tableau.stages - 1 and not last:
                 break
+            derivatives = ()  # as long as the parameters: gone before the next ones are made
             wanted = all_wanted[i] or (first_of_next and i == tableau.stages - 1)
             derivatives = self._evaluate(i, self.t + tableau.c[i] * h, new, wanted=wanted)
             add_stage(i, derivatives)
