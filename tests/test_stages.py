@@ -13,6 +13,8 @@ from pyseminorm.methods.tableaus import FIXED_STEP_METHODS as FIXED
 from pyseminorm.passes.stages import StageCollector
 
 ROUNDING = 1e-12
+# Sweeps are compared with each other here, of steps that are as loose as they like.
+pytestmark = pytest.mark.filterwarnings("ignore::pyseminorm.GradientErrorWarning")
 TIMES = {"increasing": [0.0, 0.3, 0.33, 1.1, 2.0], "decreasing": [2.0, 1.7, 0.9, 0.88, 0.0]}
 KEEPS = ("states", "stages")
 BOLD = PIController(gamma=0.99, beta2=0.0)  # has steps rejected
