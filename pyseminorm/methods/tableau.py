@@ -55,7 +55,7 @@ class Tableau:
     def stages(self) -> int:
         return len(self.c)
 
-    @property
+    @functools.cached_property
     def integral_error(self) -> Row | None:
         """Weights of the embedded error of a plain integral beside the state, for which ``b`` are those of the step.
 
@@ -72,7 +72,7 @@ class Tableau:
                 weights[i] = 0.0
         return tuple(weights)
 
-    @property
+    @functools.cached_property
     def relative_integral_error(self) -> Row | None:
         """`integral_error` over b, where no stage without a weight in the step has one in the error."""
         errors = self.integral_error

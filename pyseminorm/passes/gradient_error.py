@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Sequence
@@ -43,6 +44,7 @@ def local_error(step: StepSizes, tableau: Tableau) -> float:
     return float(UNRESOLVED * unresolved * min(1.0, resolved**POWER))
 
 
+@functools.cache
 def _share(tableau: Tableau) -> float:
     """Return the size of the embedded error beside the increment, of stages that have nothing to do with each other."""
     assert tableau.integral_error is not None

@@ -159,17 +159,19 @@ class LateOutputs:
         if not self._steps:
             return
         sizes, starts, stages = zip(*self._steps, strict=True)
-        outputs, steps, thetas = (np.array(x) for x in zip(*self._rows, strict=True))
+        thetas = np.array([theta for _, _, theta in self._rows])
         weights = thetas[:, None] ** np.arange(1, self._dense.shape[1] + 1) @ self._dense.T
-        spread = np.zeros((len(outputs), len(sizes), len(self._dense)))
-        spread[np.arange(len(outputs)), steps] = weights * np.array(sizes)[steps, None]
+        count, width = len(self._steps), len(self._dense)
+        among = np.zeros((len(thetas), count * (width + 1)))  # of the stages of all steps, and of their states
+        for i, (_, step, _) in enumerate(self._rows):
+            among[i, step * width : (step + 1) * width] = weights[i] * sizes[step]
+            among[i, count * width + step] = 1.0
         like = starts[0]
-        among = send(torch.from_numpy(spread.reshape(len(outputs), -1)).to(like.dtype), like)
-        rows = torch.stack(starts).index_select(0, send(torch.from_numpy(steps), like))
-        rows.addmm_(among, torch.cat(stages))
-        cuts = [0, *(np.flatnonzero(np.diff(outputs) != 1) + 1).tolist(), len(outputs)]
-        for a, b in itertools.pairwise(cuts):
-            self._give(int(outputs[a]), rows[a:b])
+        rows = send(torch.from_numpy(among).to(like.dtype), like) @ torch.cat([*stages, torch.stack(starts)])
+        places = [output for output, _, _ in self._rows]
+        cuts = [i for i in range(1, len(places)) if places[i] != places[i - 1] + 1]
+        for a, b in itertools.pairwise([0, *cuts, len(places)]):
+            self._give(places[a], rows[a:b])
         self._steps, self._rows, self._numbers = [], [], 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -58,22 +59,26 @@ class WholeSweep:
                 self._sizes.append(made[1])
                 stats.naccept += 1
                 stats.times.append(at)
-        if not (all_finite(adjoint) and each_finite(totals)):
+        sums = read(torch.stack(self._sizes)) if totals else []
+        if not (all_finite(adjoint) and (not sums or math.isfinite(sums[-1][2]) or each_finite(totals))):
             return Sweep(problem).run()  # which names the first value or product that is not finite
         for i, total in zip(self._field.present, totals, strict=True):
             self._params[i] = total
-        stats.param_error = self._error() if totals and self._tableau.relative_integral_error else None
+        stats.param_error = self._error(sums) if sums and self._tableau.relative_integral_error else None
         stats.seconds = time.perf_counter() - started
         return AdjointResult(adjoint, self._params, ReturnCode.Success, stats, at, finite=True)
 
-    def _error(self) -> float | None:
-        """Return the estimate of the relative error of the gradients by the parameters; outputs inside a step divide
-        its stages.
+    def _error(self, sums: list[list[float]]) -> float | None:
+        """Return the estimate of the relative error of the gradients by the parameters, from the sizes of every step,
+        backwards; outputs inside a step divide its stages.
         """
-        rows, inner = read(torch.stack(self._sizes)), self._numbers.inner[::-1]
-        lengths, mu = np.abs(self._steps.sizes[: len(rows)])[::-1], rows[-1][2]
-        known = [StepSizes(a / mu, b / mu) for (a, b, _), hidden in zip(rows, inner, strict=True) if mu and not hidden]
-        return sweep_error(known, float(lengths.sum()), float(lengths[~inner].sum()), self._tableau)
+        mu, seen, lengths = sums[-1][2], 0.0, [abs(h) for h in self._steps.sizes[: len(sums)]]
+        known: list[StepSizes] = []
+        for h, (increment, error, _), inner in zip(reversed(lengths), sums, self._numbers.inner[::-1], strict=True):
+            if not inner:
+                seen += h
+                known.append(StepSizes(increment, error).over(mu))
+        return sweep_error(known if mu else [], sum(lengths), seen, self._tableau)
 
     def _advance(self, n: int, y: Tensor) -> Tensor:
         """Return the state after step ``n`` from ``y``, made again."""
@@ -122,12 +127,18 @@ class StepNumbers:
         tableau, count, given = problem.options.tableau, outputs.last_step + 1, len(outputs.steps)
         places, steps = np.array(tableau.c + tableau.extra_c), np.arange(count)
         ends, sizes = np.array(problem.ends[: count + 1]), np.array(problem.steps.sizes[:count])
-        direction, seen = (1.0 if ends[-1] > ends[0] else -1.0), problem.discontinuities
-        intervals = np.searchsorted(direction * np.array(seen.times), direction * ends, side="right")
-        low, high = np.array(seen.intervals)[intervals[:-1]].T[..., None]
+        seen = problem.discontinuities
+        low, high = seen.intervals[0]
+        self.shared = np.full(count, tableau.fsal)
+        if seen.times:
+            direction = 1.0 if ends[-1] > ends[0] else -1.0
+            intervals = np.searchsorted(direction * np.array(seen.times), direction * ends, side="right")
+            low, high = np.array(seen.intervals)[intervals[:-1]].T[..., None]
+            self.shared &= intervals[1:] == intervals[:-1]
+        self.shared[-1] = False
         self._times = np.minimum(np.maximum(ends[:-1, None] + sizes[:, None] * places, low), high)
-        self.shared = tableau.fsal & (intervals[1:] == intervals[:-1]) & (steps < count - 1)
-        self.inner = np.bincount(outputs.steps[outputs.inside], minlength=count) > 0
+        self.inner = np.zeros(count, dtype=bool)
+        self.inner[outputs.steps[outputs.inside]] = True
 
         width = self._width = len(places) + 2
         self._rows = np.full(max(given, width), count)  # the step of every output
