@@ -244,6 +244,7 @@ def solve(
     recording = enabled and (bool(field.inputs) or any(x.requires_grad for x in given))
     if recording:
         refusals.refuse_backward_method(adjoint, back)
+        refusals.refuse_param_rtol(adjoint, back, engine.name)
     if field.random_from is not None:
         refusals.refuse_random(adjoint if recording else None, options.traits)
     context = SolveContext(engine, field, spec, times, options, norm, adjoint, back, watch, first, dense, throw, event)

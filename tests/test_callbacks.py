@@ -30,7 +30,7 @@ def test_a_right_hand_side_reads_and_writes_the_solvers_buffers():
     evaluate, register = (entered(n, callbacks.address(n)) for n in ("evaluate", "register"))
     (z, at_z), (dz, at_dz) = buffer(2.0, 4.0), buffer(0.0, 0.0)
     assert register(0, at_z, 2) == 1 and register(1, at_dz, 2) == 1
-    assert evaluate(1, 0, 0.5) == 1 and list(dz) == [1.0, 2.0] and list(z) == [2.0, 4.0]
+    assert evaluate(1, 0, 0.5, 0) == 1 and list(dz) == [1.0, 2.0] and list(z) == [2.0, 4.0]
     assert callbacks.raised is None
 
 
@@ -42,7 +42,7 @@ def test_what_a_right_hand_side_raises_is_kept_and_c_is_told(error):
     callbacks = SolverCallbacks(LIKE, fail)
     evaluate, register = (entered(n, callbacks.address(n)) for n in ("evaluate", "register"))
     held, at = buffer(1.0, 1.0)
-    assert register(0, at, len(held)) == 1 and evaluate(0, 0, 0.0) == 0
+    assert register(0, at, len(held)) == 1 and evaluate(0, 0, 0.0, 0) == 0
     assert callbacks.raised is error
 
 
@@ -85,7 +85,7 @@ def test_a_signal_in_a_callback_ends_the_solve_with_what_its_handler_raises():
         evaluate, register = (entered(n, callbacks.address(n)) for n in ("evaluate", "register"))
         held, at = buffer(1.0, 1.0)
         with callbacks.signals:
-            assert register(0, at, len(held)) == 1 and evaluate(0, 0, 0.0) == 0
+            assert register(0, at, len(held)) == 1 and evaluate(0, 0, 0.0, 0) == 0
         assert isinstance(callbacks.raised, Stopped)
     finally:
         signal.signal(signal.SIGUSR2, before)

@@ -102,6 +102,8 @@ def test_a_forcing_that_no_step_sees_is_warned_of_and_controlled(engine, adjoint
     with pytest.warns(GradientErrorWarning, match=r"may be off by .*%.*param_rtol=1e-2.*verbose=False"):
         found, stats = _gradient(field, engine, adjoint(), **settings)
     assert _error(found, truth) > 0.05
+    if engine == "julia" and adjoint is GaussAdjoint:
+        return  # which refuses control by name, see test_gradient_error_julia.py
     found, controlled = _gradient(field, engine, adjoint(param_rtol=1e-2), **settings)
     assert _error(found, truth) < 3e-2
     assert controlled.backward.param_error < 5e-2
@@ -110,6 +112,8 @@ def test_a_forcing_that_no_step_sees_is_warned_of_and_controlled(engine, adjoint
 
 @pytest.mark.parametrize("adjoint", CONTINUOUS)
 def test_control_costs_little_where_the_gradient_is_right(engine, adjoint):
+    if engine == "julia" and adjoint is GaussAdjoint:
+        pytest.skip("this engine has no such control of a quadrature")
     field = MLP(width=8)
     plain, stats = _plain(field, engine, adjoint())
     found, controlled = _plain(field, engine, adjoint(param_rtol=1e-2))

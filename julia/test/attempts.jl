@@ -4,15 +4,19 @@ using PySeminorm: Attempt, Attempts, StageRecord, Stage, accept!, closure, next!
 evaluate!(attempts, times...) = [next!(attempts, t) for t in times]
 
 # Three stages; the last is evaluated at the new state.
-three(fsal) = PySeminorm.Tableau([0.0, 0.5, 1.0], zeros(3, 3), [0.25, 0.5, 0.25], zeros(3, 1), 3, fsal, (Int[], Int[]))
+three(fsal) = PySeminorm.Tableau([0.0, 0.5, 1.0], zeros(3, 3), [0.25, 0.5, 0.25], zeros(3), zeros(3, 1), (0.0, 0.0, 0.0), 3, fsal, (Int[], Int[]))
 attempts(fsal = true) = Attempts{Stage{Float64}}(three(fsal), () -> Stage{Float64}(1, 0))
 from(t, h) = Attempt(t, h, identity)
 
 @testset "a tableau from Python's memory" begin
     c, a, b, dense = [0.0, 0.5, 1.0], [0.0, 0, 0, 0.5, 0, 0, 0, 1, 0], [0.0, 0, 1], [0.0, 0, 0, 1, 1, -1]
+    b_error, formula = [1.0, 0.0, -1.0], [2.0, 0.1, 0.75]
     at(x) = UInt(pointer(x))
-    found = GC.@preserve c a b dense PySeminorm.tableau(3, 2, at(c), at(a), at(b), at(dense), 3, false)
+    found = GC.@preserve c a b b_error dense formula PySeminorm.tableau(
+        3, 2, at(c), at(a), at(b), at(b_error), at(dense), at(formula), 3, false,
+    )
     @test found.a == [0 0 0; 0.5 0 0; 0 1 0] && found.dense == [0 0; 0 1; 1 -1] && found.c == c && found.b == b
+    @test found.b_error == b_error && found.formula == (2.0, 0.1, 0.75) && PySeminorm.estimates(found)
     fill!(a, NaN)
     @test found.a[2, 1] == 0.5      # it is a copy
     @test found.needed == ([1, 2, 3], [1, 2, 3])

@@ -71,7 +71,7 @@ end
     # The same by the sweep over steps that the forward pass keeps.
     heun = settings("midpoint"; dt = 0.001)
     c, a, b, dense = [0.0, 0.5], [0.0, 0, 0.5, 0], [0.0, 1], [1.0, -1, 0, 1]
-    tableau = GC.@preserve c a b dense PySeminorm.tableau(2, 2, at(c), at(a), at(b), at(dense), 2, false)
+    tableau = GC.@preserve c a b dense PySeminorm.tableau(2, 2, at(c), at(a), at(b), at(b), at(dense), at(dense), 2, false)
     found, _, _ = forward(field, times; given = heun, keep = 1)
     @test retcode(found) === :Success && found.steps > 0
     λ, one_part, other_part = zeros(2), zeros(1), zeros(1)

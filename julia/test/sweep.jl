@@ -1,10 +1,11 @@
-using PySeminorm: Steps, native_sweep!
+using PySeminorm: Sample, Steps, SweepSums, end_step!, estimate, gain!, native_sweep!, target
 
 # Heun's method on u' = -p u² t, by hand: what a sweep gives is the derivative of this.
 slope(u, p, t) = -p .* u .^ 2 .* t
 
 const SIZES = [0.2, 0.3, 0.25]
 const HEUN = PySeminorm.heun_tableau()
+const WHOLE = Sample(Int[], Float64[])
 
 "The states at the ends of the steps, and at θ inside of each (if it is positive)."
 function heun(u, p, θ)
@@ -43,7 +44,8 @@ function swept(u, p, times, cotangents; reached = length(times), breaks = Float6
     derivative, inside = zeros(2, length(times)), zeros(Bool, length(times))
     at(x) = UInt(pointer(x))
     found = GC.@preserve moves total λ derivative inside cotangents native_sweep!(
-        field, 0, HEUN, steps, times, reached, at(cotangents), breaks, bounds, (at(moves), 1, 2), total, at(λ), at(derivative), at(inside),
+        field, 0, HEUN, steps, times, reached, at(cotangents), breaks, bounds, (at(moves), 1, 2), WHOLE, total, at(λ), at(derivative),
+        at(inside),
     )
     return found, λ, total, derivative, inside
 end
@@ -91,7 +93,30 @@ end
     steps, g, λ, moves = recorded([zeros(2), ones(2), ones(2), ones(2)]), ones(2, 2), zeros(2), Int64[]
     found = GC.@preserve g λ moves native_sweep!(
         field, 0, HEUN, steps, [0.0, sum(SIZES)], 2, UInt(pointer(g)), Float64[], [0.0, 1.0], (UInt(pointer(moves)), 0, 0),
-        Float64[], UInt(pointer(λ)), 0, 0,
+        WHOLE, Float64[], UInt(pointer(λ)), 0, 0,
     )
     @test first(found) === :CallbackFailure && PySeminorm.native_failure(field) == "mine"
+end
+
+@testset "the error of the gradient, of all elements or of a sample" for places in (Int[], [1, 3])
+    sample = Sample(places, fill(2.0, length(places)))
+    tableau = PySeminorm.Tableau([0.0, 1.0], zeros(2, 2), [0.5, 0.5], [0.25, -0.5], zeros(2, 1), (1.0, 1.0, 0.0), 2, false, (Int[], Int[]))
+    total = zeros(3)
+    sums, seen = SweepSums{Float64}(total, tableau, sample), isempty(places) ? (1:3) : places
+    products = [[1.0, 2.0, 3.0], [4.0, 5.0, -6.0]]
+    for (h, smooth) in ((0.5, true), (1.5, false))
+        for i in (2, 1)
+            target(sums, i) .+= products[i]
+            gain!(sums, i)
+        end
+        end_step!(sums, [1, 2], h, smooth)
+    end
+    @test total == 2 .* (products[1] .+ products[2])
+    error, of_time = estimate(sums)
+    wanted = (0.5 .* products[1] .- products[2])[seen]
+    @test error ≈ sqrt(sum(abs2, wanted) / sum(abs2, total[seen])) && of_time == 0.25
+    unknown = PySeminorm.Tableau([0.0, 1.0], zeros(2, 2), [0.0, 1.0], [0.25, -0.5], zeros(2, 1), (1.0, 1.0, 0.0), 2, false, (Int[], Int[]))
+    silent = SweepSums{Float64}(total, unknown, sample)     # a stage without a weight in the step has one in the error
+    end_step!(silent, [1, 2], 1.0, true)
+    @test target(silent, 1) === total && isnan(first(estimate(silent)))
 end

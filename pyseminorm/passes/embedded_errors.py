@@ -7,6 +7,7 @@ method's embedded solution would add. Of many parameters a sample of elements is
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -129,3 +130,15 @@ def _spread(size: int, device: torch.device) -> Tensor:
     """Return the places of the elements of a tensor that are kept."""
     steps = torch.arange(SAMPLED, dtype=torch.float64) * GOLDEN
     return (steps.frac() * size).long().to(device)
+
+
+def sample_of(sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return the places that are kept of tensors laid end to end, and what each stands for in a 2-norm; none: all."""
+    if sum(sizes) <= KEPT_WHOLE:
+        return torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64)
+    starts, host = itertools.accumulate(sizes, initial=0), torch.device("cpu")
+    places = [
+        start + (_spread(n, host) if n > SAMPLED else torch.arange(n)) for start, n in zip(starts, sizes, strict=False)
+    ]
+    factors = _factors(sizes, [min(n, SAMPLED) for n in sizes], torch.empty(0, dtype=torch.float64))
+    return torch.cat(places), factors

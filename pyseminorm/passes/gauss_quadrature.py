@@ -24,6 +24,13 @@ def gauss_legendre(order: int) -> tuple[list[float], list[float]]:
     return ((nodes + 1) / 2).tolist(), (weights / 2).tolist()
 
 
+def check_rule(order: int) -> tuple[list[float], list[float]]:
+    """Return nodes and weights of the difference of a rule of two more nodes from that of `gauss_legendre`."""
+    points, weights = gauss_legendre(order)
+    finer_points, finer_weights = gauss_legendre(2 * len(points) + 3)
+    return finer_points + points, finer_weights + [-weight for weight in weights]
+
+
 def nodes_per_call(size: int) -> int:
     """Return how many nodes are evaluated together for a state of ``size`` elements."""
     return max(1, min(MOST_NODES, ELEMENTS_PER_CALL // size))

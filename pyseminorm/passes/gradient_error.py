@@ -29,26 +29,36 @@ def quadrature_error(steps: Sequence[StepSizes], tableau: Tableau) -> float | No
 
     All numbers in it are found by benchmarks/studies/gradient_error.py, for methods of the orders in `KNEES`.
     """
-    if not steps or tableau.order not in KNEES:
+    if not steps or not has_estimate(tableau):
         return None
     return math.hypot(*(local_error(step, tableau) for step in steps))
 
 
 def local_error(step: StepSizes, tableau: Tableau) -> float:
     """Return the error of a step's part of mu: of what it does not resolve, at worst the increment, half is wrong."""
-    knee = KNEES.get(tableau.order)
-    if step.error == 0.0 or knee is None:
-        return step.error
-    unresolved = step.error / _share(tableau)
-    resolved = unresolved / (knee * step.increment) if step.increment else math.inf
-    return float(UNRESOLVED * unresolved * min(1.0, resolved**POWER))
+    if step.error == 0.0:
+        return 0.0
+    factor, knee, power = formula(tableau)
+    resolved = step.error / (knee * step.increment) if step.increment else math.inf
+    return float(factor * step.error * min(1.0, resolved**power))
+
+
+def has_estimate(tableau: Tableau) -> bool:
+    """Tell whether what is known of a method's embedded errors makes an estimate."""
+    return tableau.order in KNEES
 
 
 @functools.cache
-def _share(tableau: Tableau) -> float:
-    """Return the size of the embedded error beside the increment, of stages that have nothing to do with each other."""
-    assert tableau.integral_error is not None
-    return math.hypot(*tableau.integral_error) / math.hypot(*tableau.b)
+def formula(tableau: Tableau) -> tuple[float, float, float]:
+    """Return the factor, the knee and the power of `local_error`, which PySeminorm has too.
+
+    Stages that have nothing to do with each other have an embedded error of ``share`` of the increment.
+    """
+    knee = KNEES.get(tableau.order)
+    if knee is None or tableau.integral_error is None:
+        return 1.0, 1.0, 0.0
+    share = math.hypot(*tableau.integral_error) / math.hypot(*tableau.b)
+    return UNRESOLVED / share, knee * share, POWER
 
 
 def state_error(squares: float, rtol: object, atol: object, size: float) -> float | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..adjoints import Adjoint, DiscreteAdjoint
 from ..errors import InvalidInputError, UnsupportedError
+from ..methods.tableaus import ADAPTIVE_METHODS, TABLEAUS
 from ..stepping import MethodTraits, TorchdiffeqController
 from ..torch_internals import forward_mode_is_active, transform_is_active, vmap_is_active
 from .problems import PassOptions
@@ -109,4 +110,21 @@ def refuse_backward_method(adjoint: Adjoint, back: MethodTraits) -> None:
             f"{type(adjoint).__name__} cannot be solved by {back.name}: a method that needs the Jacobian wants the "
             'backward state to be lambda alone. Give adjoint=GaussAdjoint() (or adjoint="auto"), or the adjoint an '
             'explicit method of its own, such as InterpolatingAdjoint(method="tsit5").'
+        )
+
+
+def refuse_param_rtol(adjoint: Adjoint, back: MethodTraits, engine: str) -> None:
+    """Refuse control of the parameter gradient's error by an engine and a backward method that have none."""
+    rtol = getattr(adjoint, "param_rtol", None)
+    if rtol is None or engine != "julia":
+        return
+    if adjoint.quadrature:
+        raise UnsupportedError(
+            f'GaussAdjoint(param_rtol={rtol}) is not supported by the engine "julia", which reports the error only: '
+            'give backend="torch", or BacksolveAdjoint or InterpolatingAdjoint.'
+        )
+    if back.name not in TABLEAUS:
+        raise UnsupportedError(
+            f"{type(adjoint).__name__}(param_rtol={rtol}) is not supported with the backward method {back.name}, whose "
+            f"stages are not known here: give the adjoint one of {', '.join(ADAPTIVE_METHODS)} (method=...)."
         )

@@ -71,7 +71,10 @@ class SweepSums:
 
 def sweep_error(steps: Sequence[StepSizes], time: float, seen: float, tableau: Tableau) -> float | None:
     """Return the estimate of the relative error of sums over a ``time``, of which it is known in steps of ``seen``."""
-    if seen < SEEN * time:
-        return None
     error = quadrature_error(steps, tableau)
-    return None if error is None else error * (time / seen) ** 0.5
+    return None if error is None else of_all_steps(error, seen / time)
+
+
+def of_all_steps(error: float, seen: float) -> float | None:
+    """Return the error of all steps from that of those in a part of the time; None where that is too small."""
+    return error / seen**0.5 if seen >= SEEN else None

@@ -64,7 +64,7 @@ mutable struct NativeField{T}
     vjp!::Union{Vjp, Nothing}
     vjp_time::Union{VjpTime, Nothing}
     failure::String                                 # what the user's code raised during a solve
-    const spare::Vector{ParameterDerivative{T}}     # memory that waits for the next solve's integral
+    const spare::Vector{Vector{T}}                  # memory that waits for the next solve's integral
 end
 
 "What the user gave: the function, the dimensions of the state, and the slots of the parameters."
@@ -101,7 +101,7 @@ function native_field(::Type{T}, source::Source, m) where {T}
     p = arrays(alias, source.slots, θ)
     evaluation = Evaluation(source.f!, source.dims, θ, p)
     work = Workspace{T}(prod(source.dims), m)
-    return NativeField{T}(evaluation, θ, work, source, nothing, nothing, "", ParameterDerivative{T}[])
+    return NativeField{T}(evaluation, θ, work, source, nothing, nothing, "", Vector{T}[])
 end
 
 "Addresses of θ and of the workspace's five vectors, for torch to read and write."

@@ -134,7 +134,7 @@ function lowered_field(::Type{T}, space::Module, n, m, memory...) where {T}
     program, work = Program{T}(space, memory...), Workspace{T}(n, m)
     return NativeField{T}(
         LoweredValue(program), T[], work, program, Vjp(LoweredVjp(program, work)),
-        VjpTime(LoweredVjpTime(program, work, zeros(T, 1))), "", ParameterDerivative{T}[],
+        VjpTime(LoweredVjpTime(program, work, zeros(T, 1))), "", Vector{T}[],
     )
 end
 

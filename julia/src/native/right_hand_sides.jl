@@ -7,7 +7,7 @@ What a solve of a [`NativeField`](@ref) calls: the right-hand side, forward or b
 """
 abstract type NativeSide{T} end
 
-right_hand_side(::Type{Vector{T}}, side::NativeSide{T}, _) where {T} = RightHandSide{Vector{T}}(side)
+right_hand_side(::Type{Vector{T}}, side::NativeSide{T}, register, integral = nothing) where {T} = RightHandSide{Vector{T}}(side)
 
 function fail!(field::NativeField, error)
     error isa Union{CallbackFailure, InterruptException, NotFinite} && rethrow()
@@ -87,7 +87,7 @@ struct NativeBackward{T} <: NativeSide{T}
     anchored::Bool
     timed::Bool
     scatter::Union{Scatter, Nothing}    # nothing: μ is not made
-    integral::Union{Integral{T}, Nothing}
+    integral::Union{Integral{Vector{T}, VectorSums{T}}, Nothing}
 end
 
 function (side::NativeBackward{T})(dz::Vector{T}, z::Vector{T}, t::Float64) where {T}
@@ -100,13 +100,11 @@ function (side::NativeBackward{T})(dz::Vector{T}, z::Vector{T}, t::Float64) wher
     return nothing
 end
 
-skip!(side::NativeBackward) = side.integral === nothing ? nothing : (next!(side.integral, NaN); nothing)
-
 function backward!(side::NativeBackward{T}, dz, z, t) where {T}
     field, work, scatter = side.field, side.field.work, side.scatter
     n = length(work.u)
-    work.λ .= .-view(z, 1:n)
-    side.anchored && copyto!(work.u, 1, z, n + 1, n)
+    wanted = side.integral !== nothing && next!(side.integral, z, t)
+    load!(side, z)
     done = (side.anchored ? 2n : n) + side.timed
     if scatter === nothing
         (field.vjp!::Vjp)(t, side.anchored, true, false)
@@ -114,7 +112,7 @@ function backward!(side::NativeBackward{T}, dz, z, t) where {T}
         fill!(view(dz, (done + 1):(done + scatter.size)), zero(T))
         add_vjp!(dz, done, field, field.source, scatter, t, side.anchored, true)
     else
-        integrate_vjp!(side, side.integral, t)
+        integrate_vjp!(side, side.integral, t, wanted)
     end
     copyto!(dz, 1, work.dλ, 1, n)
     side.anchored && copyto!(dz, n + 1, work.du, 1, n)
@@ -122,28 +120,31 @@ function backward!(side::NativeBackward{T}, dz, z, t) where {T}
     return nothing
 end
 
-function integrate_vjp!((; field, scatter, anchored)::NativeBackward, integral, t)
-    derivative = next!(integral, t)
-    if weighs(integral, t) || !makes_parts(field.source)
-        add_vjp!(zero!(derivative), 0, field, field.source, scatter, t, anchored, true)
+"Write λ and y of a backward state to the workspace."
+function load!((; field, anchored)::NativeBackward, z)
+    (; u, λ) = field.work
+    n = length(u)
+    λ .= .-view(z, 1:n)
+    anchored && copyto!(u, 1, z, n + 1, n)
+    return nothing
+end
+
+function integrate_vjp!((; field, scatter, anchored)::NativeBackward, integral, t, wanted)
+    if wanted
+        add_vjp!(zeros_for(integral.sums, integral.stage), 0, field, field.source, scatter, t, anchored, true)
     else
-        postpone!(derivative, field.work.u, field.work.λ)
         (field.vjp!::Vjp)(t, anchored, true, false)
     end
-    return nothing
+    return made!(integral, wanted)
 end
 
-"Make a derivative that was postponed, at the state of the workspace that goes with it."
-function make_late!(derivative::ParameterDerivative, field, scatter)
-    copyto!(field.work.u, derivative.u)
-    copyto!(field.work.λ, derivative.λ)
-    add_vjp!(zero!(derivative), 0, field, field.source, scatter, derivative.t, false, false)
+"Make the derivative of stage `i` for the integral alone."
+function make_again!(side::NativeBackward, i, z, t)
+    (; field, scatter, integral) = side
+    load!(side, z)
+    add_vjp!(zeros_for(integral.sums, i), 0, field, field.source, scatter, t, false, false)
     return nothing
 end
-
-"Whether products by the state alone take less than both: a user's own function makes both at once."
-makes_parts(source) = true
-makes_parts(::Source) = false
 
 "Products of the workspace's λ at its u, those by the parameters added to `out` from `offset`."
 function add_vjp!(out, offset, field, ::Source, scatter, t, value, state)
@@ -168,23 +169,39 @@ mutable struct NativeNodes{T}
     evaluated::Int
 end
 
-function (nodes::NativeNodes{T})(count::Cint) where {T}
-    work = nodes.field.work
+function (nodes::NativeNodes)(count::Cint)
+    add_nodes!(nodes.total, nodes, 1:count)
+    all_finite(nodes.total) || throw(NotFinite(first_not_finite!(nodes, count)))
+    return Cint(1)
+end
+
+"Add the products of nodes to a vector."
+function add_nodes!(total, nodes::NativeNodes{T}, chosen) where {T}
+    (; field, scatter, times, y, λ) = nodes
+    work = field.work
     n = length(work.u)
-    for j in 1:count
+    for j in chosen
         nodes.poll()
-        copyto!(work.u, row(Vector{T}, nodes.y, j - 1, n))
-        copyto!(work.λ, row(Vector{T}, nodes.λ, j - 1, n))
+        copyto!(work.u, row(Vector{T}, y, j - 1, n))
+        copyto!(work.λ, row(Vector{T}, λ, j - 1, n))
         try
-            (; field, total, scatter) = nodes
-            add_vjp!(total, 0, field, field.source, scatter, unsafe_load(nodes.times, j), false, false)
+            add_vjp!(total, 0, field, field.source, scatter, unsafe_load(times, j), false, false)
         catch error
-            fail!(nodes.field, error)
+            fail!(field, error)
         end
         nodes.evaluated += 1
     end
-    all_finite(nodes.total) || throw(NotFinite(first_not_finite!(nodes, count)))
-    return Cint(1)
+    return nothing
+end
+
+"The relative error of the sum, from the nodes that the largest step has for that."
+function error_of(nodes::NativeNodes{T}, gauss::Nodes) where {T}
+    difference = fill!(spare_vector(nodes.field, length(nodes.total)), zero(T))
+    add_nodes!(difference, nodes, gauss.capacity .+ eachindex(gauss.check_points))
+    size(x) = sqrt(sum(v -> abs2(Float64(v)), x; init = 0.0))
+    found, whole = share(gauss) * size(difference), size(nodes.total)
+    keep!(nodes.field.spare, (difference,), sizeof(difference))
+    return iszero(whole) ? NaN : found / whole
 end
 
 "The time of the first node whose product is not finite, where their sum is not."
@@ -214,28 +231,27 @@ native_steps(field::NativeField{T}, ::Nothing) where {T} = Steps{Vector{T}}()
 native_steps(field::NativeField{T}, tableau::Tableau) where {T} =
     Steps{Vector{T}}(StageRecord{T}(tableau, () -> new_stage(field)))
 
-native_backward(field::NativeField{T}, poll, anchored, timed, scatter, integral = nothing) where {T} =
-    clear_failure(NativeBackward{T}(field, Poll(poll), Ref(0), anchored, timed, scatter, integral))
+function native_backward(field::NativeField{T}, poll, anchored, timed, scatter, integral = nothing) where {T}
+    side = NativeBackward{T}(field, Poll(poll), Ref(0), anchored, timed, scatter, integral)
+    integral === nothing || (integral.make! = (i, z, t) -> make_again!(side, i, z, t))
+    return clear_failure(side)
+end
 
 """
-    native_integral(field, tableau, μ, scatter) -> Integral
+    native_sums(field, tableau, μ, scatter, sample) -> VectorSums
 
 For a backward solve by the method of a `tableau`, with μ at an address of Python's.
 """
-native_integral(field::NativeField{T}, tableau::Tableau, μ, scatter::Scatter) where {T} = Integral{T}(
-    tableau, wrap(Vector{T}, μ, scatter.size), () -> new_derivative(field, scatter.size),
-    derivative -> make_late!(derivative, field, scatter),
-)
+native_sums(field::NativeField{T}, tableau::Tableau, μ, scatter::Scatter, sample) where {T} =
+    VectorSums{T}(wrap(Vector{T}, μ, scatter.size), tableau, sample, m -> spare_vector(field, m))
 
-function new_derivative(field::NativeField{T}, m) where {T}
-    filter!(derivative -> length(derivative.θ) == m, field.spare)      # gradients can be wanted for other parameters than before
-    return isempty(field.spare) ? ParameterDerivative{T}(m) : pop!(field.spare)
+function spare_vector(field::NativeField{T}, m) where {T}
+    filter!(spare -> length(spare) == m, field.spare)      # gradients can be wanted for other parameters than before
+    return isempty(field.spare) ? Vector{T}(undef, m) : pop!(field.spare)
 end
 
-integral(side::NativeBackward) = side.integral
-
 function release!((; field, integral)::NativeBackward)
-    integral === nothing || keep!(field.spare, memory(integral), sizeof(integral.total))
+    integral === nothing || keep!(field.spare, memory(integral.sums), sizeof(integral.sums.total))
     return nothing
 end
 

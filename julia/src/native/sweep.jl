@@ -64,7 +64,7 @@ end
 """
     Sweep{T}
 
-One pass backwards through the steps. `total` collects the gradient by the parameters; `derivatives` (n, times), if wanted, gets
+One pass backwards through the steps. `sums` collects the gradient by the parameters; `derivatives` (n, times), if wanted, gets
 derivatives of the dense output at outputs inside steps.
 """
 mutable struct Sweep{T}
@@ -84,7 +84,7 @@ mutable struct Sweep{T}
     const discontinuities::Vector{Float64}                   # directed
     const intervals::Vector{Float64}
     const scatter::Scatter
-    const total::Vector{T}
+    const sums::SweepSums{T}
     const derivatives::Union{Matrix{T}, Nothing}
     const ū::Vector{Vector{T}}
     const κ::Vector{T}
@@ -95,32 +95,35 @@ mutable struct Sweep{T}
 end
 
 """
-    native_sweep!(field, poll, tableau, steps, times, reached, cotangents, discontinuities, intervals, scatter, total, λ, derivatives, inside)
-        -> (retcode, last step, steps done, products, whether the gradients are finite)
+    native_sweep!(
+        field, poll, tableau, steps, times, reached, cotangents, discontinuities, intervals, scatter, sample, total, λ, derivatives, inside
+    ) -> (retcode, last step, steps done, products, whether the gradients are finite, estimate)
 
 Python's entry: `times` and vectors of floats as they are, else addresses of Python's memory: `total` (or a `Vector`), λ and the
 derivatives (0: not wanted) are written there, and which outputs lie inside steps to `inside`. The retcode is `:Refused` where no
 sweep is made, for what [`active_outputs`](@ref) has found.
 """
 function native_sweep!(
-        field::NativeField{T}, poll, tableau, steps, times, reached, cotangents, discontinuities, intervals, scatter, total, λ, derivatives, inside,
+        field::NativeField{T}, poll, tableau, steps, times, reached, cotangents, discontinuities, intervals, scatter, sample, total, λ, derivatives,
+        inside,
     ) where {T}
     n = length(field.work.u)
     g = reshape(wrap(Vector{T}, cotangents, n * length(times)), n, :)
     active = active_outputs(g, reached)
-    active === nothing && return :Refused, 0, 0, 0, false
+    active === nothing && return :Refused, 0, 0, 0, false, (NaN, 0.0)
     ends = steps.ends
     at_end, inner, last_step, θ = place_outputs(ends, times, active, steps)
     direction = sign(last(ends) - first(ends))
     own = [new_stage(field) for _ in tableau.c]
     scatter = Scatter(scatter...)
+    total = total isa Vector{T} ? total : wrap(Vector{T}, total, scatter.size)
+    fill!(total, zero(T))
     sweep = Sweep{T}(
         field, Poll(poll), copy(own), own, tableau, steps, ends, times, g, at_end, inner, last_step, θ,
-        direction .* discontinuities, intervals, scatter, total isa Vector{T} ? total : wrap(Vector{T}, total, scatter.size),
+        direction .* discontinuities, intervals, scatter, SweepSums{T}(total, tableau, sample),
         derivatives == 0 ? nothing : reshape(wrap(Vector{T}, derivatives, n * length(times)), n, :),
         [zeros(T, n) for _ in own], zeros(T, n), wrap(Vector{T}, λ, n), zeros(T, n), 0, 0,
     )
-    fill!(sweep.total, zero(T))
     fill!(sweep.λ, zero(T))
     field.failure = ""
     try
@@ -128,12 +131,12 @@ function native_sweep!(
     catch error
         error isa Union{CallbackFailure, InterruptException, NotFinite} || rethrow()
         retcode = error isa CallbackFailure ? :CallbackFailure : error isa NotFinite ? :Unstable : :Interrupted
-        return retcode, last_step, sweep.done, sweep.vjps, false
+        return retcode, last_step, sweep.done, sweep.vjps, false, (NaN, 0.0)
     end
     give_back!(field, own)
     release!(steps, field)
     derivatives == 0 || foreach(i -> unsafe_store!(Ptr{Bool}(UInt(inside)), true, i), Iterators.flatten(inner))
-    return :Success, last_step, sweep.done, sweep.vjps, all_finite(sweep.λ) && all_finite(sweep.total)
+    return :Success, last_step, sweep.done, sweep.vjps, all_finite(sweep.λ) && all_finite(total), estimate(sweep.sums)
 end
 
 "Which outputs have cotangents; nothing where one is not finite, or is of an output that was not `reached`."
@@ -182,7 +185,7 @@ end
 
 "λ at the start of step `n`, from that at its end."
 function back!(sweep::Sweep, n)
-    (; tableau, ū, κ, λ, g, field, stages) = sweep
+    (; tableau, ū, κ, λ, g, field, stages, sums) = sweep
     h, dense = sweep.steps.sizes[n], !isempty(sweep.inner[n])
     shared = shares_last(sweep, n)
     used = filter(i -> !(shared && i == tableau.last), tableau.needed[1 + dense])
@@ -193,9 +196,11 @@ function back!(sweep::Sweep, n)
         for j in used
             j > i && gain!(κ, h * tableau.a[j, i], ū[j])
         end
-        vjp!(stages[i], ū[i], κ, sweep.total, sweep.scatter, field, field.source)
+        vjp!(stages[i], ū[i], κ, target(sums, i), sweep.scatter, field, field.source)
+        gain!(sums, i)
         sweep.vjps += 1
     end
+    end_step!(sums, used, h, !dense)
     for i in sweep.inner[n]
         λ .+= view(g, :, i)
     end

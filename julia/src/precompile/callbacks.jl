@@ -15,13 +15,19 @@ module Toy
         return Cint(1)
     end
 
-    call64(du::Cint, u::Cint, t::Cdouble)::Cint = call(Float64, du, u, t)
-    call32(du::Cint, u::Cint, t::Cdouble)::Cint = call(Float32, du, u, t)
+    call64(du::Cint, u::Cint, t::Cdouble, params::Cint)::Cint = call(Float64, du, u, t)
+    call32(du::Cint, u::Cint, t::Cdouble, params::Cint)::Cint = call(Float32, du, u, t)
+
+    sums(what::Cint, number::Cdouble)::Cdouble = 1.0
 
 end
 
 "Arguments by name; all others are 0."
-arguments(::Type{C}; given...) where {C} = C((get(given, name, 0) % type for (name, type) in zip(fieldnames(C), fieldtypes(C)))...)
+arguments(::Type{C}; given...) where {C} =
+    C((as(type, get(given, name, 0)) for (name, type) in zip(fieldnames(C), fieldtypes(C)))...)
+
+as(::Type{Int64}, x) = x % Int64        # of an unsigned address, too
+as(::Type{Float64}, x) = Float64(x)
 
 "Call a C function by name as Python does; its result, and the times behind it."
 function enter(name, call::C, released = Int64[0]) where {C}
@@ -35,8 +41,9 @@ function enter(name, call::C, released = Int64[0]) where {C}
 end
 
 function toy_solves(::Type{T}, method) where {T}
-    call = T === Float64 ? @cfunction(Toy.call64, Cint, (Cint, Cint, Cdouble)) :
-        @cfunction(Toy.call32, Cint, (Cint, Cint, Cdouble))
+    call = T === Float64 ? @cfunction(Toy.call64, Cint, (Cint, Cint, Cdouble, Cint)) :
+        @cfunction(Toy.call32, Cint, (Cint, Cint, Cdouble, Cint))
+    sums, weights = @cfunction(Toy.sums, Cdouble, (Cint, Cdouble)), tsit5_weights()
     register = @cfunction(Toy.register, Cint, (Cint, Ptr{Cvoid}, Int64))
     V = vector_type(("cpu", string(T), 0))
     settings = Settings((method, 1.0e-3, 1.0e-6, 0.0, 1000, nothing, (), (0.0, 1.0), ((), 0.0, Inf, false)))
@@ -47,20 +54,27 @@ function toy_solves(::Type{T}, method) where {T}
         vector = address_of(V), evaluate = UInt(call), register = UInt(register), offsets = address(offsets), ys = address(ys),
         size = n, settings = address_of(settings), times_count = length(times),
     )
-    GC.@preserve ys cotangents z y times back offsets rows settings for dense in (false, true)
+    GC.@preserve ys cotangents z y times back offsets rows settings weights for dense in (false, true), apart in (false, true)
+        apart && method != "tsit5" && continue
         empty!(Toy.BUFFERS)
         found, _ = enter(:forward, arguments(ForwardCall; common..., times = address(times), y0 = address(ys), segments = 1, dense))
         outcome = dense ? take_handle!(found.outcome) : nothing
         empty!(Toy.BUFFERS)
         back_call = arguments(
             AdjointCall; common..., times = address(back), rows = address(rows), rows_count = 1, z = address(z),
-            length = dense ? n + 1 : 2n + 1, cotangents = address(cotangents), segments = dense ? 1 : 2, anchored = !dense,
+            length = (dense ? n : 2n) + !apart, tableau = apart ? address_of(weights) : 0, sums = UInt(sums), cotangents = address(cotangents), segments = dense ? 1 : 2, anchored = !dense,
             outcome = dense ? address_of(outcome) : 0, y = address(y),
         )
         GC.@preserve outcome enter(:adjoint, back_call)
         dense && foreach(derivative -> evaluate!(outcome, address(times), 1, address(y), derivative), (false, true))
     end
     return nothing
+end
+
+"All that an integral beside a solve by Tsit5 reads of its tableau, but for the values of the weights."
+function tsit5_weights()
+    c, b = [0, 0.161, 0.327, 0.9, 0.9800255409045097, 1, 1], [1, 1, 1, 1, 1, 1, 0]
+    return Tableau(c, zeros(7, 7), b, ones(7), zeros(7, 1), (1.0, 1.0, 0.0), 7, true, (Int[], Int[]))
 end
 
 @setup_workload begin

@@ -54,20 +54,18 @@ end
 
 function toy_native_solves(field::NativeField{T}) where {T}
     n, times, back = 2, [0.0, 1.0], [1.0, 0.0]
-    late = new_derivative(field, n)
-    postpone!(late, field.work.u, field.work.λ)
-    make_late!(late, field, Scatter([(0, 0, n)], n))
     native_value!(field, 0.0)
     native_vjp!(field, 0.0, true, true, true)
     native_memory(field), native_failure(field)
     ys, cotangents, total, λ, derivatives, inside = ones(T, n, 2), ones(T, n, 2), zeros(T, n), zeros(T, n), zeros(T, n, 2), zeros(Bool, 2)
     nodes, point, weight = (zeros(4), zeros(T, n, 4), zeros(T, n, 4)), [0.5], [1.0]
     offsets, moves, parts, lengths = Int64[0, n], Int64[0, 0, n], Int64[address(total)], Int64[n]
+    places, factors = [1], [1.0]
     V, heun, tsit5 = vector_type(("cpu", string(T), 0)), heun_tableau(), tsit5_weights()
     settings = Settings(("tsit5", 1.0e-3, 1.0e-6, 0.0, 1000, nothing, (), (0.0, 1.0), ((), 0.0, Inf, false)))
     common = (; field = address_of(field), times_count = 2, settings = address_of(settings), cotangents = address(cotangents))
     pass = (; common..., vector = address_of(V), ys = address(ys), size = n, offsets = address(offsets), segments = 1)
-    scatter = (; moves = address(moves), moves_count = 1, params_size = n)
+    scatter = (; moves = address(moves), moves_count = 1, params_size = n, factors = address(factors))
     solved(keep) = first(
         enter(
             :forward,
@@ -77,30 +75,32 @@ function toy_native_solves(field::NativeField{T}) where {T}
             ),
         ),
     )
-    GC.@preserve field settings heun tsit5 ys cotangents total λ derivatives inside nodes point weight offsets moves parts lengths times back begin
+    GC.@preserve field settings heun tsit5 ys cotangents total λ derivatives inside nodes point weight offsets moves parts lengths times back places factors begin
         outcome = take_handle!(solved(0).outcome)
-        for (keep, out, whole) in ((1, 0, address(total)), (2, address(derivatives), 0))
+        for (keep, out, whole, places_count) in ((1, 0, address(total), 0), (2, address(derivatives), 0, 1))
             steps = solved(keep).steps
             enter(
                 :sweep,
                 arguments(
                     SweepCall; common..., scatter..., times = address(times), tableau = address_of(heun), steps, reached = 2,
                     params = whole, parts = address(parts), lengths = address(lengths), parts_count = 1, adjoint = address(λ),
-                    derivatives = out, inside = address(inside),
+                    derivatives = out, inside = address(inside), places = address(places), places_count,
                 ),
             )
             take_handle!(steps)
         end
-        for (anchored, quadrature, apart) in
-            ((true, false, false), (true, false, true), (false, false, false), (false, true, false))
+        for (anchored, quadrature, apart, places_count) in
+            ((true, false, false, 0), (true, false, true, 0), (true, false, true, 1), (false, false, false, 0), (false, true, false, 0))
             z = ones(T, n * (1 + anchored + !(quadrature || apart)))
-            gauss = quadrature ? (; points = address(point), weights = address(weight), points_count = 1, capacity = 4,
+            gauss = quadrature ? (; points = address(point), weights = address(weight), points_count = 1,
+                check_points = address(point), check_weights = address(weight), check_count = 1, capacity = 3,
                 node_times = address(nodes[1]), node_y = address(nodes[2]), node_adjoint = address(nodes[3]), total = address(total),
             ) : (;)
             back_call = arguments(
                 AdjointCall; pass..., scatter..., gauss..., times = address(back), rows = address(offsets), z = address(z),
                 length = length(z), anchored, outcome = anchored ? 0 : address_of(outcome), y = address(field.work.u),
-                tableau = apart ? address_of(tsit5) : 0, params = address(total),
+                tableau = apart ? address_of(tsit5) : 0, params = address(total), places = address(places),
+                places_count,
             )
             GC.@preserve z outcome enter(:adjoint, back_call)
         end
@@ -110,25 +110,15 @@ end
 
 "Heun's method; what a sweep compiles does not depend on the method."
 function heun_tableau()
-    c, a, b, dense = [0.0, 1.0], [0.0, 0.0, 1.0, 0.0], [0.5, 0.5], [1.0, -0.5, 0.0, 0.5]
-    return GC.@preserve c a b dense tableau(2, 2, address(c), address(a), address(b), address(dense), 2, false)
+    c, a, b, b_error, dense = [0.0, 1.0], [0.0, 0.0, 1.0, 0.0], [0.5, 0.5], [-0.5, 0.5], [1.0, -0.5, 0.0, 0.5]
+    given = (c, a, b, b_error, dense, [1.0, 1.0, 0.0])
+    return GC.@preserve given tableau(2, 2, map(address, given)..., 2, false)
 end
-
-"All that an integral beside a solve by Tsit5 reads of its tableau, but for the values of the weights."
-function tsit5_weights()
-    c, b = [0, 0.161, 0.327, 0.9, 0.9800255409045097, 1, 1], [1, 1, 1, 1, 1, 1, 0]
-    return Tableau(c, zeros(7, 7), b, zeros(7, 1), 7, true, (Int[], Int[]))
-end
-
-"For as many stages with weights as the methods have."
-toy_sums(::Type{T}) where {T} =
-    foreach(n -> add_weighted!(zeros(T, 2), ntuple(i -> T(i), n), ntuple(i -> ones(T, 2), n)), (1, 3, 4, 5, 6, 7))
 
 @setup_workload begin
     @compile_workload begin
         for T in (Float64, Float32)
             θ = T[1]
-            toy_sums(T)
             GC.@preserve θ foreach(toy_native_solves, (toy_native_field(T), toy_lowered_field(T, θ)))
         end
     end

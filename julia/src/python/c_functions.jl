@@ -48,12 +48,16 @@ end
 raise_again() = throw(RAISED[])
 
 "Write what came of a pass, and hold its outcome where Python needs more of it than fits (or wants to `keep` it)."
-function write_result!(result::Ptr{PassResult}, outcome::Outcome; reached, steps, jacobians, finite, keep)
-    (; retcode, t, naccept, nreject, calls, accepted) = outcome
+function write_result!(
+        result::Ptr{PassResult}, outcome::Outcome, n; reached, steps, jacobians, finite = false, keep = false, param_error = NaN,
+        share = NaN,
+    )
+    (; retcode, t, naccept, nreject, calls, accepted, squares) = outcome
     fits = length(accepted) <= MOST_TIMES
     held = keep || !fits || retcode !== :Success ? hold!(outcome) : 0
     found = PassResult(
         retcode_number(retcode), t, naccept, nreject, calls, reached, steps, jacobians, finite, length(accepted), held,
+        param_error, squares, rms(view(outcome.u, 1:n)), share,
     )
     unsafe_store!(result, found)
     fits && GC.@preserve accepted unsafe_copyto!(Ptr{Float64}(result + TIMES_AT), pointer(accepted), length(accepted))
@@ -68,20 +72,20 @@ steps_taken(outcome::Outcome) = length(outcome.accepted)
 copied(::Type{T}, address, count) where {T} = copy(wrap(Vector{T}, address, count))
 times_of(call) = copied(Float64, call.times, call.times_count)
 scatter_of(call) = (call.moves, call.moves_count, call.params_size)
-functions_of_python(call) = Functions((call.evaluate, call.register, call.norm, call.jacobian, call.report))
+functions_of_python(call) = (call.evaluate, call.register, call.norm, call.jacobian, call.report)
 
 run_forward(call::ForwardCall, result) = run_forward(object(call.vector)::Type, call, result)
 
 function run_forward(::Type{V}, call::ForwardCall, result) where {V}
     functions, steps = forward_functions(call, object(call.field))
-    norm = Seminorm((call.offsets, call.segments, call.size), functions.norm)
+    norm = Seminorm((call.offsets, call.segments, call.size), functions)
     y0, ys, n = UInt(call.y0), UInt(call.ys), call.size
     outcome, reached = forward(
         V, functions, norm, times_of(call), y0, ys, n, object(call.settings)::Settings, call.dense != 0,
         Looks((call.look, call.look_times, call.look_states)),
     )
     write_result!(
-        result, outcome; reached, steps = steps === nothing ? 0 : hold!(steps), jacobians = made_jacobians(functions.call),
+        result, outcome, n; reached, steps = steps === nothing ? 0 : hold!(steps), jacobians = made_jacobians(functions.call),
         finite = known_finite(V, ys, reached * n), keep = call.dense != 0,
     )
     return nothing
@@ -92,7 +96,7 @@ known_finite(::Type{Vector{T}}, address, count) where {T} = all(isfinite, wrap(V
 known_finite(::Type, address, count) = false
 
 "(Functions, Steps or nothing) of a forward pass."
-forward_functions(call::ForwardCall, ::Nothing) = (functions_of_python(call), nothing)
+forward_functions(call::ForwardCall, ::Nothing) = (Functions(functions_of_python(call)), nothing)
 
 function forward_functions(call::ForwardCall, field::NativeField)
     call.load == 0 || lowered_load!(field)
@@ -107,37 +111,50 @@ made_jacobians(call) = 0
 run_adjoint(call::AdjointCall, result) = run_adjoint(object(call.vector)::Type, call, result)
 
 function run_adjoint(::Type{V}, call::AdjointCall, result) where {V}
-    functions = backward_functions(call, object(call.field))
-    norm = Seminorm((call.offsets, call.segments, call.length), functions.norm)
+    functions = backward_functions(V, call, object(call.field))
+    norm = Seminorm((call.offsets, call.segments, call.length), functions)
     times = times_of(call)
     nodes = call.points_count == 0 ? nothing : nodes_of(call, functions.call)
-    outcome, jumped = adjoint(
+    outcome, jumped, gauss = adjoint(
         V, functions, norm, (call.z, call.length), call.size, first(times), times[2:end],
         copied(Int64, call.rows, call.rows_count), UInt(call.ys), UInt(call.cotangents), call.anchored != 0, object(call.settings)::Settings,
         object(call.outcome), UInt(call.y), nodes,
     )
+    param_error = nodes === nothing ? estimate(functions.integral) : check(last(nodes), gauss, outcome)
     write_result!(
-        result, outcome; reached = jumped, steps = made_nodes(nodes), jacobians = made_jacobians(functions.call),
-        finite = false, keep = false,
+        result, outcome, call.size; reached = jumped, steps = made_nodes(nodes), jacobians = made_jacobians(functions.call),
+        param_error, share = share(gauss),
     )
     return nothing
 end
 
-backward_functions(call::AdjointCall, ::Nothing) = functions_of_python(call)
+backward_functions(::Type{V}, call::AdjointCall, ::Nothing) where {V} =
+    Functions(functions_of_python(call), integral_of(V, call, tableau -> ForeignSums(Ptr{Cvoid}(call.sums))))
 
 "Where there is a quadrature, μ is not made; with a tableau it is an integral, else a part of the state."
-function backward_functions(call::AdjointCall, field::NativeField)
+function backward_functions(::Type{V}, call::AdjointCall, field::NativeField) where {V}
     scatter = call.points_count == 0 ? Scatter(scatter_of(call)...) : nothing
-    integral = call.tableau == 0 ? nothing : native_integral(field, object(call.tableau)::Tableau, call.params, scatter)
+    integral = integral_of(V, call, tableau -> native_sums(field, tableau, call.params, scatter, sample_of(call)))
     side = native_backward(field, call.poll, call.anchored != 0, call.has_time != 0, scatter, integral)
-    return Functions((side, 0, call.norm, 0, call.report))
+    return Functions((side, 0, call.norm, 0, call.report), integral)
 end
+
+"The integral that μ is, where it is not a part of the state."
+function integral_of(::Type{V}, call::AdjointCall, make_sums) where {V}
+    call.tableau == 0 && return nothing
+    tableau = object(call.tableau)::Tableau
+    return Integral{V}(tableau, make_sums(tableau), call.param_rtol)
+end
+
+sample_of((; places, factors, places_count)) =
+    Sample(wrap(Vector{Int}, places, places_count), wrap(Vector{Float64}, factors, places_count))
 
 "What [`quadrature`](@ref) takes."
 function nodes_of(call::AdjointCall, side)
-    rule(address) = wrap(Vector{Float64}, address, call.points_count)
+    rule(address, count = call.points_count) = wrap(Vector{Float64}, address, count)
+    check = rule(call.check_points, call.check_count), rule(call.check_weights, call.check_count)
     return (
-        rule(call.points), rule(call.weights), call.capacity, call.node_times, call.node_y, call.node_adjoint,
+        rule(call.points), rule(call.weights), check..., call.capacity, call.node_times, call.node_y, call.node_adjoint,
         evaluator_of(call, side),
     )
 end
@@ -146,6 +163,10 @@ evaluator_of(call::AdjointCall, side) = call.evaluate_nodes
 evaluator_of(call::AdjointCall, side::NativeSide) =
     native_nodes(side, call.node_times, call.node_y, call.node_adjoint, scatter_of(call), call.total)
 
+"The relative error of a quadrature; NaN: Python finds it, or there is none."
+check(evaluator, gauss, outcome) = NaN
+check(evaluator::NativeNodes, gauss, outcome) = outcome.retcode === :Success ? error_of(evaluator, gauss) : NaN
+
 made_nodes(nodes) = nodes !== nothing && last(nodes) isa NativeNodes ? count_evaluated(last(nodes)) : 0
 
 run_sweep(call::SweepCall, result) = run_sweep(object(call.field)::NativeField, call, result)
@@ -153,13 +174,13 @@ run_sweep(call::SweepCall, result) = run_sweep(object(call.field)::NativeField, 
 function run_sweep(field::NativeField{T}, call::SweepCall, result) where {T}
     (; discontinuities, intervals) = object(call.settings)::Settings
     total = call.params == 0 ? Vector{T}(undef, call.params_size) : call.params
-    retcode, last_step, naccept, nvjp, finite = native_sweep!(
+    retcode, last_step, naccept, nvjp, finite, estimated = native_sweep!(
         field, call.poll, object(call.tableau)::Tableau, HELD[call.steps], times_of(call), call.reached, call.cotangents,
-        discontinuities, intervals, scatter_of(call), total, call.adjoint, call.derivatives, call.inside,
+        discontinuities, intervals, scatter_of(call), sample_of(call), total, call.adjoint, call.derivatives, call.inside,
     )
     call.whole != 0 && retcode === :Success && add_first!(field, call)
     call.params == 0 && retcode === :Success && write_parts!(total, call.parts, call.lengths, call.parts_count)
-    unsafe_store!(result, SweepResult(retcode_number(retcode), last_step, naccept, nvjp, finite))
+    unsafe_store!(result, SweepResult(retcode_number(retcode), last_step, naccept, nvjp, finite, estimated...))
     return nothing
 end
 

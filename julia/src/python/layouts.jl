@@ -64,11 +64,19 @@ struct AdjointCall
     moves::Int64                # see Scatter
     moves_count::Int64
     params_size::Int64
-    tableau::Int64
+    tableau::Int64              # with one, μ is not a part of z
     params::Int64
+    sums::Int64                 # a function of Python that adds to μ
+    places::Int64               # see Sample
+    factors::Int64
+    places_count::Int64
+    param_rtol::Float64         # 0: the steps do not follow μ
     points::Int64               # a quadrature: its rule, memory for nodes, who evaluates them
     weights::Int64
     points_count::Int64
+    check_points::Int64         # the rule by which its error is found
+    check_weights::Int64
+    check_count::Int64
     capacity::Int64
     node_times::Int64
     node_y::Int64
@@ -91,6 +99,9 @@ struct SweepCall
     moves::Int64
     moves_count::Int64
     params_size::Int64
+    places::Int64               # see Sample
+    factors::Int64
+    places_count::Int64
     params::Int64
     parts::Int64
     lengths::Int64
@@ -119,6 +130,10 @@ struct PassResult
     finite::Int64               # flag: all that was written is known to be
     times_count::Int64
     outcome::Int64              # the number by which it is held
+    param_error::Float64        # NaN: not estimated here
+    squares::Float64            # sum of those of the errors of accepted steps, as the norm measures them
+    rms::Float64                # of the state at the end, or of λ
+    share::Float64              # see `share` of Nodes
 end
 
 struct SweepResult
@@ -127,6 +142,8 @@ struct SweepResult
     naccept::Int64
     nvjp::Int64
     finite::Int64
+    param_error::Float64        # NaN: not known, else from the steps in this part of the time
+    seen::Float64
 end
 
 const RETCODES = (:Success, :MaxIters, :DtNaN, :DtLessThanMin, :Unstable, :CallbackFailure, :Interrupted)

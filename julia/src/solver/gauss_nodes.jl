@@ -22,10 +22,16 @@ evaluator(native::Evaluator) = native
 
 Gauss nodes inside the accepted steps of a backward solve, for Python to evaluate many at a time: times, y and weighted λ
 are written to memory that Python owns, and `evaluate(count)` is called when it is full. Empty `points`: no quadrature.
+
+Behind the `capacity` nodes there are those of the largest step by which its error is found: the difference of a finer rule.
 """
 mutable struct Nodes{V}
     points::Vector{Float64}     # on [0, 1]
     weights::Vector{Float64}
+    check_points::Vector{Float64}
+    check_weights::Vector{Float64}
+    largest::Float64            # length of a step
+    squares::Float64            # of the lengths of all steps
     times::Ptr{Float64}
     y::UInt                     # address of (capacity, n), row major
     λ::UInt
@@ -37,7 +43,7 @@ mutable struct Nodes{V}
 end
 
 no_nodes(::Type{V}) where {V} =
-    Nodes{V}(Float64[], Float64[], C_NULL, 0, 0, 0, 0, evaluator(0), StateAt{V}((y, t) -> nothing), V(undef, 0))
+    Nodes{V}(Float64[], Float64[], Float64[], Float64[], 0.0, 0.0, C_NULL, 0, 0, 0, 0, evaluator(0), StateAt{V}((y, t) -> nothing), V(undef, 0))
 
 function evaluate!(nodes::Nodes{V}) where {V}
     nodes.count == 0 && return nothing
@@ -47,3 +53,6 @@ function evaluate!(nodes::Nodes{V}) where {V}
     ok == 1 || throw(CallbackFailure())
     return nothing
 end
+
+"How much larger the error of all steps is than that of the largest one; NaN: there is none."
+share(nodes::Nodes) = nodes.largest > 0 ? sqrt(nodes.squares) / nodes.largest : NaN

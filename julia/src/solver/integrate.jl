@@ -37,8 +37,8 @@ output_to_output(settings, adaptive) = !(adaptive || settings.dt > 0 || settings
 """
     Outcome
 
-How a pass ended: SciML's return code, the end of the last good step with its state, steps and calls, and the dense
-solution where it was kept.
+How a pass ended: SciML's return code, the end of the last good step with its state, steps and calls, the sum of the squares of
+the steps' errors, and the dense solution where it was kept.
 """
 mutable struct Outcome{V, S}
     const retcode::Symbol
@@ -48,6 +48,7 @@ mutable struct Outcome{V, S}
     const nreject::Int
     const calls::Int
     const accepted::Vector{Float64}
+    const squares::Float64
     const solution::S
 end
 
@@ -102,7 +103,7 @@ function integrate(
             init(problem, alg; options..., dt = copysign(settings.dt, t1 - t0))
         end
         rejections.integrator = integrator
-        begin!(tracker.integral, [tstops; t1])
+        begin!(tracker.integral, [tstops; t1], integrator)
         solve!(integrator)
         evaluate!(tracker.nodes)
         dense && check_dense(field, integrator, t0)
@@ -135,13 +136,14 @@ with_jacobian(field, jacobian) =
 
 function outcome(integrator, retcode, field, tracker::Tracker{V}, u0, t0, t = nothing) where {V}
     if integrator === nothing    # raised in the very first calls
-        return Outcome{V, Nothing}(retcode, t0, copy(u0), 0, 0, field.calls[], tracker.accepted, nothing)
+        return Outcome{V, Nothing}(retcode, t0, copy(u0), 0, 0, field.calls[], tracker.accepted, 0.0, nothing)
     end
     # During a step `u` is a trial and `uprev` the state at `t`; once it is accepted, `u` is.
     good = retcode === :Success || tracker.working ? integrator.u : integrator.uprev
     stats = integrator.sol.stats
     solution = integrator.opts.dense ? integrator.sol : nothing
     return Outcome(
-        retcode, something(t, integrator.t), copy(good), stats.naccept, stats.nreject, field.calls[], tracker.accepted, solution,
+        retcode, something(t, integrator.t), copy(good), stats.naccept, stats.nreject, field.calls[], tracker.accepted, tracker.squares,
+        solution,
     )
 end

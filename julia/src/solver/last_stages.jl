@@ -54,5 +54,5 @@ function spares!(stages::LastStages, t)
     return true
 end
 
-"A side of a solve is told that the last stage of a step is not evaluated."
+"A side of a solve, or the integral beside it, is told that the last stage of a step is not evaluated."
 skip!(side) = nothing

@@ -2,11 +2,11 @@
 # there, (times, state).
 
 """
-    Functions(call, register, norm, jacobian, report)
+    Functions(call, register, norm, jacobian, report, integral)
 
 C functions of Python, as addresses: a [`ForeignField`](@ref)'s two, and, or 0, a user's norm, a
 [`ForeignJacobian`](@ref)'s, and one that is told of every step (or [`Steps`](@ref) to record them in). `call` can be a side of a [`NativeField`](@ref) instead, which
-needs no `register` and no `jacobian`.
+needs no `register` and no `jacobian`. The [`Integral`](@ref) beside a backward solve, if there is one, is of the same side.
 """
 struct Functions
     call::Any
@@ -14,16 +14,20 @@ struct Functions
     norm::Ptr{Cvoid}
     jacobian::Ptr{Cvoid}
     report::Union{Ptr{Cvoid}, Steps}
+    integral::Union{Integral, Nothing}
 end
 
-function Functions((call, register, norm, jacobian, report)::Tuple)
+function Functions((call, register, norm, jacobian, report)::Tuple, integral = nothing)
     pointers = (Ptr{Cvoid}(UInt(a)) for a in (register, norm, jacobian))
-    return Functions(call, pointers..., report isa Steps ? report : Ptr{Cvoid}(UInt(report)))
+    return Functions(call, pointers..., report isa Steps ? report : Ptr{Cvoid}(UInt(report)), integral)
 end
 
 # offsets, number of segments, length
-Seminorm((offsets, segments, length)::NTuple{3, Integer}, callback::Ptr{Cvoid}) =
-    Seminorm(Ptr{Int64}(UInt(offsets)), segments, length, callback)
+Seminorm((offsets, segments, length)::NTuple{3, Integer}, functions::Functions) =
+    Seminorm(Ptr{Int64}(UInt(offsets)), segments, length, functions.norm, excess(functions.integral))
+
+excess(::Nothing) = Ptr{Float64}(C_NULL)
+excess((; rtol, excess)::Integral) = rtol > 0 ? Base.unsafe_convert(Ptr{Float64}, excess) : Ptr{Float64}(C_NULL)
 
 """
     forward(V, functions, norm, times, y0, ys, n, settings, dense, looks) -> (outcome, rows of ys that were reached)
@@ -51,10 +55,10 @@ end
 
 """
     adjoint(V, functions, norm, z, n, start, stops, rows, ys, cotangents, anchored, settings, outcome, y, nodes)
-        -> (outcome, jumps made)
+        -> (outcome, jumps made, the quadrature's nodes)
 
 Solve the adjoint ODE from `start` through `stops` (the last is the end), in place on `z = (address, length)`, whose first
-`n` elements are λ and (if `anchored`) the next `n` are y. (Where `functions.call` has an [`Integral`](@ref), μ is not in `z`.) With an `outcome` of a dense forward solve, its interpolant is
+`n` elements are λ and (if `anchored`) the next `n` are y. (Where `functions` have an [`Integral`](@ref), μ is not in `z`.) With an `outcome` of a dense forward solve, its interpolant is
 written to `y` before every call. `nodes` asks for a Gauss quadrature beside (see [`quadrature`](@ref)).
 """
 function adjoint(
@@ -64,17 +68,18 @@ function adjoint(
     state = wrap(V, z...)
     jumps, stop = stops[1:(end - 1)], last(stops)
     gauss = quadrature(V, nodes, outcome, length(state))
-    backward! = right_hand_side(V, functions.call, functions.register)
+    integral = functions.integral
+    backward! = right_hand_side(V, functions.call, functions.register, integral)
     state! = outcome === nothing ? t -> nothing : InterpolatedState(outcome.solution, row(V, y, 0, n))
     f! = outcome === nothing ? backward! : InterpolatedField(backward!, state!)
+    integral === nothing || (integral.restore! = state!)
     last_stages = LastStages(
-        settings.method, start, [stops; settings.discontinuities], functions.call; dense = nodes !== nothing
+        settings.method, start, [stops; settings.discontinuities], integral; dense = nodes !== nothing
     )
-    field = VectorField{V}(f!, start, stop, last_stages)
+    field = VectorField{V}(f!, start, stop, last_stages, integral)
     discontinuities = Discontinuities(field, settings.discontinuities, settings.intervals)
     tracker = backward_tracker(
-        jumps, rows, ys, cotangents, n, anchored, sign(stop - start), gauss, discontinuities, functions.report,
-        integral(functions.call),
+        jumps, rows, ys, cotangents, n, anchored, sign(stop - start), gauss, discontinuities, functions.report, integral,
     )
     jacobian = needs_jacobian(alg) ? solver_jacobian(functions.call, functions.jacobian, field, state!) : nothing
     ends = output_to_output(settings, adaptive) ? stops : jumps
@@ -85,24 +90,24 @@ function adjoint(
     copyto!(state, result.u)
     release!(functions.call)
     synchronize(V)
-    return result, tracker.jumped
+    return result, tracker.jumped, gauss
 end
 
-"The integral beside a side's state, if there is one; what it took for the solve goes back by `release!`."
-integral(call) = nothing
+"What a side took for the solve goes back."
 release!(call) = nothing
 
 """
     quadrature(V, nodes, outcome, m) -> Nodes{V}
 
-The quadrature that Python asks for by `nodes = (points, weights, capacity, times, y, λ, evaluate)` (or `nothing`).
+The quadrature that Python asks for by `nodes = (points, weights, check_points, check_weights, capacity, times, y, λ, evaluate)`
+(or `nothing`).
 """
 function quadrature(::Type{V}, nodes, outcome, m) where {V}
     nodes === nothing && return no_nodes(V)
-    points, weights, capacity, times, y, λ, evaluate = nodes
+    rules..., capacity, times, y, λ, evaluate = nodes
     forward! = outcome === nothing ? (y, t) -> nothing : (y, t) -> (outcome.solution(y, t); nothing)
     return Nodes{V}(
-        Float64[points...], Float64[weights...], Ptr{Float64}(UInt(times)), UInt(y), UInt(λ), capacity, 0,
+        map(copy, rules)..., 0.0, 0.0, Ptr{Float64}(UInt(times)), UInt(y), UInt(λ), capacity, 0,
         evaluator(evaluate), StateAt{V}(forward!), V(undef, m),
     )
 end

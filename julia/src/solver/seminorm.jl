@@ -15,7 +15,10 @@ struct Seminorm
     segments::Int64
     length::Int64
     callback::Ptr{Cvoid}    # a user's norm: (pointer, length) -> Float64, negative where it raised; C_NULL: none
+    beside::Ptr{Float64}    # where the norm of what is not in the vector stands, see `Integral`; C_NULL: nothing
 end
+
+Seminorm(offsets, segments, length, callback) = Seminorm(offsets, segments, length, callback, C_NULL)
 
 # Offsets of norms made in Julia stay alive for the session: a few integers each.
 const OFFSETS = Vector{Int64}[]
@@ -51,7 +54,8 @@ function (norm::Seminorm)(u::AbstractVector, t)
     T = real(eltype(u))
     length(u) == norm.length || return infinite_if_nan(T(rms(u)))
     norm.callback == C_NULL || return infinite_if_nan(T(call_norm(norm, u)))
-    return measure(norm, u)
+    found = measure(norm, u)
+    return norm.beside == C_NULL ? found : max(found, infinite_if_nan(T(unsafe_load(norm.beside))))
 end
 
 function call_norm(norm::Seminorm, u)

@@ -31,12 +31,13 @@ mutable struct Tracker{V}
     integral::Union{Integral, Nothing}      # gains by every step
     looks::Looks                # forward: for events
     working::Bool               # between the acceptance of a step and the end of what happens after it
+    squares::Float64            # of the errors of accepted steps
 end
 
 function forward_tracker(outputs::Vector{Float64}, ys, n, dir, discontinuities::Discontinuities{V}, report, looks) where {V}
     tracker = Tracker{V}(
         Float64[], outputs, ys, n, 0, Float64[], Int64[], 0, false, 0, dir, no_nodes(V), discontinuities, report, nothing, looks,
-        false,
+        false, 0.0,
     )
     announce_output!(tracker)
     return tracker
@@ -53,7 +54,7 @@ function backward_tracker(
     ) where {V}
     return Tracker{V}(
         Float64[], Float64[], ys, n, 0, stops, rows, cotangents, anchored, 0, dir, nodes, discontinuities, report, integral, NO_LOOKS,
-        false,
+        false, 0.0,
     )
 end
 
@@ -65,6 +66,7 @@ function (tracker::Tracker)(integrator)
     tracker.working = true
     check_finite(tracker, integrator)
     push!(tracker.accepted, t)
+    tracker.squares += abs2(OrdinaryDiffEqCore.get_EEst(integrator))
     tell(tracker, true, integrator.tprev, t - integrator.tprev, integrator.uprev)
     ends = look!(tracker.looks, integrator, typeof(integrator.u), tracker.n)
     write_outputs!(tracker, integrator, t)
@@ -129,20 +131,34 @@ end
 # dL/dθ gains -h Σ wⱼ λⱼᵀ ∂f/∂θ of a step of size h (negative for increasing times).
 function collect_nodes!(tracker::Tracker, nodes::Nodes{V}, integrator, t) where {V}
     isempty(nodes.points) && return nothing
-    n, t0 = tracker.n, integrator.tprev
-    h = t - t0
+    t0 = integrator.tprev
     SciMLBase.addsteps!(integrator)
     for (point, weight) in zip(nodes.points, nodes.weights)
-        at = clamp(t0 + point * h, min(t0, t), max(t0, t))
-        integrator(nodes.z, at)
-        y, λ = row(V, nodes.y, nodes.count, n), row(V, nodes.λ, nodes.count, n)
-        tracker.anchored ? copyto!(y, 1, nodes.z, n + 1, n) : nodes.forward!(y, at)
-        λ .= (-h * weight) .* view(nodes.z, 1:n)
-        unsafe_store!(nodes.times, at, nodes.count + 1)
+        place_node!(tracker, integrator, t0, t, point, weight, nodes.count)
         nodes.count += 1
         nodes.count == nodes.capacity && evaluate!(nodes)
     end
+    nodes.squares += abs2(t - t0)
+    if abs(t - t0) > nodes.largest
+        nodes.largest = abs(t - t0)
+        for (i, (point, weight)) in enumerate(zip(nodes.check_points, nodes.check_weights))
+            place_node!(tracker, integrator, t0, t, point, weight, nodes.capacity + i - 1)
+        end
+    end
     resize!(integrator.k, integrator.kshortsize)
+    return nothing
+end
+
+"Write a node of the step from `t0` to `t` to a row of the memory for nodes."
+function place_node!(tracker::Tracker{V}, integrator, t0, t, point, weight, index) where {V}
+    (; nodes, n) = tracker
+    h = t - t0
+    at = clamp(t0 + point * h, min(t0, t), max(t0, t))
+    integrator(nodes.z, at)
+    y, λ = row(V, nodes.y, index, n), row(V, nodes.λ, index, n)
+    tracker.anchored ? copyto!(y, 1, nodes.z, n + 1, n) : nodes.forward!(y, at)
+    λ .= (-h * weight) .* view(nodes.z, 1:n)
+    unsafe_store!(nodes.times, at, index + 1)
     return nothing
 end
 

@@ -48,10 +48,11 @@ struct VectorField{V}
     closed::Base.RefValue{Bool}
     start::KnownCall{V}
     last_stages::LastStages
+    integral::Union{Integral, Nothing}      # is told of what is answered from memory
 end
 
-VectorField{V}(f!, t0, t1, last_stages = LastStages()) where {V} =
-    VectorField{V}(f!, Ref(min(t0, t1)), Ref(max(t0, t1)), Ref(0), Ref(false), KnownCall{V}(), last_stages)
+VectorField{V}(f!, t0, t1, last_stages = LastStages(), integral = nothing) where {V} =
+    VectorField{V}(f!, Ref(min(t0, t1)), Ref(max(t0, t1)), Ref(0), Ref(false), KnownCall{V}(), last_stages, integral)
 
 "A call of a field whose solve is over, by a dense output that is made lazily."
 struct LateCall <: Exception end
@@ -66,7 +67,7 @@ inside(field::VectorField, t) = clamp(t, field.low[], field.high[])
 function (field::VectorField)(du, u, p, t)
     field.closed[] && throw(LateCall())
     at = inside(field, t)
-    recall!(du, field.start, u, at) && return nothing
+    recall!(du, field.start, u, at) && return recalled!(field.integral, u, at)
     spares!(field.last_stages, t) && (fill!(du, zero(eltype(du))); return nothing)
     field.calls[] += 1
     field.f!(du, u, at)
@@ -77,18 +78,21 @@ end
 """
     ForeignField{V}(call, register)
 
-A vector field behind two C function pointers. `call(slot_du, slot_u, t)` fills the solver's buffer `du` and returns 1
+A vector field behind two C function pointers. `call(slot_du, slot_u, t, params)` fills the solver's buffer `du` and returns 1
 (anything else: it raised); `register(slot, address, length)` introduces a buffer that was not seen before. The solver
-uses a handful of buffers; each is kept alive here for the whole solve, so that an address never means two arrays.
+uses a handful of buffers; each is kept alive here for the whole solve, so that an address never means two arrays. `params` is
+whether the `integral` beside a backward solve wants the derivative of μ, which Python keeps.
 """
 struct ForeignField{V}
     call::Ptr{Cvoid}
     register::Ptr{Cvoid}
     slots::Dict{UInt, Cint}
     buffers::Vector{V}
+    integral::Union{Integral{V, ForeignSums}, Nothing}
 end
 
-ForeignField{V}(call, register) where {V} = ForeignField{V}(call, register, Dict{UInt, Cint}(), V[])
+ForeignField{V}(call, register, integral = nothing) where {V} =
+    ForeignField{V}(call, register, Dict{UInt, Cint}(), V[], integral)
 
 function slot!(field::ForeignField{V}, buffer::V) where {V}
     slot = get(field.slots, address(buffer), Cint(-1))
@@ -101,21 +105,42 @@ function slot!(field::ForeignField{V}, buffer::V) where {V}
     return slot
 end
 
-function (field::ForeignField{V})(du::V, u::V, t::Float64) where {V}
+function (field::ForeignField)(du, u, t::Float64)
+    integral = field.integral
+    integral === nothing && return evaluate!(field, du, u, t, false)
+    wanted = next!(integral, u, t)
+    evaluate!(field, du, u, t, wanted)
+    return made!(integral, wanted)
+end
+
+function evaluate!(field::ForeignField{V}, du::V, u::V, t, params) where {V}
     slot_du, slot_u = slot!(field, du), slot!(field, u)
     synchronize(V)
-    ok = call_evaluate(field.call, slot_du, slot_u, t)
+    ok = call_evaluate(field.call, slot_du, slot_u, t, params)
     ok == 1 || throw(CallbackFailure())
     return nothing
 end
 
+"Let an integral make derivatives again by a field's function, whose other result nobody reads."
+function remakes!(integral::Integral, field::ForeignField{V}) where {V}
+    unread = Ref{V}()
+    integral.make! = function (i, u, t)
+        isassigned(unread) || (unread[] = similar(u))
+        evaluate!(field, unread[], u, t, true)
+    end
+    return nothing
+end
+
 """
-    right_hand_side(V, call, register) -> RightHandSide{V}
+    right_hand_side(V, call, register, integral) -> RightHandSide{V}
 
 What Python gives: two addresses of C functions, or a right-hand side made in Julia (see native.jl).
 """
-right_hand_side(::Type{V}, call::Integer, register) where {V} =
-    RightHandSide{V}(ForeignField{V}(Ptr{Cvoid}(UInt(call)), register))
+function right_hand_side(::Type{V}, call::Integer, register, integral = nothing) where {V}
+    field = ForeignField{V}(Ptr{Cvoid}(UInt(call)), register, integral)
+    integral === nothing || remakes!(integral, field)
+    return RightHandSide{V}(field)
+end
 
 """
     ForeignJacobian{V}(call, field, state!)

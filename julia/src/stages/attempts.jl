@@ -50,9 +50,9 @@ struct Attempt{F}
 end
 
 "Whether an evaluation can be stage `i`. (A step that misses a stop by 100 ulp counts as ending there.)"
-function fits(evaluation, i, attempt::Attempt, tableau)
-    (; t, h, inside) = attempt
-    return abs(evaluation.t - inside(t + tableau.c[i] * h)) <= 1.0e-9 * abs(h) + 128 * eps(abs(t) + abs(h))
+fits(evaluation, i, attempt::Attempt, tableau) = fits(evaluation.t, i, attempt, tableau)
+function fits(at::Float64, i, (; t, h, inside)::Attempt, tableau)
+    return abs(at - inside(t + tableau.c[i] * h)) <= 1.0e-9 * abs(h) + 128 * eps(abs(t) + abs(h))
 end
 
 "How many evaluations were made before the stages 2 ... of the last attempt; negative: it has not enough of them."

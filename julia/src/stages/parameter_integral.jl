@@ -1,46 +1,43 @@
 # μ' = -λᵀ∂f/∂θ is read by no right-hand side, and by no norm that is a seminorm: then μ is a plain integral beside the state
-# of a backward solve.
+# of a backward solve. Each stage's derivative is added at once, by its weight, to sums that are as long as μ.
 
 """
-    ParameterDerivative{T}
+    Integral{V}(tableau, sums, rtol)
 
-The derivative of μ in one evaluation of the backward right-hand side, at time `t`; as long as it is not `made`, only what it
-is made of is there, `u` and `λ`.
+μ outside of the state of type `V`: every accepted step adds h Σ bᵢ kᵢ of its stages, and says something of the error of that.
+
+The solver makes the stages of its steps in order, so that the place of an evaluation is known when it is made; its time is
+compared when the step is accepted. `sums` has these methods, and holds the derivative of the last evaluation that was wanted:
+
+- `gain!(sums, i)` takes that as the one of stage `i`;
+- `accept!(sums, h)` ends the step, and tells whether μ is finite;
+- `reject!(sums)` ends it too, and tells whether the first stage is still there for the next attempt;
+- `renew!(sums)` lets the last stage be the first one of the next step, and `drop!(sums)` lets go of what is held;
+- `ratio(sums, h)` is the norm of the error of the attempt over that of μ.
+
+With an `rtol` a step is accepted only where the error of μ is at most that of μ itself: the norm reads `excess`.
 """
-mutable struct ParameterDerivative{T}
-    t::Float64
-    made::Bool
-    const θ::Vector{T}
-    u::Vector{T}
-    λ::Vector{T}
-end
-
-ParameterDerivative{T}(m::Int) where {T} = ParameterDerivative{T}(NaN, true, Vector{T}(undef, m), T[], T[])
-
-"""
-    Integral{T}(tableau, total, make, make_late!)
-
-μ outside of the state: every accepted step adds h Σ bᵢ kᵢ of its stages to `total`. `make()` gives a
-[`ParameterDerivative`](@ref) to write to.
-
-An evaluation whose derivative weighs nothing, as far as can be told when it is made, can leave it to `make_late!(derivative)`,
-which is called where a step turns out to need it. Not needed are those of the solver's search for a first step, of stages of weight
-zero, and of a step's last stage where no step begins with it, at a stop.
-"""
-mutable struct Integral{T}
-    const attempts::Attempts{ParameterDerivative{T}}
-    const total::Vector{T}
-    const weighty::Vector{Int}              # stages whose weight is not zero
-    const make_late!::Any
-    last::Union{ParameterDerivative{T}, Nothing}    # of the last accepted step, where the next one may begin with it
-    stage::Int                              # of the evaluation before, as far as can be told
+mutable struct Integral{V, S}
+    const tableau::Tableau
+    const sums::S
+    const rtol::Float64
+    const excess::Base.RefValue{Float64}
+    const times::Vector{Float64}            # of the stages of the attempt; NaN: not evaluated
+    first_state::V                          # at which the first stage, and the last one, were evaluated
+    last_state::V
+    stage::Int                              # of the evaluation before
+    held::Int                               # stage whose derivative `sums` holds; 0: none
+    first_added::Bool
     begun::Bool                             # the first attempt at a step
     stops::Vector{Float64}
+    integrator::Any
+    make!::Any                              # (stage, state, t) makes a derivative alone
+    restore!::Any                           # (t) brings back what the right-hand side reads besides the state
 end
 
-Integral{T}(tableau::Tableau, total, make, make_late!) where {T} = Integral{T}(
-    Attempts{ParameterDerivative{T}}(tableau, make), total, findall(!iszero, view(tableau.b, 1:tableau.last)), make_late!,
-    nothing, 0, false, Float64[],
+Integral{V}(tableau::Tableau, sums::S, rtol = 0.0) where {V, S} = Integral{V, S}(
+    tableau, sums, rtol, Ref(0.0), fill(NaN, tableau.last), V(undef, 0), V(undef, 0), 0, 0, false, false, Float64[], nothing,
+    nothing, nothing,
 )
 
 "A stage of an accepted step is not among the evaluations: the solver has made other ones than the method's tableau says."
@@ -54,84 +51,137 @@ Base.showerror(io::IO, error::MissingStage) = print(
     "the method's tableau says: please report this, with the versions of the OrdinaryDiffEq packages",
 )
 
-"What an evaluation at time `t` leaves its derivative in."
-function next!(integral::Integral{T}, t) where {T}
-    integral.stage += 1
-    derivative = next!(integral.attempts, t)
-    isempty(derivative.u) || (derivative.u = derivative.λ = T[])     # few evaluations are postponed, and states can be large
-    return derivative
+"Tell of the evaluation that is about to be made at `state` and `t`; whether its derivative is wanted."
+function next!(integral::Integral, state, t)
+    (; tableau, begun, times) = integral
+    i = integral.stage += 1
+    i > (begun ? tableau.last : 1) && return false      # the solver's search for a first step, or no stage at all
+    i == 1 && forget!(integral)
+    i == 2 && begin_step!(integral, t)
+    times[i] = t
+    i == 1 && (integral.first_state = keep(integral.first_state, state))
+    i == tableau.last && (integral.last_state = keep(integral.last_state, state))
+    return weighs(tableau, i) || follows(integral, i, t)
 end
 
-"Whether the derivative of the evaluation that is about to be made at time `t` is likely to weigh something."
-function weighs((; attempts, stage, begun, stops)::Integral, t)
-    (; b, last, fsal) = attempts.tableau
-    begun || return stage == 1
-    stage in 1:last || return true
-    fsal && stage == last && return !iszero(b[last]) || !any(stop -> abs(t - stop) <= 4eps(Float32) * abs(stop), stops)
-    return !iszero(b[stage])
+"An evaluation is answered from memory, which has no derivative of μ."
+function recalled!(integral::Integral, state, t)
+    integral.begun || return nothing
+    integral.stage == 0 && integral.held == 1 && integral.times[1] == t && (integral.stage = 1; return nothing)
+    wanted = next!(integral, state, t)
+    if wanted
+        integral.restore!(t)
+        integral.make!(integral.stage, state, t)
+    end
+    return made!(integral, wanted)
 end
 
-"Zeros to add a derivative to."
-function zero!(derivative::ParameterDerivative{T}) where {T}
-    derivative.made = true
-    return fill!(derivative.θ, zero(T))
-end
+recalled!(::Nothing, state, t) = nothing
 
-function postpone!(derivative::ParameterDerivative, u, λ)
-    derivative.made, derivative.u, derivative.λ = false, copy(u), copy(λ)
+"An evaluation is not made, though there is a place for it."
+skip!(integral::Integral) = (integral.stage += 1; nothing)
+
+keep(kept, state) = copyto!(length(kept) == length(state) ? kept : similar(state), state)
+
+"Whether the derivative of stage `i` weighs something in its step."
+weighs((; b, b_error)::Tableau, i) = !(iszero(b[i]) && iszero(b_error[i]))
+
+"Whether stage `i`, at `t`, is likely to be the first one of the next step, and weighs something there."
+follows((; tableau, stops)::Integral, i, t) = tableau.fsal && i == tableau.last && weighs(tableau, 1) &&
+    !any(stop -> abs(t - stop) <= 4eps(Float32) * abs(stop), stops)
+
+"Tell that the evaluation is made, with its derivative if that was `wanted`."
+function made!(integral::Integral, wanted)
+    wanted && take!(integral)
+    integral.rtol > 0 && integral.begun && integral.stage == integral.tableau.last && measure!(integral)
     return nothing
 end
 
-"The solver goes on to its first step: `stops` are the times where the state will change, the end included."
-function begin!(integral::Integral, stops)
-    integral.begun, integral.stops = true, stops
-    integral.stage = 1
+function take!(integral::Integral)
+    (; tableau, stage, sums) = integral
+    integral.held = stage
+    stage == 1 && return nothing
+    weighs(tableau, stage) && gain!(sums, stage)
+    stage == tableau.last && tableau.fsal || let_go!(integral)
     return nothing
 end
 
-begin!(::Nothing, stops) = nothing
+"Take the first stage, which may be known; it is made again where nobody has thought that it would be needed."
+function begin_step!(integral::Integral, t)
+    (integral.first_added || !weighs(integral.tableau, 1)) && return nothing
+    if integral.held != 1
+        integral.restore!(integral.times[1])
+        integral.make!(1, integral.first_state, integral.times[1])
+        integral.restore!(t)
+    end
+    gain!(integral.sums, 1)
+    integral.first_added = true
+    return let_go!(integral)
+end
+
+let_go!(integral::Integral) = (integral.held = 0; drop!(integral.sums); nothing)
+
+"Forget the stages of the last attempt."
+function forget!(integral::Integral)
+    fill!(integral.times, NaN)
+    integral.first_added = false
+    return let_go!(integral)
+end
+
+"""
+    begin!(integral, stops, integrator)
+
+The solver goes on to its first step: `stops` are the times where the state will change, the end included.
+"""
+function begin!(integral::Integral, stops, integrator)
+    integral.begun, integral.stops, integral.integrator = true, stops, integrator
+    integral.stage = integral.tableau.fsal ? 1 : 0      # else the first stage comes again
+    return nothing
+end
+
+begin!(::Nothing, stops, integrator) = nothing
 
 "The next evaluation is made of a changed state, at the start of a step."
-change!(integral::Integral) = (integral.stage = 0; nothing)
+function change!(integral::Integral)
+    integral.stage = 0
+    return let_go!(integral)
+end
+
 change!(::Nothing) = nothing
 
-function accept!(integral::Integral{T}, attempt::Attempt) where {T}
-    (; attempts, total, weighty, make_late!, last) = integral
-    (; tableau, spare) = attempts
-    integral.stage = tableau.fsal ? 1 : 0
-    stages = accept!(attempts, attempt, last)
-    missed = findfirst(i -> stages[i] === nothing, weighty)
-    missed === nothing || throw(MissingStage(weighty[missed], attempt))
-    foreach(i -> stages[i].made || make_late!(stages[i]), weighty)
-    weights, θs = map(i -> T(attempt.h * tableau.b[i]), (weighty...,)), map(i -> stages[i].θ, (weighty...,))
-    add_weighted!(total, weights, θs) || throw(NotFinite(attempt.t))
-    integral.last = tableau.fsal ? stages[end] : nothing
-    used = Iterators.filter(derivative -> derivative !== nothing && derivative !== integral.last, stages)
-    append!(spare, used)
-    last === nothing || any(derivative -> derivative === last, used) || push!(spare, last)
+"The error of an attempt whose stages are made, over what is allowed; the norm asks for it next."
+function measure!(integral::Integral)
+    integral.excess[] = ratio(integral.sums, Float64(integral.integrator.dt)) / integral.rtol
     return nothing
 end
 
+function accept!(integral::Integral, attempt::Attempt)
+    (; tableau, times, sums) = integral
+    begin_step!(integral, attempt.t + attempt.h)    # of one stage, or whose others were spared
+    missed = findfirst(i -> weighs(tableau, i) && !fits(times[i], i, attempt, tableau), 1:tableau.last)
+    missed === nothing || throw(MissingStage(missed, attempt))
+    accept!(sums, attempt.h) || throw(NotFinite(attempt.t))
+    integral.first_added = false
+    return tableau.fsal ? renew_first!(integral) : begin_anew!(integral)
+end
+
+"Let the last stage of the step be the first of the next one."
+function renew_first!(integral::Integral)
+    (; times, first_state, last_state, tableau) = integral
+    integral.stage, integral.held = 1, integral.held == tableau.last ? 1 : 0
+    integral.held == 1 && renew!(integral.sums)
+    integral.first_state, integral.last_state = last_state, first_state
+    times[1] = times[end]
+    fill!(view(times, 2:length(times)), NaN)
+    return nothing
+end
+
+begin_anew!(integral::Integral) = (integral.stage = 0; let_go!(integral))
+
+"Forget the stages of a rejected step; where the method is `fsal`, the next attempt begins with its first one."
 function reject!(integral::Integral, attempt::Attempt)
-    integral.stage = integral.attempts.tableau.fsal ? 1 : 0
-    return reject!(integral.attempts, attempt)
+    let_go!(integral)
+    integral.first_added &= reject!(integral.sums)
+    integral.stage = integral.tableau.fsal ? 1 : 0
+    return nothing
 end
-
-"total += Σ weight x, in one pass over memory."
-function add_weighted!(total::Vector{T}, weights::NTuple{N, T}, xs::NTuple{N, Vector{T}}) where {N, T}
-    eachindex(total, xs...)
-    sign = zero(T)      # NaN where something was not finite
-    @inbounds @simd ivdep for i in eachindex(total)
-        total[i] += weighted(i, weights, xs)
-        sign += zero(T) * total[i]
-    end
-    return !isnan(sign)
-end
-
-@inline weighted(i, (weight,)::NTuple{1}, (x,)::NTuple{1}) = @inbounds weight * x[i]
-@inline weighted(i, weights::Tuple, xs::Tuple) =
-    @inbounds muladd(first(weights), first(xs)[i], weighted(i, Base.tail(weights), Base.tail(xs)))
-
-"Everything that was written to, for the next solve."
-memory((; attempts, last)::Integral) =
-    Iterators.flatten((attempts.pending, attempts.spare, last === nothing ? () : (last,)))

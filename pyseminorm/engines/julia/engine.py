@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...adjoints import GaussAdjoint
-from ...errors import BackendUnavailableError, InvalidInputError
+from ...adjoints import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
+from ...errors import AttachLastGoodState, BackendUnavailableError, InvalidInputError
+from ...host_copies import read_number
 from ...methods.tableaus import TABLEAUS
 from ...passes.discrete_sweep import Sweep
 from ...passes.gauss_quadrature import ParameterQuadrature
@@ -25,8 +27,9 @@ from .calls.callbacks import SolverCallbacks
 from .calls.dense_output import JuliaDenseInterpolation
 from .calls.looks import Looks
 from .calls.nodes import NodeMemory
+from .calls.parameter_sums import ParameterSums
 from .calls.results import Pass, translate_error
-from .calls.settings import describe_method, make_settings, vector_type
+from .calls.settings import describe_method, make_settings, tableau, vector_type
 from .native.forward import StepsHandle, native_forward
 from .native.sweep import native_sweep
 from .native.vector_field import JuliaVectorField, NativeNodes, backward_arguments, refuse_call
@@ -100,11 +103,13 @@ class JuliaEngine:
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult:
         julia, started, layout = runtime(), time.perf_counter(), problem.layout
         side = _native_side(problem) if isinstance(problem.field, JuliaVectorField) else _python_side(problem)
-        z = _start(problem, apart=side.apart is not None)
+        z = _start(problem, apart=side.sums is not None or side.apart is not None)
         t0 = problem.times[problem.last]
         solve = Pass(julia, problem.unflatten_adjoint, z, t0, python=side.python, failure=side.failure)
         solve.run("adjoint", self._adjoint_call(problem, side, z))
-        side.count(solve)
+        with AttachLastGoodState(solve.last_good_state):
+            side.count(solve)
+        solve.estimate(problem.options)
         solve.stats.seconds = time.perf_counter() - started
         params, vector = side.params(problem, z)
         adjoint, stats = z[layout.adjoint_slice], solve.stats
@@ -154,16 +159,18 @@ class _ForwardField:
 class _Side:
     """What a backward solve calls, in Python or in Julia, as ``arguments`` of the C function, and where mu is after it.
 
-    ``interpolated``: y, which Julia writes where it is not in the state; ``apart``: mu, where it is not a part of it.
+    ``interpolated``: y, which Julia writes where it is not in the state; ``apart`` and ``sums``: mu, where it is not in
+    it either, of a function in Julia or in Python.
     """
 
-    arguments: dict[str, int]
+    arguments: dict[str, Any]
     interpolated: Tensor
     python: SolverCallbacks | None
     failure: Callable[[], BaseException | None] | None = None
     nodes: _Nodes | NativeNodes | None = None
     jacobian: Jacobian | None = None
     apart: Tensor | None = None
+    sums: ParameterSums | None = None
 
     def count(self, solve: Pass) -> None:
         """Write the evaluations into the statistics of the pass."""
@@ -173,11 +180,20 @@ class _Side:
         else:
             stats.nvjp = solve.calls
         stats.njac = self.jacobian.calls if self.jacobian else solve.jacobians
+        if self.sums is not None:
+            stats.param_error = self.sums.error()
+        elif isinstance(nodes, _Nodes):
+            stats.param_error = nodes.error(solve.share) if solve.retcode.success else None
+            stats.nvjp_param = nodes.evaluated
+        elif not math.isnan(solve.param_error):
+            stats.param_error = solve.param_error
 
     def params(self, problem: AdjointProblem, z: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """Return mu at the end of the solve, and as one vector where it is one."""
         if isinstance(self.nodes, _Nodes):
             return self.nodes.sums.total, None
+        if self.sums is not None:
+            return self.sums.total, None
         vector = self.apart if self.nodes is None else self.nodes.sum
         if vector is None:
             parts = problem.split_params(z)
@@ -190,7 +206,8 @@ class _Side:
 def _native_side(problem: AdjointProblem) -> _Side:
     field, norm, report = problem.field, problem.callable_norm, problem.options.report
     assert isinstance(field, JuliaVectorField)
-    native, apart = field.native, _params_apart(problem)
+    native = field.native
+    apart = problem.ys.new_zeros(sum(problem.layout.params)) if _is_apart(problem) else None
     python = None
     if norm is not None or report is not None:
         python = SolverCallbacks(native.u, refuse_call, norm, report=report)
@@ -200,17 +217,28 @@ def _native_side(problem: AdjointProblem) -> _Side:
 
 
 def _python_side(problem: AdjointProblem) -> _Side:
-    backward, jacobian = _BackwardField(problem), _jacobian(problem)
+    sums, given = _sums_of(problem) if _is_apart(problem) else (None, {})
+    backward, jacobian = _BackwardField(problem, sums), _jacobian(problem)
     nodes = _Nodes(problem) if isinstance(problem.adjoint, GaussAdjoint) else None
     y = backward.interpolated
     by_state = (lambda t, z: jacobian.of_adjoint(t, y.clone(), z)) if jacobian else None
     python = SolverCallbacks(
         problem.ys, backward, problem.callable_norm, evaluate_nodes=nodes.evaluate if nodes else None,
-        jacobian=by_state, report=problem.options.report,
+        jacobian=by_state, report=problem.options.report, sums=sums,
     )  # fmt: skip
     if nodes:
         nodes.arguments["evaluate_nodes"] = python.address("evaluate_nodes")
-    return _Side(python.arguments, y, python, None, nodes, jacobian)
+    arguments = python.arguments | given | {"sums": python.address("sums")}
+    return _Side(arguments, y, python, None, nodes, jacobian, sums=sums)
+
+
+def _sums_of(problem: AdjointProblem) -> tuple[ParameterSums, dict[str, Any]]:
+    """Return mu beside the backward state, and the arguments of "adjoint" that are about it."""
+    method, adjoint = problem.options.method, problem.adjoint
+    assert isinstance(adjoint, (BacksolveAdjoint, InterpolatingAdjoint))
+    rtol = adjoint.param_rtol
+    arguments = {"tableau": tableau(method).address, "param_rtol": float(rtol is not None)}  # which the sums divide by
+    return ParameterSums(problem.field.targets, TABLEAUS[method], rtol), arguments
 
 
 def _start(problem: AdjointProblem, *, apart: bool) -> Tensor:
@@ -223,36 +251,33 @@ def _start(problem: AdjointProblem, *, apart: bool) -> Tensor:
     return z
 
 
-def _params_apart(problem: AdjointProblem) -> Tensor | None:
-    """Return all of mu, where it is not a part of the backward state: no norm sees it, and the stages are known.
-
-    Functions that Julia calls back write it with the rest; see `Integral` in PySeminorm for the others.
-    """
-    method, params = problem.options.method, problem.layout.params
+def _is_apart(problem: AdjointProblem) -> bool:
+    """Tell whether mu is not a part of the backward state: no norm sees it, and the stages are known."""
+    method = problem.options.method
     known = isinstance(method, str) and method in TABLEAUS
-    if not (params and known and isinstance(problem.field, JuliaVectorField)) or problem.measures_params:
-        return None
-    return problem.ys.new_zeros(sum(params))
+    return bool(problem.layout.params) and known and not problem.measures_params
 
 
 class _BackwardField:
-    """d/dt of [lambda; y; a_t; mu], from and into the solver's buffers."""
+    """d/dt of [lambda; y; a_t; mu], from and into the solver's buffers; mu' is for the ``sums``, if there are some."""
 
-    def __init__(self, problem: AdjointProblem) -> None:
+    def __init__(self, problem: AdjointProblem, sums: ParameterSums | None) -> None:
         layout = problem.layout
-        self._has_y, self._carries_params = layout.has_y, bool(layout.params)
+        self._has_y, self._carries_params, self._sums = layout.has_y, bool(layout.params) and sums is None, sums
         self._right_hand_side = AdjointRightHandSide(problem.field, layout, carried=self._carries_params)
         self._parts: dict[int, tuple[Tensor, Tensor]] = {}  # lambda and y in the solver's few buffers
         self.interpolated = problem.ys.new_empty(layout.state)  # y, which Julia writes where it is not in z
         self._apart = self.interpolated.view(problem.spec.shape)
 
-    def __call__(self, t: float, z: Tensor, dz: Tensor) -> None:
+    def __call__(self, t: float, z: Tensor, dz: Tensor, params: bool = False) -> None:
         parts = self._parts.get(id(z))
         if parts is None:
             read = self._right_hand_side.read(z)
             parts = self._parts[id(z)] = read[0], read[1] if self._has_y else self._apart
         # The copy is for func: the solver reuses its buffers, and frees them after the solve.
-        self._right_hand_side.write(t, parts[0], parts[1].clone(), dz, params=self._carries_params)
+        made = self._right_hand_side.write(t, parts[0], parts[1].clone(), dz, params=self._carries_params or params)
+        if params and self._sums is not None:
+            self._sums.held = made
 
 
 class _Nodes(NodeMemory):
@@ -261,15 +286,34 @@ class _Nodes(NodeMemory):
     def __init__(self, problem: AdjointProblem) -> None:
         super().__init__(problem)
         assert isinstance(problem.adjoint, GaussAdjoint)
-        self._stats = PassStats()
-        self.sums = ParameterQuadrature(problem.field, self._stats, batched_time=problem.adjoint.batched_time)
+        self._stats, self._problem, self._batched_time = PassStats(), problem, problem.adjoint.batched_time
+        self.sums = self._new_sums()
+
+    def _new_sums(self) -> ParameterQuadrature:
+        return ParameterQuadrature(self._problem.field, self._stats, batched_time=self._batched_time)
 
     def evaluate(self, count: int) -> None:
-        self.sums.add(self.times[:count].tolist(), self.y[:count].clone(), self.adjoint[:count].clone())
+        self._add(self.sums, slice(0, count))
+
+    def _add(self, sums: ParameterQuadrature, rows: slice) -> None:
+        sums.add(self.times[rows].tolist(), self.y[rows].clone(), self.adjoint[rows].clone())
+
+    def error(self, share: float) -> float | None:
+        """Return the relative error of the sums; ``share``: what that of the largest step is multiplied by."""
+        whole = _size(self.sums.total)
+        if math.isnan(share) or whole == 0.0:
+            return None
+        difference = self._new_sums()
+        self._add(difference, self.check)
+        return share * _size(difference.total) / whole
 
     @property
     def evaluated(self) -> int:
         return self._stats.nvjp_param
+
+
+def _size(tensors: Sequence[Tensor]) -> float:
+    return math.hypot(*(read_number(torch.linalg.vector_norm(x)) for x in tensors))
 
 
 def _jacobian(problem: ForwardProblem | AdjointProblem) -> Jacobian | None:

@@ -136,6 +136,11 @@ class Integrals:
             return 0.0
         return SAFETY * local_error(sizes, self._tableau) / self._rtol
 
+    @property
+    def keeps_stages(self) -> bool:
+        """Whether stages that are not taken again stay as they are, from one attempt to the next."""
+        return self._whole
+
     def error(self) -> float | None:
         """Return the estimate of the relative error of the totals, if all steps were made in one way."""
         if self._tableau.integral_error is None or (self._sizes and self._staged):

@@ -66,25 +66,27 @@ class SolverCallbacks:
 
     ``right_hand_side(t, z, dz)`` gets the solver's buffers, fills ``dz`` and keeps neither; all others get copies: a
     user's ``norm``, ``jacobian(t, z)``, which returns derivatives by state and time, ``report(accepted, t, z, dt)``.
-    ``evaluate_nodes`` is told how many quadrature nodes there are.
+    ``evaluate_nodes`` is told how many quadrature nodes there are. ``sums(what, number)`` has mu where it is not a part
+    of the state; then ``right_hand_side`` is told, too, whether they want its derivative.
     """
 
     def __init__(
         self,
         like: Tensor,
-        right_hand_side: Callable[[float, Tensor, Tensor], None],
+        right_hand_side: Callable[..., None],
         norm: Callable[[Tensor], float] | None = None,
         *,
         evaluate_nodes: Callable[[int], None] | None = None,
         jacobian: Callable[[float, Tensor], tuple[Tensor, Tensor]] | None = None,
         report: Callable[[bool, float, Tensor, float], None] | None = None,
         looks: Looks | None = None,
+        sums: Callable[[int, float], float] | None = None,
     ) -> None:
         self._memory = SolverMemory(like)
-        self._looks = looks
+        self._looks, self._has_sums = looks, sums is not None
         given: dict[str, Any] = {
             "evaluate": right_hand_side, "norm": norm, "evaluate_nodes": evaluate_nodes, "jacobian": jacobian,
-            "report": report, "look": looks and looks.look,
+            "report": report, "look": looks and looks.look, "sums": sums,
         }  # fmt: skip
         self._user = {name: clock_calls(Place.CALLBACK, function) for name, function in given.items() if function}
         self._buffers: list[Tensor] = []
@@ -116,9 +118,15 @@ class SolverCallbacks:
         self._c.clear()
 
     @_keep_errors(failed=0)
-    def _evaluate(self, slot_dz: int, slot_z: int, t: float) -> None:
-        self._user["evaluate"](t, self._buffers[slot_z], self._buffers[slot_dz])
+    def _evaluate(self, slot_dz: int, slot_z: int, t: float, params: int) -> None:
+        wanted = (bool(params),) if self._has_sums else ()
+        self._user["evaluate"](t, self._buffers[slot_z], self._buffers[slot_dz], *wanted)
         self._memory.finish()
+
+    @_keep_errors(failed=-1.0)
+    def _sums(self, what: int, number: float) -> float:
+        found: float = self._user["sums"](what, number)
+        return found
 
     @_keep_errors(failed=0)
     def _register(self, slot: int, address: int, length: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ....errors import AttachLastGoodState, BackendUnavailableError, InvalidInputError, LastGoodState, first_line
-from ....passes.problems import ForwardProblem, ForwardResult, mark_unreached
+from ....passes.gradient_error import state_error
+from ....passes.problems import ForwardProblem, ForwardResult, PassOptions, mark_unreached
 from ....retcode import ReturnCode
 from ....stats import PassStats
 from ..session.c_functions import JuliaHandle
@@ -45,18 +47,19 @@ class Pass:
         self.state, self.t, self.stats = state, t, PassStats()
         self.retcode, self.detail = ReturnCode.Success, ""
         self.calls, self.reached, self.steps, self.jacobians, self.finite = 0, 1, 0, 0, False
+        self.param_error = self.squares = self.rms = self.share = math.nan
         self.outcome: JuliaHandle | None = None
 
     def run(self, name: str, arguments: ctypes.Structure) -> None:
         """Call a C function, "forward" or "adjoint", once."""
         try:
-            with AttachLastGoodState(self._last_good_state):
+            with AttachLastGoodState(self.last_good_state):
                 self._take(name, self._call(name, arguments))
         finally:
             if self._python is not None:
                 self._python.close()
 
-    def _last_good_state(self) -> LastGoodState:
+    def last_good_state(self) -> LastGoodState:
         return LastGoodState(self.t, self._unflatten(self.state.flatten().clone()), self.stats)
 
     def forward_result(
@@ -67,12 +70,18 @@ class Pass:
         if self.reached < rows:
             mark_unreached(ys, self.reached)
         stats.nf, stats.njac = self.calls + checks, jacobians
+        self.estimate(problem.options)
         dense = None
         if problem.keep_dense and self.outcome:
             dense = JuliaDenseInterpolation(self._julia, self.outcome, self.state)
         stats.seconds = time.perf_counter() - started
         finite = self.finite and self.reached == rows
         return ForwardResult(ys, self.retcode, stats, self.t, self.state, dense, self.detail, finite)
+
+    def estimate(self, options: PassOptions) -> None:
+        """Write the estimate of the error of the state at the end into the statistics."""
+        if options.traits.adaptive:
+            self.stats.state_error = state_error(self.squares, options.rtol, options.atol, self.rms)
 
     def _call(self, name: str, arguments: ctypes.Structure) -> Any:
         try:
@@ -91,6 +100,8 @@ class Pass:
         stats.naccept, stats.nreject, self.calls = result.naccept, result.nreject, result.calls
         self.reached, self.steps, self.jacobians = result.reached, result.steps, result.jacobians
         first, self.t, self.finite = self.t, result.t, result.finite != 0
+        self.param_error, self.squares = result.param_error, result.squares
+        self.rms, self.share = result.rms, result.share
         accepted = self._julia.c_functions.times(result.times_count)
         if held:
             outcome = self._fetch(held)

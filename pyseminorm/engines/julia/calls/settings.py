@@ -9,6 +9,7 @@ import torch
 
 from ....methods.grids import FixedGrid
 from ....methods.tableaus import TABLEAUS
+from ....passes.gradient_error import formula
 from ....passes.problems import PassOptions
 from ....problem.discontinuities import Discontinuities
 from ....stepping import Algorithm, PIController
@@ -71,7 +72,8 @@ def tableau(method: str) -> JuliaHandle:
     rows = known.a + known.extra_a
     stages, degree = len(rows), len(known.dense[0])
     a = [[*row, *(0.0,) * (stages - len(row))] for row in rows]
-    b, c = [*known.b, *(0.0,) * len(known.extra_c)], known.c + known.extra_c
-    memory = [Memory(torch.tensor(x, dtype=torch.float64)) for x in (c, a, b, known.dense)]
+    extra, weights = (0.0,) * len(known.extra_c), known.integral_error or (0.0,) * known.stages
+    parts = known.c + known.extra_c, a, known.b + extra, weights + extra, known.dense, formula(known)
+    memory = [Memory(torch.tensor(x, dtype=torch.float64)) for x in parts]
     module = runtime().module
     return JuliaHandle(module, module.tableau(stages, degree, *(x.address for x in memory), known.stages, known.fsal))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ....errors import AttachLastGoodState, LastGoodState
 from ....passes.problems import AdjointResult, DiscreteProblem
+from ....passes.sweep_sums import of_all_steps
 from ....retcode import ReturnCode
 from ....stats import PassStats
 from ....torch_internals import unflatten
@@ -63,6 +65,8 @@ def _run(
         stats.times = list(problem.ends[last - stats.naccept : last + 1])[::-1]
         if RETCODES[retcode] in ("CallbackFailure", "Interrupted"):
             raise julia.c_functions.raised or field.native.failure() or KeyboardInterrupt()
+        if not math.isnan(result.param_error):
+            stats.param_error = of_all_steps(result.param_error, result.seen)
     if retcode == 0:
         problem.look()  # raises what Julia has seen
         raise AssertionError("Julia refused cotangents that are right")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ....adjoints import BacksolveAdjoint, InterpolatingAdjoint
 from ....errors import InvalidInputError
+from ....passes.embedded_errors import sample_of
+from ....passes.gradient_error import SAFETY
 from ....problem.parameters import as_real
 from ....problem.solve_tensors import check_unchanged
 from ....problem.state import StateSpec
@@ -19,7 +23,7 @@ from ..calls.callbacks import SolverCallbacks
 from ..calls.nodes import NodeMemory
 from ..calls.settings import tableau
 from ..session.c_functions import POLL
-from ..session.memory import address, integers
+from ..session.memory import Memory, address, integers
 from .compiled_function import NativeField
 
 if TYPE_CHECKING:
@@ -127,9 +131,9 @@ def plan_gradients(
     moves: Sequence[tuple[int, int, int]], targets: Sequence[Tensor], dtype: torch.dtype
 ) -> tuple[Scatter, bool]:
     """Return the `JuliaVectorField.scatter` of moves, and whether the gradients are `JuliaVectorField.small`."""
-    size = sum(as_real(x).numel() for x in targets)
+    sizes = tuple(as_real(x).numel() for x in targets)
     dense = all(x.dtype == dtype and x.is_contiguous() for x in targets)
-    return Scatter(moves, size), dense and size <= _SMALL
+    return Scatter(moves, sizes), dense and sum(sizes) <= _SMALL
 
 
 def _starts(tensors: Sequence[Tensor]) -> list[int]:
@@ -138,7 +142,7 @@ def _starts(tensors: Sequence[Tensor]) -> list[int]:
 
 def backward_arguments(
     field: JuliaVectorField, problem: AdjointProblem, apart: Tensor | None, python: SolverCallbacks | None
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """Return the arguments of "adjoint" for a field; ``apart`` is mu where it is not a part of the state.
 
     ``python`` calls the norm and the report that are functions of Python.
@@ -149,9 +153,13 @@ def backward_arguments(
     if layout.has_time:
         native.check_time()
     measuring = {name: python.address(name) if python else 0 for name in ("norm", "report")}
-    arguments = {"field": native.address, "poll": POLL, **measuring, **field.scatter.arguments}
+    arguments: dict[str, Any] = {"field": native.address, "poll": POLL, **measuring, **field.scatter.arguments}
     if apart is not None:
-        arguments |= {"tableau": tableau(problem.options.method).address, "params": address(apart, apart.dtype)}
+        assert isinstance(problem.adjoint, (BacksolveAdjoint, InterpolatingAdjoint))
+        arguments |= {
+            "tableau": tableau(problem.options.method).address, "params": address(apart, apart.dtype),
+            "param_rtol": (problem.adjoint.param_rtol or 0.0) / SAFETY,
+        }  # fmt: skip
     return arguments
 
 
@@ -167,11 +175,23 @@ class NativeNodes(NodeMemory):
 
 
 class Scatter:
-    """`JuliaVectorField.moves` to ``size`` elements, in memory that Julia reads, with their ``arguments`` of a call."""
+    """`JuliaVectorField.moves` to ``size`` elements, and the sample of these where errors are measured, in memory that
+    Julia reads; with their ``arguments`` of a call.
+    """
 
-    def __init__(self, moves: Sequence[tuple[int, int, int]], size: int) -> None:
-        self._rows, self.size = integers(tuple(itertools.chain.from_iterable(moves))), size
-        self.arguments = {"moves": self._rows.address, "moves_count": len(moves), "params_size": size}
+    def __init__(self, moves: Sequence[tuple[int, int, int]], sizes: tuple[int, ...]) -> None:
+        self._rows, self.size = integers(tuple(itertools.chain.from_iterable(moves))), sum(sizes)
+        self._sample = places, factors = _sample(sizes)
+        self.arguments = {
+            "moves": self._rows.address, "moves_count": len(moves), "params_size": self.size,
+            "places": places.address, "factors": factors.address, "places_count": places.count,
+        }  # fmt: skip
+
+
+@functools.lru_cache(maxsize=64)
+def _sample(sizes: tuple[int, ...]) -> tuple[Memory, Memory]:
+    places, factors = sample_of(sizes)
+    return Memory(places + 1), Memory(factors)  # Julia counts from 1
 
 
 def refuse_call(t: float, z: Tensor, dz: Tensor) -> None:

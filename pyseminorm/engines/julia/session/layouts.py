@@ -33,7 +33,9 @@ class AdjointCall(ctypes.Structure):
     _fields_ = _fields(
         "vector times times_count rows rows_count z length ys cotangents size offsets segments settings anchored "
         "has_time outcome y evaluate register norm jacobian report field poll moves moves_count params_size tableau "
-        "params points weights points_count capacity node_times node_y node_adjoint evaluate_nodes total"
+        "params sums places factors places_count param_rtol points weights points_count check_points check_weights "
+        "check_count capacity node_times node_y node_adjoint evaluate_nodes total",
+        param_rtol=c_double,
     )
 
 
@@ -44,8 +46,8 @@ class SweepCall(ctypes.Structure):
     """
 
     _fields_ = _fields(
-        "field poll tableau steps times times_count reached cotangents settings moves moves_count params_size params "
-        "parts lengths parts_count adjoint derivatives inside whole"
+        "field poll tableau steps times times_count reached cotangents settings moves moves_count params_size places "
+        "factors places_count params parts lengths parts_count adjoint derivatives inside whole"
     )
 
 
@@ -58,13 +60,21 @@ class LoadCall(ctypes.Structure):
 class PassResult(ctypes.Structure):
     """What came of "forward" or "adjoint"; the times of its accepted steps follow, unless there are too many."""
 
-    _fields_ = _fields("retcode t naccept nreject calls reached steps jacobians finite times_count outcome", t=c_double)
+    _fields_ = _fields(
+        "retcode t naccept nreject calls reached steps jacobians finite times_count outcome param_error squares rms "
+        "share",
+        t=c_double,
+        param_error=c_double,
+        squares=c_double,
+        rms=c_double,
+        share=c_double,
+    )
 
 
 class SweepResult(ctypes.Structure):
     """What came of "sweep"."""
 
-    _fields_ = _fields("retcode last_step naccept nvjp finite")
+    _fields_ = _fields("retcode last_step naccept nvjp finite param_error seen", param_error=c_double, seen=c_double)
 
 
 STRUCTS = (ForwardCall, AdjointCall, SweepCall, LoadCall, PassResult, SweepResult)
@@ -80,8 +90,9 @@ TIMES_AT, MOST_TIMES, MOST_RELEASED = 128, 4096, 32
 
 # What Julia calls: the type of what a function gives, then those of its arguments.
 CALLBACKS: dict[str, tuple[Any, ...]] = {
-    "evaluate": (c_int, c_int, c_int, c_double),
+    "evaluate": (c_int, c_int, c_int, c_double, c_int),
     "register": (c_int, c_int, c_size_t, c_int64),
+    "sums": (c_double, c_int, c_double),
     "norm": (c_double, c_size_t, c_int64),
     "jacobian": (c_int, c_int, c_size_t, c_size_t, c_int64, c_double),
     "report": (c_int, c_int, c_double, c_double, c_size_t, c_int64),
