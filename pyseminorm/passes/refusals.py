@@ -91,10 +91,10 @@ def refuse_steps(options: PassOptions, adjoint: Any) -> None:
             f'DiscreteAdjoint does not follow {name} with controller="torchdiffeq", whose steps begin with a stage of '
             "the step before, at another state: give another controller or another adjoint."
         )
-    torchdiffeq = options.as_torchdiffeq or isinstance(adjoint.controller, TorchdiffeqController)
-    if torchdiffeq and not adjoint.quadrature and getattr(adjoint, "param_rtol", None) is not None:
+    rtol = None if getattr(adjoint, "quadrature", True) else getattr(adjoint, "param_rtol", None)
+    if rtol is not None and (options.as_torchdiffeq or isinstance(adjoint.controller, TorchdiffeqController)):
         raise InvalidInputError(
-            f"{type(adjoint).__name__}(param_rtol={adjoint.param_rtol}) is not for torchdiffeq's steps, which are "
+            f"{type(adjoint).__name__}(param_rtol={rtol}) is not for torchdiffeq's steps, which are "
             "controlled by its norm alone: give another controller, or GaussAdjoint."
         )
     if options.traits.adaptive and options.grid is not None:
