@@ -16,6 +16,7 @@ from pyseminorm import (
     SolveError,
     StepCallbacks,
 )
+from pyseminorm.engines import forms
 from pyseminorm.graphs import step_graphs as steps_module
 from pyseminorm.methods.tableaus import FIXED_STEP_METHODS
 
@@ -302,6 +303,12 @@ def test_a_compiler_that_fails_leaves_the_graph(caplog, monkeypatch):
         check_equal(field, DiscreteAdjoint())
     assert caplog.text.count("could not be compiled") == 3  # a beginning, a forward and a reverse step, each tried once
     assert "no C++ compiler" in caplog.text
+
+
+def test_large_models_are_solved_stage_by_stage(ran, monkeypatch):
+    monkeypatch.setattr(forms, "MOST_PARAMETERS", 6)
+    check_equal(Field(), DiscreteAdjoint())
+    assert not ran
 
 
 def test_another_controllers_steps_are_made_stage_by_stage(ran):

@@ -118,16 +118,16 @@ class Contender:
 
 def _only_the_norm(norm: str) -> BacksolveAdjoint:
     """Our backward solve as torchdiffeq's in everything but the norm: cotangents are not scaled."""
-    return BacksolveAdjoint(norm=norm, scale_invariant=False)
+    return BacksolveAdjoint(norm=norm, scale_invariant=False, verbose=False)
 
 
 CONTENDERS: tuple[Contender, ...] = (
     Contender("norm-torchdiffeq", "torchdiffeq's norm", _only_the_norm("torchdiffeq")),
     Contender("norm-rms", "plain RMS", _only_the_norm("rms")),
     Contender("norm-seminorm", "seminorm", _only_the_norm("seminorm")),
-    Contender("gauss", "GaussAdjoint()", GaussAdjoint()),
-    Contender("backsolve", "BacksolveAdjoint()", BacksolveAdjoint()),
-    Contender("discrete", "DiscreteAdjoint()", DiscreteAdjoint()),
+    Contender("gauss", "GaussAdjoint()", GaussAdjoint(verbose=False)),
+    Contender("backsolve", "BacksolveAdjoint()", BacksolveAdjoint(verbose=False)),
+    Contender("discrete", "DiscreteAdjoint()", DiscreteAdjoint(verbose=False)),
     Contender("package-default", "torchdiffeq 0.2.5, default norm", None),
     Contender("package-seminorm", "torchdiffeq 0.2.5, paper's norm", None, paper_norm),
 )

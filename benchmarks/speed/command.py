@@ -17,12 +17,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pyseminorm import InvalidInputError
 
-from . import first, memory, modes, outputs, overhead, report
+from . import first, memory, outputs, overhead, report
 from .cases import CASES, GPU, QUICK, Case, Problem
 from .contender import Contender
+from .contenders import find_contenders
 from .machine import busy, cores, machine, threads, versions
 from .measure import Plan, measure
-from .peers import jax_packages, sciml, torch_packages
 from .records import CaseRecord, Record
 from .reference import HOW, Reference, disagreement, reference
 
@@ -158,17 +158,6 @@ def _check(problem: Problem, exact: Reference, record: Record) -> None:
         f"the reference of {problem.case.name} and torchdiffeq's odeint_adjoint (float64, rtol = atol = 1e-11) differ "
         f"by {difference:.0e}, relatively"
     )
-
-
-def find_contenders(device: str) -> tuple[list[Contender], list[str], dict[str, str]]:
-    """Everything that can take part on a device, lines that say who cannot, and the versions in Julia."""
-    in_torch, no_torch = torch_packages.peers()
-    ours, no_modes = modes.modes()
-    if device != "cpu":
-        return [*in_torch, *(c for c in ours if c.settings["backend"] == "torch")], no_torch, {}
-    in_jax, no_jax = jax_packages.peers()
-    in_julia, no_julia, julia = sciml.peers()
-    return [*in_torch, *in_jax, *in_julia, *ours], [*no_torch, *no_jax, *no_julia, *no_modes], julia
 
 
 def _contenders(options: Options, record: Record) -> list[Contender]:

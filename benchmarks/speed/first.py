@@ -18,6 +18,7 @@ from typing import Any
 
 from .cases import CASES, GPU, Case, Problem
 from .contender import Contender
+from .contenders import find_contenders
 from .measure import COMPILING, Tell
 from .work_precision import COMPARED
 
@@ -61,8 +62,6 @@ def measured(case: Case, contender: Contender, device: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from .command import find_contenders
-
     named, where = sys.argv[2], sys.argv[3]
     found = next(case for case in (*CASES, *GPU) if case.name == sys.argv[1])
     chosen = next(contender for contender in find_contenders(where)[0] if contender.name == named)

@@ -102,8 +102,12 @@ def _make(
         return lowered
     eager = EagerVectorField(*asked)
     if name == "inductor" and engine == "torch":  # which has no complex numbers
-        return TracedVectorField(eager, inputs, found, read, whole_steps=not asked.spec.is_complex)
+        few = sum(x.numel() for x in inputs) <= MOST_PARAMETERS
+        return TracedVectorField(eager, inputs, found, read, whole_steps=few and not asked.spec.is_complex)
     return TracedVectorField(eager, inputs, found, read, _inductor if name == "inductor" else None)
+
+
+MOST_PARAMETERS = 2**22  # of whole steps, which hold the products of all stages at once
 
 
 @functools.cache

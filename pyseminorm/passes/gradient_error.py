@@ -6,11 +6,14 @@ import functools
 import math
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from ..adjoints import Adjoint, DirectAdjoint
 from ..errors import GradientErrorWarning
 from ..methods.tableau import Tableau
+from ..methods.tableaus import TABLEAUS
 from ..stats import PassStats
+from ..stepping import MethodTraits
 from .embedded_errors import StepSizes
 
 WORTH_WARNING = 0.1  # relative error of the parameter gradient
@@ -46,6 +49,11 @@ def local_error(step: StepSizes, tableau: Tableau) -> float:
 def has_estimate(tableau: Tableau) -> bool:
     """Tell whether what is known of a method's embedded errors makes an estimate."""
     return tableau.order in KNEES
+
+
+def estimates(method: Any, traits: MethodTraits) -> bool:
+    """Tell whether the errors of a method's steps are known to make an estimate."""
+    return traits.adaptive and isinstance(method, str) and method in TABLEAUS and has_estimate(TABLEAUS[method])
 
 
 @functools.cache

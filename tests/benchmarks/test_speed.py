@@ -25,6 +25,7 @@ from benchmarks.speed import bars, command, first, machine, measure, memory, mod
 from benchmarks.speed.__main__ import app
 from benchmarks.speed.cases import CASES, GPU, Case, Problem, relative_error
 from benchmarks.speed.contender import Contender, Outcome
+from benchmarks.speed.contenders import find_contenders
 from benchmarks.speed.fields import KINDS as KIND_NAMES
 from benchmarks.speed.measure import Plan
 from benchmarks.speed.peers import jax_packages, sciml, torch_packages
@@ -322,7 +323,7 @@ def test_the_script_for_a_gpu_names_cases_and_contenders_that_there_are():
     contenders = re.findall(r"--contender '(.*)'", script)
     assert len(contenders) == 7 and set(contenders) >= {torch_packages.SEMINORM}
     if importlib.util.find_spec("torchode") is not None:
-        assert set(contenders) <= {c.name for c in command.find_contenders("cuda")[0]}
+        assert set(contenders) <= {c.name for c in find_contenders("cuda")[0]}
 
 
 @pytest.mark.slow
@@ -339,7 +340,7 @@ def test_a_device_runs_the_embedded_engine_and_packages_in_pytorch(tmp_path, mon
 
 
 def in_this_process(case, contender, device):
-    chosen = next(c for c in command.find_contenders(device)[0] if c.name == contender)
+    chosen = next(c for c in find_contenders(device)[0] if c.name == contender)
     return first.measured(next(c for c in KINDS if c.name == case), chosen, device)
 
 
@@ -520,7 +521,9 @@ def test_the_command_measures_a_tiny_case(tmp_path, monkeypatch, no_julia):
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "one-thread.json").read_text())
     (case,) = found["cases"]
-    assert {"torchdiffeq", "pyseminorm"} == {r["package"] for r in case["rows"]} and not case["left_out"]
+    assert {"torchdiffeq", torch_packages.IMPORTED, "pyseminorm"} == {r["package"] for r in case["rows"]} and not case[
+        "left_out"
+    ]
     assert all(0 < r["error"] < 1e-2 for r in case["rows"])
     assert any("torchdiffeq's odeint_adjoint" in note for note in found["notes"])
     assert {r["contender"] for r in found["sections"]["overhead"]} >= {

@@ -18,6 +18,7 @@ from ...host_copies import read_number
 from ...methods.tableaus import TABLEAUS
 from ...passes.discrete_sweep import Sweep
 from ...passes.gauss_quadrature import ParameterQuadrature
+from ...passes.gradient_error import estimates
 from ...passes.problems import AdjointProblem, AdjointResult, DiscreteProblem, ForwardProblem, ForwardResult
 from ...passes.right_hand_side import AdjointRightHandSide
 from ...problem.jacobian import Jacobian
@@ -301,7 +302,8 @@ class _Nodes(NodeMemory):
     def error(self, share: float) -> float | None:
         """Return the relative error of the sums; ``share``: what that of the largest step is multiplied by."""
         whole = _size(self.sums.total)
-        if math.isnan(share) or whole == 0.0:
+        options = self._problem.options
+        if math.isnan(share) or whole == 0.0 or not estimates(options.method, options.traits):
             return None
         difference = self._new_sums()
         self._add(difference, self.check)

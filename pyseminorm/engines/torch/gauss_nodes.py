@@ -12,6 +12,7 @@ from torch import Tensor
 from ...adjoints import GaussAdjoint
 from ...host_copies import read_number
 from ...passes.gauss_quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
+from ...passes.gradient_error import estimates
 from ...passes.problems import AdjointProblem
 from ...stats import PassStats
 from ...torch_internals import increment_all
@@ -80,6 +81,8 @@ class GaussNodes:
             return None
         self._parts.sort(key=lambda part: part.length)
         if self._rtol is None:
+            if not estimates(self._problem.options.method, self._problem.options.traits):
+                return None
             return self._share(self._parts[0]) * _size(self._difference(self._parts[0])) / size
         return self._refine(self._rtol)
 
