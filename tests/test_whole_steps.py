@@ -121,7 +121,7 @@ def test_the_steps_are_those_made_stage_by_stage(name, ran):
 def test_every_other_adjoint(name, ran):
     check_equal(FIELD, ADJOINTS[name])
     assert "Forward" in ran
-    assert len(set(ran)) == (3 if name.startswith("gauss") else 2)
+    assert len(set(ran) - {"Begin"}) == (3 if name.startswith("gauss") else 2)
 
 
 @pytest.mark.slow
@@ -139,7 +139,7 @@ def test_methods_of_every_form(method, name, ran):
     """With and without error estimate, shared last stage, stages of the interpolant's own."""
     dt = 0.1 if method in FIXED_STEP_METHODS else None
     check_equal(FIELD, ADJOINTS[name], method=method, dt=dt, rtol=1e-3, atol=1e-5)
-    assert len(set(ran)) == (3 if name == "gauss" else 2)
+    assert len(set(ran) - {"Begin"}) == (3 if name == "gauss" else 2)
 
 
 @pytest.mark.slow
@@ -289,7 +289,7 @@ def test_an_optimisers_step_and_other_tolerances_compile_nothing_anew(compiled):
         eager = pyseminorm.solve(field.func, y0, [0.0, 1.0], rtol=rtol, adjoint=DiscreteAdjoint(), backend="torch").ys
         torch.testing.assert_close(ys, eager)
         torch.testing.assert_close(*(torch.autograd.grad(x.sum(), field.func.matrix) for x in (ys, eager)))
-    assert first == len(compiled) == 2
+    assert first == len(compiled) == 3
 
 
 def test_a_compiler_that_fails_leaves_the_graph(caplog, monkeypatch):

@@ -83,7 +83,8 @@ def complete_estimate(backward: PassStats, forward: PassStats, rounding: float) 
     if backward.param_error is None:
         return
     states = [OF_STATES * (error or 0.0) for error in (forward.state_error, backward.state_error)]
-    backward.param_error = math.hypot(backward.param_error, *states, rounding)
+    error = math.hypot(backward.param_error, *states, rounding)
+    backward.param_error = error if math.isfinite(error) else None  # 2-norms of such sizes overflow
 
 
 def warn_of_error(stats: PassStats, adjoint: Adjoint) -> None:
