@@ -10,6 +10,10 @@ from ....methods.tableau import Tableau
 from ...torch.system import Integrals
 
 
+# By number; kept as bound methods they would keep their object alive.
+METHODS = "_gain", "_accept", "_reject", "_drop", "scaled_error"
+
+
 class ParameterSums(Integrals):
     """What the methods of `ForeignSums` in PySeminorm are in Python, by number.
 
@@ -20,12 +24,11 @@ class ParameterSums(Integrals):
     def __init__(self, targets: Sequence[Tensor], tableau: Tableau, rtol: float | None) -> None:
         super().__init__(list(targets), tableau, rtol)
         self.held: Sequence[Tensor | None] = ()
-        self._methods = self._gain, self._accept, self._reject, self._drop, self.scaled_error
         self.start_step()
 
     def __call__(self, what: int, number: float) -> float:
         """Do what Julia asks for, with the number of a stage or the size of a step."""
-        return float(self._methods[what](number))
+        return float(getattr(self, METHODS[what])(number))
 
     def _gain(self, stage: float) -> bool:
         self.add_stage(int(stage) - 1, self.held)
