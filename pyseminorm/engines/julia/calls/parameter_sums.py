@@ -9,7 +9,6 @@ from torch import Tensor
 from ....methods.tableau import Tableau
 from ...torch.system import Integrals
 
-
 # By number; kept as bound methods they would keep their object alive.
 METHODS = "_gain", "_accept", "_reject", "_drop", "scaled_error"
 
