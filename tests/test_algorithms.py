@@ -76,7 +76,8 @@ def test_implicit_algorithms_by_name(method):
 def test_a_stiff_problem_takes_few_steps():
     _loaded("Rodas5P")
     y0 = torch.zeros(3, 2, dtype=torch.float64)
-    explicit, reference = _gradient(Stiff(), y0, method="tsit5", rtol=1e-9, atol=1e-9, adjoint=GaussAdjoint())
+    gauss = GaussAdjoint(verbose=False)  # transients of lambda that steps go over look like errors
+    explicit, reference = _gradient(Stiff(), y0, method="tsit5", rtol=1e-9, atol=1e-9, adjoint=gauss)
     stiff, gradient = _gradient(Stiff(), y0, method="Rodas5P", rtol=1e-7, atol=1e-9)
     assert relative(gradient, reference) < 1e-4
     assert stiff.forward.naccept < explicit.forward.naccept / 5

@@ -24,6 +24,7 @@ WORTH_WARNING = 0.1  # relative error of the parameter gradient
 UNRESOLVED, POWER = 0.5, 0.75
 KNEES = {3: 1.0, 5: 0.06, 7: 0.3}
 SAFETY = 2.0  # of param_rtol: errors of steps add up
+STATES_AT_MOST = 0.05  # of it: where a state has decayed to nothing at its end, its relative error there says little
 OF_STATES = 0.1  # what the embedded errors of y and of lambda weigh in the gradient's
 
 
@@ -82,7 +83,7 @@ def complete_estimate(backward: PassStats, forward: PassStats, rounding: float) 
     """
     if backward.param_error is None:
         return
-    states = [OF_STATES * (error or 0.0) for error in (forward.state_error, backward.state_error)]
+    states = [min(OF_STATES * (error or 0.0), STATES_AT_MOST) for error in (forward.state_error, backward.state_error)]
     error = math.hypot(backward.param_error, *states, rounding)
     backward.param_error = error if math.isfinite(error) else None  # 2-norms of such sizes overflow
 
