@@ -54,6 +54,29 @@ class Field(nn.Module):
         return torch.tanh(y @ self.matrix) * (1.0 + t)
 
 
+class Cubic(nn.Module):
+    """y' = y^3, which no number holds for long."""
+
+    def forward(self, t, y):
+        return y**3
+
+
+class Idle(nn.Module):
+    """A field that reads a parameter, to no effect."""
+
+    def __init__(self):
+        super().__init__()
+        self.matrix = nn.Parameter(torch.ones(2, dtype=torch.float64))
+
+    def forward(self, t, y):
+        return torch.sin(y) + self.matrix * 0.0
+
+
+def solve_cubic(field, times, method, compile):
+    y0 = torch.tensor([1.5], dtype=torch.float64)
+    return pyseminorm.solve(field, y0, times, method=method, dt=0.1, backend="torch", compile=compile, throw=False)
+
+
 def solve(field, compile, adjoint, *, dtype=torch.float64, t=(0.0, 0.35, 1.0, 1.4), y0=None, **settings):
     """The solution, and gradients by y0 and the matrix."""
     field.zero_grad()
@@ -303,6 +326,43 @@ def test_a_compiler_that_fails_leaves_the_graph(caplog, monkeypatch):
         check_equal(field, DiscreteAdjoint())
     assert caplog.text.count("could not be compiled") == 3  # a beginning, a forward and a reverse step, each tried once
     assert "no C++ compiler" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["euler", "rk4"])
+def test_what_is_not_finite_in_a_step_is_nothing_to_the_outputs_before_it(ran, method):
+    field, found = Cubic(), []
+    for compile in ("inductor", "trace"):
+        times = [0.0, *(0.013 + 0.1 * i for i in range(12))]
+        found.append(solve_cubic(field, times, method, compile))
+    mine, other = found
+    assert "Forward" in ran and mine.retcode is other.retcode
+    torch.testing.assert_close(mine.ys, other.ys, equal_nan=True)
+    assert mine.ys[:3].isfinite().all() and mine.ys[-1].isnan().all()
+
+
+def test_a_gradient_that_is_zero_has_no_error_to_control(ran):
+    field = Idle()
+    solution = check_equal(field, BacksolveAdjoint(param_rtol=1e-2))
+    assert "Backward" in ran and solution.stats.backward.nreject < 10
+
+
+def test_a_sweep_that_is_made_again_reports_every_step_once(monkeypatch):
+    run = steps_module.StepGraphs.run
+
+    def failing(self, kind, arguments):  # the sweep's second step, say for want of memory to compile
+        reverse = type(kind).__name__ == "Reverse"
+        seen.append(reverse)
+        return None if reverse and sum(seen) == 2 else run(self, kind, arguments)
+
+    seen, told = [], {}
+    for compile in ("trace", "inductor"):
+        seen.clear()
+        ends = told[compile] = []
+        callbacks = pyseminorm.StepCallbacks(accept_step_adjoint=lambda t, state, dt, ends=ends: ends.append(t))
+        if compile == "inductor":
+            monkeypatch.setattr(steps_module.StepGraphs, "run", failing)
+        solve(FIELD, compile, DiscreteAdjoint(), callbacks=callbacks)
+    assert told["inductor"] == pytest.approx(told["trace"])
 
 
 def test_large_models_are_solved_stage_by_stage(ran, monkeypatch):

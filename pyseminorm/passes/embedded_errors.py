@@ -33,7 +33,7 @@ class StepSizes(NamedTuple):
 
     def over(self, size: float) -> StepSizes:
         """Return them relative to the size of mu."""
-        return StepSizes(self.increment / size, self.error / size) if size else StepSizes(0.0, math.inf)
+        return StepSizes(self.increment / size, self.error / size) if size else StepSizes(0.0, self.error and math.inf)
 
 
 class EmbeddedErrors:
@@ -86,8 +86,7 @@ class EmbeddedErrors:
         increment, error, before, after = read(
             torch.cat([sizes, torch.linalg.vector_norm(self._scaled(around), dim=1)])
         )
-        size = max(before, after)
-        return StepSizes(increment / size, error / size) if size else StepSizes(0.0, math.inf if error else 0.0)
+        return StepSizes(increment, error).over(max(before, after))
 
     def accept(self, h: float, *, counted: bool = True) -> None:
         """Add an attempted step; ``counted``: its stages are those of a smooth integrand."""

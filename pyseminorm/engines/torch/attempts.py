@@ -17,9 +17,8 @@ from ...stats import PassStats
 from .system import Integrals
 from .whole_steps import Attempt, Begun, Start
 
-WAYS = [
-    (renews, last) for renews in (False, True) for last in (False, True)
-]  # whether the first stage is made, and the last one
+# Whether the first stage is made, and the last one.
+WAYS = [(renews, last) for renews in (False, True) for last in (False, True)]
 
 
 class ForwardAttempts:

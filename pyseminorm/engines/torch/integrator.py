@@ -205,8 +205,8 @@ class Integrator:
         ends = hooks.outputs[last - 1] == self.t and not hooks.inside
         inside = hooks.outputs[first : last - ends]
         if inside:
-            made = self._late and self._whole and self._whole.made
-            if self._late and made:
+            made = None if self._whole is None else self._whole.made
+            if self._late is not None and made is not None:
                 self._late.add(first, h, y0, made.stages, [(t - t0) / h for t in inside])
             else:
                 step = step or self._interpolation(t0, h, y0, y1)

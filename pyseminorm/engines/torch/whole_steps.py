@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -143,36 +142,32 @@ class LateOutputs:
 
     def __init__(self, tableau: Tableau, give: Callable[[int, Tensor], None]) -> None:
         self._give, self._dense = give, np.array(tableau.dense)
-        self._steps: list[tuple[float, Tensor, Tensor]] = []  # size, state at the start, stages
-        self._rows: list[tuple[int, int, float]] = []  # output, place of its step, theta
+        self._steps: list[tuple[int, float, Tensor, Tensor, Sequence[float]]] = []
         self._numbers = 0
 
     def add(self, first: int, h: float, y0: Tensor, stages: Tensor, thetas: Sequence[float]) -> None:
-        """Take the outputs at ``thetas`` of a step, from the one of index ``first``."""
-        self._rows += [(i, len(self._steps), theta) for i, theta in enumerate(thetas, first)]
-        self._steps.append((h, y0, stages))
+        """Take the outputs at ``thetas`` of a step of size ``h``, from the one of index ``first``."""
+        self._steps.append((first, h, y0, stages, thetas))
         self._numbers += stages.numel()
         if len(self._steps) == MOST_STEPS or self._numbers > MOST_NUMBERS:
             self.give_out()
 
     def give_out(self) -> None:
+        """Make what is there, each step by itself: what is not finite in one is nothing to the others."""
         if not self._steps:
             return
-        sizes, starts, stages = zip(*self._steps, strict=True)
-        thetas = np.array([theta for _, _, theta in self._rows])
-        weights = thetas[:, None] ** np.arange(1, self._dense.shape[1] + 1) @ self._dense.T
-        count, width = len(self._steps), len(self._dense)
-        among = np.zeros((len(thetas), count * (width + 1)))  # of the stages of all steps, and of their states
-        for i, (_, step, _) in enumerate(self._rows):
-            among[i, step * width : (step + 1) * width] = weights[i] * sizes[step]
-            among[i, count * width + step] = 1.0
+        firsts, sizes, starts, stages, places = zip(*self._steps, strict=True)
+        thetas = np.zeros((len(places), max(map(len, places))))
+        for row, given in zip(thetas, places, strict=True):
+            row[: len(given)] = given
+        powers = thetas[..., None] ** np.arange(1, self._dense.shape[1] + 1)
+        weights = powers @ self._dense.T * np.array(sizes)[:, None, None]
         like = starts[0]
-        rows = send(torch.from_numpy(among).to(like.dtype), like) @ torch.cat([*stages, torch.stack(starts)])
-        places = [output for output, _, _ in self._rows]
-        cuts = [i for i in range(1, len(places)) if places[i] != places[i - 1] + 1]
-        for a, b in itertools.pairwise([0, *cuts, len(places)]):
-            self._give(places[a], rows[a:b])
-        self._steps, self._rows, self._numbers = [], [], 0
+        among = send(torch.from_numpy(weights).to(like.dtype), like)
+        rows = torch.baddbmm(torch.stack(starts).unsqueeze(1), among, torch.stack(stages))
+        for first, given, own in zip(firsts, places, rows.unbind(0), strict=True):
+            self._give(first, own[: len(given)])
+        self._steps, self._numbers = [], 0
 
 
 MOST_STEPS, MOST_NUMBERS = 16, 2**16  # whose outputs are made together

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -54,19 +56,29 @@ class WholeSweep:
                     problem.report(True, at, adjoint + self._numbers.sum_at_end(n), -sizes[n])
                 made = self._back(n, y, adjoint, totals)
                 if made is None:
-                    return Sweep(problem).run()
+                    return self._stage_by_stage(last - n + 1)
                 adjoint, totals, at = made[0], made[2:], problem.ends[n]
                 self._sizes.append(made[1])
                 stats.naccept += 1
                 stats.times.append(at)
         sums = read(torch.stack(self._sizes)) if totals else []
         if not (all_finite(adjoint) and (not sums or math.isfinite(sums[-1][2]) or each_finite(totals))):
-            return Sweep(problem).run()  # which names the first value or product that is not finite
+            return self._stage_by_stage(last + 1)  # which names the first value or product that is not finite
         for i, total in zip(self._field.present, totals, strict=True):
             self._params[i] = total
         stats.param_error = self._error(sums) if sums and self._tableau.relative_integral_error else None
         stats.seconds = time.perf_counter() - started
         return AdjointResult(adjoint, self._params, ReturnCode.Success, stats, at, finite=True)
+
+    def _stage_by_stage(self, reported: int) -> AdjointResult:
+        """Do all of it again, stage by stage; so many steps have been reported."""
+        report, steps = self._problem.report, itertools.count()
+
+        def later(*step: Any) -> None:
+            if report is not None and next(steps) >= reported:
+                report(*step)
+
+        return Sweep(dataclasses.replace(self._problem, report=later)).run()
 
     def _error(self, sums: list[list[float]]) -> float | None:
         """Return the estimate of the relative error of the gradients by the parameters, from the sizes of every step,
