@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from .vector_field import EagerVectorField
 
 logger = logging.getLogger("pyseminorm")
 
+_grad: Any = functools.partial(torch.autograd.grad, allow_unused=True, materialize_grads=True)
 JACOBIANS = ("reverse", "forward", "finite")
 
 Derivatives = tuple[Tensor, Tensor]  # of a right-hand side, by the state (size, size) and by the time (size,)
@@ -51,7 +54,8 @@ class Jacobian:
         return known[2]
 
     def _reverse(self, t: float, y: Tensor) -> Derivatives:
-        return self._rows(*self._graph(t, y))
+        by_state, by_time = self._rows(*self._graph(t, y))
+        return by_state, by_time
 
     def _forward(self, t: float, y: Tensor) -> Derivatives:
         with warnings.catch_warnings():  # torch's own, when it first loads its rules for forward mode
@@ -63,43 +67,29 @@ class Jacobian:
         field, spec = self._field, self._field.spec
         return spec.join(field.leaves(field.call(t, spec.unflatten(y), *field.args), t))
 
-    def _graph(self, t: float, y: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Return (f, leaves of the state, time), connected."""
-        field, spec = self._field, self._field.spec
+    def _graph(self, t: float, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (f, state, time), connected."""
         with torch.enable_grad():
-            leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
-            when = field.time(t).requires_grad_()
-            outputs = field.leaves(field.call(when, spec.build(leaves), *field.args), when)
-            return spec.join(outputs), leaves, when
+            state, when = y.detach().requires_grad_(), self._field.time(t).requires_grad_()
+            return self._flat(when, state), state, when
 
-    def _rows(self, value: Tensor, leaves: list[Tensor], when: Tensor) -> Derivatives:
-        """Make every row of the Jacobian as a vector-Jacobian product with a unit vector."""
-        size, wanted = value.numel(), [*leaves, when]
+    def _rows(self, value: Tensor, *inputs: Tensor) -> list[Tensor]:
+        """Make every row of the Jacobians by inputs as a vector-Jacobian product with a unit vector."""
+        size = value.numel()
         if not value.requires_grad:
-            return value.new_zeros(size, size), value.new_zeros(size)
+            return [value.new_zeros(size, *x.shape) for x in inputs]
         units = torch.eye(size, dtype=value.dtype, device=value.device)
-        grads = None
+        make = functools.partial(_grad, value, inputs, retain_graph=True)
         if not self._one_by_one:
             try:
-                grads = torch.autograd.grad(
-                    value, wanted, units, is_grads_batched=True, retain_graph=True, allow_unused=True
-                )
+                grads = make(units, is_grads_batched=True)
+                return [g.expand(size, *x.shape) for g, x in zip(grads, inputs, strict=True)]  # a zero has no rows
             except RuntimeError as error:
                 self._one_by_one = True
                 logger.info(
                     f"the Jacobian is made row by row: torch cannot batch func's products ({first_line(error)})"
                 )
-        if grads is None:
-            rows = [
-                torch.autograd.grad(value, wanted, unit, retain_graph=True, allow_unused=True, materialize_grads=True)
-                for unit in units
-            ]
-            grads = tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
-        blocks = [
-            value.new_zeros(size, x.numel()) if g is None else g.reshape(size, -1)
-            for g, x in zip(grads, wanted, strict=True)
-        ]
-        return torch.cat(blocks[:-1], dim=1), blocks[-1].reshape(size)
+        return [torch.stack(parts) for parts in zip(*map(make, units), strict=True)]
 
     def _finite(self, t: float, y: Tensor) -> Derivatives:
         value, root = self._field.f(t, y), torch.finfo(y.dtype).eps ** 0.5
@@ -120,22 +110,14 @@ class Jacobian:
     def _adjoint(self, t: float, y: Tensor, adjoint: Tensor) -> Derivatives:
         if self._mode == "finite":
             return self._adjoint_finite(t, y, adjoint)
-        value, leaves, when = self._graph(t, y)
-        by_state, _ = self._rows(value, leaves, when)
-        return -by_state.T, -self._along_trajectory(value, leaves, when, adjoint)
-
-    def _along_trajectory(self, value: Tensor, leaves: list[Tensor], when: Tensor, adjoint: Tensor) -> Tensor:
-        """Return d/dt of (df/dy)^T lambda along y(t): the gradient by y of the slope of lambda . f along (1, f)."""
-        spec = self._field.spec
+        value, state, when = self._graph(t, y)
+        by_state, _ = self._rows(value, state, when)
         if not value.requires_grad:
-            return torch.zeros_like(adjoint)
-        with torch.enable_grad():
-            wanted = [*leaves, when]
-            first = torch.autograd.grad(torch.dot(value, adjoint), wanted, create_graph=True, allow_unused=True)
-            direction = [*spec.split(value.detach()), torch.ones_like(when)]
-            slope = sum(((g * d).sum() for g, d in zip(first, direction, strict=True) if g is not None), when * 0.0)
-            second = torch.autograd.grad(slope, leaves, allow_unused=True)
-        return spec.join([torch.zeros_like(x) if g is None else g for g, x in zip(second, leaves, strict=True)])
+            return -by_state.T, torch.zeros_like(adjoint)
+        with torch.enable_grad():  # the gradient by y of the slope of lambda . f along (1, f)
+            by_y, by_time = _grad(torch.dot(value, adjoint), (state, when), create_graph=True)
+            (along,) = _grad(torch.dot(by_y, value.detach()) + by_time + 0.0 * when, (state,))
+        return -by_state.T, -along
 
     def _adjoint_finite(self, t: float, y: Tensor, adjoint: Tensor) -> Derivatives:
         by_state, _ = self._finite(t, y)
