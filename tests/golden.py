@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyseminorm.graphs.joint_graph import JointGraph
-from pyseminorm.graphs.lowering.lower import lower, simplify
+from pyseminorm.graphs.lowering.ops import simplify
 from pyseminorm.graphs.lowering.writer import Writer
 
 FOLDER = Path(__file__).parent / "data" / "golden"
@@ -79,4 +79,4 @@ class Golden:
 
     def lowered(self) -> Writer:
         """What the graph is lowered to."""
-        return lower(*self.graph())
+        return Writer(*self.graph())

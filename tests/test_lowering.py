@@ -20,10 +20,9 @@ from pyseminorm import Algorithm, BacksolveAdjoint, DiscreteAdjoint, GaussAdjoin
 from pyseminorm.engines.julia.native.lowered import LoweredVectorField
 from pyseminorm.graphs.lowering import ops
 from pyseminorm.graphs.lowering.loops import Statement
-from pyseminorm.graphs.lowering.lower import lower, simplify
 from pyseminorm.graphs.lowering.memory import Buffer, View
 from pyseminorm.graphs.lowering.sections import share
-from pyseminorm.graphs.lowering.writer import LoweringError
+from pyseminorm.graphs.lowering.writer import LoweringError, Writer
 from pyseminorm.methods.tableaus import TABLEAUS
 
 D = torch.float64
@@ -133,13 +132,13 @@ def test_every_operation_of_the_table_has_a_test_and_is_met_there():
     assert listed == set(OPERATIONS)
     for operation in listed:
         _, graph, _ = capture(field_of(operation)(D), state())
-        plain = simplify(graph.graph, graph.sources, merge=False)
+        plain = ops.simplify(graph.graph, graph.sources, merge=False)
         assert operation in {node.target for node in plain.module.graph.nodes}, operation
 
 
 @pytest.mark.capture
 def test_code_is_the_same_for_the_same_graph():
-    codes = [lower(graph.graph, graph.sources).source for _, graph, _ in (capture(MLP(), batch(3)) for _ in "ab")]
+    codes = [Writer(graph.graph, graph.sources).source for _, graph, _ in (capture(MLP(), batch(3)) for _ in "ab")]
     assert codes[0] == codes[1]
 
 
@@ -153,10 +152,10 @@ def test_rows_are_looked_up_only_where_none_outside_can_be_asked_for(rows):
     for field, known in zip(fields, (rows > 2, False), strict=True):
         _, graph, _ = capture(field, batch(3), t=-1.0)
         if known:
-            assert "unsafe_copyto!" in lower(graph.graph, graph.sources).source
+            assert "unsafe_copyto!" in Writer(graph.graph, graph.sources).source
         else:
             with pytest.raises(LoweringError, match=r"index that is not bucketize's|of torch\.int64"):
-                lower(graph.graph, graph.sources)
+                Writer(graph.graph, graph.sources)
 
 
 # ---- code

@@ -7,14 +7,17 @@ these of everything else that neural networks use.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from ...torch_internals import aten_operations, get_decompositions
+from ..joint_graph import JointGraph
 from .loops import Lazy, Value, number
 
 aten = torch.ops.aten
@@ -223,3 +226,27 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     aten.var.correction: _var,
     aten.var_mean.correction: _var_mean,
 }
+
+
+def simplify(graph: JointGraph, sources: list[Tensor], *, merge: bool = True) -> JointGraph:
+    """Write the same graph by the operations that the table has; ``merge``: what is computed twice, once."""
+    examples = [*graph.examples, *(x.detach() for x in sources)]
+    with torch.no_grad():
+        module: fx.GraphModule = make_fx(graph.module, decomposition_table=DECOMPOSITIONS)(*examples)
+    if merge:
+        _merge_equal(module.graph)
+    module.graph.eliminate_dead_code()
+    return dataclasses.replace(graph, module=module)
+
+
+def _merge_equal(graph: fx.Graph) -> None:
+    """Leave one node for all that compute the same."""
+    known: dict[Any, fx.Node] = {}
+    for node in list(graph.nodes):
+        if node.op != "call_function" or "nondeterministic_seeded" in str(getattr(node.target, "tags", "")):
+            continue
+        key = (node.target, repr(node.args), repr(node.kwargs))
+        same = known.setdefault(key, node)
+        if same is not node:
+            node.replace_all_uses_with(same)
+            graph.erase_node(node)

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from ..joint_graph import JointGraph
 from ..split import Parts, Wanted
 from .loops import Lazy, Nest, Statement, Value, number, reduce
 from .memory import Buffer, Shape, View, contiguous
-from .ops import COMPARISONS, ELEMENTWISE, FILLED, FORMED, OTHERS, REDUCTIONS, SAME, VIEWS, aten
+from .ops import COMPARISONS, ELEMENTWISE, FILLED, FORMED, OTHERS, REDUCTIONS, SAME, VIEWS, aten, simplify
 from .products import SMALL_PRODUCT, blas_form, blas_product, has_rows, small_product
 from .sections import Section, names_in
 
@@ -24,14 +25,15 @@ class LoweringError(Exception):
 
 
 class Writer:
-    """Lowers one graph for states of ``dtype``.
+    """Lowers one graph, which reads ``sources``; raises a LoweringError that names what the table lacks.
 
     The code needs memory: ``constants_size`` elements for what stays the same in a solve, ``work_size`` for what
     products read of one evaluation of f, ``scratch_size`` for what nobody reads after a call.
     """
 
-    def __init__(self, parts: Parts, dtype: torch.dtype) -> None:
-        self._parts, self._dtype = parts, dtype
+    def __init__(self, graph: JointGraph, sources: list[Tensor]) -> None:
+        parts = self._parts = Parts(simplify(graph, sources))
+        self._dtype = graph.examples[0].dtype
         self._values: dict[fx.Node, Any] = {}
         self._inputs: dict[str, str] = {}
         self._functions: dict[str, tuple[str, Section]] = {}

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from ....graphs.joint_graph import JointGraph
-from ....graphs.lowering.lower import lower
-from ....graphs.lowering.writer import LoweringError
+from ....graphs.lowering.writer import LoweringError, Writer
 from ....graphs.traced_field import FormError, Trace
 from ....problem.parameters import as_real
 from ....problem.state import StateSpec
@@ -50,7 +49,7 @@ class LoweredNative(NativeField):
         self.module = self._julia.module
         self.module.Kernels.use_blas_b(*_blas_of_torch())
         dtype, count = graph.examples[0].dtype, len(sources)
-        code = lower(graph, sources)
+        code = Writer(graph, sources)
         self.size, self.params_size = spec.size, sum(self.sizes)
         self.moves = [(0, 0, self.params_size)] if self.sizes else []  # gradients come out by target, in order
         self.scatter, self.small = plan_gradients(self.moves, inputs, dtype)
