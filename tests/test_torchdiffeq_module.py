@@ -44,7 +44,7 @@ from torchdiffeq import odeint_adjoint as odeint
 from torchdiffeq._impl.adjoint import find_parameters
 from torchdiffeq._impl.odeint import SOLVERS
 assert torchdiffeq is pyseminorm.torchdiffeq and odeint is pyseminorm.odeint_adjoint
-assert torchdiffeq._impl.misc._rms_norm.__module__ == "pyseminorm.torchdiffeq.tensor_norms"
+assert torchdiffeq._impl.misc._rms_norm.__module__ == "pyseminorm.torchdiffeq._impl.misc"
 assert "dopri5" in SOLVERS
 pyseminorm.torchdiffeq.uninstall()
 pyseminorm.torchdiffeq.uninstall()

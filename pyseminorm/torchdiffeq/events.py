@@ -16,12 +16,6 @@ from ..torch_internals import pytree
 _FAR = 2.0**64
 
 
-def check_event_times(t: Any) -> None:
-    """Refuse times other than a start and a direction, in torchdiffeq's words."""
-    if isinstance(t, Tensor) and t.dim() == 1 and len(t) != 2:
-        raise InvalidInputError(f"We require len(t) == 2 when in event handling mode, but got len(t)={len(t)}.")
-
-
 def solve_to_event(
     solve_window: Callable[[Any, Tensor, Event], Solution],
     event_fn: Callable[[Tensor, Any], Tensor],
@@ -35,6 +29,8 @@ def solve_to_event(
     No end is known: with adaptive steps it is far away. Fixed steps, which may be as long as the solve, go on in
     windows, each twice as long as the one before.
     """
+    if len(t) != 2:
+        raise InvalidInputError(f"We require len(t) == 2 when in event handling mode, but got len(t)={len(t)}.")
     start, y, event = t[0].double(), y0, Event(event_fn)
     span = (t[1] - t[0]).detach().double()
     if adaptive:

@@ -12,20 +12,19 @@ from ..adjoints import Adjoint, BacksolveAdjoint, DirectAdjoint, DiscreteAdjoint
 from ..compiled import CompiledField
 from ..errors import InvalidInputError
 from ..events import Event
+from ..problem.parameters import parameters_of
 from ..problem.state import UnlikeStateError
 from ..problem.torch_modes import apart_from_modes
 from ..problem.vector_field import FieldSource
 from ..solution import Solution
 from ..solving import solve
 from ..torch_internals import pytree
-from .adapted import AdaptedField
-from .adjoint_norms import adjoint_norm
-from .adjoint_options import show_adjoint_options
+from .adjoint_norms import adjoint_norm, show_adjoint_options
 from .callbacks import find_callbacks
-from .events import check_event_times, solve_to_event
-from .inputs import InputAssertionError, check_adjoint_tolerance, check_state, check_times, check_tolerance, start_only
+from .events import solve_to_event
+from .inputs import InputAssertionError, check_adjoint_tolerance, check_state, check_times, check_tolerance
 from .scipy_solver import solve_by_scipy
-from .settings import check_both, check_options, choose_method, controller, forward_control, most_steps, solve_settings
+from .settings import check_both, check_options, choose_method, controller, most_steps, solve_settings
 from .solvers import Method, RKAdaptiveStepsizeODESolver, ScipyWrapperODESolver
 
 
@@ -207,7 +206,12 @@ def odeint_adjoint(
         >>> pyseminorm.odeint_adjoint(field, torch.ones(3), torch.tensor([0.0, 1.0]), adjoint_params=()).shape
         torch.Size([2, 3])
     """
-    _check_params(func, adjoint_params)
+    if adjoint_params is None and not isinstance(func, (nn.Module, CompiledField, FieldSource)):
+        raise InvalidInputError(
+            "func must be an instance of nn.Module to specify the adjoint parameters; alternatively they can be "
+            "specified explicitly via the `adjoint_params` argument. If there are no parameters then it is allowable "
+            "to set `adjoint_params=()`."
+        )
     back_method = method if adjoint_method is None else adjoint_method
     if back_method != method and options is not None and adjoint_options is None:
         raise InvalidInputError(
@@ -221,13 +225,14 @@ def odeint_adjoint(
     else:
         backward = check_options("adjoint_options", adjoint_options, back.solver)
         check_both(forward, backward)
+    steps = {key: forward[key] for key in ("controller", "min_step") if key in forward}
     adjoint = BacksolveAdjoint(
         norm=adjoint_norm(backward.get("norm"), forward.get("norm")),
         rtol=check_adjoint_tolerance("adjoint_rtol", adjoint_rtol),
         atol=check_adjoint_tolerance("adjoint_atol", adjoint_atol),
         method=None if back.solver is there.solver or back.solver is ScipyWrapperODESolver else back.solver.method,
         max_steps=most_steps(backward),
-        controller=controller({**forward_control(forward), **backward}, back.solver),
+        controller=controller({**steps, **backward}, back.solver),
         scale_invariant=False,
     )
     ys = _solve(func, y0, t, adjoint_params, there, back, rtol, atol, forward, adjoint, event_fn)
@@ -258,12 +263,10 @@ def _solve(
     callbacks = find_callbacks(func, method, back)
     params = None if params is None else list(params)
     by_scipy = method.solver is ScipyWrapperODESolver
-    if event_fn is not None:
-        check_event_times(t)
-        if by_scipy:
-            raise InvalidInputError('method="scipy_solver" looks for no events: give another one, such as "dopri5".')
-    elif len(t) == 1:
-        return start_only(y0)
+    if event_fn is not None and by_scipy:
+        raise InvalidInputError('method="scipy_solver" looks for no events: give another one, such as "dopri5".')
+    if event_fn is None and len(t) == 1:
+        return pytree.tree_map(lambda y: y[None], y0)
     values = solve_by_scipy(func, y0, t, rtol, atol, given) if by_scipy else None
     if by_scipy and (back is None or not torch.is_grad_enabled()):
         return values  # without gradients, as there
@@ -271,20 +274,17 @@ def _solve(
     solver, settings = (Method.of(None).solver, {}) if by_scipy else (method.solver, given)
 
     def solve_between(start: Any, times: Tensor, event: Event | None = None) -> Solution:
-        return _solve_adapted(
-            func,
-            start,
-            times,
-            params,
-            method=choose_method(solver, settings),
-            rtol=rtol,
-            atol=atol,
-            adjoint=adjoint,
-            callbacks=callbacks,
-            dense=dense,
-            event=event,
-            **solve_settings(settings, solver, func, y0, times),
-        )
+        arguments = solve_settings(settings, solver, func, y0, times) | {
+            "method": choose_method(solver, settings), "rtol": rtol, "atol": atol, "adjoint": adjoint,
+            "callbacks": callbacks, "dense": dense, "event": event,
+        }  # fmt: skip
+        try:
+            return solve(func, start, times, params=params, **arguments)
+        except UnlikeStateError:
+            if isinstance(func, (CompiledField, FieldSource)):
+                raise
+        own = parameters_of(func) if params is None else params
+        return solve(AdaptedField(func), start, times, params=own, **arguments)
 
     if event_fn is not None:
         adaptive = issubclass(method.solver, RKAdaptiveStepsizeODESolver)
@@ -295,17 +295,23 @@ def _solve(
     return solution.interpolate if dense else solution.ys
 
 
-def _solve_adapted(
-    func: Callable[..., Any], y0: Any, t: Tensor, params: list[Tensor] | None, **settings: Any
-) -> Solution:
-    """Solve; where what func returns does not look like y0, let it do so, as far as torchdiffeq would."""
-    try:
-        return solve(func, y0, t, params=params, **settings)
-    except UnlikeStateError:
-        if isinstance(func, (CompiledField, FieldSource)):
-            raise
-        adapted = AdaptedField(func)
-        return solve(adapted, y0, t, params=adapted.params if params is None else params, **settings)
+class AdaptedField:
+    """A function whose results are made to look like the state.
+
+    Of a tensor state, a result is broadcast; of a tuple, the elements of all results, in order, are those of the
+    state's tensors. Both are cast to the state's dtype.
+    """
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self.func = func
+
+    def __call__(self, t: Tensor, y: Any) -> Any:
+        value = self.func(t, y)
+        if isinstance(y, Tensor):
+            return torch.as_tensor(value, device=y.device).to(y.dtype).expand(y.shape)
+        flat = torch.cat([torch.as_tensor(x, device=y[0].device).reshape(-1) for x in value]).to(y[0].dtype)
+        parts = torch.split(flat, [x.numel() for x in y])
+        return tuple(part.view(x.shape) for part, x in zip(parts, y, strict=True))
 
 
 def _through_steps(
@@ -321,12 +327,3 @@ def _through_steps(
     adaptive = issubclass(method.solver, RKAdaptiveStepsizeODESolver)
     ours = {"controller": "torchdiffeq"} if adaptive else {}
     return {**ours, **options}, DirectAdjoint()
-
-
-def _check_params(func: Callable[..., Any], params: Iterable[Tensor] | None) -> None:
-    if params is None and not isinstance(func, (nn.Module, CompiledField, FieldSource)):
-        raise InvalidInputError(
-            "func must be an instance of nn.Module to specify the adjoint parameters; alternatively they can be "
-            "specified explicitly via the `adjoint_params` argument. If there are no parameters then it is allowable "
-            "to set `adjoint_params=()`."
-        )

@@ -82,8 +82,3 @@ def check_adjoint_tolerance(name: str, value: Any) -> float | None:
 
 
 _LEAST = 1e-30  # a float32, too
-
-
-def start_only(y0: Any) -> Any:
-    """Return the solution at a single time: the state, with one row."""
-    return y0[None] if isinstance(y0, Tensor) else tuple(y[None] for y in y0)

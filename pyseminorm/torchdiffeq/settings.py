@@ -114,11 +114,6 @@ def controller(options: Mapping[str, Any], solver: type[Solver]) -> Any:
     return PIController(beta1=1 / find_tableau(solver.method).order, beta2=0.0, **factors)
 
 
-def forward_control(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a forward solve's options decides whose steps the backward solve takes."""
-    return {key: options[key] for key in ("controller", "min_step") if key in options}
-
-
 def _step(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Tensor) -> Any:
     """Return the first step, the size of fixed steps, or what makes their grid."""
     make = given.get("grid_constructor")

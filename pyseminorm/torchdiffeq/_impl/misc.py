@@ -1,8 +1,27 @@
-"""torchdiffeq's module of this name: its norms."""
+"""torchdiffeq's module of this name: its norms, of a tensor or of a tuple of tensors."""
 
-from .. import tensor_norms
+from __future__ import annotations
 
-_linf_norm = tensor_norms.linf_norm
-_mixed_norm = tensor_norms.mixed_norm
-_rms_norm = tensor_norms.rms_norm
-_zero_norm = tensor_norms.zero_norm
+from collections.abc import Sequence
+
+from torch import Tensor
+
+
+def _linf_norm(tensor: Tensor) -> Tensor:
+    """Return the largest absolute value."""
+    return tensor.abs().max()
+
+
+def _rms_norm(tensor: Tensor) -> Tensor:
+    """Return the root mean square."""
+    return tensor.abs().pow(2).mean().sqrt()
+
+
+def _zero_norm(tensor: Tensor) -> float:
+    """Return 0, whatever the tensor."""
+    return 0.0
+
+
+def _mixed_norm(tensors: Sequence[Tensor]) -> Tensor | float:
+    """Return the largest root mean square of a tuple's tensors, 0 for none."""
+    return max(map(_rms_norm, tensors)) if tensors else 0.0
