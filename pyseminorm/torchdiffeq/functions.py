@@ -225,7 +225,7 @@ def odeint_adjoint(
     else:
         backward = check_options("adjoint_options", adjoint_options, back.solver)
         check_both(forward, backward)
-    steps = {key: forward[key] for key in ("controller", "min_step") if key in forward}
+    steps: dict[str, Any] = {key: forward[key] for key in ("controller", "min_step") if key in forward}
     adjoint = BacksolveAdjoint(
         norm=adjoint_norm(backward.get("norm"), forward.get("norm")),
         rtol=check_adjoint_tolerance("adjoint_rtol", adjoint_rtol),
