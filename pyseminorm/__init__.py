@@ -32,7 +32,7 @@ from .version import __version__ as __version__
 if TYPE_CHECKING:
     from .cnf import CNF
     from .crosschecking import CrossCheck, crosscheck
-    from .engines.julia.session.start import start_julia
+    from .engines.julia.session.runtime import start_julia
     from .julia_function import JuliaFunction
     from .paths import CDE, InterpolatedPath, interpolate_path
     from .profiling import Profile, profile
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _IMPORTED_LATE = {
     "cnf": ("CNF",),
     "crosschecking": ("CrossCheck", "crosscheck"),
-    "engines.julia.session.start": ("start_julia",),
+    "engines.julia.session.runtime": ("start_julia",),
     "julia_function": ("JuliaFunction",),
     "paths": ("CDE", "InterpolatedPath", "interpolate_path"),
     "profiling": ("Profile", "profile"),

@@ -25,17 +25,16 @@ from ...problem.jacobian import Jacobian
 from ...stats import PassStats
 from ...stepping import Algorithm, MethodTraits
 from .calls.callbacks import SolverCallbacks
-from .calls.dense_output import JuliaDenseInterpolation
 from .calls.looks import Looks
 from .calls.nodes import NodeMemory
 from .calls.parameter_sums import ParameterSums
-from .calls.results import Pass, translate_error
-from .calls.settings import describe_method, make_settings, tableau, vector_type
+from .calls.results import JuliaDenseInterpolation, Pass, translate_error
+from .calls.settings import ForwardArguments, describe_method, make_settings, tableau, vector_type
 from .native.forward import StepsHandle, native_forward
 from .native.sweep import native_sweep
-from .native.vector_field import JuliaVectorField, NativeNodes, backward_arguments, refuse_call
-from .session.layouts import AdjointCall, ForwardCall
-from .session.memory import address, addresses, consecutive, doubles, integers, offsets_of
+from .native.vector_field import JuliaVectorField, NativeNodes, backward_arguments
+from .session.layouts import AdjointCall
+from .session.memory import addresses, consecutive, doubles, integers, offsets_of
 from .session.runtime import runtime
 
 logger = logging.getLogger("pyseminorm")
@@ -81,24 +80,12 @@ class JuliaEngine:
         if isinstance(problem.field, JuliaVectorField):
             return native_forward(runtime(), problem)
         julia, started, y0 = runtime(), time.perf_counter(), consecutive(problem.y0)
-        vector = vector_type(self._memory, y0.dtype, y0.device.index or 0)
-        rows, size, segments = len(problem.times), problem.spec.size, problem.segments or ()
-        ys = y0.new_empty((rows, *problem.spec.shape))
-        jacobian = _jacobian(problem)
-        by_state = jacobian.of_field if jacobian else None
-        field = _ForwardField(problem)
-        norm, looks = problem.callable_norm, Looks.of(problem)
+        jacobian, field = _jacobian(problem), _ForwardField(problem)
+        norm, looks, by_state = problem.callable_norm, Looks.of(problem), jacobian.of_field if jacobian else None
         python = SolverCallbacks(y0, field, norm, report=problem.report, jacobian=by_state, looks=looks)
         solve = Pass(julia, problem.spec.unflatten, y0, problem.times[0], python=python)
-        offsets, settings = offsets_of(segments), make_settings(problem.options, problem.discontinuities, problem.grid)
-        times, look = doubles(tuple(problem.times)), python.looking
-        call = ForwardCall(
-            vector=vector.address, times=times.address, times_count=times.count, y0=address(y0, y0.dtype),
-            ys=address(ys, y0.dtype), size=size, offsets=offsets.address, segments=len(segments),
-            settings=settings.address, dense=problem.keep_dense, look=look[0], look_times=look[1], look_states=look[2],
-            **python.arguments,
-        )  # fmt: skip
-        solve.run("forward", call)
+        call = ForwardArguments(problem, vector_type(self._memory, y0.dtype, y0.device.index or 0))
+        ys = solve.run_forward(problem, call)
         return solve.forward_result(problem, ys, started, len(field.known), jacobian.calls if jacobian else 0)
 
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult:
@@ -175,19 +162,19 @@ class _Side:
 
     def count(self, solve: Pass) -> None:
         """Write the evaluations into the statistics of the pass."""
-        stats, nodes = solve.stats, self.nodes
+        stats, result, nodes = solve.stats, solve.result, self.nodes
         if nodes:
-            stats.nvjp_state, stats.nvjp_param = solve.calls, nodes.evaluated or solve.steps
+            stats.nvjp_state, stats.nvjp_param = result.calls, nodes.evaluated or result.steps
         else:
-            stats.nvjp = solve.calls
-        stats.njac = self.jacobian.calls if self.jacobian else solve.jacobians
+            stats.nvjp = result.calls
+        stats.njac = self.jacobian.calls if self.jacobian else result.jacobians
         if self.sums is not None:
             stats.param_error = self.sums.error()
         elif isinstance(nodes, _Nodes):
-            stats.param_error = nodes.error(solve.share) if solve.retcode.success else None
+            stats.param_error = nodes.error(result.share) if solve.retcode.success else None
             stats.nvjp_param = nodes.evaluated
-        elif not math.isnan(solve.param_error):
-            stats.param_error = solve.param_error
+        elif not math.isnan(result.param_error):
+            stats.param_error = result.param_error
 
     def params(self, problem: AdjointProblem, z: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """Return mu at the end of the solve, and as one vector where it is one."""
@@ -211,7 +198,7 @@ def _native_side(problem: AdjointProblem) -> _Side:
     apart = problem.ys.new_zeros(sum(problem.layout.params)) if _is_apart(problem) else None
     python = None
     if norm is not None or report is not None:
-        python = SolverCallbacks(native.u, refuse_call, norm, report=report)
+        python = SolverCallbacks(native.u, None, norm, report=report)
     nodes = NativeNodes(problem, field) if isinstance(problem.adjoint, GaussAdjoint) else None
     arguments = backward_arguments(field, problem, apart, python)
     return _Side(arguments, native.u, python, native.failure, nodes, apart=apart)

@@ -64,16 +64,17 @@ def _keep_errors(failed: float) -> Callable[[Callable[..., float | None]], Calla
 class SolverCallbacks:
     """Callbacks for one solve of states like ``like``; ``signals`` is the context of a call that enters them.
 
-    ``right_hand_side(t, z, dz)`` gets the solver's buffers, fills ``dz`` and keeps neither; all others get copies: a
-    user's ``norm``, ``jacobian(t, z)``, which returns derivatives by state and time, ``report(accepted, t, z, dt)``.
-    ``evaluate_nodes`` is told how many quadrature nodes there are. ``sums(what, number)`` has mu where it is not a part
-    of the state; then ``right_hand_side`` is told, too, whether they want its derivative.
+    ``right_hand_side(t, z, dz)`` gets the solver's buffers, fills ``dz`` and keeps neither (None: Julia has its own);
+    all others get copies: a user's ``norm``, ``jacobian(t, z)``, which returns derivatives by state and time,
+    ``report(accepted, t, z, dt)``. ``evaluate_nodes`` is told how many quadrature nodes there are. ``sums(what,
+    number)`` has mu where it is not a part of the state; then ``right_hand_side`` is told, too, whether they want its
+    derivative.
     """
 
     def __init__(
         self,
         like: Tensor,
-        right_hand_side: Callable[..., None],
+        right_hand_side: Callable[..., None] | None,
         norm: Callable[[Tensor], float] | None = None,
         *,
         evaluate_nodes: Callable[[int], None] | None = None,
@@ -125,8 +126,7 @@ class SolverCallbacks:
 
     @_keep_errors(failed=-1.0)
     def _sums(self, what: int, number: float) -> float:
-        found: float = self._user["sums"](what, number)
-        return found
+        return float(self._user["sums"](what, number))
 
     @_keep_errors(failed=0)
     def _register(self, slot: int, address: int, length: int) -> None:
@@ -152,8 +152,7 @@ class SolverCallbacks:
 
     @_keep_errors(failed=RAISED_THERE)
     def _look(self, t0: float, t1: float) -> float:
-        wanted: float = self._user["look"](t0, t1)
-        return wanted
+        return int(self._user["look"](t0, t1))
 
     @_keep_errors(failed=0)
     def _report(self, accepted: int, t: float, dt: float, address: int, length: int) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,20 +16,20 @@ from ....passes.problems import ForwardProblem, ForwardResult, PassOptions, mark
 from ....retcode import ReturnCode
 from ....stats import PassStats
 from ..session.c_functions import JuliaHandle
-from ..session.layouts import RETCODES
+from ..session.layouts import RETCODES, PassResult
 from ..session.memory import address
 from ..session.runtime import Runtime
 from .callbacks import SolverCallbacks
-from .dense_output import JuliaDenseInterpolation
+from .settings import ForwardArguments
 
 
 class Pass:
     """One forward or backward solve by Julia, and its result; ``failure`` says what code in Julia raised in it.
 
-    ``state`` and ``t`` are the last good ones (of a successful solve the state need not be told); ``calls`` of the
-    right-hand side, ``jacobians`` that a native field made; ``reached``: rows of a forward solve, jumps of a backward
-    one; ``steps``: the number of Julia's record of steps, or of quadrature nodes (0: none); ``finite``: whether all
-    rows are known to be so; ``outcome``: what Julia keeps of it, where it does.
+    ``state`` and ``t`` are the last good ones (of a successful solve the state need not be told); ``result`` has
+    ``calls`` of the right-hand side, ``jacobians`` that a native field made, ``reached`` rows of a forward solve, jumps
+    of a backward one, ``steps``, the number of Julia's record of steps, or of quadrature nodes (0: none), and whether
+    all rows are known to be ``finite``; ``outcome``: what Julia keeps of it, where it does.
     """
 
     def __init__(
@@ -46,8 +45,7 @@ class Pass:
         self._julia, self._unflatten, self._python, self._failure = julia, unflatten, python, failure
         self.state, self.t, self.stats = state, t, PassStats()
         self.retcode, self.detail = ReturnCode.Success, ""
-        self.calls, self.reached, self.steps, self.jacobians, self.finite = 0, 1, 0, 0, False
-        self.param_error = self.squares = self.rms = self.share = math.nan
+        self.result = PassResult()
         self.outcome: JuliaHandle | None = None
 
     def run(self, name: str, arguments: ctypes.Structure) -> None:
@@ -59,6 +57,18 @@ class Pass:
             if self._python is not None:
                 self._python.close()
 
+    def run_forward(self, problem: ForwardProblem, call: ForwardArguments) -> Tensor:
+        """Solve forward, and return the states (len(times), *shape)."""
+        arguments, y0, python = call.arguments, self.state, self._python
+        ys = y0.new_empty((len(problem.times), *problem.spec.shape))
+        arguments.y0, arguments.ys = address(y0, y0.dtype), address(ys, y0.dtype)
+        for name, at in (python.arguments if python else {"norm": 0, "report": 0}).items():
+            setattr(arguments, name, at)
+        if python:
+            arguments.look, arguments.look_times, arguments.look_states = python.looking
+        self.run("forward", arguments)
+        return ys
+
     def last_good_state(self) -> LastGoodState:
         return LastGoodState(self.t, self._unflatten(self.state.flatten().clone()), self.stats)
 
@@ -66,22 +76,22 @@ class Pass:
         self, problem: ForwardProblem, ys: Tensor, started: float, checks: int, jacobians: int
     ) -> ForwardResult:
         """Return the result of a solve that wrote ``ys``; ``checks``: checking calls of func that no callback used."""
-        stats, rows = self.stats, len(problem.times)
-        if self.reached < rows:
-            mark_unreached(ys, self.reached)
-        stats.nf, stats.njac = self.calls + checks, jacobians
+        stats, result, rows = self.stats, self.result, len(problem.times)
+        if result.reached < rows:
+            mark_unreached(ys, result.reached)
+        stats.nf, stats.njac = result.calls + checks, jacobians
         self.estimate(problem.options)
         dense = None
         if problem.keep_dense and self.outcome:
             dense = JuliaDenseInterpolation(self._julia, self.outcome, self.state)
         stats.seconds = time.perf_counter() - started
-        finite = self.finite and self.reached == rows
+        finite = result.finite != 0 and result.reached == rows
         return ForwardResult(ys, self.retcode, stats, self.t, self.state, dense, self.detail, finite)
 
     def estimate(self, options: PassOptions) -> None:
         """Write the estimate of the error of the state at the end into the statistics."""
         if options.traits.adaptive:
-            self.stats.state_error = state_error(self.squares, options.rtol, options.atol, self.rms)
+            self.stats.state_error = state_error(self.result.squares, options.rtol, options.atol, self.result.rms)
 
     def _call(self, name: str, arguments: ctypes.Structure) -> Any:
         try:
@@ -96,15 +106,12 @@ class Pass:
             raise translate_error(error) from error
 
     def _take(self, name: str, result: Any) -> None:
-        stats, retcode, held = self.stats, RETCODES[result.retcode], result.outcome
-        stats.naccept, stats.nreject, self.calls = result.naccept, result.nreject, result.calls
-        self.reached, self.steps, self.jacobians = result.reached, result.steps, result.jacobians
-        first, self.t, self.finite = self.t, result.t, result.finite != 0
-        self.param_error, self.squares = result.param_error, result.squares
-        self.rms, self.share = result.rms, result.share
+        self.result = result = PassResult.from_buffer_copy(result)
+        stats, retcode, first = self.stats, RETCODES[result.retcode], self.t
+        stats.naccept, stats.nreject, self.t = result.naccept, result.nreject, result.t
         accepted = self._julia.c_functions.times(result.times_count)
-        if held:
-            outcome = self._fetch(held)
+        if result.outcome:
+            outcome = self._fetch(result.outcome)
             retcode, accepted = retcode or str(self._julia.module.retcode(outcome)), self._copy_results(outcome)
         stats.times = [first, *(accepted or ())]
         if retcode != "Success":
@@ -129,8 +136,8 @@ class Pass:
     def _stop(self, name: str, retcode: str) -> None:
         """Raise what ended the pass, or keep its return code."""
         if retcode in ("CallbackFailure", "Interrupted"):
-            if name == "forward" and self.steps:
-                self._julia.c_functions.release(self.steps)  # no sweep follows
+            if name == "forward" and self.result.steps:
+                self._julia.c_functions.release(self.result.steps)  # no sweep follows
             raised = KeyboardInterrupt() if retcode == "Interrupted" else self._julia.c_functions.raised or self._raised
             if raised is not None:
                 raise raised
@@ -158,3 +165,22 @@ def translate_error(error: Exception) -> BaseException:
     if line.startswith(_INPUT_ERRORS) or any(sign in line for sign in _OUR_INPUT_ERRORS):
         return InvalidInputError(f"Julia refused the input: {line}. The full Julia error is the cause of this one.")
     return BackendUnavailableError(f"Julia raised: {line}. The full Julia error is the cause of this one.")
+
+
+class JuliaDenseInterpolation:
+    """A kept forward trajectory: OrdinaryDiffEq's dense solution, alive as long as this object."""
+
+    def __init__(self, julia: Runtime, outcome: JuliaHandle, like: Tensor) -> None:
+        self.outcome = outcome
+        self._julia, self._like = julia, like
+
+    def __call__(self, t: float) -> Tensor:
+        return self.rows([t])[0]
+
+    def rows(self, times: Sequence[float], *, derivative: bool = False) -> Tensor:
+        """Return the states at times, or their derivatives by time, (len(times), size)."""
+        self._julia.check_caller()
+        values, wanted = self._like.new_empty(len(times), self._like.numel()), torch.tensor(times, dtype=torch.float64)
+        at = address(wanted, wanted.dtype), len(times), address(values, values.dtype)
+        self._julia.module.evaluate_b(self.outcome.object, *at, derivative)
+        return values

@@ -10,11 +10,12 @@ import torch
 from ....methods.grids import FixedGrid
 from ....methods.tableaus import TABLEAUS
 from ....passes.gradient_error import formula
-from ....passes.problems import PassOptions
+from ....passes.problems import ForwardProblem, PassOptions
 from ....problem.discontinuities import Discontinuities
 from ....stepping import Algorithm, PIController
-from ..session.c_functions import JuliaHandle
-from ..session.memory import Memory
+from ..session.c_functions import POLL, JuliaHandle
+from ..session.layouts import ForwardCall
+from ..session.memory import Memory, doubles, offsets_of
 from ..session.runtime import runtime
 
 ELTYPES = {torch.float64: "Float64", torch.float32: "Float32"}
@@ -77,3 +78,22 @@ def tableau(method: str) -> JuliaHandle:
     memory = [Memory(torch.tensor(x, dtype=torch.float64)) for x in parts]
     module = runtime().module
     return JuliaHandle(module, module.tableau(stages, degree, *(x.address for x in memory), known.stages, known.fsal))
+
+
+class ForwardArguments:
+    """A forward pass as Julia reads it. Training makes the same again and again: only addresses of tensors change.
+
+    ``field``: the address of a native field, 0 for functions of Python; ``keep``: 1 where Julia records the steps, 2
+    with their stages.
+    """
+
+    def __init__(self, problem: ForwardProblem, vector: JuliaHandle, field: int = 0, keep: int = 0) -> None:
+        self.keep, self.settings = keep, make_settings(problem.options, problem.discontinuities, problem.grid)
+        segments, times = problem.segments or (), doubles(tuple(problem.times))
+        offsets, weights = offsets_of(segments), tableau(problem.options.method) if keep == 2 else None
+        self._kept = vector, offsets, times, weights
+        self.arguments = ForwardCall(
+            vector=vector.address, field=field, poll=POLL, keep=keep, offsets=offsets.address, segments=len(segments),
+            times=times.address, times_count=times.count, size=problem.spec.size, settings=self.settings.address,
+            dense=problem.keep_dense, tableau=0 if weights is None else weights.address,
+        )  # fmt: skip

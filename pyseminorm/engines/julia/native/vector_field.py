@@ -192,8 +192,3 @@ class Scatter:
 def _sample(sizes: tuple[int, ...]) -> tuple[Memory, Memory]:
     places, factors = sample_of(sizes)
     return Memory(places + 1), Memory(factors)  # Julia counts from 1
-
-
-def refuse_call(t: float, z: Tensor, dz: Tensor) -> None:
-    """Raise: it stands for the right-hand side of a native solve, which calls no Python."""
-    raise AssertionError("a native solve calls no Python function")

@@ -48,12 +48,6 @@ def consecutive(x: Tensor) -> Tensor:
 _empty_like = functools.partial(torch.empty_like, memory_format=torch.contiguous_format)
 
 
-def make_one(like: Tensor, shape: Sequence[int]) -> tuple[Tensor, int]:
-    """Make a tensor of a shape for Julia to write, of another's dtype, and return it with its address."""
-    made = like.new_empty(shape)
-    return made, made.data_ptr()
-
-
 def make_room(like: Sequence[Tensor]) -> tuple[list[Tensor], list[Any]]:
     """Make tensors like others for Julia to write, and return them with their addresses, which need no look."""
     made = list(map(_empty_like, like))
