@@ -2,18 +2,11 @@
 
 import pytest
 import torch
+from iterative_methods import check_refused, every_adjoint
 from problems import Pendulum, batch, relative
 
 import pyseminorm
-from pyseminorm import (
-    Algorithm,
-    BacksolveAdjoint,
-    DirectAdjoint,
-    DiscreteAdjoint,
-    GaussAdjoint,
-    InterpolatingAdjoint,
-    InvalidInputError,
-)
+from pyseminorm import Algorithm, BacksolveAdjoint, DirectAdjoint, DiscreteAdjoint
 from pyseminorm.methods.adams import explicit_weights, implicit_weights
 
 TIMES = {"increasing": [0.0, 0.33, 1.0, 1.5], "decreasing": [1.5, 1.0, 0.33, 0.0]}
@@ -81,7 +74,7 @@ def test_coefficients_are_those_of_torchdiffeq():
         assert implicit_weights(order) == tuple(_MOULTON_DIVISOR[order].tolist())
 
 
-@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint, DirectAdjoint])
+@every_adjoint
 @pytest.mark.parametrize("method", ADAMS)
 def test_they_converge_with_every_adjoint_that_needs_no_tableau(method, adjoint):
     field, y0, t, gradients = Pendulum(), batch(3).requires_grad_(), [0.0, 0.33, 1.0], []
@@ -114,5 +107,4 @@ def test_dense_output_is_what_interp_says():
     ],
 )
 def test_bad_settings_are_refused_by_name(settings, message):
-    with pytest.raises(InvalidInputError, match=message):
-        pyseminorm.solve(lambda t, y: -y, batch(1), [0.0, 1.0], **settings)
+    check_refused(settings, message)

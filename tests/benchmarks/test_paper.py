@@ -1,9 +1,7 @@
-"""The paper's tasks: records, resuming, counts, data, and the page from records alone."""
+"""The paper's tasks: records, resuming, counts, and the command."""
 
 import dataclasses
-import hashlib
 import json
-from pathlib import Path
 
 import pytest
 
@@ -18,24 +16,16 @@ from benchmarks.paper import ablations, command, gradients, training
 from benchmarks.paper.__main__ import app
 from benchmarks.paper.contenders import CONTENDERS, Contender, OurCountingSolver, paper_norm
 from benchmarks.paper.cost import Cost
-from benchmarks.paper.page import write_page
 from benchmarks.paper.pairs import TASKS, pairs
 from benchmarks.paper.record import Epoch, Record, RecordError, path_of, read_record, read_records, settings_of, write
-from benchmarks.paper.solver import OurSolver
 from benchmarks.paper.summary import Quality, Results
 from benchmarks.paper.tasks import experiment
 from benchmarks.paper.tasks.control import HamiltonianNet
-from benchmarks.paper.tasks.densities import digits, planar
-from benchmarks.paper.tasks.flow import Flow, FlowField
-from benchmarks.paper.tasks.latent_ode import Interpolation
-from benchmarks.paper.tasks.simulator import SYSTEMS, simulate
 from benchmarks.paper.training import Training
 from benchmarks.requirements import INSTALL
 from pyseminorm import BacksolveAdjoint
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-
-TIGHT = OurSolver(method="vern7", rtol=1e-10, atol=1e-10, backend="torch")
 
 
 def _named(name):
@@ -219,97 +209,6 @@ def test_the_table_has_every_task_at_the_paper_s_tolerances():
         pairs("mnist")
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
-def test_the_simulators_are_hamiltonian(name):
-    system = SYSTEMS[name]
-    n = system.degrees
-    state = torch.randn(5, 2 * n, dtype=torch.float64, requires_grad=True)
-    (slope,) = torch.autograd.grad(system.energy(state).sum(), state)
-    expected = torch.cat([slope[:, n:], -slope[:, :n]], dim=-1)
-    assert torch.allclose(system.rate(state, torch.zeros(5, 1, dtype=torch.float64)), expected)
-    paths = simulate(system, state.detach(), torch.zeros(5, 1, dtype=torch.float64), 40)
-    energy = system.energy(paths)
-    assert torch.allclose(energy, energy[:, :1].expand_as(energy), atol=1e-7)
-    pushed = simulate(system, state.detach(), torch.ones(5, 1, dtype=torch.float64), 40)
-    assert not torch.allclose(pushed, paths, atol=1e-2)
-
-
-@pytest.mark.parametrize("degrees", [1, 2])
-def test_the_net_s_written_gradient_is_that_of_its_hamiltonian(degrees):
-    net = HamiltonianNet(degrees, 8).double()
-    state = torch.randn(6, 2 * degrees, dtype=torch.float64, requires_grad=True)
-    q, p = state.chunk(2, dim=-1)
-    hidden = torch.tanh(net.second(torch.tanh(net.first(torch.cat([q.cos(), q.sin(), p], dim=-1)))))
-    (slope,) = torch.autograd.grad((hidden @ net.last).sum(), state)
-    expected = torch.cat([slope[:, degrees:], -slope[:, :degrees]], dim=-1)
-    assert torch.allclose(net(state, torch.zeros(6, 1, dtype=torch.float64)), expected)
-    push = net(state, torch.ones(6, 1, dtype=torch.float64)) - expected
-    assert push[:, :degrees].abs().max() < 1e-12 < push[:, degrees:].abs().max()
-
-
-def test_the_flow_s_trace_is_that_of_its_jacobian():
-    field = FlowField(3, 5).double()
-    x, t = torch.randn(4, 3, dtype=torch.float64), torch.tensor(0.3, dtype=torch.float64)
-    probes = torch.eye(3, dtype=torch.float64).view(3, 1, 3).expand(3, 4, 3)
-    state = torch.cat([x, torch.zeros(4, 1, dtype=torch.float64)], dim=-1)
-    trace = field(t, state, probes)[:, -1]
-    for i in range(4):
-        jacobian = torch.autograd.functional.jacobian(
-            lambda row: field(t, torch.cat([row, row.new_zeros(1)]).view(1, -1), probes[:, :1])[0, :-1], x[i]
-        )
-        assert torch.allclose(trace[i], jacobian.trace())
-
-
-def test_a_density_integrates_to_one_and_samples_come_back():
-    torch.manual_seed(2)
-    flow = Flow(2, 8).double()
-    with torch.no_grad():
-        for p in flow.parameters():
-            p.mul_(2)
-        axis = torch.linspace(-9, 9, 121, dtype=torch.float64)
-        grid = torch.cartesian_prod(axis, axis)
-        probes = torch.eye(2, dtype=torch.float64).view(2, 1, 2).expand(2, len(grid), 2)
-        density = flow.log_density(grid, probes, TIGHT).exp()
-        assert abs(density.sum().item() * (axis[1] - axis[0]).item() ** 2 - 1) < 1e-3
-        noise = torch.randn(7, 2, dtype=torch.float64)
-        start = torch.cat([flow.sample(noise, TIGHT), torch.zeros(7, 1, dtype=torch.float64)], dim=-1)
-        back = TIGHT(lambda t, y: flow.field(t, y, probes[:, :7]), start, [0.0, 1.0], [])
-        assert torch.allclose(back[-1][:, :2], noise, atol=1e-7)
-
-
-def test_digits_are_images_and_bits_per_dimension_count_their_levels():
-    points = digits()
-    shown = points.shown(points.test)
-    assert points.test.shape == (360, 64) and points.train.shape == (1437, 64)
-    assert shown.min() >= 0 and shown.max() <= 1 and shown.mean() > 0.1
-    # a uniform density over the 17 levels: log2(17) bits for every pixel
-    share = torch.sigmoid(points.test)
-    log_density = (torch.log(share * (1 - share)) - torch.log(torch.tensor(0.9))).sum(dim=-1)
-    assert points.quality(-log_density, points.test) == pytest.approx(4.0875, abs=1e-3)
-
-
-def test_densities_in_the_plane_are_where_they_should_be():
-    board = planar("checkerboard").draw(4000)
-    squares = board.floor().long()
-    assert board.abs().max() <= 2 and ((squares.sum(dim=1) % 2) == 0).all()
-    assert len({tuple(s) for s in squares.tolist()}) == 8
-    moons = planar("moons").draw(4000)
-    assert moons.mean(dim=0).abs().max() < 0.1 and moons.norm(dim=1).max() < 3
-
-
-def test_half_of_the_valid_points_of_the_latent_ode_are_hidden():
-    row = next(task for task in TASKS if task.name == "latent-ode")
-    data = Interpolation(row.sizes)
-    gaps = data.times.diff()
-    assert len(data.times) == 12 and data.times[0] == 0 and gaps.min() > 0 and gaps.std() > 0
-    assert (data.train.seen <= data.train.valid).all() and data.train.valid.mean() < 0.9
-    assert 0.4 < data.train.seen.sum() / data.train.valid.sum() < 0.65
-    hidden = data.held[0] + 100 * (1 - data.held[2])  # what is hidden does not reach the encoder
-    model = data.model()
-    series = data.train._replace(values=data.held[0], valid=data.held[1], seen=data.held[2])
-    assert torch.equal(model.encode(series)[0], model.encode(series._replace(values=hidden))[0])
-
-
 def test_a_silent_parameter_is_where_the_seminorm_costs_accuracy():
     series = next(s for s in ablations.SERIES if s.name == "silent")
     found = {m.contender: m for m in ablations.measure(series, 10, 0, "torch")}
@@ -323,80 +222,6 @@ def test_qualities_agree_within_the_larger_deviation():
     assert Quality(1.0, 0.1).agrees_with(Quality(1.2, 0.3)) is True
     assert Quality(1.0, 0.1).agrees_with(Quality(1.2, 0.1)) is False
     assert Quality(1.0, None).agrees_with(Quality(1.0, 0.1)) is None
-
-
-@pytest.fixture
-def tiny(tmp_path):
-    """Records of two pairs and two seeds, made by hand: the seminorm saves 75 % and 0 %."""
-    chosen = [*pairs("pendulum"), *pairs("moons")]
-    for pair, saved in zip(chosen, (0.75, 0.0), strict=True):
-        for contender in CONTENDERS:
-            for seed in range(2):
-                evaluations = 1000 if "seminorm" not in contender.name else round(1000 * (1 - saved))
-                made = {"loss": 1.0, "forward_evaluations": 10, "backward_evaluations": evaluations}
-                made |= {"forward_rejected": 0, "backward_rejected": 3, "seconds": 2.0, "cpu_seconds": 1.0}
-                if contender.name == "package-default":
-                    made |= {"seconds": 4.0, "cpu_seconds": 4.0}
-                record = {
-                    "pair": pair.name, "contender": contender.name, "seed": seed, "backend": "torch",
-                    "settings": settings_of(pair), "versions": {"machine": "test"}, "quality_name": "test quality",
-                    "state": 10, "parameters": 100, "epochs": [made], "quality": {str(pair.epochs): 1.0 + seed},
-                    "gradients": [], "samples": [], "failure": "",
-                }  # fmt: skip
-                path = path_of(tmp_path, pair.name, contender.name, "torch", seed)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(record))
-    return tmp_path
-
-
-def test_the_page_has_every_pair_the_median_and_its_plots(tiny):
-    page = tiny / "docs" / "results.md"
-    done = CliRunner().invoke(app, ["--out", str(tiny), "--report", str(page)])
-    assert done.exit_code == 0, done.output
-    text = page.read_text()
-    assert "| pendulum-1e-04-1e-04 | 1,000 | 1,000 | 250 | 75 % | 75 % |" in text
-    assert "| moons-1e-05-1e-05 | 1,000 | 1,000 | 1,000 | 0 % | 0 % |" in text
-    assert "median 38 %, best 75 %, worst 0 %" in text and "within one standard deviation in 2 of 2 pairs" in text
-    assert (
-        "1.5 ± 0.71" in text and "| **median** |  | 0.25 |" in text and "| **median of wall times** |  | 0.50 |" in text
-    )
-    for picture in ("reductions", "times", "training"):
-        assert (tiny / "docs" / "results" / f"{picture}.png").stat().st_size > 5000
-
-
-ROOT = Path(__file__).parents[2]
-RECORDS = ROOT / "benchmarks" / "results" / "paper"
-
-
-def test_the_page_links_the_reading_beside_it(tiny):
-    link = "(reading.md)"
-    page = tiny / "docs" / "results.md"
-    write_page(tiny, page)
-    assert link not in page.read_text()
-    page.with_name("reading.md").write_text("# Reading the results\n")
-    write_page(tiny, page)
-    assert link in page.read_text()
-
-
-@pytest.mark.skipif(not RECORDS.exists(), reason="the records are in a checkout only")
-def test_the_reading_is_of_the_records_that_are_there():
-    files = sorted(RECORDS.rglob("*.json"), key=lambda path: path.relative_to(RECORDS).as_posix())
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
-    text = (ROOT / "docs" / "reading.md").read_text()
-    assert digest in text, f"records changed: read docs/results.md again, then docs/reading.md and README.md ({digest})"
-
-
-def test_a_page_of_two_engines_is_refused(tiny):
-    path = next(tiny.glob("trainings/*/gauss-torch-0.json"))
-    other = json.loads(path.read_text()) | {"backend": "julia"}
-    path.with_name("gauss-julia-0.json").write_text(json.dumps(other))
-    done = CliRunner().invoke(app, ["--out", str(tiny), "--report", str(tiny / "page.md")])
-    assert done.exit_code == 1 and "engines julia, torch" in done.output
-
-
-def test_a_page_of_nothing_is_refused(tmp_path):
-    done = CliRunner().invoke(app, ["--out", str(tmp_path), "--report", str(tmp_path / "page.md")])
-    assert done.exit_code == 1 and "holds no records" in done.output
 
 
 def test_an_unknown_task_is_named(tmp_path):
