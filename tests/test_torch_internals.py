@@ -276,6 +276,31 @@ def test_inductor_compiles_a_function_of_flat_tensors(size):
     torch.testing.assert_close(list(compiled([2.0 * x, y])), expected)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler")
+def test_inductor_computes_tanh_in_float32_to_a_few_units_of_the_last_place():
+    ends = torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan])
+    x = torch.cat([ends, torch.linspace(-12, 12, 200_000), torch.logspace(-38, 1, 200_000)])
+    compiled = torch_internals.compile_graph(lambda x: [x.tanh()], [x])
+    (found,), expected = compiled([x]), x.double().tanh()
+    torch.testing.assert_close(found.double(), expected, rtol=4e-7, atol=0, equal_nan=True)
+    assert found[5:].abs().max() == 1.0
+    wide = torch.linspace(-12, 12, 1001, dtype=torch.float64)
+    (exact,) = torch_internals.compile_graph(lambda x: [x.tanh()], [wide])([wide])
+    torch.testing.assert_close(exact, wide.tanh(), rtol=1e-14, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler")
+def test_inductor_adds_a_bias_in_the_kernel_that_reads_the_sum():
+    bias, x, weight = torch.ones(64), torch.randn(200, 64), torch.randn(64, 64)
+    compiled = torch_internals.compile_graph(lambda b, x, w: [torch.addmm(b, x, w.t()).relu()], [bias, x, weight])
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        (found,) = compiled([bias, x, weight])
+    torch.testing.assert_close(found, torch.nn.functional.linear(x, weight, bias).relu())
+    assert [event.name for event in profile.events() if "mm" in event.name] == ["aten::mm"]
+
+
 def test_tensors_of_other_forms_are_told_from_those_that_are_guarded():
     weight, bias = torch.nn.Linear(3, 2).parameters()
     same = torch_internals.guard_tensors([weight, bias])
