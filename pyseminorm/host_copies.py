@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,13 +30,20 @@ def are_equal(a: Tensor, b: Tensor) -> bool:
 
 def send(x: Tensor, like: Tensor) -> Tensor:
     """Return a tensor of the host on the device of ``like``, without a wait."""
+    if like.is_cpu:
+        return x
     return x.pin_memory().to(like.device, non_blocking=True) if like.is_cuda else x.to(like.device)
 
 
 def send_numbers(numbers: Sequence[Any], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Return numbers (or rows of them) as a tensor like another, of its dtype or one given, without a wait."""
-    made = torch.tensor(numbers, dtype=dtype or like.dtype)
-    return send(made, like) if like.is_cuda else made.to(like.device)
+    kind = dtype or like.dtype
+    known = _NUMPY.get(kind)  # NumPy makes a tensor of numbers in a third of torch's time
+    made = torch.tensor(numbers, dtype=kind) if known is None else torch.from_numpy(np.array(numbers, dtype=known))
+    return made if like.is_cpu else send(made, like)
+
+
+_NUMPY = {torch.float32: np.float32, torch.float64: np.float64, torch.long: np.int64}
 
 
 def _fetch(x: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import operator
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -257,7 +256,10 @@ _TANH = (  # of x², highest powers first
 
 
 def _polynomial(x: torch.Tensor, coefficients: tuple[float, ...]) -> Any:
-    return functools.reduce(lambda value, c: value * x + c, coefficients[1:], coefficients[0])
+    value: Any = coefficients[0]
+    for c in coefficients[1:]:
+        value = value * x + c
+    return value
 
 
 def compile_graph(function: Any, examples: Sequence[torch.Tensor]) -> Callable[[list[torch.Tensor]], Any]:

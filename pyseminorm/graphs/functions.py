@@ -14,7 +14,9 @@ from torch import Tensor, fx
 
 from ..torch_internals import aten_operations
 from .capture import define
+from .joint_graph import JointGraph
 from .split import Parts, Wanted
+from .views import leave_out_views
 
 aten = torch.ops.aten
 
@@ -22,11 +24,13 @@ aten = torch.ops.aten
 _BINDINGS: dict[Any, Any] = {
     operation: getattr(torch, name) if hasattr(torch, name) else getattr(Tensor, name)
     for operation in aten_operations(
-        default="abs addmm bmm cat cos exp expand log mm mv neg permute relu sigmoid sin sqrt t tanh unsqueeze view",
-        Tensor="add div mul sub",
+        default="abs addmm bmm cat cos exp expand index_select log mm mv neg permute relu sigmoid sin sqrt t tanh "
+        "unsqueeze view",
+        Tensor="add bucketize div mul sub",
         Tensor_Scalar="pow",
         dim_IntList="sum",
-        int="select transpose",
+        dim="squeeze",
+        int="select transpose unbind",
         self="where",
     )
     if (name := operation.__name__.partition(".")[0])
@@ -42,9 +46,10 @@ class Functions:
     which gives products in the order of `Wanted.nodes`, None for zeros.
     """
 
-    def __init__(self, parts: Parts, compiler: Callable[[Any], Any] | None = None) -> None:
-        self._parts, self._compiler = parts, compiler
-        graph = self.graph = parts.graph
+    def __init__(self, graph: JointGraph, compiler: Callable[[Any], Any] | None = None) -> None:
+        graph = self.graph = leave_out_views(graph)
+        parts = self._parts = Parts(graph)
+        self._compiler = compiler
         self._names = {node: f"v{i}" for i, node in enumerate(graph.module.graph.nodes)}
         self._t, self._y = parts.arguments[0], parts.arguments[1 : 1 + graph.leaves]
         self._a = parts.arguments[1 + graph.leaves :]

@@ -185,12 +185,12 @@ class Backward:
 
 @dataclass(frozen=True)
 class Reverse:
-    """A step of the discrete sweep: (constants, y, numbers, outputs, adjoint, *sums, [stages, *saved]) -> (adjoint,
-    sizes, *sums), from dL/dy after its end to that at its start, with the sums of the parameters' gradients and the
-    `_sizes_of_sums` of the step.
+    """A step of the discrete sweep: (constants, y, numbers, outputs, before, adjoint, *sums, [stages, *saved]) ->
+    (adjoint, sizes, *sums), from dL/dy after its end to that at its start, with the sums of the parameters' gradients
+    and the `_sizes_of_sums` of the step.
 
-    The numbers are times of the stages, its size, and what each row of ``outputs`` weighs in dL/dy at its end, at its
-    start, and in the stages.
+    The numbers are times of the stages, and its size. The rows of ``outputs`` are what these give to dL/dy at its end,
+    at its start, and in the stages; ``before``: what those of the step before give to the first stage.
 
     Attributes:
         method: name of the tableau.
@@ -207,10 +207,11 @@ class Reverse:
         rows, shares = tableau.a + tableau.extra_a, tableau.relative_integral_error or ()
 
         def step(*flat: Tensor) -> list[Tensor]:
-            constants, (y, numbers, outputs, adjoint, *rest) = field.split(flat)
+            constants, (y, numbers, outputs, before, adjoint, *rest) = field.split(flat)
             sums, kept = rest[: len(field.present)], rest[len(field.present) :]
             times, h = numbers[: len(rows)].unbind(0), numbers[len(rows)]
-            at_end, at_start, *direct = (numbers[len(rows) + 1 :].view(len(rows) + 2, -1) @ outputs).unbind(0)
+            at_end, at_start, *direct = outputs.unbind(0)
+            direct[0] = direct[0] + before
             end = adjoint + at_end
             values, saved = field.given(kept, self.used) if self.kept else ({}, {})
             inputs: dict[int, Tensor] = {}

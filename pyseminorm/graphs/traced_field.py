@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +19,14 @@ from .joint_graph import JointGraph, joint_graph
 from .split import Parts, Wanted
 from .step_graphs import StepGraphs
 from .steps import Nodes, StepKind, knobs
+
+
+def without_grad() -> AbstractContextManager[None]:
+    """Return a context without gradient, which costs nothing where there is none already."""
+    return torch.no_grad() if torch.is_grad_enabled() else _NOTHING
+
+
+_NOTHING = nullcontext()
 
 
 class FormError(Exception):
@@ -46,7 +55,7 @@ class Trace:
     def functions(self, compiler: Callable[[Any], Any] | None) -> Functions:
         """Return the graph as Python functions, each passed through ``compiler``."""
         if compiler not in self._functions:
-            self._functions[compiler] = Functions(self.parts, compiler)
+            self._functions[compiler] = Functions(self.graph, compiler)
         return self._functions[compiler]
 
     def steps(self, spec: StateSpec, places: tuple[int, ...]) -> StepGraphs:
@@ -130,7 +139,7 @@ class TracedVectorField(EagerVectorField):
         return saved
 
     def f(self, t: float, y: Tensor) -> Tensor:
-        with torch.no_grad():
+        with without_grad():
             return self.spec.join(self._functions.primal(self._constants, self.time(t), *self.spec.split(y))[0])
 
     def settle(self) -> None:
@@ -144,11 +153,11 @@ class TracedVectorField(EagerVectorField):
         self, t: float, leaves: list[Tensor], *, params: bool = True, time: bool = False
     ) -> tuple[list[Tensor], Products]:
         make, when, n = self._functions.adjoint(Wanted(params=params, time=time)), self.time(t), len(leaves)
-        with torch.no_grad():
+        with without_grad():
             values, saved = self._functions.primal(self._constants, when, *leaves)
 
         def products(adjoint: list[Tensor]) -> tuple[list[Tensor], list[Tensor | None], Tensor | None]:
-            with torch.no_grad():
+            with without_grad():
                 found = make(self._constants, when, leaves, saved, *adjoint)
             state = [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=False)]
             rest = make_dense(found[n:])

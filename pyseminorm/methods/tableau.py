@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -158,6 +160,19 @@ class Weights:
         self.b = tensor([*tableau.b, *(0.0,) * len(tableau.extra_c)])
         self.error = tensor(tableau.b_error) if tableau.b_error else None
         self.dense = tensor(tableau.dense).T.contiguous()
+
+
+def interpolant_weights(tableau: Tableau, thetas: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return b_i(theta) of a step's dense output, (thetas, stages)."""
+    dense = _dense(tableau)
+    found: np.ndarray[Any, Any] = thetas[:, None] ** np.arange(1.0, len(dense) + 1) @ dense
+    return found
+
+
+@functools.cache
+def _dense(tableau: Tableau) -> np.ndarray[Any, Any]:
+    dense: np.ndarray[Any, Any] = np.array(tableau.dense).T
+    return dense
 
 
 def weights(tableau: Tableau, like: Tensor) -> Weights:

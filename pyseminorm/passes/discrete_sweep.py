@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ..errors import AttachLastGoodState, LastGoodState, SolveError, UnsupportedError
 from ..host_copies import are_equal, send
-from ..methods.tableau import Tableau, weights
+from ..methods.tableau import Tableau, interpolant_weights, weights
 from ..problem.finiteness import PARAMS_PRODUCT, STATE_PRODUCT, VALUE, not_finite
 from ..problem.state import all_finite
 from ..problem.vector_field import VjpFunction
@@ -58,7 +58,7 @@ class Outputs:
         self.ended, self.inside = active & ended, active & ~ended
         self.last_step = int(self.steps[active].max())
         self._thetas[~active] = 0.0
-        self._dense, self._like = np.array(tableau.dense), problem.cotangents
+        self._tableau, self._like = tableau, problem.cotangents
 
     @functools.cached_property
     def at_end(self) -> dict[int, slice]:
@@ -74,14 +74,9 @@ class Outputs:
         """
         return _group_rows(self.steps, self.inside)
 
-    @property
-    def _powers(self) -> np.ndarray[Any, Any]:
-        return np.arange(1, self._dense.shape[1] + 1)
-
     def all_weights(self) -> np.ndarray[Any, Any]:
         """Return b_i(theta) of all outputs, (outputs, stages)."""
-        found: np.ndarray[Any, Any] = self._thetas[:, None] ** self._powers @ self._dense.T
-        return found
+        return interpolant_weights(self._tableau, self._thetas)
 
     @functools.cached_property
     def _weights(self) -> Tensor:
@@ -89,8 +84,9 @@ class Outputs:
 
     @functools.cached_property
     def _slopes(self) -> Tensor:
-        powers = self._powers
-        slopes = torch.from_numpy(powers * self._thetas[:, None] ** (powers - 1) @ self._dense.T)
+        dense = np.array(self._tableau.dense)
+        powers = np.arange(1, dense.shape[1] + 1)
+        slopes = torch.from_numpy(powers * self._thetas[:, None] ** (powers - 1) @ dense.T)
         return send(slopes.to(self._like.dtype), self._like)
 
     def weights(self, step: int) -> Tensor:

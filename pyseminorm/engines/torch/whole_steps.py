@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...host_copies import read, send
-from ...methods.tableau import Tableau
+from ...methods.tableau import Tableau, interpolant_weights
 from ...norms import FlatNorm, Seminorm
 from .interpolant import LocalInterpolation
 from .stages import StageBuffers
@@ -141,13 +141,15 @@ class LateOutputs:
     """Outputs inside of steps, made for some steps together and given to ``give``: (index of the first, rows)."""
 
     def __init__(self, tableau: Tableau, give: Callable[[int, Tensor], None]) -> None:
-        self._give, self._dense = give, np.array(tableau.dense)
-        self._steps: list[tuple[int, float, Tensor, Tensor, Sequence[float]]] = []
+        self._give, self._tableau = give, tableau
+        self._steps: list[tuple[int, Tensor, Tensor, int]] = []
+        self._places: list[tuple[float, float]] = []  # of every output: theta, and the size of its step
         self._numbers = 0
 
     def add(self, first: int, h: float, y0: Tensor, stages: Tensor, thetas: Sequence[float]) -> None:
         """Take the outputs at ``thetas`` of a step of size ``h``, from the one of index ``first``."""
-        self._steps.append((first, h, y0, stages, thetas))
+        self._steps.append((first, y0, stages, len(thetas)))
+        self._places += [(theta, h) for theta in thetas]
         self._numbers += stages.numel()
         if len(self._steps) == MOST_STEPS or self._numbers > MOST_NUMBERS:
             self.give_out()
@@ -156,18 +158,13 @@ class LateOutputs:
         """Make what is there, each step by itself: what is not finite in one is nothing to the others."""
         if not self._steps:
             return
-        firsts, sizes, starts, stages, places = zip(*self._steps, strict=True)
-        thetas = np.zeros((len(places), max(map(len, places))))
-        for row, given in zip(thetas, places, strict=True):
-            row[: len(given)] = given
-        powers = thetas[..., None] ** np.arange(1, self._dense.shape[1] + 1)
-        weights = powers @ self._dense.T * np.array(sizes)[:, None, None]
-        like = starts[0]
-        among = send(torch.from_numpy(weights).to(like.dtype), like)
-        rows = torch.baddbmm(torch.stack(starts).unsqueeze(1), among, torch.stack(stages))
-        for first, given, own in zip(firsts, places, rows.unbind(0), strict=True):
-            self._give(first, own[: len(given)])
-        self._steps, self._numbers = [], 0
+        like = self._steps[0][1]
+        thetas, sizes = np.array(self._places).T
+        weights = sizes[:, None] * interpolant_weights(self._tableau, thetas)
+        among = send(torch.from_numpy(weights).to(like.dtype), like).split_with_sizes([count for *_, count in self._steps])
+        for (first, y0, stages, _), own in zip(self._steps, among, strict=True):
+            self._give(first, torch.addmm(y0, own, stages))
+        self._steps, self._places, self._numbers = [], [], 0
 
 
 MOST_STEPS, MOST_NUMBERS = 16, 2**16  # whose outputs are made together

@@ -106,8 +106,7 @@ class WholeSweep:
             used = used[:-1] if used[-1] == self._tableau.stages - 1 else used
         kept = self._kept_of(n, used, y)
         kind = Reverse(self._tableau.name, used, kept=bool(kept))
-        numbers, outputs = self._numbers.of(n)
-        made = self._field.run_step(kind, y, numbers, outputs, adjoint, *totals, *kept)
+        made = self._field.run_step(kind, y, *self._numbers.of(n), adjoint, *totals, *kept)
         self._stats.nvjp += len(used)
         return None if made is None else list(made)
 
@@ -136,10 +135,10 @@ class StepNumbers:
 
     def __init__(self, problem: DiscreteProblem, outputs: Outputs) -> None:
         assert isinstance(problem.steps, RecordedSteps)
-        tableau, count, given = problem.options.tableau, outputs.last_step + 1, len(outputs.steps)
-        places, steps = np.array(tableau.c + tableau.extra_c), np.arange(count)
+        tableau, count, steps = problem.options.tableau, outputs.last_step + 1, outputs.steps
         ends, sizes = np.array(problem.ends[: count + 1]), np.array(problem.steps.sizes[:count])
-        seen = problem.discontinuities
+        places, seen, like = np.array(tableau.c + tableau.extra_c), problem.discontinuities, problem.cotangents
+        self._extra = len(tableau.extra_c)
         low, high = seen.intervals[0]
         self.shared = np.full(count, tableau.fsal)
         if seen.times:
@@ -150,55 +149,39 @@ class StepNumbers:
         self.shared[-1] = False
         self._times = np.minimum(np.maximum(ends[:-1, None] + sizes[:, None] * places, low), high)
         self.inner = np.zeros(count, dtype=bool)
-        self.inner[outputs.steps[outputs.inside]] = True
+        self.inner[steps[outputs.inside]] = True
 
-        width = self._width = len(places) + 2
-        self._rows = np.full(max(given, width), count)  # the step of every output
-        self._rows[:given] = outputs.steps
-        own = np.minimum(outputs.steps, count - 1)
-        weights = outputs.all_weights() * np.where(outputs.inside, sizes[own], 0.0)[:, None]
-        self._own, self._next = np.zeros((len(self._rows), width)), np.zeros(len(self._rows))
-        self._own[:given, 0], self._own[:given, 1], self._own[:given, 2:] = outputs.ended, outputs.inside, weights
-        # By a last stage that is the next step's first.
-        self._next[:given] = weights[:, tableau.stages - 1] * self.shared[own]
-        before = np.zeros(count, dtype=int)
-        before[1:] = self.shared[:-1]
-        self._first = np.searchsorted(outputs.steps, steps - before)
-        self._stop = np.searchsorted(outputs.steps, steps, side="right")
-        self._start = np.minimum(self._first, len(self._rows) - width)
-        self._cotangents = like = problem.cotangents
-        if given < width:
-            self._cotangents = torch.cat([like, like.new_zeros(width - given, like.shape[1])])
-        numbers = np.empty((count, len(places) + 1 + width * width))
-        numbers[:, : len(places)], numbers[:, len(places)] = self._times, sizes
-        window = self._weigh(steps[:, None], self._start[:, None] + np.arange(width))
-        numbers[:, len(places) + 1 :] = window.transpose(0, 2, 1).reshape(count, -1)
+        own = np.empty((len(places) + 2, len(steps)))
+        own[0], own[1] = outputs.ended, outputs.inside
+        own[2:] = outputs.all_weights().T * (sizes[np.minimum(steps, count - 1)] * outputs.inside)
+        self._weights, self._cotangents = send(torch.from_numpy(own).to(like.dtype), like), like
+        self._none = like.new_zeros(len(own), like.shape[1])
+        self._rows = [0, *steps.searchsorted(np.arange(count), side="right").tolist()]  # of the outputs before a step
+        self._known = count, self._none
+        numbers = np.concatenate([self._times, sizes[:, None]], axis=1)
         self._numbers = send(torch.from_numpy(numbers).to(like.dtype), like).unbind(0)
-
-    def _weigh(self, step: Array | int, rows: Array) -> Array:
-        """Return what the cotangents of output rows weigh at the end of a step, behind it, and in its stages."""
-        at = self._rows[rows]
-        found: Array = self._own[rows] * (at == step)[..., None]
-        found[..., 2] += self._next[rows] * (at == step - 1)
-        return found
 
     def time(self, n: int, i: int) -> float:
         """Return the time of stage ``i`` of step ``n``."""
         return float(self._times[n, i])
 
-    def of(self, n: int) -> tuple[Tensor, Tensor]:
-        """Return the numbers of step ``n``, and the rows of cotangents that they weigh, (stages + 2, size)."""
-        first, stop = self._first[n], self._stop[n]
-        if stop - first > self._width:  # more outputs than a graph takes: weighed before
-            like = self._numbers[n]
-            weights = send(torch.from_numpy(self._weigh(n, np.arange(first, stop)).T).to(like.dtype), like)
-            unit = torch.eye(self._width, dtype=like.dtype, device=like.device)
-            numbers = torch.cat([like[: -(self._width**2)], unit.reshape(-1)])
-            return numbers, weights @ self._cotangents[first:stop]
-        return self._numbers[n], self._cotangents[self._start[n] : self._start[n] + self._width]
+    def of(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the times and the size of step ``n``, and what its outputs give to dL/dy at its end, behind it, and in
+        its stages (stages + 2, size); and what the outputs of the step before give to its first stage.
+        """
+        own = self._sum(n)
+        before = self._sum(n - 1) if n and self.shared[n - 1] else self._none
+        return self._numbers[n], own, before[-1 - self._extra]
+
+    def _sum(self, n: int) -> Tensor:
+        """Return what the cotangents of the outputs in step ``n`` sum up to."""
+        first, stop = self._rows[n], self._rows[n + 1]
+        if first == stop:
+            return self._none
+        if self._known[0] != n:
+            self._known = n, self._weights[:, first:stop] @ self._cotangents[first:stop]
+        return self._known[1]
 
     def sum_at_end(self, n: int) -> Tensor:
         """Return the sum of the cotangents of the outputs at the end of step ``n``."""
-        first, stop = self._first[n], self._stop[n]
-        rows = [i for i in range(first, stop) if self._rows[i] == n and self._own[i, 0]]
-        return self._cotangents[rows].sum(dim=0)
+        return self._sum(n)[0]
