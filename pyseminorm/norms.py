@@ -8,7 +8,9 @@ Source: P. Kidger, R. T. Q. Chen, T. Lyons, "Hey, that's not an ODE": Faster ODE
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -88,12 +90,8 @@ class AdjointLayout:
         return [part.view(shape) for part, shape in zip(parts, shapes, strict=bool(self.params))]
 
 
-def _consecutive(start: int, sizes: Sequence[int]) -> list[Segment]:
-    segments = []
-    for size in sizes:
-        segments.append((start, start + size))
-        start += size
-    return segments
+def _consecutive(start: int, sizes: Sequence[int]) -> Iterator[Segment]:
+    return itertools.pairwise(itertools.accumulate(sizes, initial=start))
 
 
 def forward_segments(norm: str, leaves: Sequence[int]) -> tuple[Segment, ...]:
@@ -101,24 +99,21 @@ def forward_segments(norm: str, leaves: Sequence[int]) -> tuple[Segment, ...]:
     return ((0, sum(leaves)),) if norm == "rms" else tuple(_consecutive(0, leaves))
 
 
+@functools.lru_cache(maxsize=64)
 def adjoint_segments(norm: str, layout: AdjointLayout) -> tuple[Segment, ...]:
     """Return the segments of the flat backward state whose rms the named norm takes the maximum of."""
-    n, measured = layout.state, layout.state * (2 if layout.has_y else 1)
-    if norm == "rms":
-        return ((0, layout.size),)
-    if norm == "seminorm_joint":
-        return ((0, measured),)
-    if norm == "seminorm":
-        return ((0, n), (n, measured)) if layout.has_y else ((0, n),)
-    if norm == "seminorm_leaves":
-        return tuple(_consecutive(0, layout.leaves * (2 if layout.has_y else 1)))
-    segments = [(layout.time_slice.start, layout.time_slice.stop)]
-    if layout.has_y:
-        segments += _consecutive(n, layout.leaves)
-    segments += _consecutive(0, layout.leaves)
-    if norm == "torchdiffeq":
-        segments += _consecutive(layout.params_start, layout.params)
-    return tuple(s for s in segments if s[1] > s[0])
+    n, leaves, both = layout.state, layout.leaves, layout.leaves * (2 if layout.has_y else 1)
+    time = (layout.time_slice.start, layout.time_slice.stop)
+    theirs = [time, *_consecutive(n, leaves if layout.has_y else ()), *_consecutive(0, leaves)]
+    segments: dict[str, Iterable[Segment]] = {
+        "rms": [(0, layout.size)],
+        "seminorm_joint": [(0, sum(both))],
+        "seminorm": [(0, n), (n, sum(both))],
+        "seminorm_leaves": _consecutive(0, both),
+        "torchdiffeq_seminorm": theirs,
+        "torchdiffeq": [*theirs, *_consecutive(layout.params_start, layout.params)],
+    }
+    return tuple(s for s in segments[norm] if s[1] > s[0])
 
 
 FlatNorm = Callable[[Tensor], float]

@@ -12,7 +12,7 @@ from torch import Tensor
 from .errors import InvalidInputError, LastGoodState
 from .events import Event, EventRecord
 from .passes.event_search import EventSearch
-from .passes.kept_trajectory import JoinedTrajectory, KeptTrajectory
+from .passes.kept_trajectory import JoinedTrajectory
 from .problem.state import StateSpec, all_finite
 from .retcode import ReturnCode
 from .solution import Solution
@@ -94,6 +94,7 @@ def _join(parts: Sequence[Solution], ts: Tensor) -> Solution:
     dtype = ts.dtype if ts.is_floating_point() else torch.float64
     ys = [part.ys if part is parts[0] else pytree.tree_map(lambda x: x[1:], part.ys) for part in parts]
     records = [dataclasses.replace(record, t=record.t.to(ts.device, dtype)) for part in parts for record in part.events]
+    kept = [part._trajectory for part in parts if part._trajectory is not None]
     rows = sum(len(part.ts) for part in parts) - len(ends)
     return dataclasses.replace(
         last,
@@ -101,13 +102,8 @@ def _join(parts: Sequence[Solution], ts: Tensor) -> Solution:
         ts=ts[:rows],
         stats=_JoinedStats([part.stats for part in parts], [*ends, end]),
         events=records,
-        _trajectory=_join_trajectories([part._trajectory for part in parts]),
+        _trajectory=JoinedTrajectory(kept) if len(kept) > 1 else kept[0] if kept else None,
     )
-
-
-def _join_trajectories(parts: Sequence[KeptTrajectory | None]) -> KeptTrajectory | None:
-    kept = [part for part in parts if part is not None]
-    return JoinedTrajectory(kept) if len(kept) > 1 else kept[0] if kept else None
 
 
 class _JoinedStats(Stats):

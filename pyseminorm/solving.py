@@ -260,20 +260,15 @@ def solve(
 
 
 def _solution(context: SolveContext, ys: Tensor, ts: Tensor, token: Tensor | None) -> Solution:
-    kept = _keep(context, token) if context.keep_dense else None
+    kept = None
+    if context.keep_dense and context.dense is not None:  # it came as far as to have a trajectory
+        kind = RecordedTrajectory if isinstance(context.first, RecordedStart) else KeptTrajectory
+        kept = kind(context.dense, context.spec, (context.times[0], context.reached), token, context.late)
     records, event = event_records(context, ys), context.events
     if event is not None:
         ys, ts = ys[event.output_rows], ts[: len(event.output_rows)]
     ys = context.spec.from_tensor(ys)
     return Solution(ys, ts, context.stats, context.retcode, context.engine.name, kept, records)
-
-
-def _keep(context: SolveContext, token: Tensor | None) -> KeptTrajectory | None:
-    """Return the trajectory of a solve, if it came as far as to have one."""
-    if context.dense is None:
-        return None
-    kind = RecordedTrajectory if isinstance(context.first, RecordedStart) else KeptTrajectory
-    return kind(context.dense, context.spec, (context.times[0], context.reached), token, context.late)
 
 
 @functools.cache
@@ -354,7 +349,12 @@ def _settle(
             f"GaussAdjoint(batched_time=True) is for a single-tensor state whose first axis is a batch: y0 {kind}."
         )
     if isinstance(adjoint, DirectAdjoint):
-        backend = _check_embedded(backend)
+        if backend == "julia":
+            raise InvalidInputError(
+                'backend="julia" computes without autograd, which DirectAdjoint() needs: give backend="auto" or '
+                '"torch", or DiscreteAdjoint(), whose gradients are the same where func hides no tensor.'
+            )
+        backend = "torch" if backend == "auto" else backend
     methods = (method,) if own[0] is None else (method, own[0])
     engine = select_engine(backend, spec, methods, (controller, own[1]), embedded)
     check_mode(compile, engine)
@@ -367,13 +367,3 @@ def _settle(
     )  # fmt: skip
     refusals.refuse_steps(options, adjoint)
     return engine, options, back
-
-
-def _check_embedded(backend: str) -> str:
-    """Return the engine whose steps autograd can record, if a solve asks for no other."""
-    if backend == "julia":
-        raise InvalidInputError(
-            'backend="julia" computes without autograd, which DirectAdjoint() needs: give backend="auto" or "torch", '
-            "or DiscreteAdjoint(), whose gradients are the same where func hides no tensor."
-        )
-    return "torch" if backend == "auto" else backend

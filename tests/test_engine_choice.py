@@ -26,7 +26,7 @@ def nothing_configured(tmp_path, monkeypatch):
     monkeypatch.setenv(config.FILE_VARIABLE, str(tmp_path / "config.json"))
     monkeypatch.delitem(sys.modules, "juliacall", raising=False)
     monkeypatch.setattr(detect, "_juliapkg_record", lambda: (None, ""))
-    monkeypatch.setattr(select, "_logged", set())
+    select._log_once.cache_clear()
     return tmp_path
 
 

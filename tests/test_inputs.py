@@ -188,7 +188,7 @@ def test_julia_refuses_what_it_cannot_alias():
 def test_auto_says_once_which_engine_and_why(caplog):
     from pyseminorm.engines import select
 
-    select._logged.clear()
+    select._log_once.cache_clear()
     with caplog.at_level(logging.INFO, logger="pyseminorm"):
         for _ in range(2):
             pyseminorm.solve(lambda t, y: -y, torch.ones(2).half(), T, rtol=1e-2, atol=1e-2)

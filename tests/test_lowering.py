@@ -132,7 +132,7 @@ def test_every_operation_of_the_table_has_a_test_and_is_met_there():
     assert listed == set(OPERATIONS)
     for operation in listed:
         _, graph, _ = capture(field_of(operation)(D), state())
-        plain = ops.simplify(graph.graph, graph.sources, merge=False)
+        plain = ops.simplify(graph.graph, graph.sources)
         assert operation in {node.target for node in plain.module.graph.nodes}, operation
 
 

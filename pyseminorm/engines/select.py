@@ -17,8 +17,6 @@ from ..stepping import Algorithm, TorchdiffeqController, is_julia_object
 
 logger = logging.getLogger("pyseminorm")
 
-_logged: set[str] = set()
-
 
 @functools.cache
 def _torch_engine() -> Engine:
@@ -124,7 +122,6 @@ def _looks_like_algorithm(method: Any) -> bool:
 _OR_JULIA = ', or use backend="julia", which has every OrdinaryDiffEq algorithm and controller'
 
 
+@functools.cache
 def _log_once(message: str) -> None:
-    if message not in _logged:
-        _logged.add(message)
-        logger.info(message)
+    logger.info(message)

@@ -86,7 +86,20 @@ def joint_graph(
     wanted = [places.get(id(x)) for x in targets]
 
     def joint(t: Tensor, *rest: Tensor) -> list[Tensor | None]:
-        return _joint(captured, t, rest[:n], rest[n : 2 * n], rest[2 * n :], wanted)
+        with torch.enable_grad():
+            when = t.detach().requires_grad_()
+            leaves = [leaf.detach().requires_grad_() for leaf in rest[:n]]
+            tensors = [x.detach().requires_grad_(i in wanted) for i, x in enumerate(rest[2 * n :])]
+            outputs = captured.call(when, leaves, tensors)
+            inputs = [*leaves, *(tensors[i] for i in wanted if i is not None), when]
+            pairs = [(o, a) for o, a in zip(outputs, rest[n : 2 * n], strict=True) if o.requires_grad]
+            found: list[Tensor | None] = [None] * len(inputs)
+            if pairs:
+                grads = torch.autograd.grad([o for o, _ in pairs], inputs, [a for _, a in pairs], allow_unused=True)
+                found = list(grads)
+        products = iter(found[n:])
+        params = [None if i is None else next(products) for i in wanted]
+        return [*(o.detach() for o in outputs), *found[:n], *params, next(products)]
 
     with capturing(), without_saved_tensors_hooks(), leaving_transforms():
         tensors = [x.detach() if i in wanted else _copy(x) for i, x in enumerate(read)]
@@ -116,29 +129,6 @@ def _check_plain(x: Any) -> None:
 
 
 _PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer) if hasattr(torch.nn, "Buffer") else (Tensor, torch.nn.Parameter)
-
-
-def _joint(
-    captured: Captured,
-    t: Tensor,
-    y: Sequence[Tensor],
-    adjoint: Sequence[Tensor],
-    read: Sequence[Tensor],
-    wanted: Sequence[int | None],
-) -> list[Tensor | None]:
-    with torch.enable_grad():
-        when = t.detach().requires_grad_()
-        leaves = [leaf.detach().requires_grad_() for leaf in y]
-        tensors = [x.detach().requires_grad_(i in wanted) for i, x in enumerate(read)]
-        outputs = captured.call(when, leaves, tensors)
-        inputs = [*leaves, *(tensors[i] for i in wanted if i is not None), when]
-        pairs = [(o, a) for o, a in zip(outputs, adjoint, strict=True) if o.requires_grad]
-        found: list[Tensor | None] = [None] * len(inputs)
-        if pairs:
-            found = list(torch.autograd.grad([o for o, _ in pairs], inputs, [a for _, a in pairs], allow_unused=True))
-    state, rest = found[: len(leaves)], iter(found[len(leaves) :])
-    params = [None if i is None else next(rest) for i in wanted]
-    return [*(o.detach() for o in outputs), *state, *params, next(rest)]
 
 
 def _trace(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.GraphModule:

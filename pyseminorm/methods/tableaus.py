@@ -23,21 +23,7 @@ from ..stepping import Algorithm
 from . import torchdiffeq_tableaus
 from .adams import ADAMS_METHODS, AdamsSettings
 from .implicit import IMPLICIT_TABLEAUS, ImplicitSettings
-from .tableau import Row, Tableau, closed, polynomial, row, rows
-
-
-def _dopri5_dense(b: Row, d: Row) -> tuple[Row, ...]:
-    """Return Hairer's nested form of the dense output, expanded to one polynomial per stage."""
-    return tuple(
-        polynomial(
-            (b[i], (1.0,)),
-            (float(i == 0) - b[i], (1.0, -1.0)),
-            (2.0 * b[i] - float(i == 6) - float(i == 0), (0.0, 1.0, -1.0)),
-            (d[i], (0.0, 1.0, -2.0, 1.0)),
-        )
-        for i in range(7)
-    )
-
+from .tableau import Tableau, closed, row, rows
 
 _TSIT5_A = rows("""
     ;
@@ -87,12 +73,15 @@ DOPRI5 = Tableau(
     b_error=row("""
     -0.0012326388888888888 0 0.0042527702905061394 -0.03697916666666667 0.05086379716981132 -0.0419047619047619 0.025
 """),
-    dense=_dopri5_dense(
-        (*_DOPRI5_A[-1], 0.0),
-        row("""
-    -1.1270175653862835 0 2.675424484351598 -5.685526961588504 3.5219323679207912 -1.7672812570757455 2.382468931778144
+    dense=rows("""
+    1 -2.8535800653862835 3.0717434641059005 -1.1270175653862835;
+    0 0 0 0;
+    0 4.023133379230304 -6.249321565289 2.675424484351598;
+    0 -3.7324019615885042 10.068970589843675 -5.685526961588504;
+    0 2.5548038301849423 -6.399112377351017 3.5219323679207912;
+    0 -1.3744241142186024 3.272657752246729 -1.7672812570757455;
+    0 1.3824689317781438 -3.7649378635562876 2.382468931778144
 """),
-    ),
     hairer_gains=True,
 )
 

@@ -21,7 +21,7 @@ def event_records(context: SolveContext, ys: Tensor) -> list[EventRecord]:
 
 def _record(context: SolveContext, events: EventSearch, crossing: Crossing, ys: Tensor) -> EventRecord:
     spec, t, (index, element) = context.spec, crossing.t, crossing.condition
-    y, fn, time = ys[events.row_of(crossing)], events.events[index].fn, torch.tensor(t, dtype=torch.float64)
+    y, fn, time = ys[events.rows[crossing.t]], events.events[index].fn, torch.tensor(t, dtype=torch.float64)
     value = fn(moment(t, spec), spec.from_tensor(y)).reshape(-1)[element]
     crossing.residual = value.item()
     if torch.is_grad_enabled() and (value.requires_grad or y.requires_grad):

@@ -45,7 +45,7 @@ class EventSearch:
     Attributes:
         crossings: those found, in order of time.
         interrupted: whether the last of them ends the solve.
-        output_rows: after `merge`, which rows are those of outputs.
+        output_rows, rows: after `merge`, which rows are those of outputs, and that of every time.
     """
 
     most_wanted = SAMPLES
@@ -59,7 +59,7 @@ class EventSearch:
         self.output_rows: list[int] = []
         self._residuals = residuals or {}
         self._stuck: Condition | None = None  # met again in less time than numbers resolve
-        self._rows: dict[float, int] = {}
+        self.rows: dict[float, int] = {}
 
     def start(self, problem: ForwardProblem) -> None:
         """Look at the conditions in the initial state, before the first step."""
@@ -79,16 +79,13 @@ class EventSearch:
         for t, y in zip(times, states, strict=True):
             values = self._evaluate(t, y)
             signs = list(map(_sign, values))
-            crossed = [i for i, sign in enumerate(signs) if self._crosses(i, sign)]
+            changes = enumerate(zip(self._signs, signs, self._conditions, strict=True))
+            crossed = [i for i, (a, b, c) in changes if a and a != b and self.events[c[0]].direction in (0, -a)]
             if crossed and (yield from self._take(crossed, left, t, values)):
                 return True
             self._values, left = values, t
             self._signs = signs
         return False
-
-    def _crosses(self, i: int, sign: int) -> bool:
-        before, direction = self._signs[i], self.events[self._conditions[i][0]].direction
-        return before != 0 and sign != before and direction in (0, -before)
 
     def _take(self, crossed: Sequence[int], left: float, right: float, values: Sequence[float]) -> StepSearch:
         """Take the crossings between two samples, in order of time, up to those at which the solve is interrupted."""
@@ -200,8 +197,8 @@ class EventSearch:
             crossing.t = near[0] if near else crossing.t
         moments = tuple(sorted(states, key=lambda t: way * t))
         result.ys = torch.stack([states[t] for t in moments])
-        self._rows = {t: row for row, t in enumerate(moments)}
-        self.output_rows = [self._rows[t] for t in times]
+        self.rows = {t: row for row, t in enumerate(moments)}
+        self.output_rows = [self.rows[t] for t in times]
         del self._problem  # which has this search
         return moments
 
@@ -214,10 +211,6 @@ class EventSearch:
     def residuals(self) -> dict[Condition, float]:
         """Return the conditions at which the solve was interrupted, with what remained of them there."""
         return {c.condition: c.residual for c in self.crossings if self.events[c.condition[0]].interrupts}
-
-    def row_of(self, crossing: Crossing) -> int:
-        """Return the row of a crossing, after `merge`."""
-        return self._rows[crossing.t]
 
     def _fail(self, times: Sequence[float], result: ForwardResult) -> None:
         """Let a solve that cannot leave its start be one that failed."""

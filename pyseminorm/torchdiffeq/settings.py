@@ -45,7 +45,11 @@ def check_both(forward: Mapping[str, Any], backward: Mapping[str, Any]) -> None:
     """Refuse options of steps that the backward solve alone is given, or others than the forward solve's."""
     for key in _OF_BOTH:
         here, there = forward.get(key), backward.get(key)
-        if there is None or here is there or _times_equal(here, there):
+        if (
+            there is None
+            or here is there
+            or (here is not None and not callable(here) and _times(here) == _times(there))
+        ):
             continue
         raise InvalidInputError(
             f"adjoint_options: {key!r} is {there!r}, and options' {here!r}: steps are chosen alike in both passes. "
@@ -54,10 +58,6 @@ def check_both(forward: Mapping[str, Any], backward: Mapping[str, Any]) -> None:
 
 
 _OF_BOTH = ("first_step", "step_size", "grid_constructor", "step_t", "jump_t", "min_step", "max_step", "perturb")
-
-
-def _times_equal(a: Any, b: Any) -> bool:
-    return a is not None and not callable(a) and _times(a) == _times(b)
 
 
 def solve_settings(

@@ -228,13 +228,12 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
 }
 
 
-def simplify(graph: JointGraph, sources: list[Tensor], *, merge: bool = True) -> JointGraph:
-    """Write the same graph by the operations that the table has; ``merge``: what is computed twice, once."""
+def simplify(graph: JointGraph, sources: list[Tensor]) -> JointGraph:
+    """Write the same graph by the operations that the table has, and what is computed twice, once."""
     examples = [*graph.examples, *(x.detach() for x in sources)]
     with torch.no_grad():
         module: fx.GraphModule = make_fx(graph.module, decomposition_table=DECOMPOSITIONS)(*examples)
-    if merge:
-        _merge_equal(module.graph)
+    _merge_equal(module.graph)
     module.graph.eliminate_dead_code()
     return dataclasses.replace(graph, module=module)
 

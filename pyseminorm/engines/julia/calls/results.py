@@ -111,18 +111,12 @@ class Pass:
         stats.naccept, stats.nreject, self.t = result.naccept, result.nreject, result.t
         accepted = self._julia.c_functions.times(result.times_count)
         if result.outcome:
-            outcome = self._fetch(result.outcome)
+            outcome = self._julia.module.take_handle_b(result.outcome)  # it has failed, or its trajectory is wanted
+            self.outcome = JuliaHandle(self._julia.module, outcome)
             retcode, accepted = retcode or str(self._julia.module.retcode(outcome)), self._copy_results(outcome)
         stats.times = [first, *(accepted or ())]
         if retcode != "Success":
             self._stop(name, retcode)
-
-    def _fetch(self, held: int) -> Any:
-        """Return what Julia keeps of a pass that has failed, or whose trajectory is wanted."""
-        module = self._julia.module
-        outcome = module.take_handle_b(held)
-        self.outcome = JuliaHandle(module, outcome)
-        return outcome
 
     def _copy_results(self, outcome: Any) -> list[float]:
         """Return the times of all accepted steps; copies the state that the pass ended with, too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections.abc import Sequence
@@ -44,17 +45,8 @@ class Code:
 
     def evaluate(self, julia: Runtime) -> tuple[Any, Any]:
         """Return the Julia functions f! and vjp! (None for a choice by name)."""
-        vjp = None if self.choice else self.vjp
-        key = (self.function, vjp) if self.is_text else None
-        if key in _EVALUATED:
-            return _EVALUATED[key]
-        *functions, message = julia.module.evaluate_sources(self.function, vjp)
-        if message:
-            raise InvalidInputError(f"the source of this JuliaFunction cannot be evaluated: {message}")
-        found = (functions[0], functions[1])
-        if key is not None:
-            _EVALUATED[key] = found
-        return found
+        evaluate = _evaluate_text if self.is_text else _evaluate
+        return evaluate(julia, self.function, None if self.choice else self.vjp)
 
     @property
     def is_text(self) -> bool:
@@ -69,7 +61,14 @@ class Code:
         return Code, (self.function, self.vjp)
 
 
-_EVALUATED: dict[Any, tuple[Any, Any]] = {}
+def _evaluate(julia: Runtime, function: Any, vjp: Any) -> tuple[Any, Any]:
+    *functions, message = julia.module.evaluate_sources(function, vjp)
+    if message:
+        raise InvalidInputError(f"the source of this JuliaFunction cannot be evaluated: {message}")
+    return functions[0], functions[1]
+
+
+_evaluate_text = functools.cache(_evaluate)
 
 
 def _check_code(name: str, code: Any) -> Any:
