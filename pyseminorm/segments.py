@@ -19,7 +19,7 @@ from .solution import Solution
 from .stats import PassStats, Stats
 from .torch_internals import pytree
 
-SolveSegment = Callable[[Any, Tensor, EventSearch], Solution]
+SolveSegment = Callable[..., Solution]  # of (state, times, event=search)
 
 
 def solve_segments(
@@ -31,7 +31,7 @@ def solve_segments(
     while True:
         search = EventSearch(events, max_steps, residuals)
         try:
-            part = solve_segment(state, times, search)
+            part = solve_segment(state, times, event=search)
         except BaseException as error:  # the user's own, too
             _count_segments(error, parts)
             raise

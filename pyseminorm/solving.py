@@ -27,7 +27,6 @@ from .passes.event_records import event_records
 from .passes.event_search import EventSearch
 from .passes.kept_trajectory import KeptTrajectory, RecordedTrajectory
 from .passes.problems import Engine, PassOptions
-from .problem.autocast import autocast_dtype
 from .problem.checking_call import FirstValue
 from .problem.jacobian import JACOBIANS
 from .problem.parameters import kind_of
@@ -35,7 +34,7 @@ from .problem.recorded_field import RecordedField, RecordedStart
 from .problem.state import StateSpec
 from .problem.times import check_stops, check_times
 from .problem.tolerances import check_fits, check_tolerance
-from .problem.torch_modes import apart_from_modes
+from .problem.torch_modes import apart_from_modes, autocast_dtype
 from .problem.vector_field import FieldArguments, FieldSource
 from .segments import solve_segments
 from .solution import Solution
@@ -182,14 +181,12 @@ def solve(
     if event is not None and not isinstance(event, EventSearch):
         events, limit = check_events(event), check_whole("max_steps", max_steps)
 
-        def solve_segment(y: Any, times: Tensor, search: EventSearch) -> Solution:
-            return solve(
-                func, y, times, args=args, params=params, method=method, rtol=rtol, atol=atol, norm=norm,
-                adjoint=adjoint, backend=backend, dt=dt, dense=dense, max_steps=max_steps,
-                discontinuities=discontinuities, controller=controller, tstops=tstops, dtmin=dtmin, dtmax=dtmax,
-                callbacks=callbacks, event=search, jacobian=jacobian, compile=compile, throw=throw,
-            )  # fmt: skip
-
+        solve_segment = functools.partial(
+            solve, func, args=args, params=params, method=method, rtol=rtol, atol=atol, norm=norm, adjoint=adjoint,
+            backend=backend, dt=dt, dense=dense, max_steps=max_steps, discontinuities=discontinuities,
+            controller=controller, tstops=tstops, dtmin=dtmin, dtmax=dtmax, callbacks=callbacks, jacobian=jacobian,
+            compile=compile, throw=throw,
+        )  # fmt: skip
         return solve_segments(solve_segment, y0, ts, events, limit)
     compiled = func if isinstance(func, CompiledField) else None
     if compiled is not None:

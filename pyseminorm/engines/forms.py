@@ -85,7 +85,10 @@ def make_form(
         try:
             made = _make(name, asked, inputs, found, read, engine.name)
             if first is not None and name not in found.verified:
-                _verify(made, first)
+                with without_saved_tensors_hooks():  # made once: a difference, for checkpoints
+                    expected = first()
+                if not agree(made.f(first.t, first.y0), expected):
+                    raise CaptureError("its graph gives other values than a call of it: is it random?")
                 found.verified.add(name)
             return made
         except FormError as error:
@@ -115,14 +118,6 @@ def _lowered() -> Any:
     from .julia.native.lowered import LoweredVectorField
 
     return LoweredVectorField
-
-
-def _verify(made: EagerVectorField, first: FirstValue) -> None:
-    """Compare a form with a call of func, before it is used for the first time."""
-    with without_saved_tensors_hooks():  # this call is made once, which checkpoints would take for a difference
-        expected = first()
-    if not agree(made.f(first.t, first.y0), expected):
-        raise CaptureError("its graph gives other values than a call of it: is it random?")
 
 
 def _inductor(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -206,9 +206,7 @@ def find_iteration(method: str | Algorithm) -> AdamsSettings | ImplicitSettings 
     if name not in ITERATIVE_METHODS:
         return None
     options.pop("interp", None)
-    if name in ADAMS_METHODS and options.keys() <= {"max_order", "max_iters"}:
-        return AdamsSettings(**options)
-    if name in IMPLICIT_TABLEAUS and options.keys() <= {"max_iters"}:
-        return ImplicitSettings(**options)
-    known = "max_order, max_iters" if name in ADAMS_METHODS else "max_iters"
-    raise InvalidInputError(f"{method}: expected no options but {known} and interp.")
+    known = ("max_order", "max_iters") if name in ADAMS_METHODS else ("max_iters",)
+    if not options.keys() <= set(known):
+        raise InvalidInputError(f"{method}: expected no options but {', '.join(known)} and interp.")
+    return AdamsSettings(**options) if name in ADAMS_METHODS else ImplicitSettings(**options)

@@ -15,10 +15,10 @@ from ..adjoints import Adjoint, DirectAdjoint, DiscreteAdjoint
 from ..errors import LastGoodState, SolveError, UnsupportedError
 from ..host_copies import read, read_number
 from ..norms import AdjointState
-from ..problem.autocast import without_autocast
 from ..problem.checking_call import FirstValue
 from ..problem.finiteness import each_finite, first_not_finite, not_finite
 from ..problem.state import StateSpec, all_finite
+from ..problem.torch_modes import without_autocast
 from ..problem.vector_field import EagerVectorField
 from ..retcode import ReturnCode
 from ..stats import PassStats, Stats

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ..events import EventRecord
-from ..problem.autocast import without_autocast
 from ..problem.discontinuities import Discontinuities
+from ..problem.torch_modes import without_autocast
 from .autograd import SolveContext
 from .event_search import Crossing, EventSearch
 from .event_times import crossing_rate, differentiate_time, moment

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidInputError
-from ..problem.autocast import without_autocast
 from ..problem.recorded_field import zeros_of
 from ..problem.state import StateSpec
+from ..problem.torch_modes import without_autocast
 from ..torch_internals import pytree
 from .cotangents import HandedOver, LateCotangents
 from .problems import DenseOutput, MovingDenseOutput

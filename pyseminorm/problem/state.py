@@ -52,7 +52,12 @@ class StateSpec:
                     f"the leaves of y0 have different {name} ({', '.join(sorted(map(str, values)))}): give them one."
                 )
         for leaf in leaves:
-            _check_readable(leaf)
+            if leaf.layout is not torch.strided:
+                raise InvalidInputError(f"y0 has the layout {leaf.layout}: expected a dense tensor. Use y0.to_dense().")
+            if leaf.is_meta:
+                raise InvalidInputError(
+                    "y0 is on the device meta, which holds no values: expected a tensor with values."
+                )
         self.is_complex = self.dtype.is_complex
         self.real_dtype = first.real.dtype if self.is_complex else self.dtype
         self.shapes = [tuple(leaf.shape) for leaf in leaves]
@@ -167,14 +172,6 @@ def _brief(value: Any) -> str:
     """Return what func returned, in a few words."""
     kind = type(value).__name__
     return f"a {kind} of {len(value)}" if isinstance(value, (tuple, list, dict)) else f"a {kind}"
-
-
-def _check_readable(leaf: Tensor) -> None:
-    """Refuse a tensor that has no elements to compute with, one by one."""
-    if leaf.layout is not torch.strided:
-        raise InvalidInputError(f"y0 has the layout {leaf.layout}: expected a dense tensor. Use y0.to_dense().")
-    if leaf.is_meta:
-        raise InvalidInputError("y0 is on the device meta, which holds no values: expected a tensor with values.")
 
 
 _KINDS: dict[Any, int] = {}

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from ..errors import InvalidInputError, SolveError, first_line
 from ..torch_internals import run_backward, vmap
-from .autocast import autocast_dtype, under_autocast
 from .finiteness import VALUE, first_not_finite, not_finite
 from .parameters import as_real, kind_of
 from .randomness import Generators
 from .solve_tensors import SolveTensors
 from .state import StateSpec, all_finite
 from .tensors_read import TensorsRead
+from .torch_modes import autocast_dtype, under_autocast
 
 logger = logging.getLogger("pyseminorm")
 

@@ -64,9 +64,10 @@ def solve_settings(
     given: Mapping[str, Any], solver: type[Solver], func: Callable[..., Any], y0: Any, t: Tensor
 ) -> dict[str, Any]:
     """Return the arguments of `solve` that checked options of a solver are."""
+    most = given.get("max_step")
     steps = {
         "dtmin": given.get("min_step") or None,
-        "dtmax": _finite(given.get("max_step")),
+        "dtmax": None if most is None or float(most) == math.inf else float(most),
         "tstops": _times(given.get("step_t")) or (),
         "discontinuities": _times(given.get("jump_t")),  # None asks func itself
     }
@@ -138,10 +139,6 @@ def _grid(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Tensor
     start, end = outputs[0], outputs[-1]
     size = step if end > start else -step
     return (*(start + i * size for i in range(math.ceil((end - start) / size))), end)
-
-
-def _finite(step: Any) -> float | None:
-    return None if step is None or float(step) == float("inf") else float(step)
 
 
 def _times(times: Iterable[Any] | None) -> tuple[float, ...] | None:

@@ -80,13 +80,18 @@ class JuliaEngine:
         if isinstance(problem.field, JuliaVectorField):
             return native_forward(runtime(), problem)
         julia, started, y0 = runtime(), time.perf_counter(), consecutive(problem.y0)
-        jacobian, field = _jacobian(problem), _ForwardField(problem)
+        jacobian, known = _jacobian(problem), [problem.first_derivative()]  # of the checking call
+
+        def field(t: float, y: Tensor, dy: Tensor) -> None:
+            # The copy is for the user: the solver reuses its buffers, and frees them after the solve.
+            dy.copy_(known.pop() if known else problem.f(t, y.clone()))
+
         norm, looks, by_state = problem.callable_norm, Looks.of(problem), jacobian.of_field if jacobian else None
         python = SolverCallbacks(y0, field, norm, report=problem.report, jacobian=by_state, looks=looks)
         solve = Pass(julia, problem.spec.unflatten, y0, problem.times[0], python=python)
         call = ForwardArguments(problem, vector_type(self._memory, y0.dtype, y0.device.index or 0))
         ys = solve.run_forward(problem, call)
-        return solve.forward_result(problem, ys, started, len(field.known), jacobian.calls if jacobian else 0)
+        return solve.forward_result(problem, ys, started, len(known), jacobian.calls if jacobian else 0)
 
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult:
         julia, started, layout = runtime(), time.perf_counter(), problem.layout
@@ -129,18 +134,6 @@ class JuliaEngine:
         if isinstance(problem.steps, StepsHandle):
             return native_sweep(runtime(), problem)
         return Sweep(problem).run()
-
-
-class _ForwardField:
-    """dy/dt, from and into the solver's buffers; the first is a ``known`` value, of the checking call."""
-
-    def __init__(self, problem: ForwardProblem) -> None:
-        self.known = [problem.first_derivative()]
-        self._problem = problem
-
-    def __call__(self, t: float, y: Tensor, dy: Tensor) -> None:
-        # The copy is for the user: the solver reuses its buffers, and frees them after the solve.
-        dy.copy_(self.known.pop() if self.known else self._problem.f(t, y.clone()))
 
 
 @dataclass
@@ -205,7 +198,12 @@ def _native_side(problem: AdjointProblem) -> _Side:
 
 
 def _python_side(problem: AdjointProblem) -> _Side:
-    sums, given = _sums_of(problem) if _is_apart(problem) else (None, {})
+    sums, given = None, {}
+    if _is_apart(problem):
+        assert isinstance(problem.adjoint, (BacksolveAdjoint, InterpolatingAdjoint))
+        method, rtol = problem.options.method, problem.adjoint.param_rtol
+        sums = ParameterSums(problem.field.targets, TABLEAUS[method], rtol)
+        given = {"tableau": tableau(method).address, "param_rtol": float(rtol is not None)}  # which the sums divide by
     backward, jacobian = _BackwardField(problem, sums), _jacobian(problem)
     nodes = _Nodes(problem) if isinstance(problem.adjoint, GaussAdjoint) else None
     y = backward.interpolated
@@ -218,15 +216,6 @@ def _python_side(problem: AdjointProblem) -> _Side:
         nodes.arguments["evaluate_nodes"] = python.address("evaluate_nodes")
     arguments = python.arguments | given | {"sums": python.address("sums")}
     return _Side(arguments, y, python, None, nodes, jacobian, sums=sums)
-
-
-def _sums_of(problem: AdjointProblem) -> tuple[ParameterSums, dict[str, Any]]:
-    """Return mu beside the backward state, and the arguments of "adjoint" that are about it."""
-    method, adjoint = problem.options.method, problem.adjoint
-    assert isinstance(adjoint, (BacksolveAdjoint, InterpolatingAdjoint))
-    rtol = adjoint.param_rtol
-    arguments = {"tableau": tableau(method).address, "param_rtol": float(rtol is not None)}  # which the sums divide by
-    return ParameterSums(problem.field.targets, TABLEAUS[method], rtol), arguments
 
 
 def _start(problem: AdjointProblem, *, apart: bool) -> Tensor:

@@ -36,7 +36,10 @@ class NoJulia:
 def find_julia() -> Julia | NoJulia:
     """Return the Julia that the engine would start: one that runs, is configured, or that juliapkg has resolved."""
     if "juliacall" in sys.modules:
-        return _check_loaded(sys.modules["juliacall"])
+        main: Any = sys.modules["juliacall"].Main
+        if not started and main.seval('Base.find_package("PySeminorm") === nothing'):
+            return NoJulia("juliacall is loaded already, with a Julia project that does not have PySeminorm")
+        return Julia("juliacall is loaded already", None)  # by us, or by the user's own import
     configured = find_configuration()
     if configured is not None:
         config, where = configured
@@ -48,13 +51,6 @@ def find_julia() -> Julia | NoJulia:
 
 
 started = False  # whether this process runs a Julia with PySeminorm, which need not be asked
-
-
-def _check_loaded(juliacall: Any) -> Julia | NoJulia:
-    """Return a Julia that is running already, started by us or by the user's own import of juliacall."""
-    if not started and juliacall.Main.seval('Base.find_package("PySeminorm") === nothing'):
-        return NoJulia("juliacall is loaded already, with a Julia project that does not have PySeminorm")
-    return Julia("juliacall is loaded already", None)
 
 
 def check_config(config: JuliaConfig, source: str) -> Julia | NoJulia:

@@ -13,9 +13,9 @@ from ....errors import BackendUnavailableError
 from ....version import __version__
 
 
-def _fields(names: str, **doubles: Any) -> list[tuple[str, Any]]:
+def _fields(names: str, doubles: str = "") -> list[tuple[str, Any]]:
     """Return fields of 64 bits: integers, but for those that are ``doubles``."""
-    return [(name, doubles.get(name, c_int64)) for name in names.split()]
+    return [(name, c_double if name in doubles.split() else c_int64) for name in names.split()]
 
 
 class ForwardCall(ctypes.Structure):
@@ -35,7 +35,7 @@ class AdjointCall(ctypes.Structure):
         "has_time outcome y evaluate register norm jacobian report field poll moves moves_count params_size tableau "
         "params sums places factors places_count param_rtol points weights points_count check_points check_weights "
         "check_count capacity node_times node_y node_adjoint evaluate_nodes total",
-        param_rtol=c_double,
+        "param_rtol",
     )
 
 
@@ -63,18 +63,14 @@ class PassResult(ctypes.Structure):
     _fields_ = _fields(
         "retcode t naccept nreject calls reached steps jacobians finite times_count outcome param_error squares rms "
         "share",
-        t=c_double,
-        param_error=c_double,
-        squares=c_double,
-        rms=c_double,
-        share=c_double,
+        "t param_error squares rms share",
     )
 
 
 class SweepResult(ctypes.Structure):
     """What came of "sweep"."""
 
-    _fields_ = _fields("retcode last_step naccept nvjp finite param_error seen", param_error=c_double, seen=c_double)
+    _fields_ = _fields("retcode last_step naccept nvjp finite param_error seen", "param_error seen")
 
 
 STRUCTS = (ForwardCall, AdjointCall, SweepCall, LoadCall, PassResult, SweepResult)

@@ -35,12 +35,7 @@ class Runtime:
         self.module, self.versions, self.options = _Remembering(module), versions, options
         check_layouts(module)
         self.c_functions = CFunctions(module)
-        self._thread, self._forked = threading.get_ident(), False
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._fork)
-
-    def _fork(self) -> None:
-        self._forked = True
+        self._process, self._thread = os.getpid(), threading.get_ident()
 
     def load(self, package: str) -> bool:
         """Load a package of the Julia project, and what PySeminorm has for it; False where the project lacks it."""
@@ -64,7 +59,7 @@ class Runtime:
 
     def check_caller(self) -> None:
         """Refuse calls from another thread or process than the one that started Julia, with the cure."""
-        if self._forked:
+        if os.getpid() != self._process:
             raise WrongThreadError(
                 "Julia was started in the parent of this forked process and cannot be used here: start workers with "
                 'the "spawn" method (multiprocessing.set_start_method("spawn")), or use backend="torch" in them.'
