@@ -46,18 +46,13 @@ class InterpolatedPath:
     def __call__(self, t: Tensor | float) -> Tensor:
         r"""Return X(t), (\*batch, \*t.shape, channels)."""
         t, index, since = self._locate(t)
-        *rates, value = (r / power for power, r in enumerate(self._rates.index_select(0, index).unbind(1), 1))
-        for rate in reversed(rates):
-            value = rate + since * value
-        return self._shaped(self._starts.index_select(0, index) + since * value, t)
+        coefficients = [r / power for power, r in enumerate(self._rates.index_select(0, index).unbind(1), 1)]
+        return self._shaped(self._starts.index_select(0, index) + since * _polynomial(coefficients, since), t)
 
     def derivative(self, t: Tensor | float) -> Tensor:
         r"""Return dX/dt at t, (\*batch, \*t.shape, channels)."""
         t, index, since = self._locate(t)
-        *rates, value = self._rates.index_select(0, index).unbind(1)
-        for rate in reversed(rates):
-            value = rate + since * value
-        return self._shaped(value, t)
+        return self._shaped(_polynomial(self._rates.index_select(0, index).unbind(1), since), t)
 
     def _locate(self, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
         """Return the times, the piece that each is in, and how long each is after its beginning."""
@@ -205,6 +200,13 @@ def _check_times(times: Tensor | Sequence[float] | None, x: Tensor) -> Tensor:
 
 
 # ---- interpolation: everything has the shape (length, *batch, channels) ------------------------------------
+
+
+def _polynomial(coefficients: Sequence[Tensor], x: Tensor) -> Tensor:
+    *lower, value = coefficients
+    for coefficient in reversed(lower):
+        value = coefficient + x * value
+    return value
 
 
 def _with_ends(x: Tensor) -> Tensor:

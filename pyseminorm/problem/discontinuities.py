@@ -6,7 +6,6 @@ import functools
 import itertools
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 
@@ -50,14 +49,7 @@ def _inwards(t: float, side: int, discontinuities: set[float], dtype: torch.dtyp
     """Return the first time of ``dtype`` at ``t`` or, from a discontinuity, beyond it, on the side +1 or -1."""
     if t in discontinuities:
         t += side * max(2 * abs(t) * torch.finfo(dtype).eps, 1e-30)
-    rounded = _rounded(t, dtype)
+    rounded = float(torch.tensor(t, dtype=dtype, device="cpu"))
     if side * (rounded - t) < 0:
         rounded += side * abs(rounded) * torch.finfo(dtype).eps
     return rounded
-
-
-def _rounded(t: float, dtype: torch.dtype) -> float:
-    """Return the nearest number of a dtype; that of numpy is the faster way."""
-    if dtype == torch.float64:
-        return t
-    return float(np.float32(t)) if dtype == torch.float32 else float(torch.tensor(t, dtype=dtype))

@@ -60,18 +60,14 @@ class Jacobian:
     def _forward(self, t: float, y: Tensor) -> Derivatives:
         with warnings.catch_warnings():  # torch's own, when it first loads its rules for forward mode
             warnings.filterwarnings("ignore", message="`torch.jit.script` is", category=DeprecationWarning)
-            by_time, by_state = torch.func.jacfwd(self._flat, argnums=(0, 1))(self._field.time(t), y)
+            by_time, by_state = torch.func.jacfwd(self._field.flat, argnums=(0, 1))(self._field.time(t), y)
         return by_state.detach(), by_time.detach()
-
-    def _flat(self, t: Tensor, y: Tensor) -> Tensor:
-        field, spec = self._field, self._field.spec
-        return spec.join(field.leaves(field.call(t, spec.unflatten(y), *field.args), t))
 
     def _graph(self, t: float, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return (f, state, time), connected."""
         with torch.enable_grad():
             state, when = y.detach().requires_grad_(), self._field.time(t).requires_grad_()
-            return self._flat(when, state), state, when
+            return self._field.flat(when, state), state, when
 
     def _rows(self, value: Tensor, *inputs: Tensor) -> list[Tensor]:
         """Make every row of the Jacobians by inputs as a vector-Jacobian product with a unit vector."""

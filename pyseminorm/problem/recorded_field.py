@@ -35,10 +35,7 @@ class RecordedField(EagerVectorField):
         return value if torch.is_grad_enabled() else value.detach()
 
     def _call(self, when: Tensor, y: Tensor) -> Tensor:
-        spec = self.spec
-        if spec.is_plain:
-            return self.leaves(self.call(when, y, *self.args), when)[0]
-        return spec.join(self.leaves(self.call(when, spec.unflatten(y), *self.args), when))
+        return self.leaves(self.call(when, y, *self.args), when)[0] if self.spec.is_plain else self.flat(when, y)
 
 
 class RecordedStart(FirstValue):

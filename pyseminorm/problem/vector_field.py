@@ -105,6 +105,10 @@ class EagerVectorField:
                 raise
             return self._f_with_grad(t, y)
 
+    def flat(self, when: Tensor, y: Tensor) -> Tensor:
+        """Return dy/dt (size,) at (when, y), differentiable."""
+        return self.spec.join(self.leaves(self.call(when, self.spec.unflatten(y), *self.args), when))
+
     def _f_with_grad(self, t: float, y: Tensor) -> Tensor:
         """Do the same for functions that call autograd themselves (Hamiltonian nets, divergences)."""
         with torch.enable_grad():
@@ -205,12 +209,9 @@ class EagerVectorField:
         return self._vjp_params_looped(times, y, adjoint)
 
     def _vjp_params_vmapped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
-        def rate(t: Tensor, state: Tensor) -> Tensor:
-            return self.spec.join(self.leaves(self.call(t, self.spec.unflatten(state), *self.args), t))
-
         moments = torch.tensor(times, dtype=self.spec.real_dtype, device=self.spec.device)
         with torch.enable_grad():
-            return self._contract(vmap(rate, moments, y.detach()), adjoint, times)
+            return self._contract(vmap(self.flat, moments, y.detach()), adjoint, times)
 
     def _vjp_params_stacked(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
         (state,) = self.spec.split(y.detach())  # (rows, batch, ...)

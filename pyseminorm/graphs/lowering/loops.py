@@ -130,11 +130,11 @@ _COMBINED = {"add!": "s + {}", "max!": "larger(s, {})", "min!": "smaller(s, {})"
 _STARTS = {"add!": "zero(T)", "max!": "T(-Inf)", "min!": "T(Inf)"}
 
 
-def reduce(to: View, x: Value, dims: Sequence[int], start: str, function: str) -> list[Statement]:
+def reduce(to: View, x: Value, dims: Sequence[int], function: str) -> list[Statement]:
     """Collect ``x`` in ``to`` (in its shape with ones in the reduced dimensions) by add!, max! or min!."""
     shape = x.shape
     reduced = {d for d in dims if shape[d] != 1}
-    statement = Nest(to.shape).write(to, Lazy(start, [], ()))
+    statement = Nest(to.shape).write(to, Lazy(_STARTS[function], [], ()))
     last = max((d for d in range(len(shape)) if shape[d] != 1), default=-1)
     target = replace(to, shape=shape, strides=tuple(0 if d in reduced else s for d, s in enumerate(to.strides)))
     if last in reduced:

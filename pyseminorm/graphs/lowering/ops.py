@@ -112,13 +112,13 @@ VIEWS[aten._reshape_alias.default] = lambda x, shape, strides: x.view(shape)
 # The value itself: graphs are functional, and gradients are in them already.
 SAME = tuple(aten_operations(default="alias clone detach lift_fresh_copy"))
 
-# ---- reductions: (start, function that collects) -----------------------------------------------------------
+# ---- reductions: the function that collects ----------------------------------------------------------------
 
-REDUCTIONS: dict[Any, tuple[str, str]] = {
-    aten.amax.default: ("T(-Inf)", "max!"),
-    aten.amin.default: ("T(Inf)", "min!"),
-    aten.sum.default: ("zero(T)", "add!"),
-    aten.sum.dim_IntList: ("zero(T)", "add!"),
+REDUCTIONS: dict[Any, str] = {
+    aten.amax.default: "max!",
+    aten.amin.default: "min!",
+    aten.sum.default: "add!",
+    aten.sum.dim_IntList: "add!",
 }
 
 # ---- others: methods of the writer -------------------------------------------------------------------------

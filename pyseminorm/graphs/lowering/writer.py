@@ -207,13 +207,12 @@ class Writer:
         return self.copy(x).look(operation, *how, **more) if made is None else made
 
     def _reduce(self, node: fx.Node, x: Value, dims: Any = None, keepdim: bool = False) -> Any:
-        start, function = REDUCTIONS[node.target]
         rank = len(x.shape)
         dims = range(rank) if not dims and dims != 0 else [dims] if isinstance(dims, int) else dims
         axes = sorted(d % rank for d in dims) if rank else []
         x = self.convert(x)
         to = self._new(tuple(1 if d in axes else n for d, n in enumerate(x.shape)))
-        self._section.statements += reduce(to, x, axes, start, function)
+        self._section.statements += reduce(to, x, axes, REDUCTIONS[node.target])
         return to if keepdim else to.look(Tensor.squeeze, axes)
 
     # -- what operations use -------------------------------------------------------------------------------------------
@@ -292,7 +291,7 @@ class Writer:
         """Count, for every element, the edges below it (``right``: or at it): where it is among sorted ones."""
         to = self._new((*x.shape, 1))
         below = Lazy.of("T({1} <= {0})" if right else "T({1} < {0})", self.view(x).look(Tensor.unsqueeze, -1), edges)
-        self._section.statements += reduce(to, below, [len(x.shape)], "zero(T)", "add!")
+        self._section.statements += reduce(to, below, [len(x.shape)], "add!")
         return to.look(Tensor.squeeze, -1)
 
     def select_rows(self, x: Value, dim: int, index: Value) -> Any:
