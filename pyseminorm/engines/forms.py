@@ -103,7 +103,7 @@ def _make(
     if name == "julia":
         lowered: EagerVectorField = _lowered()(inputs, found, read)
         return lowered
-    eager = EagerVectorField(*asked)
+    eager = EagerVectorField(*asked._replace(params=inputs))  # which are known: a module is not gone through again
     if name == "inductor" and engine == "torch":  # which has no complex numbers
         few = sum(x.numel() for x in inputs) <= MOST_PARAMETERS
         return TracedVectorField(eager, inputs, found, read, whole_steps=few and not asked.spec.is_complex)

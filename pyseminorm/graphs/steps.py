@@ -85,16 +85,16 @@ class Forward:
     Attributes:
         method: name of the tableau.
         segments: of the norm, whose parts' sizes ``errors`` holds; None: ``errors`` is the scaled error itself.
+        keeps: whether what the products of the stages evaluated read is given out: ``saved``, stage by stage.
         renews: whether the first stage is evaluated; else it is given, as ``k_0``.
         last: whether the last stage is evaluated, of a method whose other ones make the new state.
-        keeps: whether what the products of the stages evaluated read is given out: ``saved``, stage by stage.
     """
 
     method: str
     segments: tuple[Segment, ...] | None
+    keeps: bool
     renews: bool
     last: bool
-    keeps: bool
 
     def make(self, field: Inlined) -> FlatStep:
         tableau = TABLEAUS[self.method]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..problem.solve_tensors import check_unchanged, targets_of
 from ..problem.state import StateSpec
-from ..problem.vector_field import EagerVectorField, Products, make_dense
+from ..problem.vector_field import EagerVectorField, Products, make_dense, measure
 from ..torch_internals import count_all_writes
 from .capture import Captured
 from .functions import Functions
@@ -46,6 +46,7 @@ class Trace:
         self.captured, self.spec = captured, spec
         self.graph: JointGraph = joint_graph(captured, spec, read, inputs, t, y)
         self.parts = Parts(self.graph)
+        self.shapes, self.sizes = measure(inputs)
         self.native: Any = None
         self.refused: set[str] = set()
         self.verified: set[str] = set()
@@ -101,7 +102,7 @@ class TracedVectorField(EagerVectorField):
         twins = {id(x): x.detach() for x in read}
         self.inputs = list(inputs)
         self.targets = [twins.setdefault(id(x), x.detach()).requires_grad_() for x in inputs]
-        self._measure_targets()
+        self.shapes, self.sizes = found.shapes, found.sizes
         tensors = [twins[id(x)] for x in read]
         self.call = self.call_for_value = found.captured.bound(self.spec, tensors)
         self.args = ()

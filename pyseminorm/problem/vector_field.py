@@ -82,12 +82,7 @@ class EagerVectorField:
         self.inputs, self.targets = tensors.inputs, tensors.targets
         self.call = self.under_autocast(tensors.call)
         self.call_for_value = self.under_autocast(tensors.call_for_value)
-        self._measure_targets()
-
-    def _measure_targets(self) -> None:
-        real = list(map(as_real, self.targets))
-        self.shapes = [x.shape for x in real]
-        self.sizes = tuple(x.numel() for x in real)
+        self.shapes, self.sizes = measure(self.targets)
 
     def f(self, t: float, y: Tensor) -> Tensor:
         """Return dy/dt at (t, y): a new vector of shape (size,), without gradient."""
@@ -273,6 +268,12 @@ class EagerVectorField:
     def time(self, t: float) -> Tensor:
         """Return the time as func gets it."""
         return torch.full((), t, dtype=self.spec.real_dtype, device=self.spec.device)
+
+
+def measure(targets: Sequence[Tensor]) -> tuple[list[torch.Size], tuple[int, ...]]:
+    """Return the shapes of tensors as real numbers, and how many these are."""
+    real = list(map(as_real, targets))
+    return [x.shape for x in real], tuple(x.numel() for x in real)
 
 
 def _gradients(pairs: Sequence[tuple[Tensor, Tensor]], inputs: tuple[Tensor, ...]) -> list[Tensor | None]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,8 +19,12 @@ from ...stats import PassStats
 from .system import Integrals
 from .whole_steps import Attempt, Begun, Start
 
-# Whether the first stage is made, and the last one.
-WAYS = [(renews, last) for renews in (False, True) for last in (False, True)]
+
+@functools.cache
+def _kinds(kind: type[Any], *settings: Any) -> dict[tuple[bool, bool], Any]:
+    """Return the kinds of an attempt, by whether the first stage is made, and the last one."""
+    ways = [(renews, last) for renews in (False, True) for last in (False, True)]
+    return {(renews, last): kind(*settings, renews=renews, last=last) for renews, last in ways}
 
 
 class ForwardAttempts:
@@ -30,7 +36,7 @@ class ForwardAttempts:
         self._recorder = recorder if recorder is not None and recorder.keeps_stages else None
         self._field, self._stats, self._tableau = field, stats, TABLEAUS[method]
         self._segments, keeps = problem.segments, self._recorder is not None
-        self._kinds = {(renews, last): Forward(method, problem.segments, renews, last, keeps) for renews, last in WAYS}
+        self._kinds = _kinds(Forward, method, problem.segments, keeps)
 
     def begin(self, y: Tensor, numbers: Sequence[float]) -> Begun | None:
         recorder, segments = self._recorder, self._segments
@@ -71,16 +77,13 @@ class BackwardAttempts:
         assert isinstance(field, TracedVectorField)
         method, layout, apart = problem.options.method, problem.layout, params and not carried
         self._field, self._stats, self._tableau, self._params = field, stats, TABLEAUS[method], params
-        self._kinds = {
-            (renews, last): Backward(method, problem.segments, layout, apart, carried, renews, last)
-            for renews, last in WAYS
-        }
+        self._kinds = _kinds(Backward, method, problem.segments, layout, apart, carried)
         self._segments = problem.segments
         self._dense = None if layout.has_y else problem.dense
         self._present, self._integrals = field.present if apart else [], integrals
 
     def begin(self, y: Tensor, numbers: Sequence[float]) -> Begun | None:
-        kind, segments = self._kinds[WAYS[0]], self._segments
+        kind, segments = self._kinds[True, True], self._segments
         if segments is None or self._dense is not None:
             return None
         made = self._field.run_step(

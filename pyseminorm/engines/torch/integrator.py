@@ -6,6 +6,7 @@ one), stops hit exactly, one refreshed first stage after a jump, and the order o
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
@@ -90,8 +91,6 @@ class Integrator:
         self._adaptive, self._ends_at_state = self.tableau.adaptive, self.tableau.ends_at_state
         self._integral_derivatives: IntegralDerivatives = []  # of the first stage
         self._first_known = False  # whether the first stage of the next step is there
-        atol = self.options.atol
-        self._atol = atol if isinstance(atol, Tensor) else self.y0.new_full((), atol)
         self._size: Tensor | None = None  # |state|, where it is known
         self._new_size: Tensor | None = None
         self._whole = self.stages if isinstance(self.stages, WholeSteps) else None
@@ -175,6 +174,11 @@ class Integrator:
         if self._size is None:
             self._size = self.stages.values(self.state).abs()
         return self.norm(self.stages.error(h).div_(self._scale(torch.maximum(self._size, self._new_size))))
+
+    @functools.cached_property
+    def _atol(self) -> Tensor:
+        atol = self.options.atol
+        return atol if isinstance(atol, Tensor) else self.y0.new_full((), atol)
 
     def _scale(self, size: Tensor) -> Tensor:
         rtol = self.options.rtol
