@@ -18,7 +18,6 @@ from .joint_graph import JointGraph
 from .split import Parts, Wanted
 from .views import leave_out_views
 
-aten = torch.ops.aten
 
 # torch's own bindings of ATen operations start faster than torch.ops.aten's; these take the same arguments.
 _BINDINGS: dict[Any, Any] = {
@@ -35,7 +34,6 @@ _BINDINGS: dict[Any, Any] = {
     )
     if (name := operation.__name__.partition(".")[0])
 }
-_SAME = (aten.detach.default, aten.alias.default, aten.lift_fresh_copy.default)
 
 
 class Functions:
@@ -87,8 +85,6 @@ class Functions:
 
     def _call(self, node: fx.Node, space: dict[str, Any]) -> str:
         target: Any = node.target
-        if target in _SAME:
-            return self._text(node.args[0])
         if target is operator.getitem:
             return f"{self._text(node.args[0])}[{node.args[1]!r}]"
         binding = target if node.kwargs else _BINDINGS.get(target, target)

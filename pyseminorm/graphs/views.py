@@ -13,8 +13,10 @@ from .joint_graph import JointGraph
 
 aten = torch.ops.aten
 
+# Of the graph's tensors, which nothing changes in place, these are the same.
+_SAME = frozenset(aten_operations(default="alias detach lift_fresh_copy"))
 # Views of all elements, from where the tensor begins.
-_VIEWS = frozenset(
+_VIEWS = _SAME.union(
     aten_operations(default="_unsafe_view expand permute t unsqueeze view", int="transpose", dim="squeeze")
 )
 
@@ -41,7 +43,7 @@ def _find_same(node: fx.Node) -> fx.Node | None:
     while at.op == "call_function" and at.target in _VIEWS:
         source: Any = at.args[0]
         at = source
-        if _layout(at) == _layout(node):
+        if at is node.args[0] and node.target in _SAME or _layout(at) == _layout(node):
             found = at
     return found
 
