@@ -328,5 +328,4 @@ def _detach(x: Any) -> Any:
 def _double(x: Any) -> Any:
     if not isinstance(x, Tensor) or not (x.is_floating_point() or x.is_complex()):
         return x
-    wide = torch.complex128 if x.is_complex() else torch.float64
-    return x.detach().to(wide).requires_grad_(x.requires_grad)
+    return x.detach().to(torch.promote_types(x.dtype, torch.float64)).requires_grad_(x.requires_grad)

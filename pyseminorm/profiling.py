@@ -128,7 +128,14 @@ def profile(*, interval: float = 0.01) -> Iterator[Profile]:
     """
     if not 0 < interval < math.inf:
         raise InvalidInputError(f"interval={interval!r}: expected seconds, more than 0.")
-    julia = _start_with_signals()
+    try:
+        julia = runtime(StartOptions(handle_signals=True))
+    except InvalidInputError:
+        raise InvalidInputError(
+            "Julia was started without signal handling, which its profiler needs: call "
+            "pyseminorm.start_julia(handle_signals=True) before the first solve (and any import of juliacall), or "
+            "run `pyseminorm profile script.py`."
+        ) from None
     start, halt = julia.module.start_profile, julia.module.halt_profile
     found = Profile()
     with active_clock(ctypes.PYFUNCTYPE(ctypes.c_size_t)(julia.module.position_address())) as clock:
@@ -142,14 +149,3 @@ def profile(*, interval: float = 0.01) -> Iterator[Profile]:
             clock.stop()
             halt(recording)
             found._fill(julia, clock, recording)
-
-
-def _start_with_signals() -> Runtime:
-    try:
-        return runtime(StartOptions(handle_signals=True))
-    except InvalidInputError:
-        raise InvalidInputError(
-            "Julia was started without signal handling, which its profiler needs: call "
-            "pyseminorm.start_julia(handle_signals=True) before the first solve (and any import of juliacall), or "
-            "run `pyseminorm profile script.py`."
-        ) from None

@@ -86,7 +86,8 @@ class JuliaEngine:
             # The copy is for the user: the solver reuses its buffers, and frees them after the solve.
             dy.copy_(known.pop() if known else problem.f(t, y.clone()))
 
-        norm, looks, by_state = problem.callable_norm, Looks.of(problem), jacobian.of_field if jacobian else None
+        looks = Looks(problem.events, problem) if problem.events else None
+        norm, by_state = problem.callable_norm, jacobian.of_field if jacobian else None
         python = SolverCallbacks(y0, field, norm, report=problem.report, jacobian=by_state, looks=looks)
         solve = Pass(julia, problem.spec.unflatten, y0, problem.times[0], python=python)
         call = ForwardArguments(problem, vector_type(self._memory, y0.dtype, y0.device.index or 0))

@@ -21,11 +21,6 @@ class Looks:
         self._times = torch.empty(events.most_wanted, dtype=torch.float64)
         self._states = problem.y0.new_empty(events.most_wanted, problem.spec.size)
 
-    @classmethod
-    def of(cls, problem: ForwardProblem) -> Looks | None:
-        """Return what looks, if anybody does."""
-        return None if problem.events is None else cls(problem.events, problem)
-
     @property
     def addresses(self) -> tuple[int, int]:
         """Where the times and the states are."""

@@ -45,7 +45,8 @@ def _measure(problem: ForwardProblem, native: NativeField, keep: int) -> SolverC
     norm = problem.callable_norm
     if report is None and norm is None and problem.events is None:
         return None
-    return SolverCallbacks(native.u, None, norm, report=report, looks=Looks.of(problem))
+    looks = Looks(problem.events, problem) if problem.events else None
+    return SolverCallbacks(native.u, None, norm, report=report, looks=looks)
 
 
 def _find_call(problem: ForwardProblem, native: NativeField) -> ForwardArguments:
