@@ -65,16 +65,12 @@ def solve_settings(
 ) -> dict[str, Any]:
     """Return the arguments of `solve` that checked options of a solver are."""
     most = given.get("max_step")
-    steps = {
+    jumps = _times(given.get("jump_t"))  # None asks func itself
+    return {
         "dtmin": given.get("min_step") or None,
         "dtmax": None if most is None or float(most) == math.inf else float(most),
         "tstops": _times(given.get("step_t")) or (),
-        "discontinuities": _times(given.get("jump_t")),  # None asks func itself
-    }
-    if given.get("perturb"):
-        steps["discontinuities"] = _grid(given, func, y0, t)
-    return {
-        **steps,
+        "discontinuities": _grid(given, func, y0, t) if given.get("perturb") else jumps,
         "norm": given.get("norm", "torchdiffeq"),
         "dt": _step(given, func, y0, t),
         "max_steps": most_steps(given),
