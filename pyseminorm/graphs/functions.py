@@ -18,7 +18,6 @@ from .joint_graph import JointGraph
 from .split import Parts, Wanted
 from .views import leave_out_views
 
-
 # torch's own bindings of ATen operations start faster than torch.ops.aten's; these take the same arguments.
 _BINDINGS: dict[Any, Any] = {
     operation: getattr(torch, name) if hasattr(torch, name) else getattr(Tensor, name)

@@ -43,7 +43,7 @@ def _find_same(node: fx.Node) -> fx.Node | None:
     while at.op == "call_function" and at.target in _VIEWS:
         source: Any = at.args[0]
         at = source
-        if at is node.args[0] and node.target in _SAME or _layout(at) == _layout(node):
+        if (at is node.args[0] and node.target in _SAME) or _layout(at) == _layout(node):
             found = at
     return found
 

@@ -161,7 +161,9 @@ class LateOutputs:
         like = self._steps[0][1]
         thetas, sizes = np.array(self._places).T
         weights = sizes[:, None] * interpolant_weights(self._tableau, thetas)
-        among = send(torch.from_numpy(weights).to(like.dtype), like).split_with_sizes([count for *_, count in self._steps])
+        among = send(torch.from_numpy(weights).to(like.dtype), like).split_with_sizes(
+            [count for *_, count in self._steps]
+        )
         for (first, y0, stages, _), own in zip(self._steps, among, strict=True):
             self._give(first, torch.addmm(y0, own, stages))
         self._steps, self._places, self._numbers = [], [], 0
