@@ -17,7 +17,11 @@ from pyseminorm import (
     GradientErrorWarning,
     InterpolatingAdjoint,
     InvalidInputError,
+    PassStats,
 )
+from pyseminorm.methods.tableaus import TABLEAUS
+from pyseminorm.passes.embedded_errors import StepSizes
+from pyseminorm.passes.gradient_error import complete_estimate, local_error
 
 T = torch.tensor([0.0, 2.0], dtype=torch.float64)
 CONTINUOUS = [BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint]
@@ -128,6 +132,45 @@ def _plain(field, engine, adjoint):
     s = pyseminorm.solve(field, y0, t, backend=engine, adjoint=adjoint)
     s.ys.pow(2).sum().backward()
     return torch.cat([p.grad.reshape(-1) for p in field.parameters()]), s.stats
+
+
+def test_parts_that_agree_by_chance_are_halved_with_smaller_ones_that_do_not():
+    field, gradients = Forced(40), []
+    torch.manual_seed(1)
+    field.net = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2)).double()
+    y0 = torch.randn(4, 2, dtype=torch.float64)
+    for adjoint, rtol in ((GaussAdjoint(param_rtol=1e-2), 1e-3), (InterpolatingAdjoint(norm="rms"), 1e-9)):
+        s = pyseminorm.solve(field, y0, T, rtol=rtol, atol=1e-3 * rtol, backend="torch", adjoint=adjoint)
+        parts = torch.autograd.grad(s.ys.pow(2).mean(), list(field.parameters()))
+        gradients.append(torch.cat([part.reshape(-1) for part in parts]))
+    assert _error(*gradients) < 3e-2
+
+
+def test_a_quadrature_that_is_clearly_right_costs_no_more_with_control():
+    _, plain = _gradient(Forced(1), "torch", GaussAdjoint())
+    _, controlled = _gradient(Forced(1), "torch", GaussAdjoint(param_rtol=1e-2))
+    assert controlled.backward.evaluations == plain.backward.evaluations
+
+
+@pytest.mark.parametrize(("rejected", "of_states"), [(0, 1e-4), (9, 3.1e-3), (1, None)])
+def test_errors_of_the_states_weigh_more_where_many_steps_are_rejected(rejected, of_states):
+    forward, backward = PassStats(naccept=9, nreject=rejected, state_error=1e-3), PassStats(param_error=0.0)
+    complete_estimate(backward, forward, 0.0)
+    if of_states is None:  # between the two
+        assert 1.2e-4 < backward.param_error < 2e-3
+    else:
+        assert backward.param_error == pytest.approx(of_states)
+
+
+@pytest.mark.parametrize("method", ["bosh3", "tsit5", "dopri5", "vern7"])
+def test_local_errors_are_those_of_a_wave(method):
+    tableau = TABLEAUS[method]
+    c, b, e = (torch.tensor(x, dtype=torch.float64) for x in (tableau.c, tableau.b, tableau.integral_error))
+    for angle in (2.0, 4.0, 8.0):  # omega h
+        wave = torch.exp(1j * angle * c)
+        true = abs(complex(b.to(wave) @ wave) - (complex(torch.exp(torch.tensor(1j * angle))) - 1) / (1j * angle))
+        found = local_error(StepSizes(1.0, abs(complex(e.to(wave) @ wave))), tableau)
+        assert 0.2 < found / true < 4.0
 
 
 @pytest.mark.parametrize("adjoint", EVERY)

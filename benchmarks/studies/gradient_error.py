@@ -1,11 +1,12 @@
 """How well the estimate of the parameter gradient's error is, and what control by it costs.
 
-    python -m benchmarks.studies.gradient_error [fields] [cases] [pairs]     # measure and record; all: half an hour
-    python -m benchmarks.studies.gradient_error report                       # docs/gradient-error.png, and the tables
+    python -m benchmarks.studies.gradient_error [fields] [others] [cases] [pairs]  # measure and record; half an hour
+    python -m benchmarks.studies.gradient_error report                             # docs/gradient-error.png, the tables
 
 ``fields``: f sin(omega t) and f + p sin(omega t) with p = 0, of which y and lambda see nothing, f a tanh net 2-16-2,
-tsit5. ``cases``: of the speed benchmark. ``pairs``: the paper's tasks at their tolerances, with fresh weights and after
-a few steps of training. True errors are from the adjoint system with all components controlled, in float64.
+tsit5. ``others``: the same from other seeds, by which no constant was chosen. ``cases``: of the speed benchmark.
+``pairs``: the paper's tasks at their tolerances, with fresh weights and after a few steps of training. True errors are
+from the adjoint system with all components controlled, in float64.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ RECORD = Path("benchmarks/results/gradient-error")
 FIGURE = Path("docs/gradient-error.png")
 OMEGAS = (1, 2, 5, 10, 15, 20, 30, 40, 60, 80)
 TOLERANCES = (1e-3, 1e-5, 1e-7)
-SEEDS = 2
+SEEDS, OTHERS = range(2), range(2, 5)
 COMPARED = ("case1", "case2", "case3", "outputs-2", "oscillating", "oscillating-small")
 CONTROL = 1e-2
 ADJOINTS: dict[str, Any] = {
@@ -80,10 +81,10 @@ class Oscillating(nn.Module):
         return dy * forcing if self.p is None else dy + self.p * forcing
 
 
-def fields() -> Iterator[Row]:
+def fields(seeds: Iterable[int] = SEEDS) -> Iterator[Row]:
     for silent in (False, True):
         for omega in OMEGAS:
-            for seed in range(SEEDS):
+            for seed in seeds:
                 torch.manual_seed(seed)
                 field, y0 = Oscillating(omega, silent=silent), torch.randn(1 + 3 * seed, 2, dtype=torch.float64)
                 take = _taking(field, y0, torch.tensor([0.0, 2.0], dtype=torch.float64))
@@ -174,7 +175,11 @@ def _backward(solution: Solution) -> PassStats:
     return solution.stats.backward
 
 
-SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {"fields": fields, "cases": cases, "pairs": paper}
+def others() -> Iterator[Row]:
+    return fields(OTHERS)
+
+
+SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {"fields": fields, "others": others, "cases": cases, "pairs": paper}
 
 
 def measure(section: str) -> None:
@@ -216,8 +221,8 @@ def control_table() -> str:
     """Return what ``param_rtol`` does."""
     lines = [
         "| problems | adjoint | largest error without | with | above 3 % without | with | evaluations, without = 1 | "
-        "where the error was below 1 % |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
+        "where the error was below 1 % | singly more than 1.1 there |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for section in SECTIONS:
         for name in ADJOINTS:
@@ -227,9 +232,10 @@ def control_table() -> str:
             before, after = [row.true for row in chosen], [row.controlled or 0.0 for row in chosen]
             counts = [sum(x > 3e-2 for x in errors) for errors in (before, after)]
             well = [row for row in chosen if row.true < 1e-2]
+            more = sum(_cost([row]) > 1.1 for row in well)
             lines.append(
                 f"| {section} | {name} | {max(before):.1e} | {max(after):.1e} | {counts[0]} of {len(chosen)} | "
-                f"{counts[1]} | {_cost(chosen):.2f} | {_cost(well):.2f} |"
+                f"{counts[1]} | {_cost(chosen):.2f} | {_cost(well):.2f} | {more} of {len(well)} |"
             )
     return "\n".join(lines)
 
@@ -247,7 +253,7 @@ def draw() -> None:
 
     figure, axes = plt.subplots(2, 2, figsize=(9, 8), sharex=True, sharey=True, layout="constrained")
     for axis, name in zip(axes.flat, ADJOINTS, strict=True):
-        for section, colour in zip(SECTIONS, ("tab:blue", "tab:green", "tab:orange"), strict=True):
+        for section, colour in zip(SECTIONS, ("tab:blue", "tab:cyan", "tab:green", "tab:orange"), strict=True):
             made = [row for row in recorded(section) if row.adjoint == name and row.estimate is not None]
             axis.loglog([row.true for row in made], [row.estimate for row in made], ".", color=colour, label=section)
         ends = [1e-10, 10.0]

@@ -16,6 +16,7 @@ from ..torch_internals import increment_all
 
 ELEMENTS_PER_CALL = 2**18  # of state, in one batched call: its activations stay a bounded multiple of this
 MOST_NODES = 256
+ERROR_GROWTH = 3  # power of a step's length that its error grows with: between 1, of what is not resolved, and 2m + 1
 
 
 def gauss_legendre(order: int) -> tuple[list[float], list[float]]:

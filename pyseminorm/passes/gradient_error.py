@@ -19,13 +19,18 @@ from .embedded_errors import StepSizes
 WORTH_WARNING = 0.1  # relative error of the parameter gradient
 
 # A step that does not resolve the integrand at all has an embedded error of `_share` of its increment, half of which
-# is wrong, about. The better it is resolved, the more accurate is the solution than the embedded one: below a
-# KNEE, by the order of the method, the error enters with a power larger by POWER, as in QUADPACK's estimates.
-UNRESOLVED, POWER = 0.5, 0.75
-KNEES = {3: 1.0, 5: 0.06, 7: 0.3}
-SAFETY = 2.0  # of param_rtol: errors of steps add up
+# is wrong, about. The better it is resolved, the more accurate is the solution than the embedded one: below a knee, by
+# the order of the method, the error enters with a larger power. Both are such that of h exp(i omega t), of any phase,
+# what is estimated is about what is wrong.
+UNRESOLVED = 0.5
+KNEES = {3: 1.0, 5: 0.08, 7: 1.0}
+POWERS = {3: 0.6, 5: 0.6, 7: 0.25}
+SAFETY = 4.0  # of param_rtol: errors of steps add up, and some steps are blind
+# What the embedded errors of y and of lambda weigh in the gradient's where steps are smooth; where the field has kinks,
+# which many rejected steps tell, the solution is no better than the embedded one, and errors add up in one direction.
+OF_STATES = 0.1
+ROUGH = 0.25  # of the attempts are rejected
 STATES_AT_MOST = 0.05  # of it: where a state has decayed to nothing at its end, its relative error there says little
-OF_STATES = 0.1  # what the embedded errors of y and of lambda weigh in the gradient's
 
 
 def quadrature_error(steps: Sequence[StepSizes], tableau: Tableau) -> float | None:
@@ -67,7 +72,7 @@ def formula(tableau: Tableau) -> tuple[float, float, float]:
     if knee is None or tableau.integral_error is None:
         return 1.0, 1.0, 0.0
     share = math.hypot(*tableau.integral_error) / math.hypot(*tableau.b)
-    return UNRESOLVED / share, knee * share, POWER
+    return UNRESOLVED / share, knee * share, POWERS[tableau.order]
 
 
 def state_error(squares: float, rtol: object, atol: object, size: float) -> float | None:
@@ -83,9 +88,17 @@ def complete_estimate(backward: PassStats, forward: PassStats, rounding: float) 
     """
     if backward.param_error is None:
         return
-    states = [min(OF_STATES * (error or 0.0), STATES_AT_MOST) for error in (forward.state_error, backward.state_error)]
-    error = math.hypot(backward.param_error, *states, rounding)
+    error = math.hypot(backward.param_error, _of_state(forward), _of_state(backward), rounding)
     backward.param_error = error if math.isfinite(error) else None  # 2-norms of such sizes overflow
+
+
+def _of_state(stats: PassStats) -> float:
+    """Return what the error of a pass's state adds to that of the parameter gradient."""
+    if stats.state_error is None:
+        return 0.0
+    roughness = stats.nreject / (ROUGH * (stats.naccept + stats.nreject)) if stats.nreject else 0.0
+    weight = OF_STATES + math.sqrt(stats.naccept) * min(1.0, roughness**2)
+    return min(weight * stats.state_error, STATES_AT_MOST)
 
 
 def warn_of_error(stats: PassStats, adjoint: Adjoint) -> None:

@@ -31,7 +31,7 @@ mutable struct Nodes{V}
     check_points::Vector{Float64}
     check_weights::Vector{Float64}
     largest::Float64            # length of a step
-    squares::Float64            # of the lengths of all steps
+    squares::Float64            # of the lengths of all steps to the power `ERROR_GROWTH`
     times::Ptr{Float64}
     y::UInt                     # address of (capacity, n), row major
     λ::UInt
@@ -55,4 +55,7 @@ function evaluate!(nodes::Nodes{V}) where {V}
 end
 
 "How much larger the error of all steps is than that of the largest one; NaN: there is none."
-share(nodes::Nodes) = nodes.largest > 0 ? sqrt(nodes.squares) / nodes.largest : NaN
+share(nodes::Nodes) = nodes.largest > 0 ? sqrt(nodes.squares) / nodes.largest^ERROR_GROWTH : NaN
+
+"With which power of a step's length its error grows: as pyseminorm/passes/gauss_quadrature.py has it."
+const ERROR_GROWTH = 3

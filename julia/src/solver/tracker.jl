@@ -138,7 +138,7 @@ function collect_nodes!(tracker::Tracker, nodes::Nodes{V}, integrator, t) where 
         nodes.count += 1
         nodes.count == nodes.capacity && evaluate!(nodes)
     end
-    nodes.squares += abs2(t - t0)
+    nodes.squares += abs2((t - t0)^ERROR_GROWTH)
     if abs(t - t0) > nodes.largest
         nodes.largest = abs(t - t0)
         for (i, (point, weight)) in enumerate(zip(nodes.check_points, nodes.check_weights))

@@ -19,7 +19,7 @@ function size_of(x, (; factors)::Sample)
     return sqrt(sum(((v, factor),) -> abs2(factor * v), zip(x, factors); init = 0.0))
 end
 
-"The error of a step of which the norms of what it adds, and of the embedded error of that, are known; twin of `_local_error` in Python."
+"The error of a step of which the norms of what it adds, and of the embedded error of that, are known; twin of `local_error` in Python."
 function local_error(increment, error, (factor, knee, power))
     iszero(error) && return 0.0
     return factor * error * min(1.0, (error / (knee * increment))^power)

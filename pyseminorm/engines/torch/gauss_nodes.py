@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ...adjoints import GaussAdjoint
 from ...host_copies import read_number
-from ...passes.gauss_quadrature import ParameterQuadrature, gauss_legendre, nodes_per_call
+from ...passes.gauss_quadrature import ERROR_GROWTH, ParameterQuadrature, gauss_legendre, nodes_per_call
 from ...passes.gradient_error import estimates
 from ...passes.problems import AdjointProblem
 from ...stats import PassStats
@@ -20,6 +21,7 @@ from .interpolant import LocalInterpolation
 
 Rule = tuple[list[float], list[float]]
 FINEST = 2.0**-12  # of a step: no shorter part is halved
+CLEAR = 0.2  # of param_rtol: so small a difference is believed at once
 
 
 class Part(NamedTuple):
@@ -42,7 +44,7 @@ class GaussNodes:
     """The parameter gradient by Gauss quadrature, with its error by a rule of two more nodes in the largest step.
 
     With a ``param_rtol`` the rule of more nodes goes on to the next largest step, and takes the place of the other,
-    until the two agree; a step in which they do not is halved.
+    until the two agree; a step in which they do not is halved, and so are those before it, which agreed by chance.
     """
 
     def __init__(self, problem: AdjointProblem, stats: PassStats) -> None:
@@ -79,36 +81,38 @@ class GaussNodes:
         size = _size(self.sums.total)
         if not self._parts or size == 0.0:
             return None
-        self._parts.sort(key=lambda part: part.length)
+        self._parts.sort(key=_length)
         if self._rtol is None:
             if not estimates(self._problem.options.method, self._problem.options.traits):
                 return None
-            return self._share(self._parts[0]) * _size(self._difference(self._parts[0])) / size
+            return _share(self._lengths) * _size(self._difference(self._parts[0])) / size
         return self._refine(self._rtol)
 
-    def _share(self, largest: Part) -> float:
-        """Return how much larger the error of all steps is, which have errors in proportion and of any direction."""
-        return math.hypot(*self._lengths) / largest.length
-
     def _refine(self, rtol: float) -> float:
-        """Refine the largest parts until the rules agree in some of them one after the other; return the error left."""
-        parts, agreed, enough, left = self._parts, 0, 2, 0.0
-        while parts and agreed < enough:
+        """Halve the largest parts until the rules agree in some of them one after the other; return the error left."""
+        parts, agreed, enough, left = self._parts, list[Part](), 2, 0.0
+        longest = parts[-1].length
+        while parts and len(agreed) < enough:
             part = parts.pop()
-            difference = self._difference(part)
+            difference, lengths = self._difference(part), [x.length for x in [*parts, part]]
             increment_all(self.sums.total, difference)
-            left = self._share(part) * _size(difference) / (_size(self.sums.total) or math.inf)
-            if left <= rtol or part.length < FINEST * max(self._lengths):
-                agreed += 1
+            left = _share(lengths) * _size(difference) / (_size(self.sums.total) or math.inf)
+            agreed.append(part)
+            if left <= rtol or part.length < FINEST * longest:
+                enough = 1 if enough == 2 and left <= CLEAR * rtol else enough
                 continue
-            agreed, enough = 0, 4
-            parts += part.halves()
-            parts.sort(key=lambda part: part.length)
-            for half in part.halves():
-                self._place(self.sums, half, self._rule, 1.0)
-            self._place(self.sums, part, self._finer, -1.0)
-            self._evaluate(self.sums)
+            for one in agreed:  # the larger ones by chance
+                self._halve(one)
+            agreed, enough = [], 4
         return left
+
+    def _halve(self, part: Part) -> None:
+        """Let two halves take the place of a part, of which the finer rule is in the sums."""
+        self._place(self.sums, part, self._finer, -1.0)
+        for half in part.halves():
+            self._place(self.sums, half, self._rule, 1.0)
+            bisect.insort(self._parts, half, key=_length)
+        self._evaluate(self.sums)
 
     def _difference(self, part: Part) -> list[Tensor]:
         """Return by how much the finer rule differs from the other in a part of a step."""
@@ -135,6 +139,16 @@ class GaussNodes:
             part = slice(i, i + self._at_once)
             sums.add(self._times[part], torch.stack(self._y[part]), torch.stack(self._adjoint[part]))
         self._times, self._y, self._adjoint = [], [], []
+
+
+def _length(part: Part) -> float:
+    return part.length
+
+
+def _share(lengths: Sequence[float]) -> float:
+    """Return how much larger the error of steps is than that of the largest, in any directions."""
+    largest = max(lengths)
+    return math.hypot(*((length / largest) ** ERROR_GROWTH for length in lengths))
 
 
 def _size(tensors: Sequence[Tensor]) -> float:
