@@ -106,8 +106,6 @@ def test_a_forcing_that_no_step_sees_is_warned_of_and_controlled(engine, adjoint
     with pytest.warns(GradientErrorWarning, match=r"may be off by .*%.*param_rtol=1e-2.*verbose=False"):
         found, stats = _gradient(field, engine, adjoint(), **settings)
     assert _error(found, truth) > 0.05
-    if engine == "julia" and adjoint is GaussAdjoint:
-        return  # which refuses control by name, see test_gradient_error_julia.py
     found, controlled = _gradient(field, engine, adjoint(param_rtol=1e-2), **settings)
     assert _error(found, truth) < 3e-2
     assert controlled.backward.param_error < 5e-2
@@ -116,8 +114,6 @@ def test_a_forcing_that_no_step_sees_is_warned_of_and_controlled(engine, adjoint
 
 @pytest.mark.parametrize("adjoint", CONTINUOUS)
 def test_control_costs_little_where_the_gradient_is_right(engine, adjoint):
-    if engine == "julia" and adjoint is GaussAdjoint:
-        pytest.skip("this engine has no such control of a quadrature")
     field = MLP(width=8)
     plain, stats = _plain(field, engine, adjoint())
     found, controlled = _plain(field, engine, adjoint(param_rtol=1e-2))
@@ -134,21 +130,21 @@ def _plain(field, engine, adjoint):
     return torch.cat([p.grad.reshape(-1) for p in field.parameters()]), s.stats
 
 
-def test_parts_that_agree_by_chance_are_halved_with_smaller_ones_that_do_not():
+def test_parts_that_agree_by_chance_are_halved_with_smaller_ones_that_do_not(engine):
     field, gradients = Forced(40), []
     torch.manual_seed(1)
     field.net = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2)).double()
     y0 = torch.randn(4, 2, dtype=torch.float64)
     for adjoint, rtol in ((GaussAdjoint(param_rtol=1e-2), 1e-3), (InterpolatingAdjoint(norm="rms"), 1e-9)):
-        s = pyseminorm.solve(field, y0, T, rtol=rtol, atol=1e-3 * rtol, backend="torch", adjoint=adjoint)
+        s = pyseminorm.solve(field, y0, T, rtol=rtol, atol=1e-3 * rtol, backend=engine, adjoint=adjoint)
         parts = torch.autograd.grad(s.ys.pow(2).mean(), list(field.parameters()))
         gradients.append(torch.cat([part.reshape(-1) for part in parts]))
     assert _error(*gradients) < 3e-2
 
 
-def test_a_quadrature_that_is_clearly_right_costs_no_more_with_control():
-    _, plain = _gradient(Forced(1), "torch", GaussAdjoint())
-    _, controlled = _gradient(Forced(1), "torch", GaussAdjoint(param_rtol=1e-2))
+def test_a_quadrature_that_is_clearly_right_costs_no_more_with_control(engine):
+    _, plain = _gradient(Forced(1), engine, GaussAdjoint())
+    _, controlled = _gradient(Forced(1), engine, GaussAdjoint(param_rtol=1e-2))
     assert controlled.backward.evaluations == plain.backward.evaluations
 
 

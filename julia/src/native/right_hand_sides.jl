@@ -166,13 +166,22 @@ mutable struct NativeNodes{T}
     const λ::UInt
     const scatter::Scatter
     const total::Vector{T}
+    const capacity::Int
     evaluated::Int
 end
 
 function (nodes::NativeNodes)(count::Cint)
+    count < 0 && return add_difference!(nodes, -count)
     add_nodes!(nodes.total, nodes, 1:count)
     all_finite(nodes.total) || throw(NotFinite(first_not_finite!(nodes, count)))
-    return Cint(1)
+    return 1.0
+end
+
+"Add nodes behind the capacity, and give the 2-norm of what they add over that of the sum."
+function add_difference!(nodes::NativeNodes, count)
+    difference = difference_of(nodes, count)
+    nodes.total .+= difference
+    return ratio!(nodes, difference)
 end
 
 "Add the products of nodes to a vector."
@@ -195,12 +204,20 @@ function add_nodes!(total, nodes::NativeNodes{T}, chosen) where {T}
 end
 
 "The relative error of the sum, from the nodes that the largest step has for that."
-function error_of(nodes::NativeNodes{T}, gauss::Nodes) where {T}
+error_of(nodes::NativeNodes, gauss::Nodes) = share(gauss) * ratio!(nodes, difference_of(nodes, length(gauss.check_points)))
+
+"What nodes behind the capacity add up to."
+function difference_of(nodes::NativeNodes{T}, count) where {T}
     difference = fill!(spare_vector(nodes.field, length(nodes.total)), zero(T))
-    add_nodes!(difference, nodes, gauss.capacity .+ eachindex(gauss.check_points))
+    add_nodes!(difference, nodes, nodes.capacity .+ (1:count))
+    return difference
+end
+
+"The 2-norm of a difference over that of the sum; the difference goes back."
+function ratio!((; field, total)::NativeNodes, difference)
     size(x) = sqrt(sum(v -> abs2(Float64(v)), x; init = 0.0))
-    found, whole = share(gauss) * size(difference), size(nodes.total)
-    keep!(nodes.field.spare, (difference,), sizeof(difference))
+    found, whole = size(difference), size(total)
+    keep!(field.spare, (difference,), sizeof(difference))
     return iszero(whole) ? NaN : found / whole
 end
 
@@ -263,9 +280,9 @@ function keep!(waiting, found, bytes)
     return nothing
 end
 
-native_nodes(side::NativeBackward{T}, times, y, λ, scatter, total) where {T} = NativeNodes{T}(
+native_nodes(side::NativeBackward{T}, times, y, λ, scatter, total, capacity) where {T} = NativeNodes{T}(
     side.field, side.poll, Ptr{Float64}(UInt(times)), UInt(y), UInt(λ), Scatter(scatter...),
-    wrap(Vector{T}, total, last(scatter)), 0,
+    wrap(Vector{T}, total, last(scatter)), capacity, 0,
 )
 
 count_evaluated(nodes::NativeNodes) = nodes.evaluated

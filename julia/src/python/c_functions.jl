@@ -154,18 +154,19 @@ function nodes_of(call::AdjointCall, side)
     rule(address, count = call.points_count) = wrap(Vector{Float64}, address, count)
     check = rule(call.check_points, call.check_count), rule(call.check_weights, call.check_count)
     return (
-        rule(call.points), rule(call.weights), check..., call.capacity, call.node_times, call.node_y, call.node_adjoint,
+        rule(call.points), rule(call.weights), check..., call.param_rtol, call.capacity, call.node_times, call.node_y, call.node_adjoint,
         evaluator_of(call, side),
     )
 end
 
 evaluator_of(call::AdjointCall, side) = call.evaluate_nodes
 evaluator_of(call::AdjointCall, side::NativeSide) =
-    native_nodes(side, call.node_times, call.node_y, call.node_adjoint, scatter_of(call), call.total)
+    native_nodes(side, call.node_times, call.node_y, call.node_adjoint, scatter_of(call), call.total, call.capacity)
 
 "The relative error of a quadrature; NaN: Python finds it, or there is none."
-check(evaluator, gauss, outcome) = NaN
-check(evaluator::NativeNodes, gauss, outcome) = outcome.retcode === :Success ? error_of(evaluator, gauss) : NaN
+check(evaluator, gauss, outcome) = gauss.left
+check(evaluator::NativeNodes, gauss, outcome) =
+    gauss.rtol > 0 ? gauss.left : outcome.retcode === :Success ? error_of(evaluator, gauss) : NaN
 
 made_nodes(nodes) = nodes !== nothing && last(nodes) isa NativeNodes ? count_evaluated(last(nodes)) : 0
 

@@ -8,4 +8,4 @@ call_norm(f, address, length) = ccall(f, Cdouble, (UInt, Int64), address, length
 call_jacobian(f, what, out, address, length, t) = ccall(f, Cint, (Cint, UInt, UInt, Int64, Cdouble), what, out, address, length, t)
 call_report(f, accepted, t, dt, address, length) = ccall(f, Cint, (Cint, Cdouble, Cdouble, UInt, Int64), accepted, t, dt, address, length)
 call_look(f, t0, t1) = ccall(f, Cint, (Cdouble, Cdouble), t0, t1)
-call_evaluate_nodes(f, count) = ccall(f, Cint, (Cint,), count)
+call_evaluate_nodes(f, count) = ccall(f, Cdouble, (Cint,), count)

@@ -106,6 +106,7 @@ function integrate(
         begin!(tracker.integral, [tstops; t1], integrator)
         solve!(integrator)
         evaluate!(tracker.nodes)
+        SciMLBase.successful_retcode(integrator.sol) && refine!(tracker, tracker.nodes)
         dense && check_dense(field, integrator, t0)
     catch error
         error isa Union{CallbackFailure, InterruptException, NotFinite} || rethrow()

@@ -99,16 +99,16 @@ release!(call) = nothing
 """
     quadrature(V, nodes, outcome, m) -> Nodes{V}
 
-The quadrature that Python asks for by `nodes = (points, weights, check_points, check_weights, capacity, times, y, λ, evaluate)`
+The quadrature that Python asks for by `nodes = (points, weights, check_points, check_weights, rtol, capacity, times, y, λ, evaluate)`
 (or `nothing`).
 """
 function quadrature(::Type{V}, nodes, outcome, m) where {V}
     nodes === nothing && return no_nodes(V)
-    rules..., capacity, times, y, λ, evaluate = nodes
+    rules..., rtol, capacity, times, y, λ, evaluate = nodes
     forward! = outcome === nothing ? (y, t) -> nothing : (y, t) -> (outcome.solution(y, t); nothing)
     return Nodes{V}(
         map(copy, rules)..., 0.0, 0.0, Ptr{Float64}(UInt(times)), UInt(y), UInt(λ), capacity, 0,
-        evaluator(evaluate), StateAt{V}(forward!), V(undef, m),
+        evaluator(evaluate), StateAt{V}(forward!), V(undef, m), rtol, Part{V}[], NaN,
     )
 end
 

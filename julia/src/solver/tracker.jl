@@ -133,11 +133,8 @@ function collect_nodes!(tracker::Tracker, nodes::Nodes{V}, integrator, t) where 
     isempty(nodes.points) && return nothing
     t0 = integrator.tprev
     SciMLBase.addsteps!(integrator)
-    for (point, weight) in zip(nodes.points, nodes.weights)
-        place_node!(tracker, integrator, t0, t, point, weight, nodes.count)
-        nodes.count += 1
-        nodes.count == nodes.capacity && evaluate!(nodes)
-    end
+    add_rule!(tracker, integrator, t0, t, nodes.points, nodes.weights)
+    nodes.rtol > 0 && keep_step!(nodes, integrator, t)
     nodes.squares += abs2((t - t0)^ERROR_GROWTH)
     if abs(t - t0) > nodes.largest
         nodes.largest = abs(t - t0)
@@ -149,12 +146,23 @@ function collect_nodes!(tracker::Tracker, nodes::Nodes{V}, integrator, t) where 
     return nothing
 end
 
-"Write a node of the step from `t0` to `t` to a row of the memory for nodes."
-function place_node!(tracker::Tracker{V}, integrator, t0, t, point, weight, index) where {V}
+"Place the nodes of a rule from `t0` to `t`, where `step!` writes the backward state, and evaluate them when the memory is full."
+function add_rule!(tracker::Tracker, step!, t0, t, points, weights)
+    nodes = tracker.nodes
+    for (point, weight) in zip(points, weights)
+        place_node!(tracker, step!, t0, t, point, weight, nodes.count)
+        nodes.count += 1
+        nodes.count == nodes.capacity && evaluate!(nodes)
+    end
+    return nothing
+end
+
+"Write a node of a rule from `t0` to `t` to a row of the memory for nodes."
+function place_node!(tracker::Tracker{V}, step!, t0, t, point, weight, index) where {V}
     (; nodes, n) = tracker
     h = t - t0
     at = clamp(t0 + point * h, min(t0, t), max(t0, t))
-    integrator(nodes.z, at)
+    step!(nodes.z, at)
     y, λ = row(V, nodes.y, index, n), row(V, nodes.λ, index, n)
     tracker.anchored ? copyto!(y, 1, nodes.z, n + 1, n) : nodes.forward!(y, at)
     λ .= (-h * weight) .* view(nodes.z, 1:n)

@@ -24,6 +24,7 @@ from ...passes.right_hand_side import AdjointRightHandSide
 from ...problem.jacobian import Jacobian
 from ...stats import PassStats
 from ...stepping import Algorithm, MethodTraits
+from ...torch_internals import increment_all
 from .calls.callbacks import SolverCallbacks
 from .calls.looks import Looks
 from .calls.nodes import NodeMemory
@@ -165,7 +166,7 @@ class _Side:
         if self.sums is not None:
             stats.param_error = self.sums.error()
         elif isinstance(nodes, _Nodes):
-            stats.param_error = nodes.error(result.share) if solve.retcode.success else None
+            stats.param_error = nodes.error(result) if solve.retcode.success else None
             stats.nvjp_param = nodes.evaluated
         elif not math.isnan(result.param_error):
             stats.param_error = result.param_error
@@ -265,26 +266,41 @@ class _Nodes(NodeMemory):
         super().__init__(problem)
         assert isinstance(problem.adjoint, GaussAdjoint)
         self._stats, self._problem, self._batched_time = PassStats(), problem, problem.adjoint.batched_time
+        self._refines = problem.adjoint.param_rtol is not None
         self.sums = self._new_sums()
 
     def _new_sums(self) -> ParameterQuadrature:
         return ParameterQuadrature(self._problem.field, self._stats, batched_time=self._batched_time)
 
-    def evaluate(self, count: int) -> None:
-        self._add(self.sums, slice(0, count))
+    def evaluate(self, count: int) -> float:
+        """Add the first nodes; of a negative number those behind the capacity, and return how much they change."""
+        if count > 0:
+            self._add(self.sums, slice(0, count))
+            return 1.0
+        difference = self._difference()
+        increment_all(self.sums.total, difference)
+        return self._over_sums(difference)
 
     def _add(self, sums: ParameterQuadrature, rows: slice) -> None:
         sums.add(self.times[rows].tolist(), self.y[rows].clone(), self.adjoint[rows].clone())
 
-    def error(self, share: float) -> float | None:
-        """Return the relative error of the sums; ``share``: what that of the largest step is multiplied by."""
+    def _difference(self) -> list[Tensor]:
+        sums = self._new_sums()
+        self._add(sums, self.check)
+        return sums.total
+
+    def _over_sums(self, difference: Sequence[Tensor]) -> float:
         whole = _size(self.sums.total)
+        return _size(difference) / whole if whole else math.nan
+
+    def error(self, result: PassResult) -> float | None:
+        """Return the relative error of the sums, from the largest step's or what refinement has left."""
         options = self._problem.options
-        if math.isnan(share) or whole == 0.0 or not estimates(options.method, options.traits):
-            return None
-        difference = self._new_sums()
-        self._add(difference, self.check)
-        return share * _size(difference.total) / whole
+        error: float = result.param_error
+        if not self._refines:
+            known = estimates(options.method, options.traits) and not math.isnan(result.share)
+            error = result.share * self._over_sums(self._difference()) if known else math.nan
+        return None if math.isnan(error) else error
 
     @property
     def evaluated(self) -> int:

@@ -25,19 +25,16 @@ CLEAR = 0.2  # of param_rtol: so small a difference is believed at once
 
 
 class Part(NamedTuple):
-    """A part of an accepted step, from ``a`` to ``b``."""
+    """A part of an accepted step, from ``a`` to ``b``; halves are equally long to the last digit."""
 
     step: LocalInterpolation
     a: float
     b: float
-
-    @property
-    def length(self) -> float:
-        return abs(self.b - self.a)
+    length: float
 
     def halves(self) -> list[Part]:
-        middle = 0.5 * (self.a + self.b)
-        return [Part(self.step, self.a, middle), Part(self.step, middle, self.b)]
+        middle, half = 0.5 * (self.a + self.b), 0.5 * self.length
+        return [Part(self.step, self.a, middle, half), Part(self.step, middle, self.b, half)]
 
 
 class GaussNodes:
@@ -67,7 +64,7 @@ class GaussNodes:
         """Add the nodes of a step: dL/dtheta gains -h sum_j w_j lambda_j^T df/dtheta (negative for increasing
         times).
         """
-        part = Part(step, step.t0, end)
+        part = Part(step, step.t0, end, abs(end - step.t0))
         self._lengths.append(part.length)
         if self._rtol is not None or not self._parts:
             self._parts.append(part)

@@ -141,6 +141,9 @@ class Integrator:
         self._first_known = tableau.fsal  # else every attempt evaluates it, as in OrdinaryDiffEq
         derivatives = self._integral_derivatives
         add_stage(0, derivatives)
+        if self.integrals.total and not self.integrals.keeps_stages:  # as long as the parameters, and added
+            derivatives = self._integral_derivatives = ()
+            self._first_known = False  # another attempt makes it again
         for i in range(1, tableau.stages):
             new = stages.start(i, state, h)
             if i == tableau.stages - 1 and not last:
@@ -151,7 +154,7 @@ class Integrator:
             add_stage(i, derivatives)
         if not self._ends_at_state:
             new = stages.end(state, h)
-        return new, derivatives
+        return new, derivatives if first_of_next else ()
 
     def _attempt_whole(self, steps: WholeSteps, h: float, last: bool) -> Attempt | None:
         """Do the same in one call; the first stage is made in it, if it is not known."""
@@ -258,6 +261,7 @@ class Integrator:
                 self._cross_stop(self._stops.pop(0))
             if self.tableau.fsal and not self._finished():
                 self._begin_step(derivatives, renews=renews)
+            derivatives = ()  # as long as the parameters
         return ReturnCode.Success
 
     def _finished(self) -> bool:
@@ -308,13 +312,13 @@ class Integrator:
 
     def _begin_step(self, derivatives: IntegralDerivatives, *, renews: bool) -> None:
         """Make the first stage of the next step: the last one of this step, where nothing has changed since."""
-        if renews and self._whole is not None:
-            self._first_known = False
-        elif renews:
+        self._first_known = not renews or self._whole is None
+        if not self._first_known:
+            return
+        if renews:
             self._integral_derivatives = self._evaluate(0, self.t, self.state, wanted=True)
         else:
             self.stages.take_last_first()
-            self._first_known = True
             self._integral_derivatives = derivatives
 
     def _report(self, accepted: bool, t: float, state: Tensor, h: float) -> None:

@@ -66,9 +66,9 @@ class SolverCallbacks:
 
     ``right_hand_side(t, z, dz)`` gets the solver's buffers, fills ``dz`` and keeps neither (None: Julia has its own);
     all others get copies: a user's ``norm``, ``jacobian(t, z)``, which returns derivatives by state and time,
-    ``report(accepted, t, z, dt)``. ``evaluate_nodes`` is told how many quadrature nodes there are. ``sums(what,
-    number)`` has mu where it is not a part of the state; then ``right_hand_side`` is told, too, whether they want its
-    derivative.
+    ``report(accepted, t, z, dt)``. ``evaluate_nodes`` is told how many quadrature nodes there are (negative: see
+    `Evaluator` in Julia). ``sums(what, number)`` has mu where it is not a part of the state; then ``right_hand_side``
+    is told, too, whether they want its derivative.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class SolverCallbacks:
         right_hand_side: Callable[..., None] | None,
         norm: Callable[[Tensor], float] | None = None,
         *,
-        evaluate_nodes: Callable[[int], None] | None = None,
+        evaluate_nodes: Callable[[int], float] | None = None,
         jacobian: Callable[[float, Tensor], tuple[Tensor, Tensor]] | None = None,
         report: Callable[[bool, float, Tensor, float], None] | None = None,
         looks: Looks | None = None,
@@ -133,9 +133,10 @@ class SolverCallbacks:
         assert slot == len(self._buffers)
         self._buffers.append(self._memory.at(address, length))
 
-    @_keep_errors(failed=0)
-    def _evaluate_nodes(self, count: int) -> None:
-        self._user["evaluate_nodes"](count)
+    @_keep_errors(failed=-1.0)
+    def _evaluate_nodes(self, count: int) -> float:
+        found: float = self._user["evaluate_nodes"](count)
+        return found
 
     @_keep_errors(failed=-1.0)
     def _norm(self, address: int, length: int) -> float:

@@ -29,5 +29,6 @@ class NodeMemory:
             "points": points.address, "weights": weights.address, "points_count": points.count,
             "check_points": check_points.address, "check_weights": check_weights.address,
             "check_count": check_points.count, "capacity": capacity,
+            "param_rtol": getattr(problem.adjoint, "param_rtol", None) or 0.0,
             "node_times": address(self.times, torch.float64), "node_y": y, "node_adjoint": adjoint,
         }  # fmt: skip

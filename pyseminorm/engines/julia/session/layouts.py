@@ -93,7 +93,7 @@ CALLBACKS: dict[str, tuple[Any, ...]] = {
     "jacobian": (c_int, c_int, c_size_t, c_size_t, c_int64, c_double),
     "report": (c_int, c_int, c_double, c_double, c_size_t, c_int64),
     "look": (c_int, c_double, c_double),
-    "evaluate_nodes": (c_int, c_int),
+    "evaluate_nodes": (c_double, c_int),
 }
 PROTOTYPES = {name: ctypes.PYFUNCTYPE(*types) for name, types in CALLBACKS.items()}
 
