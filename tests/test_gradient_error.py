@@ -2,6 +2,7 @@
 
 import math
 import warnings
+import weakref
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from pyseminorm import (
     InvalidInputError,
     PassStats,
 )
+from pyseminorm.engines.torch.system import Integrals
 from pyseminorm.methods.tableaus import TABLEAUS
 from pyseminorm.passes.embedded_errors import StepSizes
 from pyseminorm.passes.gradient_error import complete_estimate, local_error
@@ -242,3 +244,28 @@ def test_an_adjoint_that_decays_to_nothing_is_no_error_of_the_gradient(engine, a
     s.ys[-1].sum().backward()
     assert s.stats.backward.state_error > 10.0  # of dL/dy0, of size exp(-40)
     assert s.stats.backward.param_error < 0.08  # and no warning, which is an error in tests
+
+
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint])
+def test_no_stage_of_a_large_gradient_waits_for_the_next_one(adjoint, monkeypatch):
+    given, alive, add_stage = [], [], Integrals.add_stage
+    weight = torch.eye(140, dtype=torch.float64).div(140).requires_grad_()
+
+    def func(t, y):
+        alive.append(sum(reference() is not None for reference in given))
+        return torch.tanh(y @ weight) * torch.sin(9 * t)
+
+    def watch(integrals, i, derivatives):
+        given.extend(map(weakref.ref, derivatives))
+        add_stage(integrals, i, derivatives)
+
+    def gradient(adjoint, rtol):
+        y0, t = torch.ones(2, 140, dtype=torch.float64), torch.linspace(0, 2, 4)
+        s = pyseminorm.solve(func, y0, t, params=[weight], rtol=rtol, atol=rtol, backend="torch", adjoint=adjoint)
+        return torch.autograd.grad(s.ys.pow(2).sum(), weight)[0], s.stats.backward
+
+    truth, _ = gradient(adjoint(norm="rms"), 1e-8)
+    monkeypatch.setattr(Integrals, "add_stage", watch)
+    found, stats = gradient(adjoint(param_rtol=1e-4), 1e-4)
+    assert stats.nreject > 0 and _error(found, truth) < 1e-3
+    assert len(given) > 50 and not any(alive)

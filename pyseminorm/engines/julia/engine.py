@@ -34,7 +34,7 @@ from .calls.settings import ForwardArguments, describe_method, make_settings, ta
 from .native.forward import StepsHandle, native_forward
 from .native.sweep import native_sweep
 from .native.vector_field import JuliaVectorField, NativeNodes, backward_arguments
-from .session.layouts import AdjointCall
+from .session.layouts import AdjointCall, PassResult
 from .session.memory import addresses, consecutive, doubles, integers, offsets_of
 from .session.runtime import runtime
 

@@ -241,6 +241,7 @@ class Integrator:
             if self.hooks.announce is not None:
                 self.hooks.announce(self.t, self.stages.values(self.state).clone(), h)
             renews = hits_stop and self._renews()
+            derivatives: IntegralDerivatives = ()  # those of the attempt before are as long as the parameters
             last = self._adaptive or not renews or self._reads_last_stage(self._stops[0])
             new, derivatives = self._attempt(h, first_of_next=self.tableau.fsal and not renews, last=last)
             error, q = self._measure(new, h)
@@ -261,7 +262,6 @@ class Integrator:
                 self._cross_stop(self._stops.pop(0))
             if self.tableau.fsal and not self._finished():
                 self._begin_step(derivatives, renews=renews)
-            derivatives = ()  # as long as the parameters
         return ReturnCode.Success
 
     def _finished(self) -> bool:
