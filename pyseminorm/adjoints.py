@@ -76,9 +76,9 @@ class BacksolveAdjoint(_ContinuousAdjoint):
         max_steps: limit of attempted backward steps; None takes that of the forward solve.
         scale_invariant: divide the cotangents by their largest rms for the backward solve, so that its steps do not
             depend on the scale of the loss.
-        param_rtol: relative tolerance of the parameter gradient as a whole: a step is rejected, too, where the estimated
-            error of its part of mu is more than a quarter of this of mu in the 2-norm, all parameters as one vector. None: mu is not measured
-            but by the norm.
+        param_rtol: relative tolerance of the parameter gradient as a whole: a step is rejected, too, where the error of
+            its part of mu, as estimated, is more than a quarter of this of mu in the 2-norm, all parameters as one
+            vector. None: mu is not measured but by the norm.
         verbose: warn (`GradientErrorWarning`) where the estimate of the error of mu is large.
 
     Raises:
