@@ -31,6 +31,7 @@ def write(folder: Path, file: Path) -> Path:
         raise InvalidInputError(f"{folder} has no *.json of `python -m benchmarks.speed`.")
     images = file.with_suffix("")
     parts = ["# Performance", "", PROCEDURE, ""]
+    records.sort(key=lambda r: r.made, reverse=True)
     for record in sorted(records, key=lambda r: int(r.settings["threads"])):
         drawn = {case.case["name"]: plots.work_precision(case, images, _stem(case, record)) for case in record.cases}
         parts += [*_lines(record, {name: f"{images.name}/{plot.name}" for name, plot in drawn.items() if plot}), ""]
@@ -50,7 +51,8 @@ def _stem(case: CaseRecord, record: Record) -> str:
 
 def _lines(record: Record, images: dict[str, str]) -> Iterator[str]:
     number = int(record.settings["threads"])
-    yield from (f"## {'One thread' if number == 1 else f'{number} threads'}", "")
+    threads, day = "One thread" if number == 1 else f"{number} threads", record.made[:10]
+    yield from (f"## {threads}{day and f', {day}'}", "")
     yield "; ".join(f"{name}: {value}" for name, value in record.machine.items()) + "."
     yield from ("", ", ".join(f"{name} {version}" for name, version in record.versions.items()) + ".", "")
     yield f"Made {record.made} by `{record.settings['command']}`; {record.settings['repeats']} repeats."
