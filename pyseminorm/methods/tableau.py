@@ -169,6 +169,14 @@ def interpolant_weights(tableau: Tableau, thetas: np.ndarray[Any, Any]) -> np.nd
     return found
 
 
+def interpolant_slopes(tableau: Tableau, thetas: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the derivatives of `interpolant_weights` by theta, (thetas, stages)."""
+    dense = _dense(tableau)
+    powers = np.arange(1.0, len(dense) + 1)
+    found: np.ndarray[Any, Any] = powers * thetas[:, None] ** (powers - 1.0) @ dense
+    return found
+
+
 @functools.cache
 def _dense(tableau: Tableau) -> np.ndarray[Any, Any]:
     dense: np.ndarray[Any, Any] = np.array(tableau.dense).T

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ..errors import AttachLastGoodState, LastGoodState, SolveError, UnsupportedError
 from ..host_copies import are_equal, send
-from ..methods.tableau import Tableau, interpolant_weights, weights
+from ..methods.tableau import Tableau, interpolant_slopes, interpolant_weights, weights
 from ..problem.finiteness import PARAMS_PRODUCT, STATE_PRODUCT, VALUE, not_finite
 from ..problem.state import all_finite
 from ..problem.vector_field import VjpFunction
@@ -84,9 +84,7 @@ class Outputs:
 
     @functools.cached_property
     def _slopes(self) -> Tensor:
-        dense = np.array(self._tableau.dense)
-        powers = np.arange(1, dense.shape[1] + 1)
-        slopes = torch.from_numpy(powers * self._thetas[:, None] ** (powers - 1) @ dense.T)
+        slopes = torch.from_numpy(interpolant_slopes(self._tableau, self._thetas))
         return send(slopes.to(self._like.dtype), self._like)
 
     def weights(self, step: int) -> Tensor:

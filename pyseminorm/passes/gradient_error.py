@@ -18,10 +18,10 @@ from .embedded_errors import StepSizes
 
 WORTH_WARNING = 0.1  # relative error of the parameter gradient
 
-# A step that does not resolve the integrand at all has an embedded error of `_share` of its increment, half of which
-# is wrong, about. The better it is resolved, the more accurate is the solution than the embedded one: below a knee, by
-# the order of the method, the error enters with a larger power. Both are such that of h exp(i omega t), of any phase,
-# what is estimated is about what is wrong.
+# A step that does not resolve the integrand at all has an embedded error of a share of its increment (see `formula`),
+# half of which is wrong, about. The better it is resolved, the more accurate is the solution than the embedded one:
+# below a knee, by the order of the method, the error enters with a larger power. Both are such that of
+# h exp(i omega t), of any phase, what is estimated is about what is wrong.
 UNRESOLVED = 0.5
 KNEES = {3: 1.0, 5: 0.08, 7: 1.0}
 POWERS = {3: 0.6, 5: 0.6, 7: 0.25}
