@@ -144,6 +144,22 @@ def test_a_quadrature_is_refined_in_the_same_parts(method, interpolate, width, c
     assert any(not torch.allclose(a, b, rtol=1e-5, atol=1e-8) for a, b in zip(ours, free, strict=True))
 
 
+@pytest.mark.parametrize("interpolate", [True, False])
+def test_a_quadrature_of_a_julia_function_is_refined_in_the_same_parts(interpolate):
+    field = Forced()
+    julia = JuliaFunction(FORCED, vjp=FORCED_VJP, params={"a": field.a, "b": field.b})
+    params, settings = [field.a, field.b], {"y0": torch.linspace(1, 2, 3, dtype=D), "method": "tsit5", "rtol": 1e-3}
+    evaluations = []
+    for rtol in (None, 1e-6):
+        adjoint = GaussAdjoint(param_rtol=rtol, interpolate=interpolate, verbose=False)
+        theirs, wanted = backward(field, params, "torch", adjoint, **settings)
+        ours, found = backward(julia, params, "julia", adjoint, **settings)
+        same(ours, theirs, wanted, found)
+        assert found.backward.nvjp_param == wanted.backward.nvjp_param
+        evaluations.append(found.backward.nvjp_param)
+    assert evaluations[1] > 2 * evaluations[0]
+
+
 def test_a_quadrature_over_stiff_steps_is_refined():
     field = Forced()
     params, settings = [field.a, field.b], {"y0": torch.ones(3, dtype=D), "rtol": 1e-6, "atol": 1e-8}

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pyseminorm.engines.julia.calls import settings
+from pyseminorm.engines.julia.calls import parameter_sums, settings
 from pyseminorm.engines.julia.session import layouts
 from pyseminorm.engines.julia.session.profiling_clock import Place
+from pyseminorm.engines.torch import gauss_nodes
 from pyseminorm.graphs.lowering.writer import PRODUCTS
 from pyseminorm.methods.tableaus import JULIA_METHODS, TABLEAUS
+from pyseminorm.passes.gauss_quadrature import ERROR_GROWTH
 
 JULIA = Path(__file__).parents[1] / "julia"
 
@@ -97,3 +99,23 @@ def test_element_types_adjoints_choices_and_places():
     assert re.findall(r'^    "(\w+)" => \(rtol', extension, re.MULTILINE) == list(sciml_sensitivity.ADJOINTS)
     text = (JULIA / "src" / "profile" / "profile.jl").read_text()
     assert [p.name.lower() for p in Place] == names(constant("PLACES", text)), "see Place"
+
+
+def number(text):
+    """A Julia number, or a power."""
+    base, _, exponent = text.partition("^")
+    return float(base) ** float(exponent or 1)
+
+
+def test_a_quadrature_is_refined_by_the_same_constants():
+    refinement = source("src/solver/gauss_refinement.jl")
+    found = [number(constant(name, refinement)) for name in ("FINEST", "CLEAR")]
+    assert found == [gauss_nodes.FINEST, gauss_nodes.CLEAR]
+    assert number(constant("ERROR_GROWTH", source("src/solver/gauss_nodes.jl"))) == ERROR_GROWTH
+
+
+def test_sums_that_python_keeps_are_asked_by_the_same_numbers():
+    found = re.search(r"^const ([A-Z, ]+) = ([\d, ]+)$", source("src/stages/parameter_sums.jl"), re.MULTILINE)
+    asked = {name: int(i) for name, i in zip(found[1].split(", "), found[2].split(", "), strict=True)}
+    names = {"scaled_error": "RATIO"}
+    assert asked == {names.get(name, name.strip("_").upper()): i for i, name in enumerate(parameter_sums.METHODS)}
