@@ -157,7 +157,7 @@ def test_a_quadrature_of_a_julia_function_is_refined_in_the_same_parts(interpola
         same(ours, theirs, wanted, found)
         assert found.backward.nvjp_param == wanted.backward.nvjp_param
         evaluations.append(found.backward.nvjp_param)
-    assert evaluations[1] > 2 * evaluations[0]
+    assert evaluations[1] > 1.5 * evaluations[0]
 
 
 def test_a_quadrature_over_stiff_steps_is_refined():
