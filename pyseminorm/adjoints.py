@@ -79,7 +79,8 @@ class BacksolveAdjoint(_ContinuousAdjoint):
         param_rtol: relative tolerance of the parameter gradient as a whole: a step is rejected, too, where the error of
             its part of mu, as estimated, is more than a quarter of this of mu in the 2-norm, all parameters as one
             vector. None: mu is not measured but by the norm.
-        verbose: warn (`GradientErrorWarning`) where the estimate of the error of mu is large.
+        verbose: warn (`GradientErrorWarning`) where the error of mu is large, after a second look at its integral where
+            the estimate is in doubt; that takes several times as long as the pass.
 
     Raises:
         InvalidInputError: unknown norm, or a tolerance that is not positive.
@@ -247,7 +248,8 @@ class DirectAdjoint(_AdjointOfSteps):
     """
 
 
-Adjoint = BacksolveAdjoint | InterpolatingAdjoint | GaussAdjoint | DiscreteAdjoint | DirectAdjoint
+ContinuousAdjoint = BacksolveAdjoint | InterpolatingAdjoint | GaussAdjoint
+Adjoint = ContinuousAdjoint | DiscreteAdjoint | DirectAdjoint
 
 
 def choose_adjoint(state: int, params: int, *, needs_jacobian: bool) -> Adjoint:

@@ -19,14 +19,15 @@ class PassStats:
             as Julia code); they are counted all the same.
         nvjp_state: products with the state Jacobian only.
         nvjp_param: parameter products at quadrature nodes, each node counted, however batched; those of the estimate
-            of the error are among them.
+            of the error are among them, and those of a second look at it (whose products are among `nvjp_state`, too).
         njac: Jacobians made for methods that need them; the products inside are not counted again.
         naccept: accepted steps.
         nreject: rejected steps.
         seconds: wall time of the pass.
         times: start of the solve and the end of every accepted step.
         param_error: estimate of the relative error of the parameter gradient, all parameters and ``args`` as one
-            vector in the 2-norm, of a backward pass; None where none is made: fixed steps, `DirectAdjoint`.
+            vector in the 2-norm, of a backward pass; measured, where that was in doubt and a warning is wanted. None
+            where none is made: fixed steps, `DirectAdjoint`.
         state_error: the same of dL/dy at the first time, where it costs nothing.
     """
 

@@ -106,8 +106,10 @@ def test_a_forcing_that_no_step_sees_is_warned_of_and_controlled(engine, adjoint
     truth = _truth(field)
     settings = {"rtol": 1e-3, "atol": 1e-6}
     with pytest.warns(GradientErrorWarning, match=r"may be off by .*%.*param_rtol=1e-2.*verbose=False"):
-        found, stats = _gradient(field, engine, adjoint(), **settings)
+        found, looked = _gradient(field, engine, adjoint(), **settings)
     assert _error(found, truth) > 0.05
+    assert looked.backward.param_error == pytest.approx(_error(found, truth), rel=0.1)
+    found, stats = _gradient(field, engine, adjoint(verbose=False), **settings)
     found, controlled = _gradient(field, engine, adjoint(param_rtol=1e-2), **settings)
     assert _error(found, truth) < 3e-2
     assert controlled.backward.param_error < 5e-2

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..adjoints import Adjoint, DirectAdjoint, DiscreteAdjoint
+from ..adjoints import Adjoint, ContinuousAdjoint, DirectAdjoint, DiscreteAdjoint, GaussAdjoint
 from ..errors import LastGoodState, SolveError, UnsupportedError
 from ..host_copies import read, read_number
 from ..norms import AdjointState
@@ -26,7 +26,6 @@ from ..stepping import Algorithm, MethodTraits, StepCallbacks
 from ..torch_internals import batch_level, is_batched, join_batch, pytree, split_batch, unwrap_if_dead
 from .cotangents import HandedOver, LateCotangents, MergedOutputs, active_rows, largest_rms
 from .event_search import EventSearch
-from .gradient_error import complete_estimate, warn_of_error
 from .problems import (
     AdjointProblem,
     AdjointResult,
@@ -39,6 +38,7 @@ from .problems import (
 )
 from .recorded_steps import RecordedSteps, StepRecorder
 from .refusals import refuse_again, refuse_transforms
+from .second_look import Resolve, judge, plain_problem
 from .step_callbacks import make_announcement, make_report
 
 
@@ -199,7 +199,26 @@ class SolveContext:
                 want_derivatives, whole, report,
             )
         )  # fmt: skip
-        return self._check_result(result, 1.0)
+        self._check_result(result, 1.0)
+        self._judge(result, lambda adjoint: self._continuous(grad, look(), adjoint))
+        return result
+
+    def _continuous(self, grad: Tensor, active: Sequence[bool], adjoint: GaussAdjoint) -> tuple[AdjointProblem, float]:
+        """Return the continuous problem of a sweep, along the forward solve, which is made again, and its scale."""
+        scale = largest_rms(grad)
+        again = self.engine.integrate(
+            ForwardProblem(self.field, self.spec, self.first, self.times, self.options, self.norm, keep_dense=True)
+        )
+        assert self.stats.backward is not None
+        self.stats.backward.nf += again.stats.nf
+        overwritten = again.stats.times != self.stats.forward.times and not isinstance(self.steps, RecordedSteps)
+        if overwritten or not again.retcode.success:  # y0, which Julia read where it is
+            raise UnsupportedError("the forward solve cannot be made again.")
+        problem = AdjointProblem(
+            self.field, self.spec, self.times, again.ys.view_as(grad), grad / scale, active, adjoint,
+            self._backward_options(adjoint, scale), again.dense,
+        )  # fmt: skip
+        return plain_problem(problem, adjoint), scale
 
     @property
     def _watches_sweep(self) -> bool:
@@ -214,11 +233,30 @@ class SolveContext:
     def _solve_adjoint(
         self, ys: Tensor, scaled: Tensor, active: Sequence[bool], scale: float, *, want_times: bool
     ) -> AdjointResult:
-        adjoint, forward, watch = self.adjoint, self.options, self.callbacks
+        adjoint = self.adjoint
         assert not isinstance(adjoint, DiscreteAdjoint | DirectAdjoint)
+        options = self._backward_options(adjoint, scale)
+        problem = AdjointProblem(
+            self.field, self.spec, self.times, ys, scaled, active, adjoint, options, self.dense, want_times
+        )
+        try:
+            result = self.engine.solve_adjoint(problem)
+        except BaseException as error:  # the user's own, or an interrupt: what it carries gets the loss's scale back
+            good = getattr(error, "last_good_state", None)
+            if isinstance(good, LastGoodState):
+                unscaled = pytree.tree_map(lambda x: x * scale, good.y)
+                error.last_good_state = dataclasses.replace(good, y=unscaled)  # type: ignore[attr-defined]
+            raise
+        self._check_result(result, scale)
+        self._judge(result, lambda adjoint: (plain_problem(problem, adjoint), scale))
+        return result
+
+    def _backward_options(self, adjoint: ContinuousAdjoint, scale: float) -> PassOptions:
+        """Return how a backward solve is integrated; its callbacks are told states in the loss's own scale."""
+        forward, watch = self.options, self.callbacks
         named = isinstance(adjoint.method, (str, Algorithm))
         same_method = adjoint.method is None or (named and adjoint.method == forward.method)
-        options = dataclasses.replace(
+        return dataclasses.replace(
             forward,
             method=forward.method if adjoint.method is None else adjoint.method,
             traits=self.backward_traits,
@@ -234,21 +272,9 @@ class SolveContext:
             ),
             announce=make_announcement(watch.step_adjoint, lambda z: self._adjoint_state(z, scale)),
         )
-        problem = AdjointProblem(
-            self.field, self.spec, self.times, ys, scaled, active, adjoint, options, self.dense, want_times
-        )
-        try:
-            result = self.engine.solve_adjoint(problem)
-        except BaseException as error:  # the user's own, or an interrupt: what it carries gets the loss's scale back
-            good = getattr(error, "last_good_state", None)
-            if isinstance(good, LastGoodState):
-                unscaled = pytree.tree_map(lambda x: x * scale, good.y)
-                error.last_good_state = dataclasses.replace(good, y=unscaled)  # type: ignore[attr-defined]
-            raise
-        return self._check_result(result, scale)
 
-    def _check_result(self, result: AdjointResult, scale: float) -> AdjointResult:
-        """Return the result of a backward pass that reached its end with finite gradients, in the loss's own scale."""
+    def _check_result(self, result: AdjointResult, scale: float) -> None:
+        """Give the result of a backward pass the loss's own scale; refuse one without an end or with no finite one."""
         self.stats.backward = result.stats
         if scale != 1.0:
             result.adjoint = result.adjoint * scale
@@ -260,9 +286,11 @@ class SolveContext:
             state = LastGoodState(result.t, self.spec.unflatten(result.adjoint), result.stats)
             message = _failure("the backward solve", result, self.times[0])
             raise SolveError(message + self._backward_advice(), result.retcode, state)
-        complete_estimate(result.stats, self.stats.forward, torch.finfo(self.spec.real_dtype).eps)
-        warn_of_error(result.stats, self.adjoint)
-        return result
+
+    def _judge(self, result: AdjointResult, resolve: Resolve) -> None:
+        """Let the statistics of a pass say how far its parameter gradient may be off, and warn."""
+        rounding = torch.finfo(self.spec.real_dtype).eps
+        judge(self.engine, self.adjoint, self.first.asked.func, result, self.stats.forward, rounding, resolve)
 
     def _check_gradients(self, result: AdjointResult) -> None:
         """Let a backward pass whose gradients are not finite be one that failed."""

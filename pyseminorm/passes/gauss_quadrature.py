@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SolveError
+from ..host_copies import read_number
 from ..problem.finiteness import PARAMS_PRODUCT, each_finite, not_finite
 from ..problem.vector_field import EagerVectorField
 from ..stats import PassStats
@@ -30,6 +32,11 @@ def check_rule(order: int) -> tuple[list[float], list[float]]:
     points, weights = gauss_legendre(order)
     finer_points, finer_weights = gauss_legendre(2 * len(points) + 3)
     return finer_points + points, finer_weights + [-weight for weight in weights]
+
+
+def size_of(tensors: Sequence[Tensor]) -> float:
+    """Return the 2-norm of tensors as one vector."""
+    return math.hypot(*(read_number(torch.linalg.vector_norm(x)) for x in tensors))
 
 
 def nodes_per_call(size: int) -> int:

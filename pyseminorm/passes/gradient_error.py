@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from ..adjoints import Adjoint, DirectAdjoint
 from ..errors import GradientErrorWarning
 from ..methods.tableau import Tableau
 from ..methods.tableaus import TABLEAUS
@@ -96,22 +95,52 @@ def _of_state(stats: PassStats) -> float:
     """Return what the error of a pass's state adds to that of the parameter gradient."""
     if stats.state_error is None:
         return 0.0
-    roughness = stats.nreject / (ROUGH * (stats.naccept + stats.nreject)) if stats.nreject else 0.0
-    weight = OF_STATES + math.sqrt(stats.naccept) * min(1.0, roughness**2)
-    return min(weight * stats.state_error, STATES_AT_MOST)
+    return min((OF_STATES + math.sqrt(stats.naccept) * _roughness(stats)) * stats.state_error, STATES_AT_MOST)
 
 
-def warn_of_error(stats: PassStats, adjoint: Adjoint) -> None:
+def _roughness(stats: PassStats) -> float:
+    """Return how much the errors of a pass's steps add up in one direction, 0 to 1."""
+    return min(1.0, stats.nreject / (ROUGH * (stats.naccept + stats.nreject))) ** 2 if stats.nreject else 0.0
+
+
+def out_of_reach(backward: PassStats, forward: PassStats) -> float:
+    """Return the error of the parameter gradient that rough states of both solves make, which no control of mu reaches.
+
+    The forward solve tells whether they are rough: backwards, control rejects steps too. A state with a larger relative
+    error than such ones make has decayed to nothing.
+    """
+    if (rough := _roughness(forward)) < 0.5:
+        return 0.0
+    known = [x for x in (backward, forward) if x.state_error is not None and x.state_error <= STATES_AT_MOST]
+    return rough * math.hypot(*(math.sqrt(x.naccept) * (x.state_error or 0.0) for x in known))
+
+
+def warn_of_states(backward: PassStats, forward: PassStats, rtol: float) -> None:
+    """Warn where the errors of the states keep a parameter gradient from its ``rtol``."""
+    error = out_of_reach(backward, forward)
+    if error > rtol:
+        warnings.warn(
+            f"the gradient by the parameters may be off by {error:.1%}, and param_rtol={rtol:g} does not help: it "
+            "is for an integral along the states of both solves, which err themselves (stats.forward.state_error, "
+            "stats.backward.state_error) where func has kinks, as many rejected steps tell. Lower rtol. verbose=False "
+            "of the adjoint switches this warning off.",
+            GradientErrorWarning,
+            stacklevel=2,
+        )
+
+
+def warn_of_error(stats: PassStats) -> None:
     """Warn where a backward pass estimates that its parameter gradient is far off."""
     error = stats.param_error
-    if error is None or error < WORTH_WARNING or isinstance(adjoint, DirectAdjoint) or not adjoint.verbose:
+    if error is None or error < WORTH_WARNING:
         return
     warnings.warn(
         f"the gradient by the parameters may be off by {error:.0%} (stats.backward.param_error, an estimate): steps "
         "follow the state, and something that only this gradient sees, such as a fast forcing or a jump of func in "
         "time, goes through between them. A smaller rtol need not help. Give param_rtol=1e-2 to BacksolveAdjoint, "
         "InterpolatingAdjoint or GaussAdjoint, name the times of jumps (solve(discontinuities=...), tstops=...), or "
-        "bound the steps (dtmax=...). verbose=False of the adjoint switches this warning off.",
+        "bound the steps (dtmax=...). verbose=False of the adjoint switches this warning off, and the second look at "
+        "the integral that it takes.",
         GradientErrorWarning,
         stacklevel=2,
     )

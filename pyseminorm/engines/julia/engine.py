@@ -14,10 +14,9 @@ from torch import Tensor
 
 from ...adjoints import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
 from ...errors import AttachLastGoodState, BackendUnavailableError, InvalidInputError
-from ...host_copies import read_number
 from ...methods.tableaus import TABLEAUS
 from ...passes.discrete_sweep import Sweep
-from ...passes.gauss_quadrature import ParameterQuadrature
+from ...passes.gauss_quadrature import ParameterQuadrature, size_of
 from ...passes.gradient_error import estimates
 from ...passes.problems import AdjointProblem, AdjointResult, DiscreteProblem, ForwardProblem, ForwardResult
 from ...passes.right_hand_side import AdjointRightHandSide
@@ -290,8 +289,8 @@ class _Nodes(NodeMemory):
         return sums.total
 
     def _over_sums(self, difference: Sequence[Tensor]) -> float:
-        whole = _size(self.sums.total)
-        return _size(difference) / whole if whole else math.nan
+        whole = size_of(self.sums.total)
+        return size_of(difference) / whole if whole else math.nan
 
     def error(self, result: PassResult) -> float | None:
         """Return the relative error of the sums, from the largest step's or what refinement has left."""
@@ -305,10 +304,6 @@ class _Nodes(NodeMemory):
     @property
     def evaluated(self) -> int:
         return self._stats.nvjp_param
-
-
-def _size(tensors: Sequence[Tensor]) -> float:
-    return math.hypot(*(read_number(torch.linalg.vector_norm(x)) for x in tensors))
 
 
 def _jacobian(problem: ForwardProblem | AdjointProblem) -> Jacobian | None:

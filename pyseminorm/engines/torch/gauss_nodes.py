@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from ...adjoints import GaussAdjoint
-from ...host_copies import read_number
-from ...passes.gauss_quadrature import ERROR_GROWTH, ParameterQuadrature, gauss_legendre, nodes_per_call
+from ...passes.gauss_quadrature import ERROR_GROWTH, ParameterQuadrature, gauss_legendre, nodes_per_call, size_of
 from ...passes.gradient_error import estimates
 from ...passes.problems import AdjointProblem
 from ...stats import PassStats
@@ -75,14 +74,14 @@ class GaussNodes:
     def finish(self) -> float | None:
         """Evaluate what is left; return the error of the sums, relative, after what ``param_rtol`` asks for."""
         self._evaluate(self.sums)
-        size = _size(self.sums.total)
+        size = size_of(self.sums.total)
         if not self._parts or size == 0.0:
             return None
         self._parts.sort(key=_length)
         if self._rtol is None:
             if not estimates(self._problem.options.method, self._problem.options.traits):
                 return None
-            return _share(self._lengths) * _size(self._difference(self._parts[0])) / size
+            return _share(self._lengths) * size_of(self._difference(self._parts[0])) / size
         return self._refine(self._rtol)
 
     def _refine(self, rtol: float) -> float:
@@ -93,7 +92,7 @@ class GaussNodes:
             part = parts.pop()
             difference, lengths = self._difference(part), [x.length for x in [*parts, part]]
             increment_all(self.sums.total, difference)
-            left = _share(lengths) * _size(difference) / (_size(self.sums.total) or math.inf)
+            left = _share(lengths) * size_of(difference) / (size_of(self.sums.total) or math.inf)
             agreed.append(part)
             if left <= rtol or part.length < FINEST * longest:
                 enough = 1 if enough == 2 and left <= CLEAR * rtol else enough
@@ -146,7 +145,3 @@ def _share(lengths: Sequence[float]) -> float:
     """Return how much larger the error of steps is than that of the largest, in any directions."""
     largest = max(lengths)
     return math.hypot(*((length / largest) ** ERROR_GROWTH for length in lengths))
-
-
-def _size(tensors: Sequence[Tensor]) -> float:
-    return math.hypot(*(read_number(torch.linalg.vector_norm(x)) for x in tensors)) if tensors else 0.0

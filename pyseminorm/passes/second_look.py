@@ -1,0 +1,116 @@
+"""What a backward pass says of the error of its parameter gradient, by a second look where the estimate is in doubt.
+
+An estimate is made of what the stages of a few steps happen to see of the integrand, so that it is off by its own size
+as easily as the errors of these steps add up or cancel. Where that decides about a warning, the integral is made again
+along the same steps, of parts that are halved until they say the same (GaussAdjoint with a param_rtol).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from ..adjoints import Adjoint, ContinuousAdjoint, DirectAdjoint, DiscreteAdjoint, GaussAdjoint
+from ..errors import PySeminormError
+from ..problem.parameters import kind_of
+from ..stats import PassStats
+from .gauss_quadrature import size_of
+from .gradient_error import WORTH_WARNING, complete_estimate, warn_of_error, warn_of_states
+from .problems import AdjointProblem, AdjointResult, Engine
+
+logger = logging.getLogger("pyseminorm")
+
+FEW = 10  # steps: the errors of fewer hardly average
+DOUBTED = 0.25  # of what is worth a warning, in a pass of few steps; else all of it
+RESOLVED = 1e-2  # relative error of the integral that is compared with
+
+# From the adjoint of a second look to its problem, and by what the cotangents are divided there.
+Resolve = Callable[[GaussAdjoint], tuple[AdjointProblem, float]]
+
+
+def judge(
+    engine: Engine,
+    adjoint: Adjoint,
+    func: Callable[..., Any],
+    result: AdjointResult,
+    forward: PassStats,
+    rounding: float,
+    resolve: Resolve,
+) -> None:
+    """Complete the estimate of a pass's error, look again where it is in doubt, and warn of a large one."""
+    stats = result.stats
+    complete_estimate(stats, forward, rounding)
+    if stats.param_error is None or isinstance(adjoint, DirectAdjoint) or not adjoint.verbose:
+        return
+    if not isinstance(adjoint, DiscreteAdjoint) and adjoint.param_rtol is not None:
+        warn_of_states(stats, forward, adjoint.param_rtol)
+    elif in_doubt(stats):
+        _tell(func)
+        error = measure_error(engine, looking_at(adjoint), resolve, result)
+        if error is not None:
+            stats.param_error = error
+            complete_estimate(stats, forward, rounding)
+    warn_of_error(stats)
+
+
+def in_doubt(stats: PassStats) -> bool:
+    """Tell whether what a pass estimates may be on the wrong side of what is worth a warning."""
+    share = DOUBTED if stats.naccept < FEW else 1.0
+    return stats.param_error is not None and stats.param_error >= share * WORTH_WARNING
+
+
+def looking_at(adjoint: ContinuousAdjoint | DiscreteAdjoint) -> GaussAdjoint:
+    """Return the adjoint of a second look, whose steps are the same as far as they follow lambda and y."""
+    if isinstance(adjoint, DiscreteAdjoint):
+        return GaussAdjoint(param_rtol=RESOLVED)
+    if isinstance(adjoint, GaussAdjoint):
+        return dataclasses.replace(adjoint, param_rtol=RESOLVED)
+    settings = {field.name: getattr(adjoint, field.name) for field in dataclasses.fields(adjoint)}
+    if isinstance(adjoint.norm, str) and adjoint.norm.startswith("torchdiffeq"):
+        settings["norm"] = "seminorm"
+    return GaussAdjoint(**settings | {"param_rtol": RESOLVED, "interpolate": not adjoint.integrates_y})
+
+
+def plain_problem(problem: AdjointProblem, adjoint: GaussAdjoint) -> AdjointProblem:
+    """Return a problem with another adjoint, whose steps nobody is told of."""
+    options = dataclasses.replace(problem.options, report=None, announce=None)
+    return dataclasses.replace(problem, adjoint=adjoint, options=options, want_times=False)
+
+
+def measure_error(engine: Engine, adjoint: GaussAdjoint, resolve: Resolve, result: AdjointResult) -> float | None:
+    """Return how far the parameter gradient of a pass is from that by another adjoint, relative; None where that fails.
+
+    What it evaluates is counted.
+    """
+    try:
+        problem, scale = resolve(adjoint)
+        seen = engine.solve_adjoint(problem)
+    except PySeminormError:
+        return None
+    stats, more = result.stats, seen.stats
+    for name in ("nf", "nvjp_state", "nvjp_param", "seconds"):
+        setattr(stats, name, getattr(stats, name) + getattr(more, name))
+    if not seen.retcode.success:
+        return None
+    for right in seen.params:
+        right.mul_(scale)
+    size = size_of(seen.params)
+    for right, found in zip(seen.params, result.params, strict=True):
+        right.sub_(found)
+    return size_of(seen.params) / size if size else None
+
+
+def _tell(func: Callable[..., Any]) -> None:
+    """Log what backward passes of a function do, once."""
+    if (kind := kind_of(func)) not in _TOLD:
+        _TOLD.add(kind)
+        logger.info(
+            "the error of the gradient by the parameters is in doubt: backward passes take a second look at it, which "
+            "takes several times as long. param_rtol, a smaller dtmax or verbose=False of the adjoint avoid that"
+        )
+
+
+_TOLD: weakref.WeakSet[Any] = weakref.WeakSet()

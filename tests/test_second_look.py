@@ -1,0 +1,224 @@
+"""The second look at a parameter gradient whose estimated error is in doubt."""
+
+import logging
+import warnings
+
+import pytest
+import torch
+
+from pyseminorm import (
+    BacksolveAdjoint,
+    DiscreteAdjoint,
+    Event,
+    GaussAdjoint,
+    GradientErrorWarning,
+    InterpolatingAdjoint,
+    PassStats,
+    ReturnCode,
+    StepCallbacks,
+    solve,
+)
+from pyseminorm.passes import second_look
+from pyseminorm.passes.problems import AdjointResult
+from pyseminorm.passes.second_look import in_doubt
+
+D = torch.float64
+T = torch.tensor([0.0, 2.0], dtype=D)
+
+
+class Forced(torch.nn.Module):
+    """A net with p sin(omega t), p = 0, or, not ``silent``, times sin(omega t)."""
+
+    def __init__(self, omega, seed, silent=True):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.net = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2)).double()
+        self.omega, self.p = omega, torch.nn.Parameter(torch.zeros(2, dtype=D)) if silent else None
+        self.y0 = torch.randn(1 + 3 * seed, 2, dtype=D)
+
+    def forward(self, t, y):
+        forcing = torch.sin(self.omega * t)
+        return self.net(y) * forcing if self.p is None else self.net(y) + self.p * forcing
+
+
+def gradient(field, adjoint, rtol, engine="torch", **settings):
+    """The gradient, the statistics of the backward pass, and whether it warned."""
+    s = solve(field, field.y0, T, rtol=rtol, atol=1e-3 * rtol, adjoint=adjoint, backend=engine, **settings)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        parts = torch.autograd.grad(s.ys.pow(2).mean(), list(field.parameters()))
+    warned = [x for x in said if x.category is GradientErrorWarning]
+    return torch.cat([part.reshape(-1) for part in parts]), s.stats.backward, bool(warned)
+
+
+def error_of(found, field):
+    truth, _, _ = gradient(field, InterpolatingAdjoint(norm="rms"), 1e-10, method="vern7")
+    return float((found - truth).norm() / truth.norm())
+
+
+HIDDEN = [(BacksolveAdjoint, 20, 1, 1e-3), (InterpolatingAdjoint, 40, 0, 1e-5), (DiscreteAdjoint, 10, 1, 1e-3)]
+SEEN = [
+    (BacksolveAdjoint, 80, 3, 1e-3),
+    (InterpolatingAdjoint, 80, 1, 1e-5),
+    (GaussAdjoint, 30, 4, 1e-3),
+]
+
+
+@pytest.mark.parametrize(("adjoint", "omega", "seed", "rtol"), HIDDEN)
+def test_an_error_that_the_estimate_says_is_small_is_found(engine, adjoint, omega, seed, rtol):
+    field = Forced(omega, seed)
+    plain, estimated, warned = gradient(field, adjoint(verbose=False), rtol, engine)
+    assert 0.025 < estimated.param_error < 0.1 and not warned
+    found, stats, warned = gradient(field, adjoint(), rtol, engine)
+    assert torch.equal(found, plain) and warned
+    error = error_of(found, field)
+    assert error > 0.3 and stats.param_error == pytest.approx(error, rel=0.1)
+    assert stats.evaluations > estimated.evaluations and stats.naccept == estimated.naccept
+
+
+@pytest.mark.parametrize(("adjoint", "omega", "seed", "rtol"), SEEN)
+def test_an_estimate_of_errors_that_cancel_is_no_warning(engine, adjoint, omega, seed, rtol):
+    field = Forced(omega, seed)
+    _, estimated, _ = gradient(field, adjoint(verbose=False), rtol, engine)
+    found, stats, warned = gradient(field, adjoint(), rtol, engine)
+    error = error_of(found, field)
+    assert stats.param_error < 0.06 < 0.1 < estimated.param_error and error < 0.05 and not warned
+
+
+@pytest.mark.parametrize("keep", ["states", "stages", "checkpoints"])
+def test_a_sweep_of_many_steps_whose_errors_cancel_is_no_warning(engine, keep):
+    field = Forced(40, 0, silent=False)
+    _, estimated, _ = gradient(field, DiscreteAdjoint(keep=keep, verbose=False), 1e-3, engine)
+    found, stats, warned = gradient(field, DiscreteAdjoint(keep=keep), 1e-3, engine)
+    assert stats.param_error < 0.05 < 0.1 < estimated.param_error and error_of(found, field) < 0.05 and not warned
+
+
+@pytest.mark.capture
+@pytest.mark.parametrize(("adjoint", "omega", "seed", "rtol"), HIDDEN)
+def test_captured_functions_are_looked_at_too(engine, adjoint, omega, seed, rtol):
+    compile = "trace" if engine == "torch" else "auto"
+    found, stats, warned = gradient(Forced(omega, seed), adjoint(), rtol, engine, compile=compile)
+    assert warned and stats.param_error == pytest.approx(error_of(found, Forced(omega, seed)), rel=0.1)
+
+
+@pytest.mark.parametrize("norm", ["seminorm_joint", "torchdiffeq_seminorm"])
+def test_it_takes_the_norm_of_the_pass_where_that_can_be(norm):
+    field = Forced(20, 1)
+    found, stats, _ = gradient(field, BacksolveAdjoint(norm=norm), 1e-3)
+    assert stats.nvjp_param > 0 and stats.param_error == pytest.approx(error_of(found, field), rel=0.1)
+
+
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint, DiscreteAdjoint])
+def test_it_does_not_depend_on_the_scale_of_the_loss(engine, adjoint):
+    field, errors = Forced(80, 3), []
+    for scale in (1.0, 2.0**30):
+        s = solve(field, field.y0, T, rtol=1e-3, atol=1e-6, adjoint=adjoint(), backend=engine)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.autograd.grad(s.ys.pow(2).mean() * scale, list(field.parameters()))
+        assert s.stats.backward.nvjp_param > 100
+        errors.append(s.stats.backward.param_error)
+    assert errors[1] == pytest.approx(errors[0], rel=1e-9)
+
+
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint(), InterpolatingAdjoint(), DiscreteAdjoint()])
+def test_states_that_are_wanted_late_are_part_of_it(engine, adjoint):
+    field, found = Forced(60, 0), []
+    params = list(field.parameters())
+    for given in (adjoint, BacksolveAdjoint(norm="rms", rtol=1e-10, atol=1e-10)):
+        s = solve(field, field.y0, T, rtol=1e-3, atol=1e-6, adjoint=given, backend=engine, dense=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loss = s.ys.pow(2).mean() + s.interpolate(torch.tensor([0.0, 1.7], dtype=D)).pow(2).mean()
+            parts = torch.autograd.grad(loss, params)
+        found.append((torch.cat([x.reshape(-1) for x in parts]), s.stats.backward))
+    (ours, stats), (truth, _) = found
+    assert stats.nvjp_param > 0
+    assert stats.param_error == pytest.approx(float((ours - truth).norm() / truth.norm()), rel=0.1, abs=0.01)
+
+
+def test_every_segment_between_events_is_looked_at():
+    field = Forced(20, 1)
+    event = Event(lambda t, y: t - 0.9, reset=lambda t, y: y)
+    adjoint = DiscreteAdjoint()
+    s = solve(field, field.y0, T, rtol=1e-3, atol=1e-6, adjoint=adjoint, backend="torch", event=event)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.autograd.grad(s.ys[-1].pow(2).mean(), list(field.parameters()))
+    assert [part.backward.nvjp_param > 0 for part in s.stats._parts] == [True, True]
+
+
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint, DiscreteAdjoint])
+def test_nobody_is_told_of_its_steps(adjoint):
+    field, told = Forced(80, 3), []
+    callbacks = StepCallbacks(
+        accept_step_adjoint=lambda t, z, dt: told.append(t), accept_step=lambda t, y, dt: told.append(t)
+    )
+    s = solve(field, field.y0, T, rtol=1e-3, atol=1e-6, adjoint=adjoint(), backend="torch", callbacks=callbacks)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.autograd.grad(s.ys.pow(2).mean(), list(field.parameters()))
+    stats = s.stats
+    assert stats.backward.nvjp_param > 0 and len(told) == stats.forward.naccept + stats.backward.naccept
+
+
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint, DiscreteAdjoint])
+def test_the_estimate_stays_where_the_look_fails(adjoint):
+    field = Forced(80, 3)
+    plain, estimated, _ = gradient(field, adjoint(verbose=False), 1e-3)
+    calls, func = [], field.forward
+
+    def breaking(t, y):
+        calls.append(1)
+        return func(t, y) if len(calls) <= good else func(t, y) * torch.nan
+
+    good = 10**9
+    field.forward = breaking
+    gradient(field, adjoint(verbose=False), 1e-3)
+    good = len(calls)
+    calls.clear()
+    found, stats, _ = gradient(field, adjoint(), 1e-3)
+    assert len(calls) > good
+    assert torch.equal(found, plain) and stats.param_error == estimated.param_error
+
+
+def test_it_is_logged_once(caplog):
+    field = Forced(20, 1)
+    with caplog.at_level(logging.INFO, "pyseminorm"):
+        for _ in range(2):
+            gradient(field, BacksolveAdjoint(), 1e-3)
+    assert sum("second look" in record.message for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "error", "doubted"),
+    [(3, None, False), (3, 0.024, False), (3, 0.03, True), (9, 0.03, True), (10, 0.03, False), (10, 0.11, True)],
+)
+def test_fewer_steps_leave_more_doubt(steps, error, doubted):
+    assert in_doubt(PassStats(naccept=steps, param_error=error)) == doubted
+
+
+@pytest.mark.parametrize(
+    "adjoint", [BacksolveAdjoint(verbose=False), InterpolatingAdjoint(param_rtol=1e-2), GaussAdjoint(param_rtol=1e-2)]
+)
+def test_who_wants_no_warning_or_controls_the_error_pays_nothing(adjoint, monkeypatch):
+    monkeypatch.setattr(second_look, "measure_error", None)  # cannot be called
+    monkeypatch.setattr(second_look, "in_doubt", lambda stats: True)
+    gradient(Forced(20, 1), adjoint, 1e-3)
+    with pytest.raises(TypeError):
+        gradient(Forced(20, 1), BacksolveAdjoint(), 1e-3)
+
+
+@pytest.mark.parametrize("size", [1e-3, 0.2])
+@pytest.mark.parametrize("rejected", [0, 9])
+def test_what_control_cannot_reach_is_warned_of(rejected, size):
+    passes = [PassStats(naccept=16, nreject=rejected, state_error=size, param_error=1e-4) for _ in range(2)]
+    result = AdjointResult(torch.zeros(1), [], ReturnCode.Success, passes[0], 0.0)
+    adjoint = BacksolveAdjoint(param_rtol=5e-3)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        second_look.judge(None, adjoint, None, result, passes[1], 0.0, None)
+    if rejected and size < 0.05:  # sqrt(2) sqrt(16) 1e-3
+        assert "off by 0.6%, and param_rtol=0.005 does not help" in str(said[0].message)
+    else:  # smooth states, or ones that have decayed
+        assert not said
