@@ -71,7 +71,12 @@ def test_the_gradients_are_those_of_kept_states(engine, method, order):
 def test_the_sweep_evaluates_nothing_but_a_first_stage(engine, method):
     field = Counted(Oscillating(width=8))
     s = pyseminorm.solve(
-        field, batch(3), [0.0, 2.0], backend=engine, adjoint=DiscreteAdjoint(keep="stages"), **settings_of(method)
+        field,
+        batch(3),
+        [0.0, 2.0],
+        backend=engine,
+        adjoint=DiscreteAdjoint(keep="stages", verbose=False),
+        **settings_of(method),
     )
     assert field.calls == s.stats.forward.nf
     field.calls = 0
@@ -85,7 +90,7 @@ def test_outputs_inside_steps_evaluate_only_the_interpolants_own_stages(engine, 
     field = Counted(Oscillating(width=8))
     t = [x / 100 for x in range(201)]
     s = pyseminorm.solve(
-        field, batch(3), t, backend=engine, adjoint=DiscreteAdjoint(keep="stages"), **settings_of(method)
+        field, batch(3), t, backend=engine, adjoint=DiscreteAdjoint(keep="stages", verbose=False), **settings_of(method)
     )
     field.calls = 0
     s.ys.sum().backward()
@@ -104,7 +109,13 @@ def test_discontinuities(engine, method, order):
     field = Counted(func)
     check_same(*both(field, y0, TIMES[order], [y0, w], params=[w], backend=engine, **settings))
     s = pyseminorm.solve(
-        field, y0, TIMES[order], params=[w], adjoint=DiscreteAdjoint(keep="stages"), backend=engine, **settings
+        field,
+        y0,
+        TIMES[order],
+        params=[w],
+        adjoint=DiscreteAdjoint(keep="stages", verbose=False),
+        backend=engine,
+        **settings,
     )
     field.calls = 0
     s.ys[-1].sum().backward()
