@@ -27,11 +27,11 @@ from .torch_internals import pytree
 from .version import __version__
 
 ADJOINTS: dict[str, Adjoint] = {
-    "BacksolveAdjoint": BacksolveAdjoint(),
-    "InterpolatingAdjoint": InterpolatingAdjoint(),
-    "GaussAdjoint": GaussAdjoint(),
-    "GaussAdjoint(interpolate=False)": GaussAdjoint(interpolate=False),
-    "DiscreteAdjoint": DiscreteAdjoint(),
+    "BacksolveAdjoint": BacksolveAdjoint(verbose=False),
+    "InterpolatingAdjoint": InterpolatingAdjoint(verbose=False),
+    "GaussAdjoint": GaussAdjoint(verbose=False),
+    "GaussAdjoint(interpolate=False)": GaussAdjoint(interpolate=False, verbose=False),
+    "DiscreteAdjoint": DiscreteAdjoint(verbose=False),
 }
 _REFERENCE = {torch.float64: 1e-11, torch.float32: 1e-6}  # by what the dtype can resolve
 

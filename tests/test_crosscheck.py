@@ -80,7 +80,7 @@ def test_an_adjoint_that_is_off_is_found(monkeypatch):
     from pyseminorm import BacksolveAdjoint
 
     module = sys.modules["pyseminorm.crosschecking"]
-    monkeypatch.setitem(module.ADJOINTS, "loose", BacksolveAdjoint(rtol=10.0, atol=10.0))
+    monkeypatch.setitem(module.ADJOINTS, "loose", BacksolveAdjoint(rtol=10.0, atol=10.0, verbose=False))
     found = pyseminorm.crosscheck(Pendulum(), batch(2), T, rtol=1e-6, atol=1e-9, backend="torch")
     off = found.rows[-1]
     assert off.adjoint == "loose" and found.worst == max(off.error_y0, off.error_params) > 1e-3
