@@ -18,6 +18,7 @@ from pyseminorm import (
     StepCallbacks,
     solve,
 )
+from pyseminorm.graphs.step_graphs import StepGraphs
 from pyseminorm.passes import second_look
 from pyseminorm.passes.problems import AdjointResult
 from pyseminorm.passes.second_look import in_doubt
@@ -222,3 +223,21 @@ def test_what_control_cannot_reach_is_warned_of(rejected, size):
         assert "off by 0.6%, and param_rtol=0.005 does not help" in str(said[0].message)
     else:  # smooth states, or ones that have decayed
         assert not said
+
+
+@pytest.mark.capture
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, DiscreteAdjoint])
+def test_no_whole_step_is_compiled_for_it(adjoint, monkeypatch):
+    asked = []
+
+    def run(graphs, kind, arguments):  # uncompiled
+        asked.append(type(kind).__name__)
+        with torch.no_grad():
+            return kind.make(graphs.field)(*arguments)
+
+    monkeypatch.setattr(StepGraphs, "run", run)
+    _, plain, _ = gradient(Forced(80, 3), adjoint(verbose=False), 1e-3, compile="inductor")
+    wanted = asked.copy()
+    asked.clear()
+    _, stats, _ = gradient(Forced(80, 3), adjoint(), 1e-3, compile="inductor")
+    assert asked == wanted != [] and stats.nvjp_param > plain.nvjp_param

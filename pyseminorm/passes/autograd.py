@@ -38,7 +38,7 @@ from .problems import (
 )
 from .recorded_steps import RecordedSteps, StepRecorder
 from .refusals import refuse_again, refuse_transforms
-from .second_look import Resolve, judge, plain_problem
+from .second_look import Resolve, by_stages, judge, plain_problem
 from .step_callbacks import make_announcement, make_report
 
 
@@ -205,9 +205,9 @@ class SolveContext:
 
     def _continuous(self, grad: Tensor, active: Sequence[bool], adjoint: GaussAdjoint) -> tuple[AdjointProblem, float]:
         """Return the continuous problem of a sweep, along the forward solve, which is made again, and its scale."""
-        scale = largest_rms(grad)
+        scale, field = largest_rms(grad), by_stages(self.field)
         again = self.engine.integrate(
-            ForwardProblem(self.field, self.spec, self.first, self.times, self.options, self.norm, keep_dense=True)
+            ForwardProblem(field, self.spec, self.first, self.times, self.options, self.norm, keep_dense=True)
         )
         assert self.stats.backward is not None
         self.stats.backward.nf += again.stats.nf
@@ -215,7 +215,7 @@ class SolveContext:
         if overwritten or not again.retcode.success:  # y0, which Julia read where it is
             raise UnsupportedError("the forward solve cannot be made again.")
         problem = AdjointProblem(
-            self.field, self.spec, self.times, again.ys.view_as(grad), grad / scale, active, adjoint,
+            field, self.spec, self.times, again.ys.view_as(grad), grad / scale, active, adjoint,
             self._backward_options(adjoint, scale), again.dense,
         )  # fmt: skip
         return plain_problem(problem, adjoint), scale

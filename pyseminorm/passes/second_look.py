@@ -7,6 +7,7 @@ along the same steps, of parts that are halved until they say the same (GaussAdj
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 import weakref
@@ -16,6 +17,7 @@ from typing import Any
 from ..adjoints import Adjoint, ContinuousAdjoint, DirectAdjoint, DiscreteAdjoint, GaussAdjoint
 from ..errors import PySeminormError
 from ..problem.parameters import kind_of
+from ..problem.vector_field import EagerVectorField
 from ..stats import PassStats
 from .gauss_quadrature import size_of
 from .gradient_error import WORTH_WARNING, complete_estimate, warn_of_error, warn_of_states
@@ -77,7 +79,17 @@ def looking_at(adjoint: ContinuousAdjoint | DiscreteAdjoint) -> GaussAdjoint:
 def plain_problem(problem: AdjointProblem, adjoint: GaussAdjoint) -> AdjointProblem:
     """Return a problem with another adjoint, whose steps nobody is told of."""
     options = dataclasses.replace(problem.options, report=None, announce=None)
-    return dataclasses.replace(problem, adjoint=adjoint, options=options, want_times=False)
+    field = by_stages(problem.field)
+    return dataclasses.replace(problem, field=field, adjoint=adjoint, options=options, want_times=False)
+
+
+def by_stages(field: EagerVectorField) -> EagerVectorField:
+    """Return a field of which no whole steps are compiled: that takes longer than few passes do."""
+    if getattr(field, "steps", None) is None:
+        return field
+    field = copy.copy(field)
+    field.steps = None
+    return field
 
 
 def measure_error(engine: Engine, adjoint: GaussAdjoint, resolve: Resolve, result: AdjointResult) -> float | None:
