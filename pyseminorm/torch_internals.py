@@ -262,6 +262,11 @@ def _polynomial(x: torch.Tensor, coefficients: tuple[float, ...]) -> Any:
     return value
 
 
+# Of the elements of the largest tensor: threads that divide less wait for each other longer than they compute; and code
+# for vectors takes as long as that for single numbers to write, twice over, and gains nothing.
+_ONE_THREAD, _NO_VECTORS = 32768, 512
+
+
 def compile_graph(function: Any, examples: Sequence[torch.Tensor]) -> Callable[[list[torch.Tensor]], Any]:
     """Return a function of a list of flat tensors as inductor compiles it for tensors like the examples.
 
@@ -283,10 +288,17 @@ def compile_graph(function: Any, examples: Sequence[torch.Tensor]) -> Callable[[
         }
         graph = make_fx(function, {**select_decomp_table(), **ours}, "fake", _allow_non_fake_inputs=True)(*examples)
         fakes = [node.meta["val"] for node in graph.graph.nodes if node.op == "placeholder"]
+        made = [node.meta.get("val") for node in graph.graph.nodes]
+        largest = max(x.numel() for x in made if isinstance(x, torch.Tensor))
+        settings = {"size_asserts": False, "triton.cudagraphs": False}
+        if largest <= _ONE_THREAD:
+            settings["cpp.threads"] = 1
+        if largest <= _NO_VECTORS:
+            settings["cpp.simdlen"] = 1
         with (
-            config.patch({"size_asserts": False, "triton.cudagraphs": False}),
+            config.patch(settings),
             tracing(TracingContext(fakes[0].fake_mode)),
         ):
-            made: Any = compile_fx_inner(graph, fakes, is_inference=True)
-    call: Callable[[list[torch.Tensor]], Any] = made.current_callable
+            compiled: Any = compile_fx_inner(graph, fakes, is_inference=True)
+    call: Callable[[list[torch.Tensor]], Any] = compiled.current_callable
     return call

@@ -148,7 +148,7 @@ def test_auto_makes_whole_steps(device, monkeypatch, auto_finds_a_compiler):
 
     monkeypatch.setattr(StepGraphs, "run", record)
     solve(*field_on(device), BacksolveAdjoint(), "auto")
-    assert set(kinds) == {"Begin", "Forward", "Backward"}
+    assert set(kinds) == {"Begin", "Forward", "Stage", "Backward"}
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ FlatStep = Callable[..., list[Tensor]]
 
 @dataclass(frozen=True)
 class Begin:
-    """The beginning of an adaptive solve: (constants, y, numbers) -> (k_0, sizes, *q_0, *saved).
+    """The beginning of an adaptive forward solve: (constants, y, numbers) -> (k_0, sizes, *saved).
 
     The numbers are the time, the direction, the interval that f may see, atol, rtol, the step to try where there is
     nothing to go by, and the largest one. The sizes are those of y, of k_0 and of its change in a trial step, as the
@@ -34,19 +34,13 @@ class Begin:
 
     Attributes:
         segments: of the norm.
-        layout: of the backward state, if it is one, as are ``params`` and ``carried``: see `Backward`.
         keeps: whether what the first stage's product reads is given out.
     """
 
     segments: tuple[Segment, ...]
-    layout: AdjointLayout | None = None
-    params: bool = False
-    carried: bool = False
-    keeps: bool = False
+    keeps: bool
 
     def make(self, field: Inlined) -> FlatStep:
-        layout = self.layout
-
         def size(z: Tensor) -> Tensor:
             counts = torch.tensor([b - a for a, b in self.segments], dtype=torch.float64, device=z.device)
             sizes = _lengths(z, self.segments).double() / counts.sqrt()
@@ -56,24 +50,19 @@ class Begin:
             constants, (y, numbers) = field.split(flat)
             t, direction, low, high, atol, rtol, small, largest = numbers.unbind(0)
 
-            def derivative(t: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-                seen = torch.minimum(torch.maximum(t, low), high).to(y.dtype)
-                if layout is None:
-                    value, saved = field.value(constants, seen, y)
-                    return value, [], saved
-                return *field.backward(constants, seen, y, None, layout, self.params, self.carried), []
+            def derivative(t: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+                return field.value(constants, torch.minimum(torch.maximum(t, low), high).to(y.dtype), y)
 
-            first, q, saved = derivative(t, y)
+            first, saved = derivative(t, y)
             scale = y.abs() * rtol.to(y.dtype) + atol.to(y.dtype)
             d0, d1 = size(y / scale), size(first / scale)
             dt0 = torch.minimum(torch.where((d0 < 1e-5) | (d1 < 1e-5), small, d0 / d1 / 100), largest)
             h = direction * dt0
-            other, p, _ = derivative(t + h, y + h.to(y.dtype) * first)
-            pairs = [(first, other), *zip(q, p, strict=True)]
-            same = torch.stack([(a == b).all() for a, b in pairs]).all()
+            other, _ = derivative(t + h, y + h.to(y.dtype) * first)
+            same = (first == other).all()
             finite = torch.isfinite(y).all() & torch.isfinite(first).all()
             sizes = torch.stack([d0, d1, size((other - first) / scale), same.double(), finite.double()])
-            return [first, sizes, *q, *(saved if self.keeps else ())]
+            return [first, sizes, *(saved if self.keeps else ())]
 
         return begin
 
@@ -181,6 +170,28 @@ class Backward:
             return [new, torch.stack(stages), errors, *mu, *q]
 
         return attempt
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A derivative of a backward solve by itself: (constants, z, times, [ys]) -> (k, *q), at the first of the times.
+
+    Attributes:
+        layout, params, carried: as for `Backward`.
+    """
+
+    layout: AdjointLayout
+    params: bool
+    carried: bool
+
+    def make(self, field: Inlined) -> FlatStep:
+        def stage(*flat: Tensor) -> list[Tensor]:
+            constants, (z, times, *ys) = field.split(flat)
+            y = ys[0][0] if ys else None
+            value, q = field.backward(constants, times[0], z, y, self.layout, self.params, self.carried)
+            return [value, *q]
+
+        return stage
 
 
 @dataclass(frozen=True)
@@ -342,7 +353,7 @@ class Inlined:
         return {i: values[i] for i in used}, chunks
 
 
-StepKind = Begin | Forward | Backward | Reverse | Nodes
+StepKind = Begin | Forward | Backward | Stage | Reverse | Nodes
 
 
 def knobs(times: Sequence[float], numbers: Sequence[float], like: Tensor) -> Tensor:

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...graphs.steps import Backward, Begin, Forward, knobs
+from ...graphs.steps import Backward, Begin, Forward, Stage, knobs
 from ...graphs.traced_field import TracedVectorField
 from ...host_copies import read, send_numbers
 from ...methods.tableaus import TABLEAUS
 from ...passes.problems import AdjointProblem, ForwardProblem
 from ...passes.recorded_steps import WholeStep
 from ...stats import PassStats
-from .system import Integrals
+from .system import Derivative, Integrals
 from .whole_steps import Attempt, Begun, Start
 
 
@@ -29,6 +29,8 @@ def _kinds(kind: type[Any], *settings: Any) -> dict[tuple[bool, bool], Any]:
 
 class ForwardAttempts:
     """Attempts of the forward solve; the recorder gets what is to be kept of each."""
+
+    renews = True
 
     def __init__(self, problem: ForwardProblem, stats: PassStats) -> None:
         field, method, recorder = problem.field, problem.options.method, problem.recorder
@@ -51,6 +53,9 @@ class ForwardAttempts:
             recorder.steps.whole[-1] = WholeStep(made[0].expand(self._tableau.stages, -1), made[2:], 1)
         return Begun(made[0], (), sizes)
 
+    def derivative(self, t: float, y: Tensor) -> Derivative | None:
+        return None  # func's value is soon made without a graph
+
     def __call__(self, start: Start) -> Attempt | None:
         first = start.first if self._tableau.fsal else None
         given = () if first is None else first[:1]
@@ -70,6 +75,8 @@ class ForwardAttempts:
 class BackwardAttempts:
     """Attempts of a backward solve; ``carried``: mu is a part of its state."""
 
+    renews = False
+
     def __init__(
         self, problem: AdjointProblem, stats: PassStats, integrals: Integrals, *, params: bool, carried: bool
     ) -> None:
@@ -78,27 +85,27 @@ class BackwardAttempts:
         method, layout, apart = problem.options.method, problem.layout, params and not carried
         self._field, self._stats, self._tableau, self._params = field, stats, TABLEAUS[method], params
         self._kinds = _kinds(Backward, method, problem.segments, layout, apart, carried)
-        self._segments = problem.segments
+        self._stage = Stage(layout, apart, carried)
         self._dense = None if layout.has_y else problem.dense
         self._present, self._integrals = field.present if apart else [], integrals
 
     def begin(self, y: Tensor, numbers: Sequence[float]) -> Begun | None:
-        kind, segments = self._kinds[True, True], self._segments
-        if segments is None or self._dense is not None:
+        return None  # of two derivatives
+
+    def derivative(self, t: float, z: Tensor) -> Derivative | None:
+        """Make a derivative by itself; None where it cannot be compiled."""
+        made = self._field.run_step(self._stage, z, knobs((t,), (), z), *self._states((t,)))
+        if made is None:
             return None
-        made = self._field.run_step(
-            Begin(segments, kind.layout, kind.params, kind.carried), y, send_numbers(numbers, y, torch.float64)
-        )
-        if made is None or not (sizes := _sizes_of(made[1])):
-            return None
-        self._count(2)
-        return Begun(made[0], self._field.spread(made[2:]) if self._present else (), sizes)
+        self._count(1)
+        return Derivative(made[0], self._field.spread(made[1:]) if self._present else ())
+
+    def _states(self, times: Sequence[float]) -> tuple[Tensor, ...]:
+        return () if self._dense is None else (self._dense.rows(times),)
 
     def __call__(self, start: Start) -> Attempt | None:
         first = start.first if self._tableau.fsal else None
-        arguments = [start.y, knobs(start.times, start.numbers, start.y)]
-        if self._dense is not None:
-            arguments.append(self._dense.rows(start.times))
+        arguments = [start.y, knobs(start.times, start.numbers, start.y), *self._states(start.times)]
         if first is not None:
             arguments += [first[0], *(q for i in self._present if (q := first[1][i]) is not None)]
         arguments += [self._integrals.total[i] for i in self._present]

@@ -312,7 +312,7 @@ class Integrator:
 
     def _begin_step(self, derivatives: IntegralDerivatives, *, renews: bool) -> None:
         """Make the first stage of the next step: the last one of this step, where nothing has changed since."""
-        self._first_known = not renews or self._whole is None
+        self._first_known = not (renews and self._whole is not None and self._whole.renews)
         if not self._first_known:
             return
         if renews:

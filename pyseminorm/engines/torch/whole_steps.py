@@ -14,7 +14,7 @@ from ...methods.tableau import Tableau, interpolant_weights
 from ...norms import FlatNorm, Seminorm
 from .interpolant import LocalInterpolation
 from .stages import StageBuffers
-from .system import IntegralDerivatives, System
+from .system import Derivative, IntegralDerivatives, System
 
 
 class Start(NamedTuple):
@@ -70,10 +70,20 @@ class Begun(NamedTuple):
 
 
 class Attempts(Protocol):
-    """What makes whole steps; None where it cannot."""
+    """What makes whole steps; None where it cannot.
+
+    Attributes:
+        renews: whether an attempt makes its first stage, where something has changed since the last one of the step
+            before; else `derivative` does.
+    """
+
+    renews: bool
 
     def begin(self, y: Tensor, numbers: Sequence[float]) -> Begun | None:
         """Make the derivative at the start, and look for the size of the first step: see `graphs.steps.Begin`."""
+
+    def derivative(self, t: float, y: Tensor) -> Derivative | None:
+        """Make a derivative by itself."""
 
     def __call__(self, start: Start) -> Attempt | None: ...
 
@@ -83,11 +93,12 @@ class WholeSteps(StageBuffers):
 
     Attributes:
         made: the last attempt.
+        renews: as of `Attempts`.
     """
 
     def __init__(self, system: System, tableau: Tableau, like: Tensor, attempts: Attempts) -> None:
         super().__init__(system, tableau, like)
-        self._attempts = attempts
+        self._attempts, self.renews = attempts, attempts.renews
         self.made: Attempt | None = None
         self._numbers: list[float] = []  # of its errors, where they were read
 
@@ -96,6 +107,18 @@ class WholeSteps(StageBuffers):
         if begun is not None:
             self.first = begun.first
         return begun
+
+    def derivative(self, t: float, y: Tensor) -> Derivative:
+        return self._attempts.derivative(t, y) or super().derivative(t, y)
+
+    def evaluate(self, i: int, t: float, y: Tensor, *, wanted: bool) -> IntegralDerivatives:
+        made = self._attempts.derivative(t, y) if i == 0 else None
+        if made is not None:
+            self.first = made.state
+            return made.integrals
+        if i == 0:
+            self.first = self._rows[0]
+        return super().evaluate(i, t, y, wanted=wanted)
 
     def attempt(self, start: Start) -> Attempt | None:
         self.made, self._numbers = self._attempts(start), []
