@@ -290,7 +290,7 @@ def compile_graph(function: Any, examples: Sequence[torch.Tensor]) -> Callable[[
         fakes = [node.meta["val"] for node in graph.graph.nodes if node.op == "placeholder"]
         made = [node.meta.get("val") for node in graph.graph.nodes]
         largest = max(x.numel() for x in made if isinstance(x, torch.Tensor))
-        settings = {"size_asserts": False, "triton.cudagraphs": False}
+        settings: dict[str, Any] = {"size_asserts": False, "triton.cudagraphs": False}
         if largest <= _ONE_THREAD:
             settings["cpp.threads"] = 1
         if largest <= _NO_VECTORS:

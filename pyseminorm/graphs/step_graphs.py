@@ -15,6 +15,7 @@ from ..torch_internals import compile_graph, guard_tensors
 from .functions import Functions
 from .replays import Replays, can_replay
 from .steps import Inlined, StepKind
+from .workspaces import keep_buffers
 
 logger = logging.getLogger("pyseminorm")
 
@@ -60,8 +61,10 @@ class StepGraphs:
         logger.info(f"compiling a {name} step of func by torch.compile: this takes some seconds, once")
         try:
             with torch.no_grad():
-                compile: Callable[..., Step] = self._replays if can_replay(arguments) else compile_graph
-                return compile(kind.make(self.field), arguments)
+                step = kind.make(self.field)
+                if can_replay(arguments):
+                    return self._replays(step, arguments)
+                return keep_buffers(compile_graph(step, arguments))
         except Exception as error:  # whatever the compiler cannot do; an error of func's own comes again
             logger.info(f"a {name} step could not be compiled, and runs as single calls ({first_line(error)})")
             return None

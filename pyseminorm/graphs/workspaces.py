@@ -1,0 +1,104 @@
+"""Small buffers of what inductor compiles, made once instead of at every call.
+
+Its code makes each buffer by a call of Python, some hundred in a step of a small model, which takes longer than the
+kernel. Buffers that it gives out are still made at every call.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+Call = Callable[[list[Tensor]], Sequence[Tensor]]
+
+
+def keep_buffers(call: Any) -> Call:
+    """Return the method ``call(list of tensors)`` of inductor's code, with its small buffers on the CPU made once.
+
+    Calls at the same time, in several threads, have buffers each.
+    """
+    (function,) = ast.parse(textwrap.dedent(inspect.getsource(call))).body
+    assert isinstance(function, ast.FunctionDef)
+    kept = _find_kept(function)
+    if not kept:
+        return call  # type: ignore[no-any-return]
+    made = [x for x in function.body if _target(x) in kept]
+    function.body = [x for x in function.body if not (_target(x) in kept or _deletes(x, kept))]
+    function.args.args, function.decorator_list = function.args.args[1:], []  # without self, which it does not read
+    outer = ast.FunctionDef(
+        "make", ast.arguments([], [], None, [], [], None, []),
+        [*made, function, ast.Return(ast.Name(function.name, ast.Load()))], [],
+    )  # fmt: skip
+    space = dict(call.__globals__)
+    exec(compile(ast.fix_missing_locations(ast.Module([outer], [])), "<workspace>", "exec"), space)
+    make: Callable[[], Call] = space["make"]
+    idle: list[Call] = []
+
+    def run(arguments: list[Tensor]) -> Sequence[Tensor]:
+        own = idle.pop() if idle else make()
+        try:
+            return own(arguments)
+        finally:
+            idle.append(own)
+
+    return run
+
+
+def _find_kept(function: ast.FunctionDef) -> set[str]:
+    """Return the names of small buffers, and of views of them, that no result can be a part of."""
+    roots: dict[str, set[str]] = {}  # the buffers that what a name stands for may be a part of
+    large, kept = set[str](), set[str]()
+    for statement in function.body:
+        name = _target(statement)
+        if name is None:
+            continue
+        assert isinstance(statement, ast.Assign)
+        if name in roots:
+            return set()
+        size = _bytes(statement.value)
+        roots[name] = {name} if size is not None else set().union(*(roots.get(x, ()) for x in _names(statement.value)))
+        if size is not None and size > MOST_BYTES:
+            large.add(name)
+        if roots[name] and (size is not None or _is_view(statement.value)):
+            kept.add(name)
+    results = [x for x in function.body if isinstance(x, ast.Return)]
+    given = set().union(*(roots.get(x, ()) for result in results for x in _names(result)))
+    return {name for name in kept if not roots[name] & (given | large)} if len(results) == 1 else set()
+
+
+def _target(statement: ast.stmt) -> str | None:
+    """Return the name that a statement gives a value."""
+    if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+        return statement.targets[0].id
+    return None
+
+
+def _deletes(statement: ast.stmt, names: set[str]) -> bool:
+    return isinstance(statement, ast.Delete) and all(
+        x.id in names for x in statement.targets if isinstance(x, ast.Name)
+    )
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {x.id for x in ast.walk(node) if isinstance(x, ast.Name)}
+
+
+def _bytes(value: ast.expr) -> int | None:
+    """Return the size of the buffer that an expression makes; None where it makes none on the CPU."""
+    if not (isinstance(value, ast.Call) and _names(value.func) == {"empty_strided_cpu"}):
+        return None
+    shape: tuple[int, ...] = ast.literal_eval(value.args[0])
+    return 16 * math.prod(shape)  # of the widest dtype
+
+
+def _is_view(value: ast.expr) -> bool:
+    return isinstance(value, ast.Name) or (isinstance(value, ast.Call) and _names(value.func) == {"reinterpret_tensor"})
+
+
+MOST_BYTES = 2**14
