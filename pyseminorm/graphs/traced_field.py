@@ -110,6 +110,7 @@ class TracedVectorField(EagerVectorField):
         self.sources = self.graph.tensors(tensors)
         with torch.no_grad():
             self._constants = self._functions.constants(*self.sources)
+        self._ahead: dict[float, tuple[Tensor, tuple[Tensor, ...]]] = {}  # what depends on the time alone
         self.steps: StepGraphs | None = None
         if whole_steps:
             once: dict[int, int] = {}
@@ -133,15 +134,30 @@ class TracedVectorField(EagerVectorField):
         found = dict(zip(self.present, tensors, strict=True))
         return [found.get(i) for i in range(len(self.targets))]
 
+    def look_ahead(self, times: Sequence[float]) -> None:
+        """Make what depends on these times alone, at which func is soon to be evaluated, in one go."""
+        part = self._functions.time_part
+        if part is not None:
+            with without_grad():
+                self._ahead = part.values(self._constants, times, self.time(times[0]))
+
+    def _primal(self, t: float, leaves: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], Sequence[Tensor]]:
+        """Return the time as func gets it, the leaves of f, and what products read."""
+        known = self._ahead.get(t)
+        if known is None:
+            when = self.time(t)
+            return when, *self._functions.primal(self._constants, when, *leaves)
+        assert self._functions.time_part is not None
+        return known[0], *self._functions.time_part.rest(self._constants, *known, *leaves)
+
     def saved_at(self, t: float, y: Tensor) -> Sequence[Tensor]:
         """Return what the products at (t, y) read."""
         with torch.no_grad():
-            saved: Sequence[Tensor] = self._functions.primal(self._constants, self.time(t), *self.spec.split(y))[1]
-        return saved
+            return self._primal(t, self.spec.split(y))[2]
 
     def f(self, t: float, y: Tensor) -> Tensor:
         with without_grad():
-            return self.spec.join(self._functions.primal(self._constants, self.time(t), *self.spec.split(y))[0])
+            return self.spec.join(self._primal(t, self.spec.split(y))[1])
 
     def settle(self) -> None:
         self._counts = count_all_writes(self.sources)
@@ -153,9 +169,9 @@ class TracedVectorField(EagerVectorField):
     def connect(
         self, t: float, leaves: list[Tensor], *, params: bool = True, time: bool = False
     ) -> tuple[list[Tensor], Products]:
-        make, when, n = self._functions.adjoint(Wanted(params=params, time=time)), self.time(t), len(leaves)
+        make, n = self._functions.adjoint(Wanted(params=params, time=time)), len(leaves)
         with without_grad():
-            values, saved = self._functions.primal(self._constants, when, *leaves)
+            when, values, saved = self._primal(t, leaves)
 
         def products(adjoint: list[Tensor]) -> tuple[list[Tensor], list[Tensor | None], Tensor | None]:
             with without_grad():

@@ -1,4 +1,7 @@
-"""A joint graph without views that change nothing: where it runs call by call, each costs half as much as a layer."""
+"""A joint graph without views that change nothing: where it runs call by call, each costs half as much as a layer.
+
+A product of matrices that sums over one element is a multiplication there, too, which takes half the time.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,8 @@ def leave_out_views(graph: JointGraph) -> JointGraph:
         elif node.target is aten.view.default and _drops_kept_axes(node.args[0], node):
             total: Any = node.args[0]
             node.target, node.args = total.target, total.args[:2]
+        elif node.target is aten.bmm.default and _multiplies(node):
+            node.target = aten.mul.Tensor
     copy.eliminate_dead_code()
     return dataclasses.replace(graph, module=fx.GraphModule(graph.module, copy))
 
@@ -55,6 +60,15 @@ def _drops_kept_axes(total: Any, node: fx.Node) -> bool:
     summed = total.args[0].meta["val"]
     axes = {axis % summed.dim() for axis in total.args[1]}
     return tuple(node.meta["val"].shape) == tuple(n for i, n in enumerate(summed.shape) if i not in axes)
+
+
+def _multiplies(product: fx.Node) -> bool:
+    """Tell whether a product is the multiplication of its factors by elements, laid out in the same way."""
+    factors = [x.meta["val"] for x in product.all_input_nodes]
+    if len(factors) != 2 or factors[0].shape[2] != 1:
+        return False
+    a, b = (torch.empty_strided(x.shape, x.stride(), device="meta") for x in factors)
+    return bool((a * b).stride() == product.meta["val"].stride())
 
 
 def _layout(node: fx.Node) -> Any:

@@ -245,6 +245,9 @@ class EagerVectorField:
         self._tensors.observe(seen, state)
         self._take_tensors()
 
+    def look_ahead(self, times: Sequence[float]) -> None:
+        """Make ready for evaluations at these times."""
+
     def settle(self) -> None:
         """End the forward pass of a solve that may be differentiated."""
         self._tensors.settle()

@@ -71,6 +71,7 @@ class TorchEngine:
             on_step=on_step,
             report=problem.report,
             announce=options.announce,
+            look_ahead=problem.field.look_ahead,
             inside=start is not None and bool(start.offsets),
             beyond=True,
         )
@@ -311,6 +312,7 @@ class _BackwardSystem:
             on_step=self.quadrature.collect if self.quadrature else None,
             report=problem.options.report,
             announce=problem.options.announce,
+            look_ahead=problem.field.look_ahead,
             looks=problem.segments is None or not problem.options.traits.adaptive,
             outputs=[times[i] for i in stops] if at_end else (),
             at_outputs=at_end or (lambda i, rows: None),

@@ -45,6 +45,7 @@ class Hooks:
             true value ends the solve there.
         report: called with (accepted, t, state, dt) of every attempted step, a copy of the state at its start.
         announce: called with (t, state, dt) before a step is tried.
+        look_ahead: called with the times of the stages of a step, but for the first, before they are made.
         inside: whether an output at the end of a step is taken from dense output too, to be differentiated by its time.
         looks: whether to look at the state after every step, since no norm is known to see all of it.
         beyond: whether the last step may end behind the end, where the method has such steps.
@@ -58,6 +59,7 @@ class Hooks:
     on_step: Callable[[LocalInterpolation, float], bool | None] | None = None
     report: Callable[[bool, float, Tensor, float], None] | None = None
     announce: Callable[[float, Tensor, float], None] | None = None
+    look_ahead: Callable[[Sequence[float]], None] = lambda times: None
     inside: bool = False
     looks: bool = False
     beyond: bool = False
@@ -141,6 +143,7 @@ class Integrator:
         self._first_known = tableau.fsal  # else every attempt evaluates it, as in OrdinaryDiffEq
         derivatives = self._integral_derivatives
         add_stage(0, derivatives)
+        self.hooks.look_ahead(list(dict.fromkeys(self._seen(self.t + c * h) for c in tableau.c[1:])))
         if self.integrals.total and not self.integrals.keeps_stages:  # as long as the parameters, and added
             derivatives = self._integral_derivatives = ()
             self._first_known = False  # another attempt makes it again
