@@ -94,10 +94,15 @@ def test_what_inductor_compiles_keeps_buffers_and_gives_new_results():
     torch.testing.assert_close(list(second), function(2 * x, weight))
 
 
-def test_code_without_buffers_on_the_cpu_stays_as_it_is():
+def test_code_without_buffers_on_the_cpu_or_in_parts_stays_as_it_is():
     class Other:
         def call(self, args):
             return (args[0] + 1,)
 
-    call = Other().call
-    assert keep_buffers(call) == call
+    class Partitioned:
+        def call(self, args):
+            buf0 = empty_strided_cpu((2,), (1,), torch.float32)
+            return self.partitions[0]([*args, buf0])
+
+    for call in (Other().call, Partitioned().call):
+        assert keep_buffers(call) == call

@@ -26,11 +26,11 @@ def keep_buffers(call: Any) -> Call:
     (function,) = ast.parse(textwrap.dedent(inspect.getsource(call))).body
     assert isinstance(function, ast.FunctionDef)
     kept = _find_kept(function)
-    if not kept:
+    if not kept or any("self" in _names(x) for x in function.body):
         return call  # type: ignore[no-any-return]
     made = [x for x in function.body if _target(x) in kept]
     function.body = [x for x in function.body if not (_target(x) in kept or _deletes(x, kept))]
-    function.args.args, function.decorator_list = function.args.args[1:], []  # without self, which it does not read
+    function.args.args, function.decorator_list = function.args.args[1:], []
     outer = ast.FunctionDef(
         "make", ast.arguments([], [], None, [], [], None, []),
         [*made, function, ast.Return(ast.Name(function.name, ast.Load()))], [],
