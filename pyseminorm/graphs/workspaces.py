@@ -31,12 +31,10 @@ def keep_buffers(call: Any) -> Call:
     made = [x for x in function.body if _target(x) in kept]
     function.body = [x for x in function.body if not (_target(x) in kept or _deletes(x, kept))]
     function.args.args, function.decorator_list = function.args.args[1:], []
-    outer = ast.FunctionDef(
-        "make", ast.arguments([], [], None, [], [], None, []),
-        [*made, function, ast.Return(ast.Name(function.name, ast.Load()))], [],
-    )  # fmt: skip
+    outer = ast.parse(f"def make():\n    return {function.name}")
+    outer.body[0].body[:0] = [*made, function]  # type: ignore[attr-defined]
     space = dict(call.__globals__)
-    exec(compile(ast.fix_missing_locations(ast.Module([outer], [])), "<workspace>", "exec"), space)
+    exec(compile(ast.fix_missing_locations(outer), "<workspace>", "exec"), space)
     make: Callable[[], Call] = space["make"]
     idle: list[Call] = []
 
@@ -55,18 +53,17 @@ def _find_kept(function: ast.FunctionDef) -> set[str]:
     roots: dict[str, set[str]] = {}  # the buffers that what a name stands for may be a part of
     large, kept = set[str](), set[str]()
     for statement in function.body:
-        name = _target(statement)
-        if name is None:
+        if not isinstance(statement, ast.Assign):
             continue
-        assert isinstance(statement, ast.Assign)
-        if name in roots:
-            return set()
-        size = _bytes(statement.value)
-        roots[name] = {name} if size is not None else set().union(*(roots.get(x, ()) for x in _names(statement.value)))
-        if size is not None and size > MOST_BYTES:
-            large.add(name)
-        if roots[name] and (size is not None or _is_view(statement.value)):
-            kept.add(name)
+        read, size = _names(statement.value), _bytes(statement.value)
+        for name in set().union(*map(_names, statement.targets)):
+            if name in roots:
+                return set()
+            roots[name] = {name} if size is not None else set().union(*(roots.get(x, ()) for x in read))
+            if size is not None and size > MOST_BYTES:
+                large.add(name)
+            if roots[name] and (size is not None or _is_view(statement.value)):
+                kept.add(name)
     results = [x for x in function.body if isinstance(x, ast.Return)]
     given = set().union(*(roots.get(x, ()) for result in results for x in _names(result)))
     return {name for name in kept if not roots[name] & (given | large)} if len(results) == 1 else set()
