@@ -40,7 +40,7 @@ class TimePart:
 
     def values(self, constants: Values, times: Sequence[float], like: Tensor) -> dict[float, tuple[Tensor, Values]]:
         """Return each time as a tensor, and the values for it; ``like``: a time. Nothing where that gains nothing."""
-        many = self._find(len(times), constants, like)
+        many = self._find(len(times), constants, like) if len(times) > 1 else None
         if many is None:
             return {}
         together = torch.tensor(times, dtype=like.dtype, device=like.device)

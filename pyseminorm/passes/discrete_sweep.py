@@ -159,6 +159,7 @@ class Sweep:
         """Return the state after step ``n`` from ``y``, made again."""
         stages = needed_stages(self._tableau, inner=False)
         self._enter(n)
+        self._look_ahead(n, stages)
         for i in stages:
             self._stats.nf += 1
             self._k_rows[i].copy_(self._problem.field.f(self._time(n, i), self._stage_input(n, i, y)))
@@ -241,6 +242,7 @@ class Sweep:
         known = [stage.vjp for stage in kept if stage is not None]
         if len(known) == len(stages) and not self._problem.want_derivatives:
             return known  # nobody reads the stages' values
+        self._look_ahead(n, [i for i, stage in zip(stages, kept, strict=True) if stage is None])
         return [self._stage(n, i, y, stage) for i, stage in zip(stages, kept, strict=True)]
 
     def _take(self, n: int, i: int, y: Tensor) -> Stage | None:
@@ -276,6 +278,11 @@ class Sweep:
     def _enter(self, n: int) -> None:
         """Keep to the times of the smooth interval that step ``n`` is in."""
         self._interval = self._problem.discontinuities.intervals[self._interval_of(self._problem.ends[n])]
+
+    def _look_ahead(self, n: int, stages: Sequence[int]) -> None:
+        """Tell the field at which times stages of step ``n`` are soon to be evaluated."""
+        if stages:
+            self._problem.field.look_ahead(list(dict.fromkeys(self._time(n, i) for i in stages)))
 
     def _time(self, n: int, i: int) -> float:
         """Return the time t + c_i h, kept within the smooth interval that the step is in."""
