@@ -91,8 +91,9 @@ class HiddenParametersWarning(UserWarning):
 
 
 class GradientErrorWarning(UserWarning):
-    """The embedded estimate says that the gradient by the parameters is far worse than any tolerance.
+    """The gradient by the parameters is far worse than any tolerance, or cannot have the ``param_rtol`` asked for.
 
     Steps follow the state (with a seminorm those of the backward solve, too); what only the parameter gradient sees,
-    such as a forcing that is faster than the state, may go through between them.
+    such as a forcing that is faster than the state, may go through between them. What no step of the backward solve
+    mends are errors of the states of both solves, where func has kinks.
     """

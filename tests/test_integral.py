@@ -55,7 +55,8 @@ def settings_of(method):
 
 
 def gradients(func, y0, t, adjoint, params=None, backend="julia", **settings):
-    """All gradients, and the statistics of the backward solve."""
+    """All gradients, and the statistics of the backward solve, which is not looked at again."""
+    adjoint = dataclasses.replace(adjoint, verbose=False)
     y0, wanted = y0.clone().requires_grad_(), list(func.parameters()) if params is None else params
     native = {} if isinstance(func, JuliaFunction) else {"compile": "julia" if backend == "julia" else None}
     s = pyseminorm.solve(func, y0, t, params=params, adjoint=adjoint, backend=backend, **native, **settings)
