@@ -191,6 +191,17 @@ def test_it_is_logged_once(caplog):
     assert sum("second look" in record.message for record in caplog.records) == 1
 
 
+def test_a_training_pays_for_ever_fewer(monkeypatch):
+    looked, measure = [], second_look.measure_error
+    monkeypatch.setattr(second_look, "measure_error", lambda *given: looked.append(len(seen)) or measure(*given))
+    field, seen = Forced(20, 1), []
+    for _ in range(35):
+        _, stats, _ = gradient(field, BacksolveAdjoint(), 1e-3)
+        seen.append(stats.param_error)
+    assert looked == [*range(8), 15, 31]
+    torch.testing.assert_close(seen, [seen[0]] * 35, rtol=1e-6, atol=0)  # between them what the last one saw is used
+
+
 @pytest.mark.parametrize(
     ("steps", "error", "doubted"),
     [(3, None, False), (3, 0.024, False), (3, 0.03, True), (9, 0.03, True), (10, 0.03, False), (10, 0.11, True)],

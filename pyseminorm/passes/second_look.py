@@ -27,6 +27,7 @@ logger = logging.getLogger("pyseminorm")
 
 FEW = 10  # steps: the errors of fewer hardly average
 DOUBTED = 0.25  # of what is worth a warning, in a pass of few steps; else all of it
+ALWAYS = 8  # passes in doubt are looked at
 RESOLVED = 1e-2  # relative error of the integral that is compared with
 
 # From the adjoint of a second look to its problem, and by what the cotangents are divided there.
@@ -50,12 +51,37 @@ def judge(
     if not isinstance(adjoint, DiscreteAdjoint) and adjoint.param_rtol is not None:
         warn_of_states(stats, forward, adjoint.param_rtol)
     elif in_doubt(stats):
-        _tell(func)
-        error = measure_error(engine, looking_at(adjoint), resolve, result)
-        if error is not None:
-            stats.param_error = error
+        looks = _LOOKS.setdefault(kind_of(func), Looks())
+        if not looks.are_due():
+            stats.param_error *= looks.factor
+        elif error := measure_error(engine, looking_at(adjoint), resolve, result):
+            looks.factor, stats.param_error = error / stats.param_error, error
             complete_estimate(stats, forward, rounding)
     warn_of_error(stats)
+
+
+@dataclasses.dataclass
+class Looks:
+    """The second looks at passes of functions of one kind: at the first ones in doubt, and then ever fewer.
+
+    Attributes:
+        passes: that were in doubt.
+        factor: what the last look saw, over the estimate.
+    """
+
+    passes: int = 0
+    factor: float = 1.0
+
+    def are_due(self) -> bool:
+        """Count a pass in doubt; tell whether it is to be looked at: up to a few, and where twice as many are done."""
+        self.passes += 1
+        if self.passes == 1:
+            logger.info(
+                "the error of the gradient by the parameters is in doubt: backward passes take a second look at it, "
+                f"which takes several times as long: the first {ALWAYS}, and every one that doubles their number. "
+                "param_rtol, a smaller dtmax or verbose=False of the adjoint avoid that"
+            )
+        return self.passes <= ALWAYS or self.passes & (self.passes - 1) == 0
 
 
 def in_doubt(stats: PassStats) -> bool:
@@ -115,14 +141,4 @@ def measure_error(engine: Engine, adjoint: GaussAdjoint, resolve: Resolve, resul
     return size_of(seen.params) / size if size else None
 
 
-def _tell(func: Callable[..., Any]) -> None:
-    """Log what backward passes of a function do, once."""
-    if (kind := kind_of(func)) not in _TOLD:
-        _TOLD.add(kind)
-        logger.info(
-            "the error of the gradient by the parameters is in doubt: backward passes take a second look at it, which "
-            "takes several times as long. param_rtol, a smaller dtmax or verbose=False of the adjoint avoid that"
-        )
-
-
-_TOLD: weakref.WeakSet[Any] = weakref.WeakSet()
+_LOOKS: weakref.WeakKeyDictionary[Any, Looks] = weakref.WeakKeyDictionary()
