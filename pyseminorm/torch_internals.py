@@ -220,13 +220,18 @@ def join_batch(rows: torch.Tensor) -> torch.Tensor:
 
 # Products of so few multiplications are loops of the kernel that they stand in: a call of BLAS takes longer to begin.
 _SMALL_PRODUCT, _SMALL_STRIDED_PRODUCT = 32768, 16384
+_VECTOR = 16  # numbers that one instruction takes
 
 
 def _multiply_small(a: torch.Tensor, b: torch.Tensor) -> Any:
     columns = b.shape[1] > 1 and b.stride(1) > 1  # which vectors of numbers are gathered from
     if a.device.type != "cpu" or a.numel() * b.shape[1] > (_SMALL_STRIDED_PRODUCT if columns else _SMALL_PRODUCT):
         return NotImplemented
-    return a * b if a.shape[1] == 1 else (a.unsqueeze(2) * b.unsqueeze(0)).sum(1)
+    if a.shape[1] == 1:
+        return a * b
+    if b.shape[1] < _VECTOR <= a.shape[0] and a.stride(0) == 1:  # whose rows lie side by side, as columns of b do not
+        return (b.t().unsqueeze(2) * a.t().unsqueeze(0)).sum(1).t()
+    return (a.unsqueeze(2) * b.unsqueeze(0)).sum(1)
 
 
 def _multiply_and_add(c: torch.Tensor, a: torch.Tensor, b: torch.Tensor, *, beta: float = 1, alpha: float = 1) -> Any:

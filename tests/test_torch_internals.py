@@ -292,6 +292,19 @@ def test_inductor_computes_tanh_in_float32_to_a_few_units_of_the_last_place():
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler")
+def test_inductor_multiplies_narrow_matrices_of_every_layout():
+    x, y, weight = torch.randn(64, 4), torch.randn(64, 32), torch.randn(4, 32)
+
+    def products(x, y, weight):
+        return [y.t() @ x, x.t() @ y, y @ weight.t(), x @ weight, (y.t() @ x) @ weight, y[:, :1] @ x[:1]]
+
+    torch.testing.assert_close(
+        list(torch_internals.compile_graph(products, [x, y, weight])([x, y, weight])), products(x, y, weight)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler")
 def test_inductor_adds_a_bias_in_the_kernel_that_reads_the_sum():
     bias, x, weight = torch.ones(64), torch.randn(200, 64), torch.randn(64, 64)
     compiled = torch_internals.compile_graph(lambda b, x, w: [torch.addmm(b, x, w.t()).relu()], [bias, x, weight])

@@ -36,7 +36,7 @@ def keep_buffers(call: Any) -> Call:
     space = dict(call.__globals__)
     exec(compile(ast.fix_missing_locations(outer), "<workspace>", "exec"), space)
     make: Callable[[], Call] = space["make"]
-    idle: list[Call] = []
+    idle = [make()]
 
     def run(arguments: list[Tensor]) -> Sequence[Tensor]:
         own = idle.pop() if idle else make()
@@ -62,7 +62,7 @@ def _find_kept(function: ast.FunctionDef) -> set[str]:
             roots[name] = {name} if size is not None else set().union(*(roots.get(x, ()) for x in read))
             if size is not None and size > MOST_BYTES:
                 large.add(name)
-            if roots[name] and (size is not None or _is_view(statement.value)):
+            if size is not None or _viewed(statement.value) in kept:
                 kept.add(name)
     results = [x for x in function.body if isinstance(x, ast.Return)]
     given = set().union(*(roots.get(x, ()) for result in results for x in _names(result)))
@@ -94,8 +94,11 @@ def _bytes(value: ast.expr) -> int | None:
     return 16 * math.prod(shape)  # of the widest dtype
 
 
-def _is_view(value: ast.expr) -> bool:
-    return isinstance(value, ast.Name) or (isinstance(value, ast.Call) and _names(value.func) == {"reinterpret_tensor"})
+def _viewed(value: ast.expr) -> str | None:
+    """Return the name of what an expression is another name, or a view, of."""
+    if isinstance(value, ast.Call) and _names(value.func) == {"reinterpret_tensor"}:
+        value = value.args[0]
+    return value.id if isinstance(value, ast.Name) else None
 
 
 MOST_BYTES = 2**14
