@@ -43,11 +43,10 @@ class Runner:
         buf7 = buf6.sin()
         kernel(buf4, buf6)
         buf8 = buf4.cos()
-        del buf4
+        del buf4, buf3
         buf9 = buf8
         del buf8  # reuse
         kernel(buf9, buf2)
-        del buf3
         return (reinterpret_tensor(buf5, (2,), (1,), 0), buf2 * 2, buf7)
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from ..host_copies import send_numbers
+from .capture import capturing
 from .python_code import PythonCode
-from .split import Parts, needed_for
+from .split import Parts
 
 Values = tuple[Tensor, ...]
 
@@ -22,11 +24,9 @@ class TimePart:
 
     def __init__(self, code: PythonCode, parts: Parts, kept: Sequence[fx.Node], result: str) -> None:
         self._code, time = code, parts.arguments[0]
-        needed = needed_for([*parts.graph.outputs.value, *parts.saved()])
-        own = set(parts.timed)
-        later = [n for n in parts.primal if n not in own]
-        given = [n for n in parts.timed if n in needed and (n in parts.saved() or any(u in later for u in n.users))]
-        given += [n for n in parts.graph.outputs.value if n in own and n not in given]
+        later = [n for n in parts.primal if n not in set(parts.timed)]
+        read = {x for n in later for x in n.all_input_nodes}.union(parts.saved(), parts.graph.outputs.value)
+        given = [n for n in parts.timed if n in read]
         head = code.unpack(kept, "constants")
         self._one = code.function([time], head, parts.timed, code.tuple_of(given), "constants")
         states, first = parts.arguments[1 : 1 + parts.graph.leaves], f"constants, {code.names([time])}, values"
@@ -43,7 +43,7 @@ class TimePart:
         many = self._find(len(times), constants, like) if len(times) > 1 else None
         if many is None:
             return {}
-        together = torch.tensor(times, dtype=like.dtype, device=like.device)
+        together = send_numbers(times, like)
         rows = zip(together.unbind(0), zip(*(x.unbind(0) for x in many(constants, together)), strict=True), strict=True)
         return dict(zip(times, rows, strict=True))
 
@@ -62,18 +62,16 @@ class TimePart:
         if sum(x.numel() for x in self._one(constants, like)) > MOST_NUMBERS:
             return None
         try:
-            graph: Any = make_fx(function)(like.expand(count).clone(), *constants).graph
-        except RuntimeError:  # of an operation that vmap cannot batch, such as one that draws conclusions from values
+            with capturing(), torch.no_grad():
+                graph: Any = make_fx(function)(like.expand(count).clone(), *constants).graph
+        except RuntimeError:  # of an operation that vmap cannot batch, such as one whose shape depends on values
             return None
         times, *given = (n for n in graph.nodes if n.op == "placeholder")
         nodes, results = [n for n in graph.nodes if n.op == "call_function"], graph.output_node().args[0]
         self._code.name(graph.nodes)
         head = self._code.unpack(given, "constants")
-        self._graph = graph  # whose nodes the names are of
-        made: Callable[..., list[Tensor]] = self._code.function(
-            [times], head, nodes, self._code.tuple_of(results), "constants"
-        )
-        return made
+        made: Any = self._code.function([times], head, nodes, self._code.tuple_of(results), "constants")
+        return made  # type: ignore[no-any-return]
 
 
 FEWEST_CALLS = 4  # of the part: fewer gain nothing

@@ -29,7 +29,7 @@ def keep_buffers(call: Any) -> Call:
     if not kept or any("self" in _names(x) for x in function.body):
         return call  # type: ignore[no-any-return]
     made = [x for x in function.body if _target(x) in kept]
-    function.body = [x for x in function.body if not (_target(x) in kept or _deletes(x, kept))]
+    function.body = [rest for x in function.body if (rest := _leave_out(x, kept)) is not None]
     function.args.args, function.decorator_list = function.args.args[1:], []
     outer = ast.parse(f"def make():\n    return {function.name}")
     outer.body[0].body[:0] = [*made, function]  # type: ignore[attr-defined]
@@ -76,10 +76,12 @@ def _target(statement: ast.stmt) -> str | None:
     return None
 
 
-def _deletes(statement: ast.stmt, names: set[str]) -> bool:
-    return isinstance(statement, ast.Delete) and all(
-        x.id in names for x in statement.targets if isinstance(x, ast.Name)
-    )
+def _leave_out(statement: ast.stmt, names: set[str]) -> ast.stmt | None:
+    """Return a statement without what it does to names, if anything remains."""
+    if not isinstance(statement, ast.Delete):
+        return None if _target(statement) in names else statement
+    targets = [x for x in statement.targets if not (_names(x) & names)]
+    return ast.Delete(targets) if targets else None
 
 
 def _names(node: ast.AST) -> set[str]:
