@@ -80,7 +80,8 @@ class BacksolveAdjoint(_ContinuousAdjoint):
             its part of mu, as estimated, is more than a quarter of this of mu in the 2-norm, all parameters as one
             vector. None: mu is not measured but by the norm.
         verbose: warn (`GradientErrorWarning`) where the error of mu is large, after a second look at its integral where
-            the estimate is in doubt; that takes several times as long as the pass.
+            the estimate is in doubt, which takes several times as long as the pass: the first eight such passes of a
+            function, and then those that double their number.
 
     Raises:
         InvalidInputError: unknown norm, or a tolerance that is not positive.
