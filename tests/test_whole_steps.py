@@ -19,6 +19,7 @@ from pyseminorm import (
 from pyseminorm.engines import forms
 from pyseminorm.graphs import step_graphs as steps_module
 from pyseminorm.methods.tableaus import FIXED_STEP_METHODS
+from pyseminorm.passes import embedded_errors
 
 pytestmark = [
     pytest.mark.capture,
@@ -326,6 +327,25 @@ def test_a_compiler_that_fails_leaves_the_graph(caplog, monkeypatch):
         check_equal(field, DiscreteAdjoint())
     assert caplog.text.count("could not be compiled") == 3  # a beginning, a forward and a reverse step, each tried once
     assert "no C++ compiler" in caplog.text
+    for name in ("backsolve", "backsolve, mu controlled", "interpolating"):
+        solution = check_equal(field, ADJOINTS[name])
+        assert solution.stats.backward.param_error is not None
+
+
+@pytest.mark.parametrize("kept_whole", [2**14, 0])
+@pytest.mark.parametrize("name", ["backsolve", "backsolve, mu controlled"])
+def test_steps_of_both_kinds_add_up(monkeypatch, kept_whole, name):
+    """Where some are compiled and others are not, with and without all parameters' embedded errors."""
+    monkeypatch.setattr(embedded_errors, "KEPT_WHOLE", kept_whole)
+    run, seen = steps_module.StepGraphs.run, []
+
+    def failing(self, kind, arguments):
+        seen.append(type(kind).__name__ == "Backward")
+        return None if seen[-1] and sum(seen) % 3 else run(self, kind, arguments)
+
+    monkeypatch.setattr(steps_module.StepGraphs, "run", failing)
+    check_equal(FIELD, ADJOINTS[name])
+    assert sum(seen) > 3
 
 
 @pytest.mark.parametrize("method", ["euler", "rk4"])

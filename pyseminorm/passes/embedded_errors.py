@@ -63,6 +63,10 @@ class EmbeddedErrors:
         self._attempt: tuple[Tensor, Tensor] | None = None  # increment and error of an attempted step, and their sizes
         self._sizes: list[Tensor] = []
 
+    def begin(self, totals: Sequence[Tensor]) -> None:
+        """Begin with a mu of ``totals``."""
+        copy_all(self.parts, self._sampled(totals))
+
     def clear(self) -> None:
         """Let all stages be zero."""
         self._stages.zero_()
@@ -95,9 +99,12 @@ class EmbeddedErrors:
         if counted:
             self._sizes.append(sizes)
 
-    def steps(self) -> list[StepSizes]:
-        """Return the sizes of the steps that counted, relative to the size of mu; nothing where it is zero."""
-        size = read_number(torch.linalg.vector_norm(self._scaled(self.total)))
+    def size(self) -> float:
+        """Return the size of mu."""
+        return float(read_number(torch.linalg.vector_norm(self._scaled(self.total))))
+
+    def steps(self, size: float) -> list[StepSizes]:
+        """Return the sizes of the steps that counted, relative to that of mu; nothing where it is zero."""
         if not self._sizes or size == 0.0:
             return []
         return [StepSizes(*row) for row in read(torch.stack(self._sizes) / size)]

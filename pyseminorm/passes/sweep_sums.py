@@ -66,7 +66,7 @@ class SweepSums:
         """Return the estimate of the relative error of the totals, of a sweep of so many steps."""
         if self._errors is None or self._steps < steps:
             return None
-        return sweep_error(self._errors.steps(), self._time, self._seen, self._tableau)
+        return sweep_error(self._errors.steps(self._errors.size()), self._time, self._seen, self._tableau)
 
 
 def sweep_error(steps: Sequence[StepSizes], time: float, seen: float, tableau: Tableau) -> float | None:

@@ -281,8 +281,8 @@ class _BackwardSystem:
         self._carried = self._makes_params and self.carries_params
         apart = problem.field.targets if self._makes_params and not self._carried else []
         param_rtol = getattr(problem.adjoint, "param_rtol", None)
-        embedded = not _makes_whole_steps(problem)
-        self.integrals = Integrals(apart, problem.options.tableau, param_rtol, embedded=embedded)
+        whole = _makes_whole_steps(problem)
+        self.integrals = Integrals(apart, problem.options.tableau, param_rtol, whole=whole)
         self.quadrature = GaussNodes(problem, stats) if isinstance(problem.adjoint, GaussAdjoint) else None
         self._right_hand_side = AdjointRightHandSide(problem.field, self.layout, carried=self._carried)
 

@@ -58,24 +58,29 @@ class Integrals:
     copied, and nothing need be zeroed), and added to `total` when the step is accepted. Few parameters are kept stage
     by stage instead, with their embedded errors.
 
-    ``rtol``: limits the errors of steps, beside the norm. ``embedded``: whether their embedded errors are kept, which
-    steps made as a whole tell by themselves.
+    ``rtol``: limits the errors of steps, beside the norm. ``whole``: steps are to be made as a whole, which tell their
+    embedded errors by themselves; these are kept from the first one on that is made stage by stage.
 
     Attributes:
         wanted: for every stage, whether its derivatives are asked for.
     """
 
     def __init__(
-        self, shapes_of: list[Tensor], tableau: Tableau, rtol: float | None = None, *, embedded: bool = True
+        self, shapes_of: list[Tensor], tableau: Tableau, rtol: float | None = None, *, whole: bool = False
     ) -> None:
         error = tableau.integral_error if shapes_of else None
         self._tableau, self._rtol = tableau, rtol
         self._b, self._e = tableau.b, error or (0.0,) * len(tableau.b)
         self.wanted = [bool(b or e) for b, e in zip(self._b, self._e, strict=True)]
-        self.errors = EmbeddedErrors(shapes_of, self._b, error) if error and embedded else None
-        self._whole = self.errors is not None and self.errors.whole
-        self._staged = False  # whether a step was made stage by stage
-        self.total = self.errors.parts if self.errors and self._whole else [torch.zeros_like(x) for x in shapes_of]
+        self._shapes_of = shapes_of
+        self.errors: EmbeddedErrors | None = None  # of steps made stage by stage
+        self._whole = False
+        self._behind = bool(error)  # whether these do not know the totals
+        self.total: list[Tensor] = []
+        if error and not whole:
+            self._keep_errors()
+        if not self._whole:
+            self.total = [torch.zeros_like(x) for x in shapes_of]
         self._trial: list[Tensor] = []  # made where a step is made stage by stage
         self._made: WholeIntegrals | None = None  # of a step made as a whole
         self._sizes: list[StepSizes] = []  # of such steps
@@ -86,6 +91,19 @@ class Integrals:
     def start_step(self, made: WholeIntegrals | None = None) -> None:
         """Begin an attempt, of which everything may be ``made`` already."""
         self._first, self._made = 0.0, made
+        if made is None and self._behind:
+            self._keep_errors()
+
+    def _keep_errors(self) -> None:
+        """Keep the embedded errors of steps made stage by stage from now on."""
+        if self.errors is None:
+            self.errors = EmbeddedErrors(self._shapes_of, self._b, self._e)
+            self._whole = self.errors.whole
+        if self.total:
+            self.errors.begin(self.total)
+        if self._whole:
+            self.total = self.errors.parts
+        self._behind = False
 
     def add_stage(self, i: int, derivatives: IntegralDerivatives) -> None:
         if not derivatives or not self.wanted[i]:
@@ -115,8 +133,8 @@ class Integrals:
             self.total = [old if new is None else new for old, new in zip(self.total, self._made.totals, strict=True)]
             increment, error, self._size = self._made.sizes()
             self._sizes.append(StepSizes(increment, error))
+            self._behind = any(self._e)
             return math.isfinite(self._size) or each_finite(self.total)
-        self._staged = True
         if self.errors is not None:
             self.errors.accept(step)
         if self._first:
@@ -142,9 +160,12 @@ class Integrals:
         return self._whole
 
     def error(self) -> float | None:
-        """Return the estimate of the relative error of the totals, if all steps were made in one way."""
-        if self._tableau.integral_error is None or (self._sizes and self._staged):
+        """Return the estimate of the relative error of the totals."""
+        if self._tableau.integral_error is None:
             return None
-        if self.errors is not None:
-            return quadrature_error(self.errors.steps(), self._tableau)
-        return quadrature_error([x.over(self._size) for x in self._sizes], self._tableau) if self._size else None
+        staged = self.errors
+        size = self._size if staged is None or self._behind else staged.size()
+        if size == 0.0:
+            return None
+        steps = [x.over(size) for x in self._sizes]
+        return quadrature_error(steps + (staged.steps(size) if staged else []), self._tableau)
