@@ -9,7 +9,7 @@ from problems import MLP, Hamiltonian, Oscillating, batch, cotangents, relative
 from thresholds import TIGHT
 
 import pyseminorm
-from pyseminorm import AdjointState, BacksolveAdjoint, GaussAdjoint, InvalidInputError
+from pyseminorm import AdjointState, BacksolveAdjoint, GaussAdjoint, InvalidInputError, torch_internals
 
 T = torch.linspace(0, 2, 4, dtype=torch.float64)
 
@@ -42,6 +42,30 @@ def test_nodes_of_a_function_that_differentiates_itself_are_evaluated_one_by_one
     stats, gradient = _solve(Hamiltonian(enable=True), engine, GaussAdjoint(), compile=compile, rtol=1e-6, atol=1e-8)
     expected = _solve(Hamiltonian(enable=True), "torch", BacksolveAdjoint(), **TIGHT)[1]
     assert stats.nvjp_param > 0 and relative(gradient, expected) < 1e-4
+
+
+TRANSFORMED = {
+    "vmap": lambda net, y: torch.func.vmap(lambda x: torch.tanh(net(x)) * x.sum())(y),
+    "grad": lambda net, y: torch.func.grad(lambda x: torch.tanh(net(x)).sum())(y),
+    "jacrev": lambda net, y: torch.func.vmap(torch.func.jacrev(net))(y).sum(1),
+    "jvp": lambda net, y: torch.func.jvp(net, (y,), (torch.cos(y),))[1],
+}
+
+
+@pytest.mark.capture
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is:DeprecationWarning")  # of forward mode, at its first use
+@pytest.mark.parametrize("name", TRANSFORMED)
+def test_nodes_of_a_graph_that_enters_transforms_of_torch_func(name):
+    net, gradients = MLP(), []
+    for compile in (None, "trace"):
+        y0, settings = batch(4).requires_grad_(), {"params": list(net.parameters()), "compile": compile}
+        s = pyseminorm.solve(
+            lambda t, y: TRANSFORMED[name](lambda x: net(t, x), y), y0, T, backend="torch", adjoint=GaussAdjoint(),
+            **settings,
+        )  # fmt: skip
+        gradients.append(torch.autograd.grad(s.ys.pow(2).sum(), [y0, *net.parameters()], allow_unused=True))
+        assert not torch_internals.transform_is_active()
+    torch.testing.assert_close(*gradients)
 
 
 def test_nodes_are_counted_one_by_one(engine):

@@ -18,14 +18,17 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from ..errors import UnsupportedError
 from ..problem.state import StateSpec
 from ..torch_internals import (
     dynamo_has_seen,
     dynamo_settings,
     has_saved_tensors_hooks,
+    leaving_transforms,
     number_of_global_hooks,
     pytree,
     source_of,
+    transform_is_active,
 )
 
 
@@ -49,12 +52,19 @@ class Captured:
         self.names = [received.names[i] for i in self.lifted]
         self._values = [_place(leaf, received.values, inputs) for leaf in pytree.tree_leaves(value)]
         self.traces: dict[Any, Any] = {}
+        self._enters_transforms = any("increment_nesting" in str(node.target) for node in received.module.graph.nodes)
 
     def call(self, t: Tensor, y: Sequence[Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
         """Evaluate the leaves of f at (t, y), with ``tensors`` in the places of `lifted`."""
+        if self._enters_transforms and transform_is_active():  # the graph has the levels that they had at its capture
+            raise UnsupportedError(
+                "func enters transforms of torch.func: its graph cannot be run inside of another (vmap, jacfwd). Where "
+                'a method needs the Jacobian, give jacobian="reverse".'
+            )
         state, rest = (t, *y), iter(tensors)
         inputs = [next(rest) if role is None else state[role] for role in self._roles]
-        made = self.module(*inputs)
+        with leaving_transforms() if self._enters_transforms else contextlib.nullcontext():
+            made = self.module.forward(*inputs)  # a call prints where an error came from
         return [made[i] if of_graph else inputs[i] for of_graph, i in self._values]
 
     def bound(self, spec: StateSpec, tensors: Sequence[Tensor]) -> Callable[[Tensor, Any], Any]:
