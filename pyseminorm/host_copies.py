@@ -5,6 +5,7 @@ From a CUDA device a number comes by an asynchronous copy into pinned memory; th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,22 @@ def read(x: Tensor) -> Any:
 def read_number(x: Tensor) -> Any:
     """Return the only element of a tensor as a Python number."""
     return (_fetch(x) if x.is_cuda else x).item()
+
+
+def is_short(x: Tensor) -> bool:
+    """Tell whether the elements of a tensor are looked at faster by Python than by a call of PyTorch."""
+    return x.is_cpu and x.numel() <= SHORT
+
+
+SHORT = 32
+
+
+def read_length(x: Tensor) -> float:
+    """Return the 2-norm of a vector."""
+    if is_short(x):
+        return math.hypot(*map(abs, x.reshape(-1).tolist()))
+    length: float = read_number(torch.linalg.vector_norm(x))
+    return length
 
 
 def are_equal(a: Tensor, b: Tensor) -> bool:

@@ -17,6 +17,7 @@ from pyseminorm import (
     StepCallbacks,
 )
 from pyseminorm.engines import forms
+from pyseminorm.engines.torch import attempts, whole_sweep
 from pyseminorm.graphs import step_graphs as steps_module
 from pyseminorm.methods.tableaus import FIXED_STEP_METHODS
 from pyseminorm.passes import embedded_errors
@@ -134,6 +135,20 @@ def compiled(monkeypatch):
     return kinds
 
 
+@pytest.fixture
+def summed(monkeypatch):
+    """Whether the cotangents of a sweep's steps were given as sums, of each step."""
+    found, of = [], whole_sweep.StepNumbers.of
+
+    def record(self, n):
+        made = of(self, n)
+        found.append(made[2])
+        return made
+
+    monkeypatch.setattr(whole_sweep.StepNumbers, "of", record)
+    return found
+
+
 @pytest.mark.parametrize("name", ["backsolve", "discrete"])
 def test_the_steps_are_those_made_stage_by_stage(name, ran):
     check_equal(FIELD, ADJOINTS[name])
@@ -183,6 +198,22 @@ def test_a_discontinuity_is_a_stop(name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("count", [3, 10, 50, 200])
+@pytest.mark.parametrize("times", [(0.0, 1.4), (1.4, 0.0)])
+def test_few_and_many_outputs_in_a_step(times, count, summed):
+    """A step weighs the cotangents of a few outputs by itself; of more, and of large ones, their sums are given."""
+    grid = torch.linspace(*times, count, dtype=torch.float64).tolist()
+    check_equal(FIELD, DiscreteAdjoint(keep="stages"), t=grid, rtol=1e-4, atol=1e-4, discontinuities=[0.8])
+    assert any(summed) == (count > 10)
+
+
+def test_cotangents_of_large_states_are_summed(summed, monkeypatch):
+    monkeypatch.setattr(whole_sweep, "MOST_NUMBERS", 3)
+    monkeypatch.setattr(attempts, "MOST_NUMBERS", 3)
+    check_equal(FIELD, DiscreteAdjoint(keep="stages"), discontinuities=[0.5])
+    assert set(summed) == {True}
+
+
 def test_callbacks_see_the_same_steps():
     seen = {}
     for compile in ("inductor", "trace"):

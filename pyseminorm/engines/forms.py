@@ -103,11 +103,10 @@ def _make(
     if name == "julia":
         lowered: EagerVectorField = _lowered()(inputs, found, read)
         return lowered
-    eager = EagerVectorField(*asked._replace(params=inputs))  # which are known: a module is not gone through again
     if name == "inductor" and engine == "torch":  # which has no complex numbers
         few = sum(x.numel() for x in inputs) <= MOST_PARAMETERS
-        return TracedVectorField(eager, inputs, found, read, whole_steps=few and not asked.spec.is_complex)
-    return TracedVectorField(eager, inputs, found, read, _inductor if name == "inductor" else None)
+        return TracedVectorField(asked, inputs, found, read, whole_steps=few and not asked.spec.is_complex)
+    return TracedVectorField(asked, inputs, found, read, _inductor if name == "inductor" else None)
 
 
 MOST_PARAMETERS = 2**22  # of whole steps, which hold the products of all stages at once

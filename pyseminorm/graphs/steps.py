@@ -69,7 +69,9 @@ class Begin:
 
 @dataclass(frozen=True)
 class Forward:
-    """An attempt of the forward solve: (constants, y, knobs, [k_0]) -> (y_1, stages, errors, *saved).
+    """An attempt of the forward solve: (constants, y, knobs, [k_0]) -> (y_1, stages, errors, rows, *saved).
+
+    The knobs are float64: behind those of every step, where in the step its outputs are, which the rows are.
 
     Attributes:
         method: name of the tableau.
@@ -90,7 +92,8 @@ class Forward:
 
         def attempt(*flat: Tensor) -> list[Tensor]:
             constants, (y, knobs, *first) = field.split(flat)
-            times, h, atol, rtol = _read(knobs, tableau)
+            count = tableau.stages + 3
+            times, h, atol, rtol = _read(knobs[:count].to(y.dtype), tableau)
             stages, new = list(first), y
             saved: list[Tensor] = []
             if self.renews:
@@ -106,7 +109,9 @@ class Forward:
             if not tableau.ends_at_state:
                 new = y + h * _weigh(tableau.b, stages)
             errors = _errors(tableau, self.segments, stages, y, new, h, atol, rtol)
-            return [new, torch.stack(stages), errors, *(saved if self.keeps else ())]
+            every = torch.stack(stages)
+            weights = knobs[tableau.stages] * _output_weights(tableau, knobs[count:])[: len(stages)]
+            return [new, every, errors, y + weights.to(y.dtype).T @ every, *(saved if self.keeps else ())]
 
         return attempt
 
@@ -196,32 +201,37 @@ class Stage:
 
 @dataclass(frozen=True)
 class Reverse:
-    """A step of the discrete sweep: (constants, y, numbers, outputs, before, adjoint, *sums, [stages, *saved]) ->
-    (adjoint, sizes, *sums), from dL/dy after its end to that at its start, with the sums of the parameters' gradients
-    and the `_sizes_of_sums` of the step.
+    """A step of the discrete sweep: (constants, y, numbers, cotangents, adjoint, *sums, [stages, *saved]) ->
+    (adjoint, sizes, *sums), from dL/dy after its end to that at its start, with the sums of the parameters' gradients.
+    The sizes are a zero, NaN where the adjoint is not finite, and behind it the `_sizes_of_sums`.
 
-    The numbers are times of the stages, and its size. The rows of ``outputs`` are what these give to dL/dy at its end,
-    at its start, and in the stages; ``before``: what those of the step before give to the first stage.
+    The numbers, float64, are the times of the stages, its size and that of the step before; for each of the cotangents
+    then where in its step its output is, and whether it lies at the end of this step, inside it, inside the one before.
 
     Attributes:
         method: name of the tableau.
         used: the stages that take part.
         kept: whether the stages' values and what their products read are given; else they are made again.
+        summed: whether the cotangents are given as what they sum up to: at the end of the step, at its start, in each
+            stage, and, of the step before, in the first stage.
     """
 
     method: str
     used: tuple[int, ...]
     kept: bool
+    summed: bool
 
     def make(self, field: Inlined) -> FlatStep:
         tableau = TABLEAUS[self.method]
         rows, shares = tableau.a + tableau.extra_a, tableau.relative_integral_error or ()
 
         def step(*flat: Tensor) -> list[Tensor]:
-            constants, (y, numbers, outputs, before, adjoint, *rest) = field.split(flat)
+            constants, (y, numbers, cotangents, adjoint, *rest) = field.split(flat)
             sums, kept = rest[: len(field.present)], rest[len(field.present) :]
-            times, h = numbers[: len(rows)].unbind(0), numbers[len(rows)]
-            at_end, at_start, *direct = outputs.unbind(0)
+            if not self.summed:
+                cotangents = _weigh_cotangents(tableau, numbers[len(rows) :]).to(y.dtype) @ cotangents
+            times, h = numbers[: len(rows)].to(y.dtype).unbind(0), numbers[len(rows)].to(y.dtype)
+            at_end, at_start, *direct, before = cotangents.unbind(0)
             direct[0] = direct[0] + before
             end = adjoint + at_end
             values, saved = field.given(kept, self.used) if self.kept else ({}, {})
@@ -249,7 +259,8 @@ class Reverse:
             sums = [a + b for a, b in zip(sums, increments, strict=True)]
             # A value of func that is not finite makes the sum so too, even where its products are zero.
             start = end + at_start + _sum(ybar[i] + 0.0 * values[i] for i in self.used)
-            return [start, _sizes_of_sums(increments, wrong, sums) if sums else start.new_empty(0), *sums]
+            sizes = (0.0 * start).sum().reshape(1)
+            return [start, torch.cat([sizes, _sizes_of_sums(increments, wrong, sums)]) if sums else sizes, *sums]
 
         return step
 
@@ -359,6 +370,21 @@ StepKind = Begin | Forward | Backward | Stage | Reverse | Nodes
 def knobs(times: Sequence[float], numbers: Sequence[float], like: Tensor) -> Tensor:
     """Return the times of stages and further numbers as one vector, which reaches a device without a wait."""
     return send_numbers([*times, *numbers], like)
+
+
+def _output_weights(tableau: Tableau, thetas: Tensor) -> Tensor:
+    """Return b_i(theta) of the dense output, (stages, thetas), as `interpolant_weights`."""
+    dense = torch.tensor(tableau.dense, dtype=thetas.dtype, device=thetas.device)
+    return dense @ torch.stack([thetas**k for k in range(1, dense.shape[1] + 1)])
+
+
+def _weigh_cotangents(tableau: Tableau, numbers: Tensor) -> Tensor:
+    """Return the weights of cotangents in the sums that a `Reverse` step takes, (sums, cotangents)."""
+    h, before = numbers[:2].unbind(0)
+    thetas, ended, inside, earlier = numbers[2:].reshape(4, -1).unbind(0)
+    weights = _output_weights(tableau, thetas)
+    last = before * earlier * weights[tableau.stages - 1]
+    return torch.cat([torch.stack([ended, inside]), h * inside * weights, last[None]])
 
 
 def _read(knobs: Tensor, tableau: Tableau) -> tuple[tuple[Tensor, ...], Tensor, Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ..problem.solve_tensors import check_unchanged, targets_of
 from ..problem.state import StateSpec
-from ..problem.vector_field import EagerVectorField, Products, make_dense, measure
+from ..problem.vector_field import EagerVectorField, FieldArguments, Products, make_dense, measure
 from ..torch_internals import count_all_writes
 from .capture import Captured
 from .functions import Functions
@@ -89,7 +90,7 @@ class TracedVectorField(EagerVectorField):
 
     def __init__(
         self,
-        eager: EagerVectorField,
+        asked: FieldArguments,
         inputs: Sequence[Tensor],
         found: Trace,
         read: Sequence[Tensor],
@@ -97,17 +98,11 @@ class TracedVectorField(EagerVectorField):
         *,
         whole_steps: bool = False,
     ) -> None:
-        self.__dict__.update(eager.__dict__)
+        self.inputs, self._found, self._read = list(inputs), found, read
+        super().__init__(*asked._replace(params=inputs))
         self.graph, self._functions = found.graph, found.functions(compiler)
-        twins = {id(x): x.detach() for x in read}
-        self.inputs = list(inputs)
-        self.targets = [twins.setdefault(id(x), x.detach()).requires_grad_() for x in inputs]
-        self.shapes, self.sizes = found.shapes, found.sizes
-        tensors = [twins[id(x)] for x in read]
-        self.call = self.call_for_value = found.captured.bound(self.spec, tensors)
-        self.args = ()
         self.kind = found.captured
-        self.sources = self.graph.tensors(tensors)
+        self.sources = self.graph.tensors([x.detach() for x in read])
         with torch.no_grad():
             self._constants = self._functions.constants(*self.sources)
         self._ahead: dict[float, tuple[Tensor, tuple[Tensor, ...]]] = {}  # what depends on the time alone
@@ -117,6 +112,26 @@ class TracedVectorField(EagerVectorField):
             places = tuple([once.setdefault(id(x), len(once)) for x in self._constants])
             self._once = list({id(x): x for x in self._constants}.values())
             self.steps = found.steps(self.spec, places)
+
+    def _take_tensors(self) -> None:
+        self.params, self.args = self.inputs, ()
+        self.shapes, self.sizes = self._found.shapes, self._found.sizes
+
+    @functools.cached_property
+    def targets(self) -> list[Tensor]:  # type: ignore[override]
+        """Return what autograd is asked for: a twin of each input."""
+        twins: dict[int, Tensor] = {}
+        return [twins.setdefault(id(x), x.detach().requires_grad_()) for x in self.inputs]
+
+    @functools.cached_property
+    def call(self) -> Callable[..., Any]:  # type: ignore[override]
+        """Return what TorchDynamo captured, as a function of (t, y), of the targets."""
+        twins = {id(x): twin for x, twin in zip(self.inputs, self.targets, strict=True)}
+        return self._found.captured.bound(self.spec, [twins.get(id(x), x.detach()) for x in self._read])
+
+    @property
+    def call_for_value(self) -> Callable[..., Any]:  # type: ignore[override]
+        return self.call
 
     def run_step(self, kind: StepKind, *arguments: Tensor) -> Sequence[Tensor] | None:
         """Run a step as one compiled graph, without gradient; None where it cannot be compiled."""
@@ -132,7 +147,7 @@ class TracedVectorField(EagerVectorField):
     def spread(self, tensors: Sequence[Tensor]) -> list[Tensor | None]:
         """Return tensors for `present` in the places of their targets, None in the others."""
         found = dict(zip(self.present, tensors, strict=True))
-        return [found.get(i) for i in range(len(self.targets))]
+        return [found.get(i) for i in range(len(self.inputs))]
 
     def look_ahead(self, times: Sequence[float]) -> None:
         """Make what depends on these times alone, at which func is soon to be evaluated, in one go."""

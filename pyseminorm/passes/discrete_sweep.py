@@ -46,18 +46,19 @@ class Outputs:
         ended: whether it lies at the end of its step, and has a cotangent.
         inside: whether it lies inside its step, and has a cotangent.
         last_step: the last step that an output lies in.
+        thetas: where in its step an output lies; 0 without a cotangent.
     """
 
     def __init__(self, problem: DiscreteProblem, sizes: Sequence[float], tableau: Tableau) -> None:
         ends, times, active = np.array(problem.ends), np.array(problem.times), np.array(problem.look())
-        direction = 1.0 if ends[-1] > ends[0] else -1.0
+        direction = 1.0 if problem.ends[-1] > problem.ends[0] else -1.0
         active[0] = False  # the initial state
-        self.steps = np.searchsorted(direction * ends[1:-1], direction * times)
-        self._thetas = (times - ends[self.steps]) / np.array(sizes)[self.steps]
-        ended = (times == ends[self.steps + 1]) | (self._thetas == 1.0)
-        self.ended, self.inside = active & ended, active & ~ended
-        self.last_step = int(self.steps[active].max())
-        self._thetas[~active] = 0.0
+        self.steps = (direction * ends[1:-1]).searchsorted(direction * times)
+        self.thetas = (times - ends[self.steps]) / np.array(sizes)[self.steps] * active
+        ended = (times == ends[self.steps + 1]) | (self.thetas == 1.0)
+        self.ended = active & ended
+        self.inside = active ^ self.ended
+        self.last_step = int(self.steps[active.nonzero()[0][-1]])
         self._tableau, self._like = tableau, problem.cotangents
 
     @functools.cached_property
@@ -76,7 +77,7 @@ class Outputs:
 
     def all_weights(self) -> np.ndarray[Any, Any]:
         """Return b_i(theta) of all outputs, (outputs, stages)."""
-        return interpolant_weights(self._tableau, self._thetas)
+        return interpolant_weights(self._tableau, self.thetas)
 
     @functools.cached_property
     def _weights(self) -> Tensor:
@@ -84,7 +85,7 @@ class Outputs:
 
     @functools.cached_property
     def _slopes(self) -> Tensor:
-        slopes = torch.from_numpy(interpolant_slopes(self._tableau, self._thetas))
+        slopes = torch.from_numpy(interpolant_slopes(self._tableau, self.thetas))
         return send(slopes.to(self._like.dtype), self._like)
 
     def weights(self, step: int) -> Tensor:

@@ -38,6 +38,7 @@ class ForwardAttempts:
         self._recorder = recorder if recorder is not None and recorder.keeps_stages else None
         self._field, self._stats, self._tableau = field, stats, TABLEAUS[method]
         self._segments, keeps = problem.segments, self._recorder is not None
+        self._outputs = 0 if self._tableau.extra_c or problem.spec.size * OUTPUTS > MOST_NUMBERS else OUTPUTS
         self._kinds = _kinds(Forward, method, problem.segments, keeps)
 
     def begin(self, y: Tensor, numbers: Sequence[float]) -> Begun | None:
@@ -59,7 +60,9 @@ class ForwardAttempts:
     def __call__(self, start: Start) -> Attempt | None:
         first = start.first if self._tableau.fsal else None
         given = () if first is None else first[:1]
-        numbers = knobs(start.times, start.numbers, start.y)
+        thetas = start.thetas if len(start.thetas) <= self._outputs else ()
+        padding = (0.0,) * (self._outputs - len(thetas))
+        numbers = send_numbers([*start.times, *start.numbers, *thetas, *padding], start.y, torch.float64)
         made = self._field.run_step(self._kinds[first is None, start.last], start.y, numbers, *given)
         if self._recorder is not None:
             self._recorder.attempted = None
@@ -68,8 +71,8 @@ class ForwardAttempts:
         evaluated = self._tableau.stages - (first is not None) - (not start.last)
         self._stats.nf += evaluated
         if self._recorder is not None:
-            self._recorder.attempted = WholeStep(made[1], made[3:], evaluated)
-        return Attempt(made[0], made[1], made[2])
+            self._recorder.attempted = WholeStep(made[1], made[4:], evaluated)
+        return Attempt(made[0], made[1], made[2], outputs=made[3][: len(thetas)] if thetas else None)
 
 
 class BackwardAttempts:
@@ -130,3 +133,6 @@ def _sizes_of(numbers: Tensor) -> tuple[float, float, float, bool] | None:
     """Return the sizes that a `Begin` has made; None where what it saw is not finite."""
     d0, d1, change, same, finite = read(numbers)
     return (d0, d1, change, bool(same)) if finite else None
+
+
+OUTPUTS, MOST_NUMBERS = 8, 2**18  # outputs that an attempt can make; of so many numbers together

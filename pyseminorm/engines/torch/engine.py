@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...adjoints import GaussAdjoint
 from ...errors import AttachLastGoodState, LastGoodState
-from ...host_copies import read_number
+from ...host_copies import read_length
 from ...methods.adams import AdamsSettings
 from ...methods.tableau import Tableau
 from ...methods.tableaus import TABLEAUS, find_iteration, find_tableau
@@ -160,7 +160,7 @@ def _solve_backwards(
 
 
 def _state_error(squares: float, options: PassOptions, state: Tensor) -> float | None:
-    size = read_number(torch.linalg.vector_norm(state)) / max(state.numel(), 1) ** 0.5
+    size = read_length(state) / max(state.numel(), 1) ** 0.5
     return state_error(squares, options.rtol, options.atol, size)
 
 
@@ -230,7 +230,7 @@ class _ForwardSystem:
 
     def take_outputs(self, first: int, rows: Tensor) -> None:
         """Write the outputs of a step, from the one of index ``first`` after y0."""
-        end = first + 1 + len(rows)
+        end = first + 1 + rows.shape[0]
         self._rows[first + 1 : end] = rows
         self._reached = max(self._reached, end)
 

@@ -28,7 +28,7 @@ from .initial_step import FirstSizes
 from .interpolant import LocalInterpolation
 from .stages import Stages
 from .system import Derivative, IntegralDerivatives, Integrals, WholeIntegrals
-from .whole_steps import Attempt, LateOutputs, Start, WholeSteps
+from .whole_steps import Attempt, Start, WholeSteps
 
 
 @dataclass
@@ -97,8 +97,6 @@ class Integrator:
         self._new_size: Tensor | None = None
         self._whole = self.stages if isinstance(self.stages, WholeSteps) else None
         self._next_output = 0
-        together = self._whole is not None and not self.tableau.extra_c
-        self._late = LateOutputs(self.tableau, self.hooks.at_outputs) if together else None
         given = self.options.controller if isinstance(self.options.controller, PIController) else PIController()
         self._controller = PIControl.of(self.tableau, given, exact=self.state.dtype != torch.float64)
         low, high = sorted((self.t0, self.end))
@@ -107,6 +105,7 @@ class Integrator:
         self._dtmax = self.options.dtmax if math.isfinite(self.options.dtmax) else high - low
         # Of the last attempt: its size, what is proposed after it, whether it was accepted; and how many there were.
         self._h, self._proposed, self._accepted, self._attempts = 0.0, 0.0, True, 0
+        self._t1 = self.t0  # where the present attempt ends
         self.squares = 0.0  # of the errors of accepted steps
 
     def values(self) -> Tensor:
@@ -165,7 +164,9 @@ class Integrator:
         first = (steps.first, self._integral_derivatives) if self._first_known else None
         atol, rtol = self.options.atol, self.options.rtol
         assert isinstance(atol, float) and isinstance(rtol, float)
-        made = steps.attempt(Start(self.state, times, (h, atol, rtol), first, last))
+        inside, _ = self._outputs_until(self._t1)
+        thetas = [(t - self.t) / h for t in inside]
+        made = steps.attempt(Start(self.state, times, (h, atol, rtol), first, last, thetas))
         if made is not None:
             self._first_known = self._first_known and self.tableau.fsal
             self.integrals.start_step(WholeIntegrals(made.totals, steps.sizes))
@@ -206,35 +207,30 @@ class Integrator:
             step = self._interpolation(t0, h, y0, y1)
             forwards = self._direction > 0
             ends_all = bool(hooks.on_step(step, (min if forwards else max)(self.t, self.end)))
-        first, last = self._next_output, self._next_output
-        while last < len(hooks.outputs) and self._direction * hooks.outputs[last] <= self._direction * self.t:
-            last += 1
-        if last == first:
-            return ends_all
-        self._next_output = last
-        ends = hooks.outputs[last - 1] == self.t and not hooks.inside
-        inside = hooks.outputs[first : last - ends]
+        first, (inside, ends) = self._next_output, self._outputs_until(self.t)
+        self._next_output += len(inside) + ends
         if inside:
-            made = None if self._whole is None else self._whole.made
-            if self._late is not None and made is not None:
-                self._late.add(first, h, y0, made.stages, [(t - t0) / h for t in inside])
-            else:
+            rows = None if self._whole is None else self._whole.made_outputs(len(inside))
+            if rows is None:
                 step = step or self._interpolation(t0, h, y0, y1)
-                hooks.at_outputs(first, self.stages.outputs(step, inside))
+                rows = self.stages.outputs(step, inside)
+            hooks.at_outputs(first, rows)
         if ends:
-            hooks.at_outputs(last - 1, y1.reshape(1, -1))
+            hooks.at_outputs(self._next_output - 1, y1.reshape(1, -1))
         return ends_all
+
+    def _outputs_until(self, t1: float) -> tuple[Sequence[float], bool]:
+        """Return the outputs inside a step to ``t1``, and whether one is its end."""
+        outputs, direction, last = self.hooks.outputs, self._direction, self._next_output
+        while last < len(outputs) and direction * outputs[last] <= direction * t1:
+            last += 1
+        ends = last > self._next_output and outputs[last - 1] == t1 and not self.hooks.inside
+        return outputs[self._next_output : last - ends], ends
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
     def run(self) -> ReturnCode:
         """Integrate to the last stop, or until a check fails."""
-        retcode = self._run()
-        if self._late is not None:
-            self._late.give_out()
-        return retcode
-
-    def _run(self) -> ReturnCode:
         self._start()
         while not self._finished():
             h, hits_stop = self._next_size()
@@ -243,6 +239,7 @@ class Integrator:
                 return failure
             if self.hooks.announce is not None:
                 self.hooks.announce(self.t, self.stages.values(self.state).clone(), h)
+            self._t1 = self._stops[0] if hits_stop else self.t + h
             renews = hits_stop and self._renews()
             derivatives: IntegralDerivatives = ()  # those of the attempt before are as long as the parameters
             last = self._adaptive or not renews or self._reads_last_stage(self._stops[0])
@@ -254,7 +251,7 @@ class Integrator:
                 self._report(False, self.t, self.state, h)
                 continue
             t0, y0 = self.t, self.state
-            if not self._advance(new, h, self._stops[0] if hits_stop else t0 + h):
+            if not self._advance(new, h, self._t1):
                 return ReturnCode.Unstable
             self.squares += error * error
             self._propose(h, error, q, hits_stop=hits_stop)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from ...host_copies import read, send
-from ...methods.tableau import Tableau, interpolant_weights
+from ...host_copies import read
+from ...methods.tableau import Tableau
 from ...norms import FlatNorm, Seminorm
 from .interpolant import LocalInterpolation
 from .stages import StageBuffers
@@ -26,6 +24,7 @@ class Start(NamedTuple):
         numbers: its size, atol, rtol.
         first: derivatives of state and integrals at the first stage; None where they are to be made.
         last: whether the last stage is wanted.
+        thetas: where in it outputs are wanted.
     """
 
     y: Tensor
@@ -33,6 +32,7 @@ class Start(NamedTuple):
     numbers: tuple[float, float, float]
     first: tuple[Tensor, IntegralDerivatives] | None
     last: bool
+    thetas: Sequence[float]
 
 
 class Attempt(NamedTuple):
@@ -45,6 +45,7 @@ class Attempt(NamedTuple):
             with integrals, behind them the 2-norms of `WholeIntegrals`.
         totals: of the integrals after the step; None: as before.
         derivatives: of the integrals at the last stage.
+        outputs: states (outputs, size) in the step, where they are made in it; None or fewer than wanted: they are not.
     """
 
     end: Tensor
@@ -52,6 +53,7 @@ class Attempt(NamedTuple):
     errors: Tensor
     totals: IntegralDerivatives = ()
     derivatives: IntegralDerivatives = ()
+    outputs: Tensor | None = None
 
 
 class Begun(NamedTuple):
@@ -154,42 +156,12 @@ class WholeSteps(StageBuffers):
             self._k[: self._stages].copy_(self.made.stages)
         return super().start(i, y, h)
 
+    def made_outputs(self, count: int) -> Tensor | None:
+        """Return so many outputs of the last attempt, (count, size), if they were made in it."""
+        rows = None if self.made is None else self.made.outputs
+        return rows if rows is not None and rows.shape[0] == count else None
+
     def interpolation(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> LocalInterpolation:
         if self.made is None or len(self._rows) > self._stages:
             return super().interpolation(t0, h, y0, y1)
         return LocalInterpolation(t0, h, y0, y1, self._weights.dense @ self.made.stages)
-
-
-class LateOutputs:
-    """Outputs inside of steps, made for some steps together and given to ``give``: (index of the first, rows)."""
-
-    def __init__(self, tableau: Tableau, give: Callable[[int, Tensor], None]) -> None:
-        self._give, self._tableau = give, tableau
-        self._steps: list[tuple[int, Tensor, Tensor, int]] = []
-        self._places: list[tuple[float, float]] = []  # of every output: theta, and the size of its step
-        self._numbers = 0
-
-    def add(self, first: int, h: float, y0: Tensor, stages: Tensor, thetas: Sequence[float]) -> None:
-        """Take the outputs at ``thetas`` of a step of size ``h``, from the one of index ``first``."""
-        self._steps.append((first, y0, stages, len(thetas)))
-        self._places += [(theta, h) for theta in thetas]
-        self._numbers += stages.numel()
-        if len(self._steps) == MOST_STEPS or self._numbers > MOST_NUMBERS:
-            self.give_out()
-
-    def give_out(self) -> None:
-        """Make what is there, each step by itself: what is not finite in one is nothing to the others."""
-        if not self._steps:
-            return
-        like = self._steps[0][1]
-        thetas, sizes = np.array(self._places).T
-        weights = sizes[:, None] * interpolant_weights(self._tableau, thetas)
-        among = send(torch.from_numpy(weights).to(like.dtype), like).split_with_sizes(
-            [count for *_, count in self._steps]
-        )
-        for (first, y0, stages, _), own in zip(self._steps, among, strict=True):
-            self._give(first, torch.addmm(y0, own, stages))
-        self._steps, self._places, self._numbers = [], [], 0
-
-
-MOST_STEPS, MOST_NUMBERS = 16, 2**16  # whose outputs are made together
