@@ -8,7 +8,7 @@ import torch
 from problems import MLP, batch
 
 import pyseminorm
-from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, InterpolatingAdjoint, UnsupportedError
+from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint, UnsupportedError
 
 T = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
 
@@ -119,6 +119,21 @@ def test_torch_func_inside_the_field_works(engine):
     ys = pyseminorm.solve(func, y0, T, backend=engine, rtol=1e-9, atol=1e-9).ys
     ys[-1].sum().backward()
     assert torch.allclose(y0.grad, torch.full_like(y0, 0.36787944), rtol=1e-6)
+
+
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint(), GaussAdjoint(), DiscreteAdjoint(keep="stages")])
+def test_a_solve_inside_the_field(engine, adjoint):
+    """y' = -exp(a / 2) y, of which the factor is the value of an inner solve."""
+    a, y0 = torch.tensor(0.3, dtype=torch.float64, requires_grad=True), batch(2).requires_grad_()
+    settings = {"params": [a], "adjoint": adjoint, "rtol": 1e-7, "atol": 1e-9}
+
+    def func(t, y):
+        return -pyseminorm.solve(lambda s, z: a * z, y, [0.0, 0.5], backend="torch", **settings).ys[-1]
+
+    ys = pyseminorm.solve(func, y0, [0.0, 1.0], backend=engine, **settings).ys
+    found = torch.autograd.grad(ys[-1].sum(), [y0, a])
+    expected = torch.autograd.grad((y0 * torch.exp(-torch.exp(a / 2))).sum(), [y0, a])
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_a_parameter_changed_before_backward_gives_torchs_version_error(engine):

@@ -17,6 +17,7 @@ from .places import Place, find_places
 from .tensors_read import Exchange, TensorsRead
 from .torch_modes import run_uncompiled
 
+_PLAIN = (Tensor, torch.nn.Parameter)
 _OURS = 3  # references to a tensor that nobody but `SolveTensors.observe` has
 
 
@@ -27,7 +28,7 @@ class SolveTensors:
     tensors that were computed before the solve, it finds by itself. Products are made by the latter as they are, or,
     where that would be wrong, by twins that func gets in their places: where a hook would act on every product, where
     one tensor is computed from another, and where func finds other tensors in the backward pass than in the forward
-    pass.
+    pass, or the same in other memory.
 
     Attributes:
         own: parameters, and tensors with a graph that func has read.
@@ -51,6 +52,7 @@ class SolveTensors:
         self.graphs_last = self._exchanged = False
         self._read: list[tuple[Tensor, int]] = []  # with its version
         self._places: list[Place] = []
+        self._memory: list[tuple[Tensor, Tensor]] = []  # a tensor, and another one in the memory that it had
 
     def _take_args(self, args: tuple[Any, ...]) -> None:
         leaves, tree = flatten_tree(args)
@@ -88,21 +90,26 @@ class SolveTensors:
         inputs = {id(x) for x in self.inputs}  # autograd sees changes of these by itself
         self._read = [(x, v) for x, v in self._read if id(x) not in inputs and count_writes(x) == v]
         self._places = [place for place in self._places if place.now() is place.tensor]
+        plain = (x for x in (*self.own, *(x for x, _ in self._read)) if type(x) in _PLAIN and x.layout is torch.strided)
+        self._memory = [(x, x.detach()) for x in plain]
 
     def start_pass(self, *, backward: bool) -> None:
         """Exchange tensors for twins where products need that; refuse a backward pass whose tensors have changed."""
         moved = self._find_moved() if backward else {}
+        # x.data = other, of which autograd knows nothing
+        before = {id(x): old for x, old in self._memory if not x.is_set_to(old)} if backward else {}
         usual = all(x.is_leaf and x.requires_grad and not has_hooks(x) for x in self.own)
         self.graphs_last = usual or self._exchanged
         self.call = self.call_for_value = self._func
         self.targets = [*self.own, *self._twins]
-        if usual and not moved:
+        if usual and not moved and not before:
             return
-        twins = {id(x): _twin_of(x) for x in self.own}
+        twins = {id(x): _twin_of(before.get(id(x), x)) for x in self.own}
         self.targets = [*twins.values(), *self._twins]
+        twins = before | twins
         twins.update({key: twins.get(id(x), x) for key, x in moved.items()})
         self.call = _WithTwins(self._func, twins, self.own)
-        if moved:
+        if moved or before:
             self.call_for_value = self.call
         self._exchanged = self._exchanged or not backward
 

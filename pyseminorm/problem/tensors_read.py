@@ -65,12 +65,19 @@ class TensorsRead(TorchFunctionMode):
 
     def refer_to_results(self) -> list[weakref.ref[Tensor]]:
         """Return what came out with a graph; still alive when that graph is gone, func keeps it for its next call."""
-        return [weakref.ref(x) for x in self._made.values() if x.grad_fn is not None]
+        return [weakref.ref(x) for x in self._made.values() if _has_graph(x)]
 
     def is_older(self, x: Tensor) -> bool:
         """Tell whether a tensor has a graph, made before the call."""
         number = get_number(x)
         return number is not None and number < self.start
+
+
+def _has_graph(x: Tensor) -> bool:
+    try:
+        return x.grad_fn is not None
+    except RuntimeError:  # a view without gradient of what a custom function (a solve inside func) gives out
+        return False
 
 
 class Exchange(TorchFunctionMode):
