@@ -300,10 +300,27 @@ def compile_graph(function: Any, examples: Sequence[torch.Tensor]) -> Callable[[
             settings["cpp.threads"] = 1
         if largest <= _NO_VECTORS:
             settings["cpp.simdlen"] = 1
-        with (
-            config.patch(settings),
-            tracing(TracingContext(fakes[0].fake_mode)),
-        ):
-            compiled: Any = compile_fx_inner(graph, fakes, is_inference=True)
+        with config.patch(settings), tracing(TracingContext(fakes[0].fake_mode)):
+            compiled: Any = _with_known_vectors(lambda: compile_fx_inner(graph, fakes, is_inference=True))
     call: Callable[[list[torch.Tensor]], Any] = compiled.current_callable
     return call
+
+
+def _with_known_vectors(compile: Callable[[], Any]) -> Any:
+    """Compile for the vector instructions that the system tells of, and for those that inductor has tried out, which
+    takes ten seconds on a new machine, only where the compiler does not know the former.
+    """
+    from torch._inductor import config
+    from torch._inductor.cpu_vec_isa import valid_vec_isa_list
+    from torch._inductor.exc import CppCompileError
+
+    if config.cpp.vec_isa_ok is not None or valid_vec_isa_list.cache_info().currsize:
+        return compile()
+    try:
+        with config.patch({"cpp.vec_isa_ok": True}):
+            return compile()
+    except CppCompileError:
+        valid_vec_isa_list.cache_clear()
+        return compile()
+    finally:
+        valid_vec_isa_list.cache_clear()  # what the rest of the process compiles is tried out as ever

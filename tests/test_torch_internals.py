@@ -330,3 +330,37 @@ def test_tensors_of_other_forms_are_told_from_those_that_are_guarded():
         torch._neg_view(torch.ones(2, 3)).requires_grad_(),
     ):
         assert not same(other, bias)
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_vector_instructions_are_tried_out_only_where_the_compiler_does_not_know_them(knows):
+    from torch._inductor import config, cpu_vec_isa
+    from torch._inductor.exc import CppCompileError
+
+    trusted = []
+
+    def compile():
+        trusted.append(config.cpp.vec_isa_ok)
+        if not knows and config.cpp.vec_isa_ok:
+            raise CppCompileError(["c++"], "unknown option")
+        return "compiled"
+
+    cpu_vec_isa.valid_vec_isa_list.cache_clear()
+    with config.patch({"cpp.vec_isa_ok": None}):
+        assert torch_internals._with_known_vectors(compile) == "compiled"
+        assert config.cpp.vec_isa_ok is None
+    assert trusted == ([True] if knows else [True, None])
+    assert cpu_vec_isa.valid_vec_isa_list.cache_info().currsize == 0
+
+
+def test_vector_instructions_that_were_told_or_tried_out_are_taken_as_they_are():
+    from torch._inductor import config, cpu_vec_isa
+
+    try:
+        with config.patch({"cpp.vec_isa_ok": False}):
+            assert torch_internals._with_known_vectors(lambda: config.cpp.vec_isa_ok) is False
+            cpu_vec_isa.valid_vec_isa_list()  # which remembers what it has found
+        with config.patch({"cpp.vec_isa_ok": None}):
+            assert torch_internals._with_known_vectors(lambda: config.cpp.vec_isa_ok) is None
+    finally:
+        cpu_vec_isa.valid_vec_isa_list.cache_clear()
