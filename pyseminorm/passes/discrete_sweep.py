@@ -46,7 +46,6 @@ class Outputs:
         ended: whether it lies at the end of its step, and has a cotangent.
         inside: whether it lies inside its step, and has a cotangent.
         last_step: the last step that an output lies in.
-        thetas: where in its step an output lies; 0 without a cotangent.
     """
 
     def __init__(self, problem: DiscreteProblem, sizes: Sequence[float], tableau: Tableau) -> None:
@@ -54,8 +53,8 @@ class Outputs:
         direction = 1.0 if problem.ends[-1] > problem.ends[0] else -1.0
         active[0] = False  # the initial state
         self.steps = (direction * ends[1:-1]).searchsorted(direction * times)
-        self.thetas = (times - ends[self.steps]) / np.array(sizes)[self.steps] * active
-        ended = (times == ends[self.steps + 1]) | (self.thetas == 1.0)
+        self._thetas = (times - ends[self.steps]) / np.array(sizes)[self.steps] * active
+        ended = (times == ends[self.steps + 1]) | (self._thetas == 1.0)
         self.ended = active & ended
         self.inside = active ^ self.ended
         self.last_step = int(self.steps[active.nonzero()[0][-1]])
@@ -77,7 +76,7 @@ class Outputs:
 
     def all_weights(self) -> np.ndarray[Any, Any]:
         """Return b_i(theta) of all outputs, (outputs, stages)."""
-        return interpolant_weights(self._tableau, self.thetas)
+        return interpolant_weights(self._tableau, self._thetas)
 
     @functools.cached_property
     def _weights(self) -> Tensor:
@@ -85,7 +84,7 @@ class Outputs:
 
     @functools.cached_property
     def _slopes(self) -> Tensor:
-        slopes = torch.from_numpy(interpolant_slopes(self._tableau, self.thetas))
+        slopes = torch.from_numpy(interpolant_slopes(self._tableau, self._thetas))
         return send(slopes.to(self._like.dtype), self._like)
 
     def weights(self, step: int) -> Tensor:

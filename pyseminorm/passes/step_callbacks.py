@@ -21,7 +21,7 @@ def make_report(
     def report(accepted: bool, t: float, z: Tensor, dt: float) -> None:
         callback = accept if accepted else reject
         if callback is not None:
-            callback(t, unflatten(z), dt)
+            callback(t, unflatten(z.clone()), dt)  # which may write into it
 
     return report
 

@@ -43,7 +43,8 @@ class Hooks:
         at_outputs: called with the index of the first output of a step that holds some, and their values, one a row.
         on_step: called with the polynomial of every accepted step, when given (dense output is kept), and its end; a
             true value ends the solve there.
-        report: called with (accepted, t, state, dt) of every attempted step, a copy of the state at its start.
+        report: called with (accepted, t, state, dt) of every attempted step, a state at its start that is not written
+            into.
         announce: called with (t, state, dt) before a step is tried.
         look_ahead: called with the times of the stages of a step, but for the first, before they are made.
         inside: whether an output at the end of a step is taken from dense output too, to be differentiated by its time.
@@ -323,7 +324,11 @@ class Integrator:
 
     def _report(self, accepted: bool, t: float, state: Tensor, h: float) -> None:
         if self.hooks.report is not None:
-            self.hooks.report(accepted, t, self.stages.values(state).clone(), h)
+            lasting = (
+                self._whole is not None and self._whole.made is not None
+            )  # nothing is written into what graphs make
+            values = self.stages.values(state)
+            self.hooks.report(accepted, t, values if lasting else values.clone(), h)
 
     def _renews(self) -> bool:
         """Tell whether a step to the next stop is the last one, or the one after it begins with a new derivative."""

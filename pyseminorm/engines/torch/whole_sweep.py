@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-import functools
 import itertools
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +18,8 @@ from ...errors import AttachLastGoodState, LastGoodState
 from ...graphs.steps import Reverse
 from ...graphs.traced_field import TracedVectorField
 from ...host_copies import read, send, send_numbers
-from ...passes.discrete_sweep import Outputs, Sweep
+from ...methods.tableau import interpolant_weights
+from ...passes.discrete_sweep import Sweep
 from ...passes.embedded_errors import StepSizes
 from ...passes.problems import AdjointResult, DiscreteProblem
 from ...passes.recorded_steps import RecordedSteps
@@ -39,16 +39,15 @@ class WholeSweep:
         assert isinstance(problem.steps, RecordedSteps) and isinstance(problem.field, TracedVectorField)
         self._problem, self._steps, self._field = problem, problem.steps, problem.field
         self._tableau, self._stats = problem.options.tableau, PassStats()
-        self._outputs = Outputs(problem, self._steps.sizes, self._tableau)
-        self._numbers = StepNumbers(problem, self._outputs)
+        self._numbers = StepNumbers(problem)
         self._params = [torch.zeros_like(x) for x in problem.field.inputs]
         self._sizes: list[Tensor] = []  # of every step
         self._by_step: Sweep | None = None
 
     def run(self) -> AdjointResult:
         started, problem, stats = time.perf_counter(), self._problem, self._stats
-        last, sizes = self._outputs.last_step, self._steps.sizes
-        adjoint, at = torch.zeros_like(problem.cotangents[0]), problem.ends[self._outputs.last_step + 1]
+        last, sizes = self._numbers.last_step, self._steps.sizes
+        adjoint, at = torch.zeros_like(problem.cotangents[0]), problem.ends[last + 1]
         totals, stretch, stats.times = [self._params[i] for i in self._field.present], list[Tensor](), [at]
         with AttachLastGoodState(lambda: LastGoodState(at, problem.spec.unflatten(adjoint.clone()), stats)):
             for n in range(last, -1, -1):
@@ -129,41 +128,76 @@ class WholeSweep:
         return [step.stages, *found, *(x for i in used[1:] for x in step.of(i, i) or ())]
 
 
-class StepNumbers:
-    """What a `Reverse` step is told in numbers, and its cotangents."""
+class StepOutputs(NamedTuple):
+    """The outputs in a step: from the one of index ``first`` to that before ``stop``.
 
-    def __init__(self, problem: DiscreteProblem, outputs: Outputs) -> None:
+    Attributes:
+        thetas: where in it they lie.
+        ended: 1 for one at its end that has a cotangent, else 0.
+        inside: 1 for one inside it that has a cotangent, else 0.
+    """
+
+    first: int
+    stop: int
+    thetas: list[float]
+    ended: list[float]
+    inside: list[float]
+
+
+class StepNumbers:
+    """What a `Reverse` step is told in numbers, and its cotangents.
+
+    Attributes:
+        last_step: the last one that an output with a cotangent lies in.
+    """
+
+    def __init__(self, problem: DiscreteProblem) -> None:
         assert isinstance(problem.steps, RecordedSteps)
-        self._outputs, self._tableau = outputs, problem.options.tableau
+        self._problem, self._tableau, self._active = problem, problem.options.tableau, [False, *problem.look()[1:]]
         self._ends, self._sizes, self._seen = problem.ends, problem.steps.sizes, problem.discontinuities
         self._places = [*self._tableau.c, *self._tableau.extra_c]
+        self._direction = 1.0 if self._ends[-1] > self._ends[0] else -1.0
+        self._times = problem.times if self._direction > 0 else [-t for t in problem.times]
+        self._borders = self._ends if self._direction > 0 else [-t for t in self._ends]
+        last = max(i for i, active in enumerate(self._active) if active)
+        self.last_step = bisect.bisect_left(self._borders, self._times[last], 1, len(self._ends) - 1) - 1
         self._count, size = problem.cotangents.shape
         self._sums_only, self._cotangents = size * WINDOW > MOST_NUMBERS, problem.cotangents
-        padding = [0.0] * (WINDOW - self._count)
-        if padding and not self._sums_only:
-            self._cotangents = torch.cat([self._cotangents, self._cotangents.new_zeros(len(padding), size)])
-        self._steps, self._thetas = outputs.steps.tolist(), outputs.thetas.tolist() + padding
-        self._ended, self._inside = outputs.ended.tolist(), outputs.inside.tolist()
-        self._known: tuple[int, Tensor] | None = None
+        if self._count < WINDOW and not self._sums_only:
+            padding = self._cotangents.new_zeros(WINDOW - self._count, size)
+            self._cotangents = torch.cat([self._cotangents, padding])
+        self._known: dict[int, StepOutputs] = {}
+        self._summed: tuple[int, Tensor] | None = None
+
+    def outputs(self, n: int) -> StepOutputs:
+        """Return the outputs in step ``n``."""
+        known = self._known.get(n)
+        if known is None:
+            known = self._known[n] = self._find_outputs(n)
+        return known
+
+    def _find_outputs(self, n: int) -> StepOutputs:
+        t0, t1, h, borders = self._ends[n], self._ends[n + 1], self._sizes[n], self._borders
+        first = bisect.bisect_right(self._times, borders[n])
+        stop = bisect.bisect_right(self._times, borders[n + 1]) if n < len(borders) - 2 else self._count
+        times, active = self._problem.times[first:stop], self._active[first:stop]
+        thetas = [(t - t0) / h for t in times]
+        ended = [float(on and (t == t1 or theta == 1.0)) for t, theta, on in zip(times, thetas, active, strict=True)]
+        inside = [on - end for on, end in zip(active, ended, strict=True)]
+        return StepOutputs(first, stop, thetas, ended, inside)
 
     def _interval(self, n: int) -> int:
         """Return which smooth interval step ``n`` lies in."""
-        forwards = self._ends[-1] > self._ends[0]
-        return sum(d <= self._ends[n] if forwards else d >= self._ends[n] for d in self._seen.times)
+        return sum(self._direction * d <= self._borders[n] for d in self._seen.times)
 
     def shares(self, n: int) -> bool:
         """Tell whether the last stage of step ``n`` is the first of the next one."""
-        known = self._tableau.fsal and n < self._outputs.last_step
+        known = self._tableau.fsal and n < self.last_step
         return known and (not self._seen.times or self._interval(n) == self._interval(n + 1))
-
-    def _rows(self, n: int) -> tuple[int, int]:
-        """Return the first of the outputs in step ``n``, and the first behind it."""
-        return bisect.bisect_left(self._steps, n), bisect.bisect_right(self._steps, n)
 
     def has_inner(self, n: int) -> bool:
         """Tell whether outputs lie inside step ``n``."""
-        first, stop = self._rows(n)
-        return any(self._inside[first:stop])
+        return any(self.outputs(n).inside)
 
     def times(self, n: int) -> list[float]:
         """Return the times of the stages of step ``n``."""
@@ -172,40 +206,34 @@ class StepNumbers:
 
     def of(self, n: int) -> tuple[Tensor, Tensor, bool]:
         """Return the numbers of step ``n``, its cotangents, and whether these are summed: see `Reverse`."""
-        first, stop = self._rows(n)
-        before = n > 0 and self.shares(n - 1)
-        earlier = self._rows(n - 1)[0] if before else first
-        numbers, summed = [*self.times(n), self._sizes[n]], self._sums_only or stop - earlier > WINDOW
+        own, before = self.outputs(n), self.outputs(n - 1) if n and self.shares(n - 1) else None
+        first = own.first if before is None else before.first
+        numbers, summed = [*self.times(n), self._sizes[n]], self._sums_only or own.stop - first > WINDOW
         if summed:
-            own = self._sum(n)
-            last = self._sum(n - 1)[self._tableau.stages + 1] if before else torch.zeros_like(own[0])
-            cotangents = torch.cat([own, last.unsqueeze(0)])
+            sums = self._sum(n)
+            last = torch.zeros_like(sums[0]) if before is None else self._sum(n - 1)[self._tableau.stages + 1]
+            cotangents = torch.cat([sums, last.unsqueeze(0)])
         else:
-            start = min(earlier, max(self._count, WINDOW) - WINDOW)
-            end = start + WINDOW
-            cotangents = self._cotangents[start:end]
-            ahead, behind = [0.0] * (first - start), [0.0] * (end - stop)
-            numbers += [self._sizes[n - 1], *self._thetas[start:end]]
-            numbers += [*ahead, *self._ended[first:stop], *behind, *ahead, *self._inside[first:stop], *behind]
-            numbers += [0.0] * (earlier - start) + self._inside[earlier:first] + [0.0] * (end - first)
+            start = min(first, max(self._count, WINDOW) - WINDOW)
+            cotangents, behind = self._cotangents[start : start + WINDOW], [0.0] * (start + WINDOW - own.stop)
+            ahead, earlier = [0.0] * (first - start), [0.0] * (own.first - first)
+            numbers += [self._sizes[n - 1], *ahead, *(before.thetas if before else ()), *own.thetas, *behind]
+            for marks in (own.ended, own.inside):
+                numbers += [*ahead, *earlier, *marks, *behind]
+            numbers += [*ahead, *(before.inside if before else ()), *[0.0] * (own.stop - own.first), *behind]
         return send_numbers(numbers, cotangents, torch.float64), cotangents, summed
-
-    @functools.cached_property
-    def _weights(self) -> Tensor:
-        """Return the weights of all cotangents in the sums of their steps, (sums, outputs)."""
-        outputs, like = self._outputs, self._cotangents
-        own = np.empty((len(self._places) + 2, len(outputs.steps)))
-        own[0], own[1] = outputs.ended, outputs.inside
-        sizes = np.array(self._sizes)[np.minimum(outputs.steps, outputs.last_step)]
-        own[2:] = outputs.all_weights().T * (sizes * outputs.inside)
-        return send(torch.from_numpy(own).to(like.dtype), like)
 
     def _sum(self, n: int) -> Tensor:
         """Return what the cotangents in step ``n`` sum up to: at its end, its start, and in its stages."""
-        first, stop = self._rows(n)
-        if self._known is None or self._known[0] != n:
-            self._known = n, self._weights[:, first:stop] @ self._cotangents[first:stop]
-        return self._known[1]
+        if self._summed is None or self._summed[0] != n:
+            outputs, like = self.outputs(n), self._cotangents
+            weights = np.empty((len(self._places) + 2, len(outputs.thetas)))
+            weights[0], weights[1] = outputs.ended, outputs.inside
+            dense = interpolant_weights(self._tableau, np.array(outputs.thetas))
+            weights[2:] = dense.T * (self._sizes[n] * weights[1])
+            rows = send(torch.from_numpy(weights).to(like.dtype), like)
+            self._summed = n, rows @ like[outputs.first : outputs.stop]
+        return self._summed[1]
 
     def sum_at_end(self, n: int) -> Tensor:
         """Return the sum of the cotangents of the outputs at the end of step ``n``."""
