@@ -31,6 +31,9 @@ from .system import Derivative, IntegralDerivatives, Integrals, WholeIntegrals
 from .whole_steps import Attempt, Start, WholeSteps
 
 
+_OWN = PIController()  # the method's own
+
+
 @dataclass
 class Hooks:
     """What happens around steps.
@@ -98,7 +101,7 @@ class Integrator:
         self._new_size: Tensor | None = None
         self._whole = self.stages if isinstance(self.stages, WholeSteps) else None
         self._next_output = 0
-        given = self.options.controller if isinstance(self.options.controller, PIController) else PIController()
+        given = self.options.controller if isinstance(self.options.controller, PIController) else _OWN
         self._controller = PIControl.of(self.tableau, given, exact=self.state.dtype != torch.float64)
         low, high = sorted((self.t0, self.end))
         inside = (stop for stop in self.options.tstops if low < stop < high)
