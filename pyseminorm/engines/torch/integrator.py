@@ -30,7 +30,6 @@ from .stages import Stages
 from .system import Derivative, IntegralDerivatives, Integrals, WholeIntegrals
 from .whole_steps import Attempt, Start, WholeSteps
 
-
 _OWN = PIController()  # the method's own
 
 
