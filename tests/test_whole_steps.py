@@ -397,6 +397,26 @@ def test_a_gradient_that_is_zero_has_no_error_to_control(ran):
     assert "Backward" in ran and solution.stats.backward.nreject < 10
 
 
+@pytest.mark.parametrize("name", ["backsolve, mu controlled", "discrete"])
+def test_a_field_that_depends_on_none_of_its_parameters(ran, name):
+    class Apart(Field):
+        def forward(self, t, y):
+            return torch.sin(y)
+
+    solution = check_equal(Apart(), ADJOINTS[name])
+    assert "Forward" in ran and solution.stats.backward.param_error is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["backsolve", "discrete, stages"])
+def test_weights_that_are_one_of_several_results(ran, name):
+    field = Field()
+    field.layer = nn.utils.parametrizations.weight_norm(nn.Linear(2, 2).double())
+    field.forward = lambda t, y: torch.tanh(field.layer(y))
+    check_equal(field, ADJOINTS[name])
+    assert "Forward" in ran
+
+
 def test_a_sweep_that_is_made_again_reports_every_step_once(monkeypatch):
     run = steps_module.StepGraphs.run
 

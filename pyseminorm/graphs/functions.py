@@ -31,7 +31,8 @@ class Functions:
         code.name(graph.module.graph.nodes)
         self._t, self._y = parts.arguments[0], parts.arguments[1 : 1 + graph.leaves]
         self._a = parts.arguments[1 + graph.leaves :]
-        self._kept = [*parts.sources, *parts.constant]
+        # of the constants what the others read, which is no tuple of results
+        self._kept = [*parts.sources, *(n for n in parts.constant if not n.users.keys() <= set(parts.constant))]
         self._saved = parts.saved()
         self.constants = code.function(parts.sources, "", parts.constant, code.tuple_of(self._kept))
         values = f"[{code.names(graph.outputs.value)}], {code.tuple_of(self._saved)}"

@@ -129,6 +129,8 @@ class Integrals:
         """Add the derivatives of an accepted step; return whether the totals are finite, as no norm can say."""
         if not self.total:
             return True
+        if self._made is not None and not self._made.totals:  # on which func does not depend
+            return True
         if self._made is not None:
             self.total = [old if new is None else new for old, new in zip(self.total, self._made.totals, strict=True)]
             increment, error, self._size = self._made.sizes()
@@ -145,7 +147,7 @@ class Integrals:
         """Return the error of the attempted step's part of the totals over ``rtol`` of these, all as one vector."""
         if self._rtol is None or not self.total:
             return 0.0
-        if self._made is not None:
+        if self._made is not None and self._made.totals:
             increment, error, after = self._made.sizes()
             sizes = StepSizes(increment, error).over(max(self._size, after))
         elif self.errors is not None:
