@@ -156,9 +156,10 @@ class StepNumbers:
         self._problem, self._tableau, self._active = problem, problem.options.tableau, [False, *problem.look()[1:]]
         self._ends, self._sizes, self._seen = problem.ends, problem.steps.sizes, problem.discontinuities
         self._places = [*self._tableau.c, *self._tableau.extra_c]
-        self._direction = 1.0 if self._ends[-1] > self._ends[0] else -1.0
-        self._times = problem.times if self._direction > 0 else [-t for t in problem.times]
-        self._borders = self._ends if self._direction > 0 else [-t for t in self._ends]
+        forwards = self._ends[-1] > self._ends[0]
+        self._times, self._borders, self._jumps = (
+            x if forwards else [-t for t in x] for x in (problem.times, self._ends, self._seen.times)
+        )
         last = max(i for i, active in enumerate(self._active) if active)
         self.last_step = bisect.bisect_left(self._borders, self._times[last], 1, len(self._ends) - 1) - 1
         self._count, size = problem.cotangents.shape
@@ -188,12 +189,12 @@ class StepNumbers:
 
     def _interval(self, n: int) -> int:
         """Return which smooth interval step ``n`` lies in."""
-        return sum(self._direction * d <= self._borders[n] for d in self._seen.times)
+        return bisect.bisect_right(self._jumps, self._borders[n]) if self._jumps else 0
 
     def shares(self, n: int) -> bool:
         """Tell whether the last stage of step ``n`` is the first of the next one."""
         known = self._tableau.fsal and n < self.last_step
-        return known and (not self._seen.times or self._interval(n) == self._interval(n + 1))
+        return known and self._interval(n) == self._interval(n + 1)
 
     def has_inner(self, n: int) -> bool:
         """Tell whether outputs lie inside step ``n``."""
