@@ -89,6 +89,10 @@ class CompiledField:
         """Call func itself, differentiable as it is."""
         return self.func(t, y, *args)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let a copy, or what is unpickled, have captured nothing yet."""
+        return CompiledField, (self.func, self.backend, self.mode)
+
     def parameters(self) -> Iterator[Tensor]:
         """Return the parameters of func, where it is an nn.Module (or a method or partial of one)."""
         owner = owner_of(self.func)[0]

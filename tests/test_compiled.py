@@ -1,6 +1,8 @@
 """`compile`: a function that is captured once, and what its contract says of changes."""
 
+import copy
 import logging
+import pickle
 
 import numpy as np
 import pytest
@@ -176,6 +178,19 @@ def test_it_is_called_like_the_function_and_taken_by_the_others(engine):
     assert [id(p) for p in field.parameters()] == [id(p) for p in net.parameters()]
     ys = pyseminorm.odeint_adjoint(field, batch(3), torch.tensor(T, dtype=D), adjoint_params=tuple(net.parameters()))
     torch.testing.assert_close(ys, pyseminorm.odeint_adjoint(net, batch(3), torch.tensor(T, dtype=D)))
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
+def test_copies_have_parameters_and_captures_of_their_own(engine, again):
+    field = pyseminorm.compile(MLP(width=8), mode=MODE[engine])
+    before, _ = gradients(field, engine)
+    copied = again(field)
+    with torch.no_grad():
+        for p in copied.parameters():
+            p.mul_(1.3)
+    found, expected = (gradients(x, engine, wanted=list(copied.parameters())) for x in (copied, copied.func))
+    torch.testing.assert_close((found[0].ys, found[1]), (expected[0].ys, expected[1]), rtol=1e-9, atol=1e-12)
+    assert copied.mode == field.mode and torch.equal(gradients(field, engine)[0].ys, before.ys)
 
 
 def test_names_are_checked():
