@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .errors import InvalidInputError
-from .host_copies import read, read_number
+from .host_copies import is_short, read, read_number
 
 FORWARD_NORMS = ("rms", "torchdiffeq")
 ADJOINT_NORMS = ("seminorm", "seminorm_joint", "seminorm_leaves", "rms", "torchdiffeq", "torchdiffeq_seminorm")
@@ -129,6 +130,9 @@ class Seminorm:
     segments: tuple[Segment, ...]
 
     def __call__(self, z: Tensor) -> float:
+        if is_short(z):
+            numbers = z.tolist()
+            return self.join([math.hypot(*map(abs, numbers[a:b])) for a, b in self.segments])
         narrow = torch.float32 if z.dtype in (torch.float16, torch.bfloat16) else None
         first, stop = self.segments[0]
         if len(self.segments) == 1:

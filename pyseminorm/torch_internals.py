@@ -21,6 +21,7 @@ pytree = _pytree
 # One call for many tensors: a call for each costs as much as a small layer.
 increment_all: Any = torch._foreach_add_
 copy_all: Any = torch._foreach_copy_
+multiply_all: Any = torch._foreach_mul_
 
 # (flat, tensors) -> views of the flat tensor in the shapes of the others, all in one call.
 unflatten: Any = torch._C._nn.unflatten_dense_tensors

@@ -20,6 +20,12 @@ def test_increment_all_adds_in_place_with_a_factor():
     assert torch.equal(totals[0], torch.full((2,), 1.5)) and torch.equal(totals[1], torch.full((3,), 2.0))
 
 
+def test_multiply_all_multiplies_in_place():
+    tensors = [torch.ones(2), torch.full((3,), 2.0, dtype=torch.float64)]
+    torch_internals.multiply_all(tensors, 0.5)
+    assert torch.equal(tensors[0], torch.full((2,), 0.5)) and torch.equal(tensors[1], torch.ones(3).double())
+
+
 def test_copy_all_copies_and_broadcasts():
     into = [torch.zeros(2), torch.zeros(3)]
     torch_internals.copy_all(into, [torch.tensor([1.0, 2.0]), torch.ones(()).expand(3)])

@@ -146,6 +146,8 @@ class TracedVectorField(EagerVectorField):
 
     def spread(self, tensors: Sequence[Tensor]) -> list[Tensor | None]:
         """Return tensors for `present` in the places of their targets, None in the others."""
+        if len(tensors) == len(self.inputs):
+            return list(tensors)
         found = dict(zip(self.present, tensors, strict=True))
         return [found.get(i) for i in range(len(self.inputs))]
 

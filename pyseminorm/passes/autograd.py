@@ -277,9 +277,7 @@ class SolveContext:
         """Give the result of a backward pass the loss's own scale; refuse one without an end or with no finite one."""
         self.stats.backward = result.stats
         if scale != 1.0:
-            result.adjoint = result.adjoint * scale
-            for x in result.params if result.vector is None else [result.vector]:
-                x.mul_(scale)
+            result.multiply(scale)
         if not result.finite and result.retcode.success:
             self._check_gradients(result)
         if result.retcode is not ReturnCode.Success:

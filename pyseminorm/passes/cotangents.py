@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import LastGoodState, SolveError
-from ..host_copies import read, read_number, send_numbers
+from ..host_copies import is_short, read, read_number, send_numbers
 from ..problem.finiteness import first_not_finite
 from ..problem.state import all_finite
 from ..retcode import ReturnCode
@@ -60,6 +60,9 @@ def largest_rms(grad: Tensor) -> float:
     The cotangents are divided by their largest element first, since squares of 1e200 or 1e-200 are no numbers.
     """
     tiny = torch.finfo(grad.dtype).tiny  # the inverse of a smaller number is infinite
+    if is_short(grad):
+        longest: float = max(math.hypot(*map(abs, row)) for row in read(grad))
+        return max(longest / math.sqrt(grad.shape[1]), tiny)
     largest = max(read_number(grad.abs().max()), tiny)
     sizes = torch.linalg.vector_norm(grad / largest, dim=1, dtype=torch.float64) / grad.shape[1] ** 0.5
     return float(max(largest * read_number(sizes.max()), tiny))

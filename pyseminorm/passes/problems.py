@@ -30,6 +30,7 @@ from ..problem.vector_field import EagerVectorField
 from ..retcode import ReturnCode
 from ..stats import PassStats
 from ..stepping import Algorithm, MethodTraits, TorchdiffeqController
+from ..torch_internals import multiply_all
 from .recorded_steps import StepRecorder, StepReport
 
 
@@ -362,6 +363,12 @@ class AdjointResult:
     output_derivatives: dict[int, Tensor] = dataclasses.field(default_factory=dict)
     finite: bool = False
     vector: Tensor | None = None
+
+    def multiply(self, scale: float) -> None:
+        """Multiply both by a number."""
+        self.adjoint = self.adjoint * scale
+        if found := self.params if self.vector is None else [self.vector]:
+            multiply_all(found, scale)
 
 
 @dataclass(slots=True)

@@ -279,7 +279,7 @@ class _BackwardSystem:
         self.squares = 0.0  # of the errors of accepted steps
         self._makes_params = not problem.adjoint.quadrature
         self._carried = self._makes_params and self.carries_params
-        apart = problem.field.targets if self._makes_params and not self._carried else []
+        apart = problem.field.inputs if self._makes_params and not self._carried else []
         param_rtol = getattr(problem.adjoint, "param_rtol", None)
         whole = _makes_whole_steps(problem)
         self.integrals = Integrals(apart, problem.options.tableau, param_rtol, whole=whole)
@@ -327,11 +327,10 @@ class _BackwardSystem:
 
     def jump(self, index: int, z: Tensor) -> Tensor:
         """Add the cotangent of an output to the adjoint, and set y back to its forward value."""
-        layout, changed = self.layout, z.clone()
-        changed[layout.adjoint_slice] += self.problem.cotangents[index]
-        if layout.has_y:
-            changed[layout.y_slice] = self.problem.ys[index]
-        if layout.has_time and self.problem.restarts and self.problem.want_times:
+        problem, layout, size = self.problem, self.layout, self.problem.spec.size
+        parts = [z[:size] + problem.cotangents[index], *([problem.ys[index]] if layout.has_y else [])]
+        changed = torch.cat([*parts, z[size * len(parts) :]])
+        if layout.has_time and problem.restarts and problem.want_times:
             changed[layout.time_slice] -= self._time_cotangent(index)
         return changed
 

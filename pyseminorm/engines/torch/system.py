@@ -86,7 +86,6 @@ class Integrals:
         self._sizes: list[StepSizes] = []  # of such steps
         self._size = 0.0  # of the totals, after the last of them
         self._first = 0.0  # the first weight of the step
-        self._zeros = [x.new_zeros(()).expand_as(x) for x in shapes_of]  # for targets that a stage does not depend on
 
     def start_step(self, made: WholeIntegrals | None = None) -> None:
         """Begin an attempt, of which everything may be ``made`` already."""
@@ -117,7 +116,8 @@ class Integrals:
         if self._first == 0.0:
             self._first = weight
             self._trial = self._trial or [torch.empty_like(x) for x in self.total]
-            copy_all(self._trial, [zero if q is None else q for q, zero in zip(derivatives, self._zeros, strict=True)])
+            zeros = (x.new_zeros(()).expand_as(x) for x in self._shapes_of)
+            copy_all(self._trial, [zero if q is None else q for q, zero in zip(derivatives, zeros, strict=True)])
             return
         trial, known = self._trial, [q for q in derivatives if q is not None]
         if len(known) < len(derivatives):
