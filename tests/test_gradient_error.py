@@ -146,10 +146,10 @@ def test_parts_that_agree_by_chance_are_halved_with_smaller_ones_that_do_not(eng
     assert _error(*gradients) < 3e-2
 
 
-def test_a_quadrature_that_is_clearly_right_costs_no_more_with_control(engine):
+def test_a_quadrature_that_is_clearly_right_costs_a_node_more_with_control(engine):
     _, plain = _gradient(Forced(1), engine, GaussAdjoint())
     _, controlled = _gradient(Forced(1), engine, GaussAdjoint(param_rtol=1e-2))
-    assert controlled.backward.evaluations == plain.backward.evaluations
+    assert controlled.backward.evaluations == plain.backward.evaluations + 1
 
 
 @pytest.mark.parametrize(("rejected", "of_states"), [(0, 1e-4), (9, 3.1e-3), (1, None)])
@@ -160,6 +160,13 @@ def test_errors_of_the_states_weigh_more_where_many_steps_are_rejected(rejected,
         assert 1.2e-4 < backward.param_error < 2e-3
     else:
         assert backward.param_error == pytest.approx(of_states)
+
+
+@pytest.mark.parametrize(("state_error", "weight"), [(1e-3, 0.1), (3e-5, 0.1), (3e-5 / 32, 0.05), (3e-5 / 1024, 0.025)])
+def test_small_errors_of_the_states_weigh_less(state_error, weight):
+    backward = PassStats(param_error=0.0)
+    complete_estimate(backward, PassStats(naccept=9, state_error=state_error), 0.0)
+    assert backward.param_error == pytest.approx(weight * state_error)
 
 
 @pytest.mark.parametrize("method", ["bosh3", "tsit5", "dopri5", "vern7"])

@@ -12,7 +12,7 @@ from pyseminorm.engines.julia.session.profiling_clock import Place
 from pyseminorm.engines.torch import gauss_nodes
 from pyseminorm.graphs.lowering.writer import PRODUCTS
 from pyseminorm.methods.tableaus import JULIA_METHODS, TABLEAUS
-from pyseminorm.passes.gauss_quadrature import ERROR_GROWTH
+from pyseminorm.passes.gauss_quadrature import ERROR_GROWTH, HARMLESS
 
 JULIA = Path(__file__).parents[1] / "julia"
 
@@ -111,7 +111,8 @@ def test_a_quadrature_is_refined_by_the_same_constants():
     refinement = source("src/solver/gauss_refinement.jl")
     found = [number(constant(name, refinement)) for name in ("FINEST", "CLEAR")]
     assert found == [gauss_nodes.FINEST, gauss_nodes.CLEAR]
-    assert number(constant("ERROR_GROWTH", source("src/solver/gauss_nodes.jl"))) == ERROR_GROWTH
+    nodes = source("src/solver/gauss_nodes.jl")
+    assert number(constant("ERROR_GROWTH", nodes)) == ERROR_GROWTH and number(constant("HARMLESS", nodes)) == HARMLESS
 
 
 def test_sums_that_python_keeps_are_asked_by_the_same_numbers():

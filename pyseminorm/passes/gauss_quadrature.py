@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from ..torch_internals import increment_all
 
 ELEMENTS_PER_CALL = 2**18  # of state, in one batched call: its activations stay a bounded multiple of this
 MOST_NODES = 256
+HARMLESS = 1e-2  # of rtol: below it, what a rule of a node less makes of a step is right enough
 ERROR_GROWTH = 3  # power of a step's length that its error grows with: between 1, of what is not resolved, and 2m + 1
 
 
@@ -34,9 +35,59 @@ def check_rule(order: int) -> tuple[list[float], list[float]]:
     return finer_points + points, finer_weights + [-weight for weight in weights]
 
 
-def size_of(tensors: Sequence[Tensor]) -> float:
-    """Return the 2-norm of tensors as one vector."""
-    return math.hypot(*(read_number(torch.linalg.vector_norm(x)) for x in tensors))
+def check_rules(order: int) -> list[tuple[list[float], list[float]]]:
+    """Return nodes and weights of the rule of `gauss_legendre`, of one of a node less, and of one of two more."""
+    nodes = (order + 1) // 2
+    return [gauss_legendre(2 * n) for n in (nodes, max(nodes - 1, 1), nodes + 2)]
+
+
+def check_step(
+    products: Callable[[int], Sequence[Tensor | None]], total: Sequence[Tensor], order: int, rtol: object
+) -> float:
+    """Add a step's rule to a total, and return its error over the size of the total; NaN: that is zero.
+
+    Where a rule of one node less says the same, that of two more is not evaluated. ``products``: from the index of one
+    of `check_rules` to its sum.
+    """
+    step = [torch.zeros_like(x) for x in total]
+    add_products(step, products(0))
+    add_products(total, step)
+    size = size_of(total) or math.nan
+    less = _distance(step, products(1)) / size
+    if isinstance(rtol, float) and less <= HARMLESS * rtol:
+        return _resolved_error(less, (order + 1) // 2)
+    return _distance(step, products(2)) / size
+
+
+def _distance(step: Sequence[Tensor], products: Sequence[Tensor | None]) -> float:
+    """Return the size of a difference, which no further vector as long as the parameters is made for."""
+    add_products(step, products, -1.0)
+    size = size_of(step)
+    add_products(step, products)
+    return size
+
+
+def _resolved_error(less: float, nodes: int) -> float:
+    """Return the error of a rule from that of a rule of a node less, of a wave that both resolve."""
+    power: float = nodes / (nodes - 1)
+    return float(_wave_error(nodes) * (less / _wave_error(nodes - 1)) ** power)
+
+
+def _wave_error(nodes: int) -> float:
+    """Return the error of a Gauss rule in a step of a wave, over the power 2 ``nodes`` of its phase there."""
+    return float(math.factorial(nodes) ** 4 / ((2 * nodes + 1) * math.factorial(2 * nodes) ** 3))
+
+
+def add_products(total: Sequence[Tensor], products: Sequence[Tensor | None], factor: float = 1.0) -> None:
+    """Add products by the parameters, times a factor, to a total; None: zero."""
+    pairs = [(t, g) for t, g in zip(total, products, strict=True) if g is not None]
+    if pairs:
+        increment_all([t for t, _ in pairs], [g for _, g in pairs], alpha=factor)
+
+
+def size_of(tensors: Sequence[Tensor | None]) -> float:
+    """Return the 2-norm of tensors as one vector; None: zero."""
+    return math.hypot(*(read_number(torch.linalg.vector_norm(x)) for x in tensors if x is not None))
 
 
 def nodes_per_call(size: int) -> int:
@@ -53,13 +104,15 @@ class ParameterQuadrature:
 
     def add(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> None:
         """Add nodes at ``times`` with states and weighted adjoints (nodes, size)."""
+        add_products(self.total, self.products(times, y, adjoint))
+
+    def products(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
+        """Return what such nodes add up to."""
         self._stats.nvjp_param += len(times)
         gradients = self._vjp(times, y, adjoint)
         if not each_finite(gradients):
             raise self._not_finite(times, y, adjoint)
-        pairs = [(t, g) for t, g in zip(self.total, gradients, strict=True) if g is not None]
-        if pairs:
-            increment_all([t for t, _ in pairs], [g for _, g in pairs])
+        return gradients
 
     def _vjp(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
         return self._field.vjp_params(times, y, adjoint, batched_time=self._batched_time)

@@ -27,7 +27,8 @@ POWERS = {3: 0.6, 5: 0.6, 7: 0.25}
 SAFETY = 4.0  # of param_rtol: errors of steps add up, and some steps are blind
 # What the embedded errors of y and of lambda weigh in the gradient's where steps are smooth; where the field has kinks,
 # which many rejected steps tell, the solution is no better than the embedded one, and errors add up in one direction.
-OF_STATES = 0.1
+# Below a knee they weigh less: the solution is of an order more, which with order 5 is the error's fifth root.
+OF_STATES, STATES_KNEE, STATES_POWER = 0.1, 3e-5, 0.2
 ROUGH = 0.25  # of the attempts are rejected
 STATES_AT_MOST = 0.05  # of it: where a state has decayed to nothing at its end, its relative error there says little
 
@@ -93,9 +94,11 @@ def complete_estimate(backward: PassStats, forward: PassStats, rounding: float) 
 
 def _of_state(stats: PassStats) -> float:
     """Return what the error of a pass's state adds to that of the parameter gradient."""
-    if stats.state_error is None:
+    error = stats.state_error
+    if error is None:
         return 0.0
-    return min((OF_STATES + math.sqrt(stats.naccept) * _roughness(stats)) * stats.state_error, STATES_AT_MOST)
+    smooth: float = OF_STATES * min(1.0, error / STATES_KNEE) ** STATES_POWER
+    return min((smooth + math.sqrt(stats.naccept) * _roughness(stats)) * error, STATES_AT_MOST)
 
 
 def _roughness(stats: PassStats) -> float:

@@ -167,22 +167,44 @@ mutable struct NativeNodes{T}
     const scatter::Scatter
     const total::Vector{T}
     const capacity::Int
+    const points::Int           # of the rule
+    const checked::Int          # nodes behind the capacity
+    const rtol::Float64
     evaluated::Int
 end
 
 function (nodes::NativeNodes)(count::Cint)
-    count < 0 && return add_difference!(nodes, -count)
-    add_nodes!(nodes.total, nodes, 1:count)
-    all_finite(nodes.total) || throw(NotFinite(first_not_finite!(nodes, count)))
-    return 1.0
-end
-
-"Add nodes behind the capacity, and give the 2-norm of what they add over that of the sum."
-function add_difference!(nodes::NativeNodes, count)
-    difference = difference_of(nodes, count)
-    nodes.total .+= difference
+    (; total, capacity) = nodes
+    count == 0 && return check_step!(nodes)
+    if count > 0
+        add_nodes!(total, nodes, 1:count)
+        check_finite(nodes, 1:count)
+        return 1.0
+    end
+    difference = sum_of(nodes, capacity .+ (1:(-count)))
+    total .+= difference
     return ratio!(nodes, difference)
 end
+
+"Add the step that is held back, and give the error of its rule over the sum: twin of `check_step` in pyseminorm/passes/gauss_quadrature.py."
+function check_step!(nodes::NativeNodes)
+    (; total, capacity, points, checked, rtol) = nodes
+    rows(chosen) = capacity .+ chosen
+    step = sum_of(nodes, rows(1:points))
+    total .+= step
+    check_finite(nodes, rows(1:points))
+    from_step(chosen) = ratio!(nodes, sum_of(nodes, rows(chosen)) .-= step)
+    less = from_step((points + 1):(2points - 1))
+    found = less <= HARMLESS * rtol ? resolved_error(less, points) : from_step((2points):checked)
+    keep!(nodes.field.spare, (step,), sizeof(step))
+    return found
+end
+
+"The error of a rule from that of a rule of a node less, of a wave that both resolve."
+resolved_error(less, m) = wave_error(m) * (less / wave_error(m - 1))^(m / (m - 1))
+
+"The error of a Gauss rule in a step of a wave, over the power 2m of its phase there."
+wave_error(m) = factorial(m)^4 / ((2m + 1) * Float64(factorial(2m))^3)
 
 "Add the products of nodes to a vector."
 function add_nodes!(total, nodes::NativeNodes{T}, chosen) where {T}
@@ -203,14 +225,11 @@ function add_nodes!(total, nodes::NativeNodes{T}, chosen) where {T}
     return nothing
 end
 
-"The relative error of the sum, from the nodes that the largest step has for that."
-error_of(nodes::NativeNodes, gauss::Nodes) = share(gauss) * ratio!(nodes, difference_of(nodes, length(gauss.check_points)))
-
-"What nodes behind the capacity add up to."
-function difference_of(nodes::NativeNodes{T}, count) where {T}
-    difference = fill!(spare_vector(nodes.field, length(nodes.total)), zero(T))
-    add_nodes!(difference, nodes, nodes.capacity .+ (1:count))
-    return difference
+"What nodes add up to."
+function sum_of(nodes::NativeNodes{T}, chosen) where {T}
+    found = fill!(spare_vector(nodes.field, length(nodes.total)), zero(T))
+    add_nodes!(found, nodes, chosen)
+    return found
 end
 
 "The 2-norm of a difference over that of the sum; the difference goes back."
@@ -221,16 +240,17 @@ function ratio!((; field, total)::NativeNodes, difference)
     return iszero(whole) ? NaN : found / whole
 end
 
-"The time of the first node whose product is not finite, where their sum is not."
-function first_not_finite!((; field, total, scatter, times, y, λ)::NativeNodes{T}, count) where {T}
+"Refuse a sum that is not finite, of which these nodes were added last: with the time of the first whose product is not."
+function check_finite((; field, total, scatter, times, y, λ)::NativeNodes{T}, chosen) where {T}
+    all_finite(total) && return nothing
     n = length(field.work.u)
-    for j in 1:count
+    for j in chosen
         copyto!(field.work.u, row(Vector{T}, y, j - 1, n))
         copyto!(field.work.λ, row(Vector{T}, λ, j - 1, n))
         add_vjp!(fill!(total, zero(T)), 0, field, field.source, scatter, unsafe_load(times, j), false, false)
-        all_finite(total) || return unsafe_load(times, j)
+        all_finite(total) || throw(NotFinite(unsafe_load(times, j)))
     end
-    return unsafe_load(times, 1)
+    throw(NotFinite(unsafe_load(times, first(chosen))))
 end
 
 evaluator(nodes::NativeNodes) = Evaluator(nodes)
@@ -280,9 +300,9 @@ function keep!(waiting, found, bytes)
     return nothing
 end
 
-native_nodes(side::NativeBackward{T}, times, y, λ, scatter, total, capacity) where {T} = NativeNodes{T}(
+native_nodes(side::NativeBackward{T}, times, y, λ, scatter, total, capacity, rules...) where {T} = NativeNodes{T}(
     side.field, side.poll, Ptr{Float64}(UInt(times)), UInt(y), UInt(λ), Scatter(scatter...),
-    wrap(Vector{T}, total, last(scatter)), capacity, 0,
+    wrap(Vector{T}, total, last(scatter)), capacity, rules..., 0,
 )
 
 count_evaluated(nodes::NativeNodes) = nodes.evaluated

@@ -50,14 +50,13 @@ raise_again() = throw(RAISED[])
 "Write what came of a pass, and hold its outcome where Python needs more of it than fits (or wants to `keep` it)."
 function write_result!(
         result::Ptr{PassResult}, outcome::Outcome, n; reached, steps, jacobians, finite = false, keep = false, param_error = NaN,
-        share = NaN,
     )
     (; retcode, t, naccept, nreject, calls, accepted, squares) = outcome
     fits = length(accepted) <= MOST_TIMES
     held = keep || !fits || retcode !== :Success ? hold!(outcome) : 0
     found = PassResult(
         retcode_number(retcode), t, naccept, nreject, calls, reached, steps, jacobians, finite, length(accepted), held,
-        param_error, squares, rms(view(outcome.u, 1:n)), share,
+        param_error, squares, rms(view(outcome.u, 1:n)),
     )
     unsafe_store!(result, found)
     fits && GC.@preserve accepted unsafe_copyto!(Ptr{Float64}(result + TIMES_AT), pointer(accepted), length(accepted))
@@ -120,10 +119,9 @@ function run_adjoint(::Type{V}, call::AdjointCall, result) where {V}
         copied(Int64, call.rows, call.rows_count), UInt(call.ys), UInt(call.cotangents), call.anchored != 0, object(call.settings)::Settings,
         object(call.outcome), UInt(call.y), nodes,
     )
-    param_error = nodes === nothing ? estimate(functions.integral) : check(last(nodes), gauss, outcome)
     write_result!(
         result, outcome, call.size; reached = jumped, steps = made_nodes(nodes), jacobians = made_jacobians(functions.call),
-        param_error, share = share(gauss),
+        param_error = nodes === nothing ? estimate(functions.integral) : gauss.left,
     )
     return nothing
 end
@@ -161,12 +159,10 @@ end
 
 evaluator_of(call::AdjointCall, side) = call.evaluate_nodes
 evaluator_of(call::AdjointCall, side::NativeSide) =
-    native_nodes(side, call.node_times, call.node_y, call.node_adjoint, scatter_of(call), call.total, call.capacity)
-
-"The relative error of a quadrature; NaN: Python finds it, or there is none."
-check(evaluator, gauss, outcome) = gauss.left
-check(evaluator::NativeNodes, gauss, outcome) =
-    gauss.rtol > 0 ? gauss.left : outcome.retcode === :Success ? error_of(evaluator, gauss) : NaN
+    native_nodes(
+    side, call.node_times, call.node_y, call.node_adjoint, scatter_of(call), call.total, call.capacity, call.points_count,
+    call.check_count, (object(call.settings)::Settings).rtol,
+)
 
 made_nodes(nodes) = nodes !== nothing && last(nodes) isa NativeNodes ? count_evaluated(last(nodes)) : 0
 

@@ -133,7 +133,6 @@ struct PassResult
     param_error::Float64        # NaN: not estimated here
     squares::Float64            # sum of those of the errors of accepted steps, as the norm measures them
     rms::Float64                # of the state at the end, or of λ
-    share::Float64              # see `share` of Nodes
 end
 
 struct SweepResult

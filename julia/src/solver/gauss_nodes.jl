@@ -5,7 +5,8 @@ const StateAt{V} = FunctionWrapper{Nothing, Tuple{V, Float64}}
     Evaluator
 
 Adds the first `count` nodes that wait to the sums. With a negative number it adds so many of those behind the capacity, and gives the
-2-norm of what they add over that of the sums (NaN: both are zero). Negative: it failed.
+2-norm of what they add over that of the sums (NaN: both are zero). With zero it adds the step that is held back, and gives the error
+of its rule over that of the sums. Negative: it failed.
 """
 const Evaluator = FunctionWrapper{Float64, Tuple{Cint}}
 
@@ -34,8 +35,9 @@ length_of(part::Part) = part.length
 Gauss nodes inside the accepted steps of a backward solve, for Python to evaluate many at a time: times, y and weighted λ
 are written to memory that Python owns, and `evaluate(count)` is called when it is full. Empty `points`: no quadrature.
 
-Behind the `capacity` nodes there are those by which the error of the largest step is found: those of a finer rule, then those of
-the rule with negative weights. With an `rtol` all steps are kept as `parts`, to be refined when the solve is over.
+Behind the `capacity` nodes there are those of the largest step, which is held back: of the rule, and of two by which its error is
+found (`check_rules` in pyseminorm/passes/gauss_quadrature.py). Without `check_points` no error is found. With an `rtol` all steps
+are kept as `parts`, to be refined when the solve is over, by a difference: a finer rule, then the rule with negative weights.
 """
 mutable struct Nodes{V}
     points::Vector{Float64}     # on [0, 1]
@@ -54,7 +56,7 @@ mutable struct Nodes{V}
     z::V                        # the backward state at a node
     rtol::Float64               # 0: nothing is refined
     parts::Vector{Part{V}}      # the shortest first
-    left::Float64               # the error after refinement; NaN: none was made
+    left::Float64               # the error of the sums; NaN: not found
 end
 
 no_nodes(::Type{V}) where {V} = Nodes{V}(
@@ -63,8 +65,8 @@ no_nodes(::Type{V}) where {V} = Nodes{V}(
 )
 
 function evaluate!(nodes::Nodes{V}) where {V}
-    nodes.count == 0 && return nothing
     synchronize(V)
+    nodes.count == 0 && return nothing
     count, nodes.count = nodes.count, 0
     return call_evaluator(nodes, count)
 end
@@ -75,8 +77,39 @@ function call_evaluator(nodes::Nodes, count)
     return found
 end
 
-"How much larger the error of all steps is than that of the largest one; NaN: there is none."
-share(nodes::Nodes) = nodes.largest > 0 ? sqrt(nodes.squares) / nodes.largest^ERROR_GROWTH : NaN
+"Let the step that is held back wait like others."
+function release!(nodes::Nodes{V}, n) where {V}
+    nodes.largest > 0 || return nothing
+    for i in 0:(length(nodes.points) - 1)
+        from, to = nodes.capacity + i, nodes.count
+        copyto!(row(V, nodes.y, to, n), row(V, nodes.y, from, n))
+        copyto!(row(V, nodes.λ, to, n), row(V, nodes.λ, from, n))
+        unsafe_store!(nodes.times, unsafe_load(nodes.times, from + 1), to + 1)
+        count!(nodes)
+    end
+    return nothing
+end
+
+"Count a node that waits; evaluate them when the memory is full."
+function count!(nodes::Nodes)
+    nodes.count += 1
+    nodes.count == nodes.capacity && evaluate!(nodes)
+    return nothing
+end
+
+"Find the error of the sums, and lower it to what is asked for."
+function settle!(tracker, nodes::Nodes)
+    evaluate!(nodes)
+    nodes.rtol > 0 && return refine!(tracker, nodes)
+    nodes.largest > 0 && !isempty(nodes.check_points) && (nodes.left = share(nodes) * call_evaluator(nodes, 0))
+    return nothing
+end
+
+"How much larger the error of all steps is than that of the largest one."
+share(nodes::Nodes) = sqrt(nodes.squares) / nodes.largest^ERROR_GROWTH
 
 "With which power of a step's length its error grows: as pyseminorm/passes/gauss_quadrature.py has it."
 const ERROR_GROWTH = 3
+
+"Of the tolerance: see `check_step` there."
+const HARMLESS = 1e-2

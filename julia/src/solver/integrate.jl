@@ -105,8 +105,7 @@ function integrate(
         rejections.integrator = integrator
         begin!(tracker.integral, [tstops; t1], integrator)
         solve!(integrator)
-        evaluate!(tracker.nodes)
-        SciMLBase.successful_retcode(integrator.sol) && refine!(tracker, tracker.nodes)
+        SciMLBase.successful_retcode(integrator.sol) && settle!(tracker, tracker.nodes)
         dense && check_dense(field, integrator, t0)
     catch error
         error isa Union{CallbackFailure, InterruptException, NotFinite} || rethrow()

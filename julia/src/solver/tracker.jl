@@ -131,17 +131,19 @@ end
 # dL/dθ gains -h Σ wⱼ λⱼᵀ ∂f/∂θ of a step of size h (negative for increasing times).
 function collect_nodes!(tracker::Tracker, nodes::Nodes{V}, integrator, t) where {V}
     isempty(nodes.points) && return nothing
-    t0 = integrator.tprev
+    t0, length = integrator.tprev, abs(t - integrator.tprev)
     SciMLBase.addsteps!(integrator)
-    add_rule!(tracker, integrator, t0, t, nodes.points, nodes.weights)
-    nodes.rtol > 0 && keep_step!(nodes, integrator, t)
-    nodes.squares += abs2((t - t0)^ERROR_GROWTH)
-    if abs(t - t0) > nodes.largest
-        nodes.largest = abs(t - t0)
+    if nodes.rtol > 0 || isempty(nodes.check_points) || length <= nodes.largest
+        add_rule!(tracker, integrator, t0, t, nodes.points, nodes.weights)
+    else
+        release!(nodes, tracker.n)
         for (i, (point, weight)) in enumerate(zip(nodes.check_points, nodes.check_weights))
             place_node!(tracker, integrator, t0, t, point, weight, nodes.capacity + i - 1)
         end
     end
+    nodes.rtol > 0 && keep_step!(nodes, integrator, t)
+    nodes.squares += abs2(length^ERROR_GROWTH)
+    nodes.largest = max(nodes.largest, length)
     resize!(integrator.k, integrator.kshortsize)
     return nothing
 end
@@ -151,8 +153,7 @@ function add_rule!(tracker::Tracker, step!, t0, t, points, weights)
     nodes = tracker.nodes
     for (point, weight) in zip(points, weights)
         place_node!(tracker, step!, t0, t, point, weight, nodes.count)
-        nodes.count += 1
-        nodes.count == nodes.capacity && evaluate!(nodes)
+        count!(nodes)
     end
     return nothing
 end

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,12 @@ from ...adjoints import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
 from ...errors import AttachLastGoodState, BackendUnavailableError, InvalidInputError
 from ...methods.tableaus import TABLEAUS
 from ...passes.discrete_sweep import Sweep
-from ...passes.gauss_quadrature import ParameterQuadrature, size_of
-from ...passes.gradient_error import estimates
+from ...passes.gauss_quadrature import ParameterQuadrature, add_products, check_step, size_of
 from ...passes.problems import AdjointProblem, AdjointResult, DiscreteProblem, ForwardProblem, ForwardResult
 from ...passes.right_hand_side import AdjointRightHandSide
 from ...problem.jacobian import Jacobian
 from ...stats import PassStats
 from ...stepping import Algorithm, MethodTraits
-from ...torch_internals import increment_all
 from .calls.callbacks import SolverCallbacks
 from .calls.looks import Looks
 from .calls.nodes import NodeMemory
@@ -33,7 +31,7 @@ from .calls.settings import ForwardArguments, describe_method, make_settings, ta
 from .native.forward import StepsHandle, native_forward
 from .native.sweep import native_sweep
 from .native.vector_field import JuliaVectorField, NativeNodes, backward_arguments
-from .session.layouts import AdjointCall, PassResult
+from .session.layouts import AdjointCall
 from .session.memory import addresses, consecutive, doubles, integers, offsets_of
 from .session.runtime import runtime
 
@@ -164,9 +162,6 @@ class _Side:
         stats.njac = self.jacobian.calls if self.jacobian else result.jacobians
         if self.sums is not None:
             stats.param_error = self.sums.error()
-        elif isinstance(nodes, _Nodes):
-            stats.param_error = nodes.error(result) if solve.retcode.success else None
-            stats.nvjp_param = nodes.evaluated
         elif not math.isnan(result.param_error):
             stats.param_error = result.param_error
 
@@ -264,42 +259,33 @@ class _Nodes(NodeMemory):
     def __init__(self, problem: AdjointProblem) -> None:
         super().__init__(problem)
         assert isinstance(problem.adjoint, GaussAdjoint)
-        self._stats, self._problem, self._batched_time = PassStats(), problem, problem.adjoint.batched_time
-        self._refines = problem.adjoint.param_rtol is not None
-        self.sums = self._new_sums()
-
-    def _new_sums(self) -> ParameterQuadrature:
-        return ParameterQuadrature(self._problem.field, self._stats, batched_time=self._batched_time)
+        self._stats, self._problem = PassStats(), problem
+        self.sums = ParameterQuadrature(problem.field, self._stats, batched_time=problem.adjoint.batched_time)
 
     def evaluate(self, count: int) -> float:
-        """Add the first nodes; of a negative number those behind the capacity, and return how much they change."""
+        """Add the first nodes; of a negative number those behind the capacity, and return how much they change.
+
+        0: those behind the capacity are a step's, whose error is returned (see `check_step`).
+        """
         if count > 0:
-            self._add(self.sums, slice(0, count))
+            self.sums.add(*self._nodes(slice(0, count)))
             return 1.0
-        difference = self._difference()
-        increment_all(self.sums.total, difference)
-        return self._over_sums(difference)
-
-    def _add(self, sums: ParameterQuadrature, rows: slice) -> None:
-        sums.add(self.times[rows].tolist(), self.y[rows].clone(), self.adjoint[rows].clone())
-
-    def _difference(self) -> list[Tensor]:
-        sums = self._new_sums()
-        self._add(sums, self.check)
-        return sums.total
-
-    def _over_sums(self, difference: Sequence[Tensor]) -> float:
+        options = self._problem.options
+        if count == 0:
+            return check_step(self._checked, self.sums.total, options.traits.order, options.rtol)
+        difference = self.sums.products(*self._nodes(self.check))
+        add_products(self.sums.total, difference)
         whole = size_of(self.sums.total)
         return size_of(difference) / whole if whole else math.nan
 
-    def error(self, result: PassResult) -> float | None:
-        """Return the relative error of the sums, from the largest step's or what refinement has left."""
-        options = self._problem.options
-        error: float = result.param_error
-        if not self._refines:
-            known = estimates(options.method, options.traits) and not math.isnan(result.share)
-            error = result.share * self._over_sums(self._difference()) if known else math.nan
-        return None if math.isnan(error) else error
+    def _nodes(self, rows: slice) -> tuple[list[float], Tensor, Tensor]:
+        return self.times[rows].tolist(), self.y[rows].clone(), self.adjoint[rows].clone()
+
+    def _checked(self, i: int) -> list[Tensor | None]:
+        """Return what the nodes of one of `check_rules` add up to."""
+        start, m = self.check.start, self._rules[0].count
+        bounds = [start, start + m, start + 2 * m - 1, self.check.stop]
+        return self.sums.products(*self._nodes(slice(bounds[i], bounds[i + 1])))
 
     @property
     def evaluated(self) -> int:

@@ -11,11 +11,18 @@ import torch
 from torch import Tensor
 
 from ...adjoints import GaussAdjoint
-from ...passes.gauss_quadrature import ERROR_GROWTH, ParameterQuadrature, gauss_legendre, nodes_per_call, size_of
+from ...passes.gauss_quadrature import (
+    ERROR_GROWTH,
+    ParameterQuadrature,
+    add_products,
+    check_rules,
+    check_step,
+    nodes_per_call,
+    size_of,
+)
 from ...passes.gradient_error import estimates
 from ...passes.problems import AdjointProblem
 from ...stats import PassStats
-from ...torch_internals import increment_all
 from .interpolant import LocalInterpolation
 
 Rule = tuple[list[float], list[float]]
@@ -37,7 +44,8 @@ class Part(NamedTuple):
 
 
 class GaussNodes:
-    """The parameter gradient by Gauss quadrature, with its error by a rule of two more nodes in the largest step.
+    """The parameter gradient by Gauss quadrature, with its error by a rule of two more nodes in the largest step, which
+    is held back for that.
 
     With a ``param_rtol`` the rule of more nodes goes on to the next largest step, and takes the place of the other,
     until the two agree; a step in which they do not is halved, and so are those before it, which agreed by chance.
@@ -49,14 +57,15 @@ class GaussNodes:
         self.sums = ParameterQuadrature(problem.field, stats, batched_time=adjoint.batched_time)
         self._stats, self._batched_time, self._rtol = stats, adjoint.batched_time, adjoint.param_rtol
         self._problem = problem
-        self._rule = gauss_legendre(order)
-        self._finer = gauss_legendre(2 * len(self._rule[0]) + 3)
+        self._checks = self._rtol is None and estimates(problem.options.method, problem.options.traits)
+        self._check_rules = check_rules(order)
+        self._rule, _, self._finer = self._check_rules
         self._at_once = nodes_per_call(problem.layout.state)
         self._most = self._at_once if problem.field.steps is None else len(self._rule[0])
         self._times: list[float] = []
         self._y: list[Tensor] = []
         self._adjoint: list[Tensor] = []
-        self._parts: list[Part] = []  # the largest step; with a param_rtol all
+        self._parts: list[Part] = []  # the largest step, held back; with a param_rtol all
         self._lengths: list[float] = []
 
     def collect(self, step: LocalInterpolation, end: float) -> None:
@@ -65,24 +74,34 @@ class GaussNodes:
         """
         part = Part(step, step.t0, end, abs(end - step.t0))
         self._lengths.append(part.length)
-        if self._rtol is not None or not self._parts:
+        if self._rtol is not None:
             self._parts.append(part)
-        elif part.length > self._parts[0].length:
-            self._parts[0] = part
+        elif self._checks:
+            self._parts = sorted([*self._parts, part], key=_length)
+            if len(self._parts) == 1:
+                return
+            part = self._parts.pop(0)
         self._place(self.sums, part, self._rule, 1.0)
 
     def finish(self) -> float | None:
         """Evaluate what is left; return the error of the sums, relative, after what ``param_rtol`` asks for."""
         self._evaluate(self.sums)
-        size = size_of(self.sums.total)
-        if not self._parts or size == 0.0:
+        if not self._parts or (self._rtol is not None and size_of(self.sums.total) == 0.0):
             return None
-        self._parts.sort(key=_length)
         if self._rtol is None:
-            if not estimates(self._problem.options.method, self._problem.options.traits):
-                return None
-            return _share(self._lengths) * size_of(self._difference(self._parts[0])) / size
+            return _share(self._lengths) * self._check(self._parts[0])
+        self._parts.sort(key=_length)
         return self._refine(self._rtol)
+
+    def _check(self, part: Part) -> float:
+        """Add the step that is held back; return the error of its rule, over the sums."""
+        options = self._problem.options
+
+        def products(i: int) -> Sequence[Tensor | None]:
+            self._append(part, self._check_rules[i], 1.0)
+            return self._products()
+
+        return check_step(products, self.sums.total, options.tableau.order, options.rtol)
 
     def _refine(self, rtol: float) -> float:
         """Halve the largest parts until the rules agree in some of them one after the other; return the error left."""
@@ -91,7 +110,7 @@ class GaussNodes:
         while parts and len(agreed) < enough:
             part = parts.pop()
             difference, lengths = self._difference(part), [x.length for x in [*parts, part]]
-            increment_all(self.sums.total, difference)
+            add_products(self.sums.total, difference)
             left = _share(lengths) * size_of(difference) / (size_of(self.sums.total) or math.inf)
             agreed.append(part)
             if left <= rtol or part.length < FINEST * longest:
@@ -110,15 +129,19 @@ class GaussNodes:
             bisect.insort(self._parts, half, key=_length)
         self._evaluate(self.sums)
 
-    def _difference(self, part: Part) -> list[Tensor]:
+    def _difference(self, part: Part) -> Sequence[Tensor | None]:
         """Return by how much the finer rule differs from the other in a part of a step."""
-        sums = ParameterQuadrature(self._problem.field, self._stats, batched_time=self._batched_time)
-        self._place(sums, part, self._finer, 1.0)
-        self._place(sums, part, self._rule, -1.0)
-        self._evaluate(sums)
-        return sums.total
+        self._append(part, self._finer, 1.0)
+        self._append(part, self._rule, -1.0)
+        return self._products()
 
     def _place(self, sums: ParameterQuadrature, part: Part, rule: Rule, sign: float) -> None:
+        """Add the nodes of a rule in a part, when there are enough of them to be evaluated together."""
+        self._append(part, rule, sign)
+        if len(self._times) >= self._most:
+            self._evaluate(sums)
+
+    def _append(self, part: Part, rule: Rule, sign: float) -> None:
         (low, high), layout = sorted((part.a, part.b)), self._problem.layout
         points, weights = rule
         h = part.b - part.a
@@ -127,14 +150,31 @@ class GaussNodes:
         for t, z, weight in zip(times, part.step.at(times), weights, strict=True):
             self._y.append(z[layout.y_slice] if layout.has_y else self._problem.y_at(t))
             self._adjoint.append(z[layout.adjoint_slice] * (-h * weight * sign))
-        if len(self._times) >= self._most:
-            self._evaluate(sums)
 
     def _evaluate(self, sums: ParameterQuadrature) -> None:
-        for i in range(0, len(self._times), self._at_once):
-            part = slice(i, i + self._at_once)
-            sums.add(self._times[part], torch.stack(self._y[part]), torch.stack(self._adjoint[part]))
+        if self._times:
+            self._add(sums, *self._take(), self._at_once)
+
+    def _take(self) -> tuple[list[float], Tensor, Tensor]:
+        """Return the nodes that wait: none does any more."""
+        taken = self._times, torch.stack(self._y), torch.stack(self._adjoint)
         self._times, self._y, self._adjoint = [], [], []
+        return taken
+
+    def _products(self) -> Sequence[Tensor | None]:
+        """Return what the nodes that wait add up to; nodes in any number are compiled one by one."""
+        times, y, adjoint = self._take()
+        at_once = self._at_once if self._problem.field.steps is None else 1
+        if len(times) <= at_once:
+            return self.sums.products(times, y, adjoint)
+        sums = ParameterQuadrature(self._problem.field, self._stats, batched_time=self._batched_time)
+        self._add(sums, times, y, adjoint, at_once)
+        return sums.total
+
+    def _add(self, sums: ParameterQuadrature, times: list[float], y: Tensor, adjoint: Tensor, at_once: int) -> None:
+        for i in range(0, len(times), at_once):
+            part = slice(i, i + at_once)
+            sums.add(times[part], y[part], adjoint[part])
 
 
 def _length(part: Part) -> float:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from ....passes.gauss_quadrature import check_rule, gauss_legendre, nodes_per_call
+from ....adjoints import GaussAdjoint
+from ....passes.gauss_quadrature import check_rule, check_rules, gauss_legendre, nodes_per_call
+from ....passes.gradient_error import estimates
 from ....passes.problems import AdjointProblem
 from ..session.memory import address, addresses, doubles
 
@@ -12,13 +14,16 @@ from ..session.memory import address, addresses, doubles
 class NodeMemory:
     """Nodes evaluated at once: ``times`` in float64, ``y`` and weighted ``adjoint`` (nodes, size), ``arguments``.
 
-    ``check``: the rows of those by which the largest step's error is found.
+    ``check``: the rows behind these, of the rules by which a step's error is found.
     """
 
     def __init__(self, problem: AdjointProblem) -> None:
+        assert isinstance(problem.adjoint, GaussAdjoint)
         size = problem.layout.state
         order, capacity = problem.options.traits.order, nodes_per_call(size)
-        self._rules = [doubles(tuple(x)) for x in (*gauss_legendre(order), *check_rule(order))]
+        rtol = problem.adjoint.param_rtol
+        checked = _checked(problem, order) if rtol is None else check_rule(order)
+        self._rules = [doubles(tuple(x)) for x in (*gauss_legendre(order), *checked)]
         points, weights, check_points, check_weights = self._rules
         self.check = slice(capacity, capacity + check_points.count)
         self.times = torch.empty(self.check.stop, dtype=torch.float64)
@@ -29,6 +34,12 @@ class NodeMemory:
             "points": points.address, "weights": weights.address, "points_count": points.count,
             "check_points": check_points.address, "check_weights": check_weights.address,
             "check_count": check_points.count, "capacity": capacity,
-            "param_rtol": getattr(problem.adjoint, "param_rtol", None) or 0.0,
+            "param_rtol": rtol or 0.0,
             "node_times": address(self.times, torch.float64), "node_y": y, "node_adjoint": adjoint,
         }  # fmt: skip
+
+
+def _checked(problem: AdjointProblem, order: int) -> tuple[list[float], list[float]]:
+    """Return the nodes and weights of `check_rules`, all in a row; none where they would make no estimate."""
+    rules = check_rules(order) if estimates(problem.options.method, problem.options.traits) else []
+    return [x for points, _ in rules for x in points], [x for _, weights in rules for x in weights]

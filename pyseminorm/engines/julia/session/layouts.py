@@ -61,9 +61,8 @@ class PassResult(ctypes.Structure):
     """What came of "forward" or "adjoint"; the times of its accepted steps follow, unless there are too many."""
 
     _fields_ = _fields(
-        "retcode t naccept nreject calls reached steps jacobians finite times_count outcome param_error squares rms "
-        "share",
-        "t param_error squares rms share",
+        "retcode t naccept nreject calls reached steps jacobians finite times_count outcome param_error squares rms",
+        "t param_error squares rms",
     )
 
 
