@@ -32,6 +32,7 @@ run_backward: Any = torch.autograd.Variable._execution_engine.run_backward
 
 # A tensor that has left a transform of torch.func, as itself.
 unwrap_if_dead: Any = torch._C._functorch.unwrap_if_dead
+is_wrapped: Any = torch._C._functorch.is_functorch_wrapped_tensor  # by a transform of torch.func, dead or alive
 
 
 # The number of the backward pass that runs here; every one has its own, whatever thread it goes through.

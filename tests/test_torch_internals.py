@@ -56,6 +56,18 @@ def test_unwrap_if_dead_gives_a_usable_tensor():
     assert isinstance(torch_internals.unwrap_if_dead(escaped[0]), torch.Tensor)
 
 
+@pytest.mark.parametrize("transform", [torch.func.vmap, torch.func.grad])
+def test_is_wrapped_tells_what_a_transform_has_left_behind(transform):
+    escaped = []
+
+    def f(x):
+        escaped.append(x * 2)
+        return escaped[0].sum()
+
+    transform(f)(torch.ones(2))
+    assert torch_internals.is_wrapped(escaped[0]) and not torch_internals.is_wrapped(torch.ones(2))
+
+
 def test_a_transform_is_seen_from_inside():
     seen = []
     torch.func.grad(lambda x: (seen.append(torch_internals.transform_is_active()), x.sum())[1])(torch.ones(2))

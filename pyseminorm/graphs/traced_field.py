@@ -102,7 +102,8 @@ class TracedVectorField(EagerVectorField):
         super().__init__(*asked._replace(params=inputs))
         self.graph, self._functions = found.graph, found.functions(compiler)
         self.kind = found.captured
-        self.sources = self.graph.tensors([x.detach() for x in read])
+        self._lasting = {id(x): x.detach() for x in read}  # in the memory that they have now, whatever x.data becomes
+        self.sources = self.graph.tensors([self._lasting[id(x)] for x in read])
         with torch.no_grad():
             self._constants = self._functions.constants(*self.sources)
         self._ahead: dict[float, tuple[Tensor, tuple[Tensor, ...]]] = {}  # what depends on the time alone
@@ -121,13 +122,14 @@ class TracedVectorField(EagerVectorField):
     def targets(self) -> list[Tensor]:  # type: ignore[override]
         """Return what autograd is asked for: a twin of each input."""
         twins: dict[int, Tensor] = {}
-        return [twins.setdefault(id(x), x.detach().requires_grad_()) for x in self.inputs]
+        lasting = (self._lasting.get(id(x), x) for x in self.inputs)
+        return [twins.setdefault(id(x), x.detach().requires_grad_()) for x in lasting]
 
     @functools.cached_property
     def call(self) -> Callable[..., Any]:  # type: ignore[override]
         """Return what TorchDynamo captured, as a function of (t, y), of the targets."""
-        twins = {id(x): twin for x, twin in zip(self.inputs, self.targets, strict=True)}
-        return self._found.captured.bound(self.spec, [twins.get(id(x), x.detach()) for x in self._read])
+        twins = self._lasting | {id(x): twin for x, twin in zip(self.inputs, self.targets, strict=True)}
+        return self._found.captured.bound(self.spec, [twins[id(x)] for x in self._read])
 
     @property
     def call_for_value(self) -> Callable[..., Any]:  # type: ignore[override]

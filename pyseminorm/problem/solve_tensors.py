@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from ..errors import UnsupportedError
-from ..torch_internals import count_all_writes, count_writes, flatten_tree, has_hooks, pytree
+from ..torch_internals import count_all_writes, count_writes, flatten_tree, has_hooks, is_wrapped, pytree
 from .parameters import choose_params, graph_reaches
 from .places import Place, find_places
 from .tensors_read import Exchange, TensorsRead
 from .torch_modes import run_uncompiled
 
-_PLAIN = (Tensor, torch.nn.Parameter)
 _OURS = 3  # references to a tensor that nobody but `SolveTensors.observe` has
 
 
@@ -90,8 +89,8 @@ class SolveTensors:
         inputs = {id(x) for x in self.inputs}  # autograd sees changes of these by itself
         self._read = [(x, v) for x, v in self._read if id(x) not in inputs and count_writes(x) == v]
         self._places = [place for place in self._places if place.now() is place.tensor]
-        plain = (x for x in (*self.own, *(x for x, _ in self._read)) if type(x) in _PLAIN and x.layout is torch.strided)
-        self._memory = [(x, x.detach()) for x in plain]
+        every = [*self.own, *(x for x, _ in self._read)]
+        self._memory = [(x, x.detach()) for x in every if _has_memory(x)]
 
     def start_pass(self, *, backward: bool) -> None:
         """Exchange tensors for twins where products need that; refuse a backward pass whose tensors have changed."""
@@ -190,3 +189,8 @@ def targets_of(inputs: Sequence[Tensor], read: Sequence[Tensor]) -> tuple[Any, .
 def _twin_of(x: Tensor) -> Tensor:
     """Return a leaf that shares a tensor's memory and version, and neither its graph nor its hooks."""
     return x.detach().requires_grad_()
+
+
+def _has_memory(x: Tensor) -> bool:
+    """Tell whether a tensor is one in memory, and no wrapper that a transform of torch.func has left behind."""
+    return type(x) in (Tensor, torch.nn.Parameter) and x.layout is torch.strided and not is_wrapped(x)
