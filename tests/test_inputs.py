@@ -175,6 +175,27 @@ def test_known_parameters_bring_no_warning(engine):
         pyseminorm.solve(lambda t, y: scale * y, Y0, T, backend=engine)
 
 
+def test_leaves_of_one_call_are_not_hidden_and_those_that_func_keeps_are(engine):
+    """As flows make them, which differentiate inside: the time, or a copy of it, and what is made for one product."""
+
+    def copies(t, y):
+        return t.clone().detach().requires_grad_() * torch.ones_like(y, requires_grad=True) * y
+
+    for func in (lambda t, y: t.requires_grad_() * y, copies):
+        pyseminorm.solve(func, Y0, T, backend=engine)
+
+    made = {}
+
+    def keeps(t, y):
+        made.setdefault("weight", torch.ones_like(y, requires_grad=True))
+        return made["weight"] * y
+
+    with pytest.warns(HiddenParametersWarning, match=r"1 tensor\(s\).*\(2, 2\)"):
+        pyseminorm.solve(keeps, Y0, T, backend=engine)
+    with pytest.warns(HiddenParametersWarning, match=r"1 tensor\(s\).*\(2, 2\)"):  # though it comes out of a function
+        pyseminorm.solve(lambda t, y: made["weight"].contiguous() * y, Y0, T, backend=engine)
+
+
 def test_times_may_come_in_any_form(engine):
     for t in ([0, 1], (0.0, 1.0), np.array([0.0, 1.0]), torch.tensor([0, 1]), torch.tensor([0.0, 1.0])):
         assert pyseminorm.solve(lambda t, y: -y, Y0, t, backend=engine).ys.shape == (2, 2, 2)

@@ -6,6 +6,7 @@ import functools
 import inspect
 import sys
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 
 import torch
@@ -145,12 +146,15 @@ def _observe_once(field: EagerVectorField, t: float, y: Tensor) -> tuple[Tensor,
     leaves = [leaf.detach().requires_grad_() for leaf in spec.split(y)]
     with torch.enable_grad(), run_uncompiled(), seen:
         value = field.under_autocast(field.func)(when, spec.build(leaves), *field.args)
-    outputs, kept = spec.check_output(value), seen.refer_to_results()
+    outputs, made = spec.check_output(value), seen.results_with_gradient()
+    own = [when, *(x for x in made if x.is_leaf)]  # of this call alone, unless func keeps one
+    kept = [weakref.ref(x) for x in made]
+    del made
     field.observe(seen, [*leaves, when])
-    known = [*field.targets, *leaves, *(parameters_of(field.func) if field.explicit_params else ())]
+    known = [*field.targets, *leaves, *own, *(parameters_of(field.func) if field.explicit_params else ())]
     hidden = hidden_leaves(outputs, known)
     flat = spec.join([x.detach() for x in outputs]).clone()  # it may be y itself, or a buffer of func's
-    del value, outputs
+    del value, outputs, own, known
     return flat, hidden, any(x() is not None for x in kept)
 
 

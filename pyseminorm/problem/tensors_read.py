@@ -5,7 +5,6 @@ Both are torch function modes, which torch asks before every function that is ca
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -63,9 +62,10 @@ class TensorsRead(TorchFunctionMode):
         self._made = {}
         return read
 
-    def refer_to_results(self) -> list[weakref.ref[Tensor]]:
-        """Return what came out with a graph; still alive when that graph is gone, func keeps it for its next call."""
-        return [weakref.ref(x) for x in self._made.values() if _has_graph(x)]
+    def results_with_gradient(self) -> list[Tensor]:
+        """Return what func made that requires grad: alive when the graph is gone, it is kept for the next call."""
+        made = [x for x in self._made.values() if x.requires_grad and _has_origin(x)]
+        return [x for x in made if not (x.is_leaf and id(x) in self._read)]
 
     def is_older(self, x: Tensor) -> bool:
         """Tell whether a tensor has a graph, made before the call."""
@@ -73,9 +73,9 @@ class TensorsRead(TorchFunctionMode):
         return number is not None and number < self.start
 
 
-def _has_graph(x: Tensor) -> bool:
+def _has_origin(x: Tensor) -> bool:
     try:
-        return x.grad_fn is not None
+        return x.is_leaf or x.grad_fn is not None
     except RuntimeError:  # a view without gradient of what a custom function (a solve inside func) gives out
         return False
 
