@@ -121,6 +121,23 @@ def test_torch_func_inside_the_field_works(engine):
     assert torch.allclose(y0.grad, torch.full_like(y0, 0.36787944), rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is:DeprecationWarning")  # of forward mode, at its first use
+def test_second_derivatives_by_torch_func_inside_the_field(engine):
+    """Whose tensors do not outlive the transforms that func enters."""
+    y0, energy = batch(2).requires_grad_(), torch.nn.Softplus()
+    hessian = torch.func.vmap(torch.func.hessian(lambda x: energy(x).sum() + x.pow(2).sum()))
+
+    def func(t, y):
+        return -torch.einsum("bij,bj->bi", hessian(y), y)
+
+    ys = pyseminorm.solve(func, y0, T, backend=engine, rtol=1e-9, atol=1e-9).ys
+    exact = pyseminorm.solve(
+        lambda t, y: -(torch.sigmoid(y) * torch.sigmoid(-y) + 2.0) * y, y0, T, backend="torch", rtol=1e-9, atol=1e-9
+    ).ys
+    found, expected = (torch.autograd.grad(x[-1].sum(), y0) for x in (ys, exact))
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("adjoint", [BacksolveAdjoint(), GaussAdjoint(), DiscreteAdjoint(keep="stages")])
 def test_a_solve_inside_the_field(engine, adjoint):
     """y' = -exp(a / 2) y, of which the factor is the value of an inner solve."""

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import threading
 
 import pytest
 import torch
@@ -440,6 +441,25 @@ def test_large_models_are_solved_stage_by_stage(ran, monkeypatch):
     monkeypatch.setattr(forms, "MOST_PARAMETERS", 6)
     check_equal(Field(), DiscreteAdjoint())
     assert not ran
+
+
+def test_threads_compile_a_step_once(compiled):
+    field, found = Field(), []
+
+    def run():
+        y0 = torch.ones(2, 2, dtype=torch.float64, requires_grad=True)
+        ys = pyseminorm.solve(
+            field, y0, [0.0, 1.0], backend="torch", compile="inductor", adjoint=DiscreteAdjoint()
+        ).ys  # fmt: skip
+        found.append(torch.autograd.grad(ys[-1].sum(), y0)[0])
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(compiled) == ["Begin", "Forward", "Reverse"]
+    assert len(found) == 3 and torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
 
 def test_another_controllers_steps_are_made_stage_by_stage(ran):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -50,11 +51,15 @@ class StepGraphs:
         return None
 
     def _add(self, kind: StepKind, arguments: list[Tensor]) -> _Compiled:
-        forms = self._made.setdefault(kind, [])
-        if len(forms) == MOST_FORMS:
-            return _Compiled(guard_tensors(()), None)
-        forms.append(_Compiled(guard_tensors(arguments), self._compile(kind, arguments)))
-        return forms[-1]
+        with _ONE_AT_A_TIME:
+            made = self._find(kind, arguments)
+            if made is not None:  # by another thread
+                return made
+            forms = self._made.setdefault(kind, [])
+            if len(forms) == MOST_FORMS:
+                return _Compiled(guard_tensors(()), None)
+            forms.append(_Compiled(guard_tensors(arguments), self._compile(kind, arguments)))
+            return forms[-1]
 
     def _compile(self, kind: StepKind, arguments: Sequence[Tensor]) -> Step | None:
         name = type(kind).__name__.lower()
@@ -77,4 +82,5 @@ class _Compiled(NamedTuple):
     step: Step | None
 
 
+_ONE_AT_A_TIME = threading.RLock()  # threads compile: inductor's settings are the process's
 MOST_FORMS = 8  # layouts of the tensors of one step; in others it is made stage by stage

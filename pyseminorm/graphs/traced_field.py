@@ -14,7 +14,7 @@ from ..problem.solve_tensors import check_unchanged, targets_of
 from ..problem.state import StateSpec
 from ..problem.vector_field import EagerVectorField, FieldArguments, Products, make_dense, measure
 from ..torch_internals import count_all_writes
-from .capture import Captured
+from .capture import Captured, capturing
 from .functions import Functions
 from .joint_graph import JointGraph, joint_graph
 from .split import Parts, Wanted
@@ -65,7 +65,7 @@ class Trace:
         such ``places``.
         """
         if places not in self._steps:
-            self._steps[places] = StepGraphs(self.functions(None), spec, places)
+            self._steps.setdefault(places, StepGraphs(self.functions(None), spec, places))
         return self._steps[places]
 
 
@@ -75,7 +75,9 @@ def find_trace(
     """Return the trace for some inputs, made at (t, y) where there is none; raise a CaptureError as `joint_graph`."""
     targets = targets_of(inputs, read)
     if targets not in captured.traces:
-        captured.traces[targets] = Trace(captured, spec, inputs, read, t, y)
+        with capturing():  # one thread
+            if targets not in captured.traces:
+                captured.traces[targets] = Trace(captured, spec, inputs, read, t, y)
     found: Trace = captured.traces[targets]
     return found
 
