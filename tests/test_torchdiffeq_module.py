@@ -4,8 +4,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 import pyseminorm.torchdiffeq
+from pyseminorm import UnsupportedError
+from pyseminorm.torchdiffeq._impl.odeint import SOLVERS
 
 PUBLIC = {"odeint", "odeint_adjoint", "odeint_dense", "odeint_event"}
 
@@ -46,7 +49,15 @@ from torchdiffeq._impl.odeint import SOLVERS
 assert torchdiffeq is pyseminorm.torchdiffeq and odeint is pyseminorm.odeint_adjoint
 assert torchdiffeq._impl.misc._rms_norm.__module__ == "pyseminorm.torchdiffeq._impl.misc"
 assert "dopri5" in SOLVERS
+try:
+    from torchdiffeq._impl.solvers import FixedGridODESolver
+except ModuleNotFoundError as error:
+    assert "torchdiffeq._impl.solvers" in str(error) and "uninstall()" in str(error) and "pyseminorm" in str(error)
+else:
+    raise AssertionError("a module that is not here was found")
+finders = len(sys.meta_path)
 pyseminorm.torchdiffeq.uninstall()
+assert len(sys.meta_path) == finders - 1
 pyseminorm.torchdiffeq.uninstall()
 names = [name for name in sys.modules if name.partition(".")[0] == "torchdiffeq"]
 if before is None:
@@ -63,3 +74,13 @@ def test_install_registers_the_module_and_uninstall_restores_what_was_there(earl
     assert done.returncode == 0, done.stderr
     said = [line for line in done.stderr.splitlines() if "torchdiffeq is pyseminorm.torchdiffeq" in line]
     assert len(said) == 1 and ("keeps it" in said[0]) == early
+
+
+@pytest.mark.parametrize("base", ["rk4", None], ids=["of ours", "of another package"])
+def test_a_solver_of_users_own_is_refused_by_name(base, monkeypatch):
+    own = type("ClampedSteps", (SOLVERS[base] if base else object,), {"__module__": "users"})
+    monkeypatch.setitem(SOLVERS, "clamped", own)
+    with pytest.raises(UnsupportedError, match=r'"clamped" is ClampedSteps.*solver of your own'):
+        pyseminorm.torchdiffeq.odeint(lambda t, y: -y, torch.ones(2), torch.tensor([0.0, 1.0]), method="clamped")
+    with pytest.raises(UnsupportedError, match=r"RK4 only names a method"):
+        SOLVERS["rk4"](func=lambda t, y: -y, y0=torch.ones(2), rtol=1e-3, atol=1e-3)

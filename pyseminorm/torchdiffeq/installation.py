@@ -7,6 +7,7 @@ import logging
 import pkgutil
 import sys
 from types import ModuleType
+from typing import Any
 
 logger = logging.getLogger("pyseminorm")
 
@@ -35,6 +36,7 @@ def install() -> None:
     _replaced.update(before)
     for name in _module_names():
         sys.modules[NAME + name] = importlib.import_module(_OURS + name)
+    sys.meta_path.append(_Missing)
     late = "; what has imported torchdiffeq before keeps it" if before else ""
     logger.info(f"torchdiffeq is pyseminorm.torchdiffeq from now on{late}")
 
@@ -43,6 +45,7 @@ def uninstall() -> None:
     """Undo `install`: an import of torchdiffeq gives again what it gave before. Without `install`, do nothing."""
     if not is_installed():
         return
+    sys.meta_path.remove(_Missing)
     for name in [name for name in sys.modules if _is_theirs(name)]:
         del sys.modules[name]
     sys.modules.update(_replaced)
@@ -52,6 +55,20 @@ def uninstall() -> None:
 def is_installed() -> bool:
     """Tell whether "torchdiffeq" is this package."""
     return sys.modules.get(NAME) is sys.modules[_OURS]
+
+
+class _Missing:
+    """Refuses the modules of torchdiffeq that are not here, by name; asked where no other finder knows a module."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        """Raise an error that says whose torchdiffeq this is, if it is asked for one of its modules."""
+        if _is_theirs(name):
+            raise ModuleNotFoundError(
+                f"No module named {name!r}: torchdiffeq is {_OURS}, by install(). What uses torchdiffeq's own solvers "
+                "and helpers needs torchdiffeq itself: import it before install(), or after uninstall().",
+                name=name,
+            )
 
 
 def _is_theirs(name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NamedTuple
 
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, UnsupportedError
 
 
 class Solver:
@@ -13,6 +13,10 @@ class Solver:
     method: ClassVar[str]
     options: ClassVar[frozenset[str]]
     callbacks: ClassVar[frozenset[str]]
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        name = type(self).__name__
+        raise UnsupportedError(f"{name} only names a method here: call odeint(..., method=...), or use torchdiffeq's.")
 
     @classmethod
     def valid_callbacks(cls) -> set[str]:
@@ -83,10 +87,16 @@ class Method(NamedTuple):
 
     @classmethod
     def of(cls, name: Any) -> Method:
-        """Return the method of a name, None: "dopri5"; refuse another in torchdiffeq's words."""
+        """Return the method of a name, None: "dopri5"; refuse another in torchdiffeq's words, and a solver of users."""
         name = "dopri5" if name is None else name
         try:
-            return cls(name, SOLVERS[name])
+            solver = SOLVERS[name]
         except (KeyError, TypeError):
             known = '{"' + '", "'.join(SOLVERS) + '"}'
             raise InvalidInputError(f'Invalid method "{name}". Must be one of {known}.') from None
+        if solver.__module__ != __name__:
+            raise UnsupportedError(
+                f'method="{name}" is {solver.__qualname__}, a solver of your own, which our engines do not run. Give a '
+                "method of torchdiffeq's, or solve by torchdiffeq itself (after pyseminorm.torchdiffeq.uninstall())."
+            )
+        return cls(name, solver)
