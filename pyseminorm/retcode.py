@@ -17,7 +17,8 @@ class ReturnCode(Enum):
     Success = "the solve reached its last time"
     Terminated = "the solve ended at a terminal event"
     MaxIters = (
-        "max_steps was reached: raise max_steps, loosen rtol/atol, or check whether the dynamics are stiff or blow up"
+        "max_steps (odeint's max_num_steps) was reached: raise it, loosen rtol/atol, or check whether the dynamics are "
+        "stiff or blow up"
     )
     DtNaN = "the step size became NaN: check func and y0 for non-finite values"
     DtLessThanMin = (

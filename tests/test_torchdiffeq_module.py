@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pyseminorm.torchdiffeq
-from pyseminorm import UnsupportedError
+from pyseminorm import InvalidInputError, UnsupportedError
 from pyseminorm.torchdiffeq._impl.odeint import SOLVERS
 
 PUBLIC = {"odeint", "odeint_adjoint", "odeint_dense", "odeint_event"}
@@ -84,3 +84,15 @@ def test_a_solver_of_users_own_is_refused_by_name(base, monkeypatch):
         pyseminorm.torchdiffeq.odeint(lambda t, y: -y, torch.ones(2), torch.tensor([0.0, 1.0]), method="clamped")
     with pytest.raises(UnsupportedError, match=r"RK4 only names a method"):
         SOLVERS["rk4"](func=lambda t, y: -y, y0=torch.ones(2), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(None, "return.*missing"), ((torch.ones(2),), "a tuple of 1"), (torch.ones(3), r"shape \(3,\).*expected \(2,\)")],
+    ids=["none", "tuple", "shape"],
+)
+@pytest.mark.parametrize("solve", [pyseminorm.odeint, pyseminorm.odeint_adjoint])
+def test_a_result_that_cannot_be_made_like_the_state_is_refused_by_name(value, said, solve):
+    params = {"adjoint_params": ()} if solve is pyseminorm.odeint_adjoint else {}
+    with pytest.raises(InvalidInputError, match=said):
+        solve(lambda t, y: value, torch.ones(2), torch.tensor([0.0, 1.0]), **params)

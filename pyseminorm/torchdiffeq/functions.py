@@ -307,11 +307,19 @@ class AdaptedField:
 
     def __call__(self, t: Tensor, y: Any) -> Any:
         value = self.func(t, y)
-        if isinstance(y, Tensor):
-            return torch.as_tensor(value, device=y.device).to(y.dtype).expand(y.shape)
-        flat = torch.cat([torch.as_tensor(x, device=y[0].device).reshape(-1) for x in value]).to(y[0].dtype)
-        parts = torch.split(flat, [x.numel() for x in y])
-        return tuple(part.view(x.shape) for part, x in zip(parts, y, strict=True))
+        try:
+            return _fit(value, y)
+        except (RuntimeError, TypeError, ValueError):
+            return value  # which solve refuses by name
+
+
+def _fit(value: Any, y: Any) -> Any:
+    """Return a result in the form of the state; raise torch's errors where it has none."""
+    if isinstance(y, Tensor):
+        return torch.as_tensor(value, device=y.device).to(y.dtype).expand(y.shape)
+    flat = torch.cat([torch.as_tensor(x, device=y[0].device).reshape(-1) for x in value]).to(y[0].dtype)
+    parts = torch.split(flat, [x.numel() for x in y])
+    return tuple(part.view(x.shape) for part, x in zip(parts, y, strict=True))
 
 
 def _through_steps(
