@@ -142,3 +142,4 @@ def measure_error(engine: Engine, adjoint: GaussAdjoint, resolve: Resolve, resul
 
 
 _LOOKS: weakref.WeakKeyDictionary[Any, Looks] = weakref.WeakKeyDictionary()
+forget_looks = _LOOKS.clear
