@@ -35,7 +35,7 @@ SHORT = 32
 def read_length(x: Tensor) -> float:
     """Return the 2-norm of a vector."""
     if is_short(x):
-        return math.hypot(*map(abs, x.reshape(-1).tolist()))
+        return math.hypot(*map(abs, read(x.reshape(-1))))
     length: float = read_number(torch.linalg.vector_norm(x))
     return length
 

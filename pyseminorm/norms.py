@@ -131,7 +131,7 @@ class Seminorm:
 
     def __call__(self, z: Tensor) -> float:
         if is_short(z):
-            numbers = z.tolist()
+            numbers = read(z)
             return self.join([math.hypot(*map(abs, numbers[a:b])) for a, b in self.segments])
         narrow = torch.float32 if z.dtype in (torch.float16, torch.bfloat16) else None
         first, stop = self.segments[0]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidInputError
-from ..host_copies import is_short, read_number
+from ..host_copies import is_short, read, read_number
 from ..torch_internals import flatten_tree, pytree
 
 FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -186,5 +186,5 @@ def _spec_of_tensor(shape: torch.Size, dtype: torch.dtype, device: torch.device)
 def all_finite(x: Tensor) -> bool:
     """Tell whether no element is NaN or infinite: by their sum, and by a closer look where that overflows."""
     if is_short(x):
-        return all(map(cmath.isfinite, x.reshape(-1).tolist()))
+        return all(map(cmath.isfinite, read(x.reshape(-1))))
     return cmath.isfinite(read_number(x.sum())) or bool(read_number(torch.isfinite(x).all()))
