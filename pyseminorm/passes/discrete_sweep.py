@@ -50,14 +50,14 @@ class Outputs:
 
     def __init__(self, problem: DiscreteProblem, sizes: Sequence[float], tableau: Tableau) -> None:
         ends, times, active = np.array(problem.ends), np.array(problem.times), np.array(problem.look())
-        direction = 1.0 if problem.ends[-1] > problem.ends[0] else -1.0
+        direction = 1.0 if ends[-1] > ends[0] else -1.0
         active[0] = False  # the initial state
-        self.steps = (direction * ends[1:-1]).searchsorted(direction * times)
-        self._thetas = (times - ends[self.steps]) / np.array(sizes)[self.steps] * active
+        self.steps = np.searchsorted(direction * ends[1:-1], direction * times)
+        self._thetas = (times - ends[self.steps]) / np.array(sizes)[self.steps]
         ended = (times == ends[self.steps + 1]) | (self._thetas == 1.0)
-        self.ended = active & ended
-        self.inside = active ^ self.ended
-        self.last_step = int(self.steps[active.nonzero()[0][-1]])
+        self.ended, self.inside = active & ended, active & ~ended
+        self.last_step = int(self.steps[active].max())
+        self._thetas[~active] = 0.0
         self._tableau, self._like = tableau, problem.cotangents
 
     @functools.cached_property
@@ -74,13 +74,10 @@ class Outputs:
         """
         return _group_rows(self.steps, self.inside)
 
-    def all_weights(self) -> np.ndarray[Any, Any]:
-        """Return b_i(theta) of all outputs, (outputs, stages)."""
-        return interpolant_weights(self._tableau, self._thetas)
-
     @functools.cached_property
     def _weights(self) -> Tensor:
-        return send(torch.from_numpy(self.all_weights()).to(self._like.dtype), self._like)
+        found = torch.from_numpy(interpolant_weights(self._tableau, self._thetas))
+        return send(found.to(self._like.dtype), self._like)
 
     @functools.cached_property
     def _slopes(self) -> Tensor:

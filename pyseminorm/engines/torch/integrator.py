@@ -326,11 +326,10 @@ class Integrator:
 
     def _report(self, accepted: bool, t: float, state: Tensor, h: float) -> None:
         if self.hooks.report is not None:
-            lasting = (
-                self._whole is not None and self._whole.made is not None
-            )  # nothing is written into what graphs make
             values = self.stages.values(state)
-            self.hooks.report(accepted, t, values if lasting else values.clone(), h)
+            if self._whole is None or self._whole.made is None:  # nothing is written into what graphs make
+                values = values.clone()
+            self.hooks.report(accepted, t, values, h)
 
     def _renews(self) -> bool:
         """Tell whether a step to the next stop is the last one, or the one after it begins with a new derivative."""
