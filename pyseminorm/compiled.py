@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -159,15 +160,43 @@ class CompiledField:
         if not same:
             return None
         read, trace = found[: known.reads], known.trace
+        simple = trace is not None and asked.params is None and not asked.args and _are_apart(found)
+        if simple and known.last is not None and known.last.engine is engine and known.last.reads(found):
+            return known.last.field.again()
         inputs = [found[i] for i in known.own]
-        if trace is None or asked.params is not None or asked.args or not _are_apart(found):
+        if not simple:
             own = inputs if asked.params is None else check_params(asked.params)
             inputs = list_inputs(own, read, asked.args)
             trace = known.captured.traces.get(targets_of(inputs, read))
-        return None if trace is None else self._forms.make_form(asked, inputs, trace, read, self.mode, engine)
+        if trace is None:
+            return None
+        field = self._forms.make_form(asked, inputs, trace, read, self.mode, engine)
+        known.last = _Last.of(field, found, engine) if simple else None
+        return field
 
 
-class _Known(NamedTuple):
+class _Last(NamedTuple):
+    """The field of the last solve, by tensors in some memory, which later solves by them need not make again."""
+
+    field: EagerVectorField
+    tensors: list[Tensor]
+    addresses: list[int]
+    engine: Engine
+
+    @classmethod
+    def of(cls, field: EagerVectorField, tensors: list[Tensor], engine: Engine) -> _Last | None:
+        """Return it of a field; None where that has something of its values, or none of its memory."""
+        if not field.is_lasting:
+            return None
+        return cls(field, tensors, [x.data_ptr() for x in tensors], engine)
+
+    def reads(self, tensors: list[Tensor]) -> bool:
+        """Tell whether these tensors, of the forms that they had, are those of the field, where they were."""
+        return all(map(operator.is_, tensors, self.tensors)) and self.addresses == [x.data_ptr() for x in tensors]
+
+
+@dataclass
+class _Known:
     """A form of y and args that was captured; without a graph, one for which func stays itself.
 
     Attributes:
@@ -175,6 +204,7 @@ class _Known(NamedTuple):
             whether they are of the forms that they had.
         reads, own: how many func reads; where its parameters are among them.
         trace: what was made of the graph for solves by these alone, of tensors that are leaves and all different ones.
+        last: the field of the last such solve.
     """
 
     captured: Captured | None
@@ -183,6 +213,7 @@ class _Known(NamedTuple):
     reads: int
     own: list[int]
     trace: Any
+    last: _Last | None = None
 
     @classmethod
     def of(

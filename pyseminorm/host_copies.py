@@ -19,6 +19,13 @@ def read(x: Tensor) -> Any:
     return (_fetch(x) if x.is_cuda else x).tolist()
 
 
+def read_each(tensors: Sequence[Tensor]) -> list[list[Any]]:
+    """Return the elements of short vectors of one length, in one copy from a device."""
+    if tensors[0].is_cuda:
+        return read(torch.stack(tuple(tensors)))  # type: ignore[no-any-return]
+    return [x.tolist() for x in tensors]
+
+
 def read_number(x: Tensor) -> Any:
     """Return the only element of a tensor as a Python number."""
     return (_fetch(x) if x.is_cuda else x).item()

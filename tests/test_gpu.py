@@ -142,9 +142,9 @@ def test_auto_makes_whole_steps(device, monkeypatch, auto_finds_a_compiler):
 
     kinds, run = [], StepGraphs.run
 
-    def record(self, kind, arguments):
+    def record(self, kind, constants, arguments):
         kinds.append(type(kind).__name__)
-        return run(self, kind, arguments)
+        return run(self, kind, constants, arguments)
 
     monkeypatch.setattr(StepGraphs, "run", record)
     solve(*field_on(device), BacksolveAdjoint(), "auto")

@@ -113,8 +113,8 @@ def ran(monkeypatch):
     """The kinds of steps that ran as graphs."""
     kinds, run = [], steps_module.StepGraphs.run
 
-    def record(self, kind, arguments):
-        made = run(self, kind, arguments)
+    def record(self, kind, constants, arguments):
+        made = run(self, kind, constants, arguments)
         assert made is not None
         kinds.append(type(kind).__name__)
         return made
@@ -371,9 +371,9 @@ def test_steps_of_both_kinds_add_up(monkeypatch, kept_whole, name):
     monkeypatch.setattr(embedded_errors, "KEPT_WHOLE", kept_whole)
     run, seen = steps_module.StepGraphs.run, []
 
-    def failing(self, kind, arguments):
+    def failing(self, kind, constants, arguments):
         seen.append(type(kind).__name__ == "Backward")
-        return None if seen[-1] and sum(seen) % 3 else run(self, kind, arguments)
+        return None if seen[-1] and sum(seen) % 3 else run(self, kind, constants, arguments)
 
     monkeypatch.setattr(steps_module.StepGraphs, "run", failing)
     check_equal(FIELD, ADJOINTS[name])
@@ -421,10 +421,10 @@ def test_weights_that_are_one_of_several_results(ran, name):
 def test_a_sweep_that_is_made_again_reports_every_step_once(monkeypatch):
     run = steps_module.StepGraphs.run
 
-    def failing(self, kind, arguments):  # the sweep's second step, say for want of memory to compile
+    def failing(self, kind, constants, arguments):  # the sweep's second step, say for want of memory to compile
         reverse = type(kind).__name__ == "Reverse"
         seen.append(reverse)
-        return None if reverse and sum(seen) == 2 else run(self, kind, arguments)
+        return None if reverse and sum(seen) == 2 else run(self, kind, constants, arguments)
 
     seen, told = [], {}
     for compile in ("trace", "inductor"):

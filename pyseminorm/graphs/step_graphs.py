@@ -33,24 +33,37 @@ class StepGraphs:
     def __init__(self, functions: Functions, spec: StateSpec, places: tuple[int, ...]) -> None:
         self.field = Inlined(functions, spec, places)
         self._made: dict[StepKind, list[_Compiled]] = {}  # one for each form of the arguments
+        self._zeros: list[Tensor] = []
         self._replays = Replays(max(places, default=-1) + 1)
 
-    def run(self, kind: StepKind, arguments: list[Tensor]) -> Sequence[Tensor] | None:
-        """Run a step, without gradient; None where it cannot be compiled, which a log line says once."""
+    def zeros(self, adjoints: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Return zeros like a row of adjoints and like the inputs that are present; small ones are made once."""
+        if self._zeros:
+            return self._zeros
+        made = [adjoints.new_zeros(adjoints.shape[1]), *(torch.zeros_like(inputs[i]) for i in self.field.present)]
+        if sum(x.numel() for x in made) <= MOST_ZEROS:
+            self._zeros = made
+        return made
+
+    def run(self, kind: StepKind, constants: list[Tensor], arguments: Sequence[Tensor]) -> Sequence[Tensor] | None:
+        """Run a step, without gradient; None where it cannot be compiled, which a log line says once.
+
+        Each of the ``constants`` is there once; those of one trace have one form.
+        """
         made = self._find(kind, arguments)
         if made is None:  # where a tensor is there twice, too
             last = {id(x): i for i, x in enumerate(arguments)}
             arguments = [x if last[id(x)] == i else x.detach() for i, x in enumerate(arguments)]
-            made = self._find(kind, arguments) or self._add(kind, arguments)
-        return None if made.step is None else made.step(arguments)
+            made = self._find(kind, arguments) or self._add(kind, constants, arguments)
+        return None if made.step is None else made.step([*constants, *arguments])
 
-    def _find(self, kind: StepKind, arguments: list[Tensor]) -> _Compiled | None:
+    def _find(self, kind: StepKind, arguments: Sequence[Tensor]) -> _Compiled | None:
         for made in self._made.get(kind, ()):
             if made.fits(*arguments):
                 return made
         return None
 
-    def _add(self, kind: StepKind, arguments: list[Tensor]) -> _Compiled:
+    def _add(self, kind: StepKind, constants: list[Tensor], arguments: Sequence[Tensor]) -> _Compiled:
         with _ONE_AT_A_TIME:
             made = self._find(kind, arguments)
             if made is not None:  # by another thread
@@ -58,7 +71,7 @@ class StepGraphs:
             forms = self._made.setdefault(kind, [])
             if len(forms) == MOST_FORMS:
                 return _Compiled(guard_tensors(()), None)
-            forms.append(_Compiled(guard_tensors(arguments), self._compile(kind, arguments)))
+            forms.append(_Compiled(guard_tensors(arguments), self._compile(kind, [*constants, *arguments])))
             return forms[-1]
 
     def _compile(self, kind: StepKind, arguments: Sequence[Tensor]) -> Step | None:
@@ -76,11 +89,15 @@ class StepGraphs:
 
 
 class _Compiled(NamedTuple):
-    """A compiled step, and what tells which arguments are of its form; without the step, what cannot be compiled."""
+    """A compiled step, and what tells which arguments behind the constants are of its form.
+
+    Without the step: what cannot be compiled.
+    """
 
     fits: Callable[..., bool]
     step: Step | None
 
 
 _ONE_AT_A_TIME = threading.RLock()  # threads compile: inductor's settings are the process's
+MOST_ZEROS = 2**16
 MOST_FORMS = 8  # layouts of the tensors of one step; in others it is made stage by stage

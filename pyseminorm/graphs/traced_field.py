@@ -121,6 +121,18 @@ class TracedVectorField(EagerVectorField):
         self.shapes, self.sizes = self._found.shapes, self._found.sizes
 
     @functools.cached_property
+    def is_lasting(self) -> bool:  # type: ignore[override]
+        """Tell whether what stays the same in a solve is views of what func reads, and so in other solves too."""
+        memory = {x.untyped_storage().data_ptr() for x in self.sources}
+        return all(x.untyped_storage().data_ptr() in memory for x in self._constants)
+
+    def again(self) -> TracedVectorField:
+        """Return the field of another solve by the same tensors, in the same memory."""
+        made = object.__new__(TracedVectorField)
+        made.__dict__.update(self.__dict__, _ahead={}, _pass="forward pass", random_from=None)
+        return made
+
+    @functools.cached_property
     def targets(self) -> list[Tensor]:  # type: ignore[override]
         """Return what autograd is asked for: a twin of each input."""
         twins: dict[int, Tensor] = {}
@@ -140,13 +152,18 @@ class TracedVectorField(EagerVectorField):
     def run_step(self, kind: StepKind, *arguments: Tensor) -> Sequence[Tensor] | None:
         """Run a step as one compiled graph, without gradient; None where it cannot be compiled."""
         assert self.steps is not None
-        return self.steps.run(kind, [*self._once, *arguments])
+        return self.steps.run(kind, self._once, arguments)
 
     @property
     def present(self) -> list[int]:
         """Which targets func depends on, in whole steps."""
         assert self.steps is not None
         return self.steps.field.present
+
+    def zeros(self, adjoints: Tensor) -> list[Tensor]:
+        """Return zeros like a row of adjoints, and for the sums of what is `present`: to be read, not given out."""
+        assert self.steps is not None
+        return self.steps.zeros(adjoints, self.inputs)
 
     def spread(self, tensors: Sequence[Tensor]) -> list[Tensor | None]:
         """Return tensors for `present` in the places of their targets, None in the others."""

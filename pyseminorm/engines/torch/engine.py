@@ -208,9 +208,13 @@ class _ForwardSystem:
         self._problem, self._reached = problem, 1
         self._whole = _makes_whole_steps(problem)
         self._f = problem.field.f if self._whole else problem.f
-        self._ys = problem.y0.new_empty((len(problem.times), *problem.spec.shape))
-        self._rows = self._ys.view(len(problem.times), -1)
-        self._rows[0] = problem.y0
+        self._shape = (len(problem.times), *problem.spec.shape)
+        self._few = self._whole and len(problem.times) * problem.spec.size <= MOST_NUMBERS
+        if self._few:  # joined at the end: fewer calls, of twice the memory
+            self._parts = [problem.y0.unsqueeze(0)]
+        else:
+            self._rows = problem.y0.new_empty((len(problem.times), problem.spec.size))
+            self._rows[0] = problem.y0
 
     def __call__(self, t: float, y: Tensor, out: Tensor, wanted: bool) -> IntegralDerivatives:
         self.stats.nf += 1
@@ -223,22 +227,27 @@ class _ForwardSystem:
 
     def stages(self, tableau: Tableau) -> Stages:
         if not self._whole:
-            return StageBuffers(self, tableau, self._rows[0])
+            return StageBuffers(self, tableau, self._problem.y0)
         from .attempts import ForwardAttempts
 
-        return WholeSteps(self, tableau, self._rows[0], ForwardAttempts(self._problem, self.stats))
+        return WholeSteps(self, tableau, self._problem.y0, ForwardAttempts(self._problem, self.stats))
 
     def take_outputs(self, first: int, rows: Tensor) -> None:
         """Write the outputs of a step, from the one of index ``first`` after y0."""
+        if self._few:
+            self._parts.append(rows)
+            return
         end = first + 1 + rows.shape[0]
         self._rows[first + 1 : end] = rows
         self._reached = max(self._reached, end)
 
     def outputs(self) -> Tensor:
         """Return the states (len(times), *shape), NaN where the solve has not been."""
+        if self._few:
+            return _join_rows(self._parts, self._shape)
         if self._reached < len(self._rows):
             mark_unreached(self._rows, self._reached)
-        return self._ys
+        return self._rows.view(self._shape)
 
 
 class _RecordedSystem:
@@ -261,10 +270,18 @@ class _RecordedSystem:
 
     def outputs(self) -> Tensor:
         """Return the states (len(times), *shape), NaN where the solve has not been."""
-        rows = torch.cat(self._rows)
-        if len(rows) < self._shape[0]:
-            rows = torch.cat([rows, rows.new_full((self._shape[0] - len(rows), rows.shape[1]), torch.nan)])
-        return rows.view(self._shape)
+        return _join_rows(self._rows, self._shape)
+
+
+def _join_rows(parts: list[Tensor], shape: tuple[int, ...]) -> Tensor:
+    """Return rows in one tensor of a shape, with NaN behind them."""
+    rows = torch.cat(parts)
+    if len(rows) < shape[0]:
+        rows = torch.cat([rows, rows.new_full((shape[0] - len(rows), rows.shape[1]), torch.nan)])
+    return rows.view(shape)
+
+
+MOST_NUMBERS = 2**18  # of outputs that are joined at the end
 
 
 class _BackwardSystem:

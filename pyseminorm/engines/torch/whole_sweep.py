@@ -17,7 +17,7 @@ from torch import Tensor
 from ...errors import AttachLastGoodState, LastGoodState
 from ...graphs.steps import Reverse
 from ...graphs.traced_field import TracedVectorField
-from ...host_copies import read, send, send_numbers
+from ...host_copies import read_each, send, send_numbers
 from ...methods.tableau import interpolant_weights
 from ...passes.discrete_sweep import Sweep
 from ...passes.embedded_errors import StepSizes
@@ -40,15 +40,15 @@ class WholeSweep:
         self._problem, self._steps, self._field = problem, problem.steps, problem.field
         self._tableau, self._stats = problem.options.tableau, PassStats()
         self._numbers = StepNumbers(problem)
-        self._params = [torch.zeros_like(x) for x in problem.field.inputs]
         self._sizes: list[Tensor] = []  # of every step
         self._by_step: Sweep | None = None
 
     def run(self) -> AdjointResult:
         started, problem, stats = time.perf_counter(), self._problem, self._stats
         last, sizes = self._numbers.last_step, self._steps.sizes
-        adjoint, at = torch.zeros_like(problem.cotangents[0]), problem.ends[last + 1]
-        totals, stretch, stats.times = [self._params[i] for i in self._field.present], list[Tensor](), [at]
+        adjoint, *totals = self._field.zeros(problem.cotangents)
+        at, stretch = problem.ends[last + 1], list[Tensor]()
+        stats.times = [at]
         with AttachLastGoodState(lambda: LastGoodState(at, problem.spec.unflatten(adjoint.clone()), stats)):
             for n in range(last, -1, -1):
                 y = self._steps.states.take(n, self._advance, stretch)
@@ -61,15 +61,15 @@ class WholeSweep:
                 self._sizes.append(made[1])
                 stats.naccept += 1
                 stats.times.append(at)
-        measured = read(torch.stack(self._sizes))
+        measured = read_each(self._sizes)
         if measured[-1][0] != 0.0 or not (math.isfinite(measured[-1][-1]) or each_finite(totals)):
             return self._stage_by_stage(last + 1)  # which names the first value or product that is not finite
-        for i, total in zip(self._field.present, totals, strict=True):
-            self._params[i] = total
         if totals and self._tableau.relative_integral_error:
             stats.param_error = self._error(measured)
         stats.seconds = time.perf_counter() - started
-        return AdjointResult(adjoint, self._params, ReturnCode.Success, stats, at, finite=True)
+        spread = zip(self._field.spread(totals), self._field.inputs, strict=True)
+        params = [torch.zeros_like(x) if g is None else g for g, x in spread]
+        return AdjointResult(adjoint, params, ReturnCode.Success, stats, at, finite=True)
 
     def _stage_by_stage(self, reported: int) -> AdjointResult:
         """Do all of it again, stage by stage; so many steps have been reported."""
