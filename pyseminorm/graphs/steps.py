@@ -69,7 +69,7 @@ class Begin:
 
 @dataclass(frozen=True)
 class Forward:
-    """An attempt of the forward solve: (constants, y, knobs, [k_0]) -> (y_1, stages, errors, rows, *saved).
+    """An attempt of the forward solve: (constants, y, knobs, [k_0]) -> (y_1, stages, errors, rows, k_last, *saved).
 
     The knobs are float64: behind those of every step, where in the step its outputs are, which the rows are.
 
@@ -111,7 +111,8 @@ class Forward:
             errors = _errors(tableau, self.segments, stages, y, new, h, atol, rtol)
             every = torch.stack(stages)
             weights = knobs[tableau.stages] * _output_weights(tableau, knobs[count:])[: len(stages)]
-            return [new, every, errors, y + weights.to(y.dtype).T @ every, *(saved if self.keeps else ())]
+            rows = y + weights.to(y.dtype).T @ every
+            return [new, every, errors, rows, every[-1], *(saved if self.keeps else ())]
 
         return attempt
 

@@ -141,12 +141,12 @@ class SolveContext:
             result = self._sweep(grad, lambda: self._active(grad), want_derivatives=False, whole=True)
             start, params = result.adjoint, result.params
         else:
-            active = self._active(grad)
-            at_start, params, output_derivatives = self._adjoint(ys, grad, active, want_derivatives=want_times)
+            active, swept = self._active(grad), self.steps is not None and not want_times
+            at_start, params, slopes = self._adjoint(ys, grad, active, want_derivatives=want_times, whole=swept)
             if want_times:
                 assert ys is not None
-                times = self._time_gradient(ys, grad, active, at_start, output_derivatives)
-            start = at_start + grad[0]
+                times = self._time_gradient(ys, grad, active, at_start, slopes)
+            start = at_start if swept else at_start + grad[0]
         if times is not None and self.events is not None:
             times = self.events.take_outputs(times)
         return start.view(self.spec.shape) if want_start else None, params, times
@@ -173,14 +173,15 @@ class SolveContext:
         return want_times or self.steps is None
 
     def _adjoint(
-        self, ys: Tensor | None, grad: Tensor, active: list[bool], *, want_derivatives: bool
+        self, ys: Tensor | None, grad: Tensor, active: list[bool], *, want_derivatives: bool, whole: bool = False
     ) -> tuple[Tensor, list[Tensor], dict[int, Tensor]]:
-        """Return lambda(t0+), mu(t0) and the output derivatives of `AdjointResult`, in the loss's own scale."""
+        """Return lambda(t0+), or of a ``whole`` sweep dL/dy0, mu(t0) and output derivatives, in the loss's own scale."""
         if not any(active[1:]):
             self.stats.backward = PassStats()
-            return torch.zeros_like(grad[0]), [torch.zeros_like(x) for x in self.field.targets], {}
+            start = grad[0].clone() if whole else torch.zeros_like(grad[0])
+            return start, [torch.zeros_like(x) for x in self.field.targets], {}
         if self.steps is not None:
-            result = self._sweep(grad, lambda: active, want_derivatives=want_derivatives)
+            result = self._sweep(grad, lambda: active, want_derivatives=want_derivatives, whole=whole)
             return result.adjoint, result.params, result.output_derivatives
         assert ys is not None
         scale = largest_rms(grad) if self.adjoint.scale_invariant else 1.0
@@ -188,7 +189,7 @@ class SolveContext:
         return result.adjoint, result.params, result.output_derivatives
 
     def _sweep(
-        self, grad: Tensor, look: Callable[[], list[bool]], *, want_derivatives: bool, whole: bool = False
+        self, grad: Tensor, look: Callable[[], list[bool]], *, want_derivatives: bool, whole: bool
     ) -> AdjointResult:
         """Sweep back through the recorded steps."""
         assert self.steps is not None

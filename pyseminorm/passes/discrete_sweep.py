@@ -146,6 +146,8 @@ class Sweep:
                 at = problem.ends[n]
                 stats.naccept += 1
                 stats.times.append(at)
+        if problem.whole:
+            adjoint = adjoint + problem.cotangents[0]
         stats.param_error = self._sums.error(stats.naccept)
         stats.seconds = time.perf_counter() - started
         return AdjointResult(

@@ -385,7 +385,7 @@ class DiscreteProblem:
         look: whether the cotangent of every output is nonzero; raises where one is not finite, or of an output that was
             not reached. An engine that sees that by itself need not ask.
         want_derivatives: whether derivatives of the dense output are asked for.
-        whole: whether the cotangent of the first output is added to lambda, which an engine's own sweep does.
+        whole: whether the cotangent of the first output is added to lambda.
         report: told of every step, backwards: (True, t, lambda, -h).
     """
 

@@ -71,8 +71,9 @@ class ForwardAttempts:
         evaluated = self._tableau.stages - (first is not None) - (not start.last)
         self._stats.nf += evaluated
         if self._recorder is not None:
-            self._recorder.attempted = WholeStep(made[1], made[4:], evaluated)
-        return Attempt(made[0], made[1], made[2], outputs=made[3][: len(thetas)] if thetas else None)
+            self._recorder.attempted = WholeStep(made[1], made[5:], evaluated)
+        outputs = made[3][: len(thetas)] if thetas else None
+        return Attempt(made[0], made[1], made[2], last=made[4], outputs=outputs)
 
 
 class BackwardAttempts:

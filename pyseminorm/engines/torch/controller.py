@@ -6,6 +6,7 @@ Equations II, section IV.2; FastPower.jl 1.4 for the power function.
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
 from dataclasses import dataclass
@@ -74,6 +75,11 @@ def fastpower(x: float, y: float) -> float:
     return _exp2(_f32(_f32(y) * _fastlog2(_f32(x))))
 
 
+@functools.cache
+def _power_of_floor(beta2: float) -> float:
+    return fastpower(ERRORS_FLOOR, beta2)
+
+
 def _power(x: float, y: float) -> float:
     """Return x^y for x > 0, infinite where it is too large for a float."""
     try:
@@ -122,7 +128,8 @@ class PIControl:
             self._error_power = math.inf
         else:
             self._error_power = _power(error, self.beta1) if self.exact else fastpower(error, self.beta1)
-        before = fastpower(self.previous_error, self.beta2)
+        least = self.previous_error == ERRORS_FLOOR
+        before = _power_of_floor(self.beta2) if least else fastpower(self.previous_error, self.beta2)
         q = self._error_power / before if before else math.inf
         return min(max(q / self.gamma, 1 / qmax), 1 / self.qmin)
 

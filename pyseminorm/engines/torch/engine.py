@@ -213,7 +213,8 @@ class _ForwardSystem:
         if self._few:  # joined at the end: fewer calls, of twice the memory
             self._parts = [problem.y0.unsqueeze(0)]
         else:
-            self._rows = problem.y0.new_empty((len(problem.times), problem.spec.size))
+            self._ys = problem.y0.new_empty(self._shape)
+            self._rows = self._ys.view(len(problem.times), -1)
             self._rows[0] = problem.y0
 
     def __call__(self, t: float, y: Tensor, out: Tensor, wanted: bool) -> IntegralDerivatives:
@@ -244,10 +245,10 @@ class _ForwardSystem:
     def outputs(self) -> Tensor:
         """Return the states (len(times), *shape), NaN where the solve has not been."""
         if self._few:
-            return _join_rows(self._parts, self._shape)
+            return _join_rows(self._parts, self._shape[0]).resize_(self._shape)  # no view: the user may write into it
         if self._reached < len(self._rows):
             mark_unreached(self._rows, self._reached)
-        return self._rows.view(self._shape)
+        return self._ys
 
 
 class _RecordedSystem:
@@ -270,15 +271,15 @@ class _RecordedSystem:
 
     def outputs(self) -> Tensor:
         """Return the states (len(times), *shape), NaN where the solve has not been."""
-        return _join_rows(self._rows, self._shape)
+        return _join_rows(self._rows, self._shape[0]).view(self._shape)
 
 
-def _join_rows(parts: list[Tensor], shape: tuple[int, ...]) -> Tensor:
-    """Return rows in one tensor of a shape, with NaN behind them."""
+def _join_rows(parts: list[Tensor], count: int) -> Tensor:
+    """Return so many rows in one tensor, the last ones NaN where there are fewer."""
     rows = torch.cat(parts)
-    if len(rows) < shape[0]:
-        rows = torch.cat([rows, rows.new_full((shape[0] - len(rows), rows.shape[1]), torch.nan)])
-    return rows.view(shape)
+    if len(rows) < count:
+        rows = torch.cat([rows, rows.new_full((count - len(rows), rows.shape[1]), torch.nan)])
+    return rows
 
 
 MOST_NUMBERS = 2**18  # of outputs that are joined at the end

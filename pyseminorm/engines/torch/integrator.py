@@ -86,18 +86,16 @@ class Integrator:
 
     t: float = field(init=False)
     state: Tensor = field(init=False)
+    _size: Tensor | None = field(init=False, default=None)  # |state|, where it is known
+    _new_size: Tensor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.t, self.state = self.t0, self.y0
-        self.end = self.hooks.stops[-1]
         self._direction = math.copysign(1.0, self.end - self.t0)
         self._intervals = list(self.discontinuities.intervals)
         self._discontinuities = list(self.discontinuities.times)
-        self._adaptive, self._ends_at_state = self.tableau.adaptive, self.tableau.ends_at_state
         self._integral_derivatives: IntegralDerivatives = []  # of the first stage
         self._first_known = False  # whether the first stage of the next step is there
-        self._size: Tensor | None = None  # |state|, where it is known
-        self._new_size: Tensor | None = None
         self._whole = self.stages if isinstance(self.stages, WholeSteps) else None
         self._next_output = 0
         given = self.options.controller if isinstance(self.options.controller, PIController) else _OWN
@@ -110,6 +108,15 @@ class Integrator:
         self._h, self._proposed, self._accepted, self._attempts = 0.0, 0.0, True, 0
         self._t1 = self.t0  # where the present attempt ends
         self.squares = 0.0  # of the errors of accepted steps
+
+    @property
+    def end(self) -> float:
+        """The last stop."""
+        return self.hooks.stops[-1]
+
+    @property
+    def _adaptive(self) -> bool:
+        return self.tableau.adaptive
 
     def values(self) -> Tensor:
         """Return the state (size,), without gradient."""
@@ -134,7 +141,7 @@ class Integrator:
         ``first_of_next``: the last stage serves the next step too, if this one is accepted; ``last``: it is wanted.
         """
         if self._whole is not None:
-            made = self._attempt_whole(self._whole, h, last or not self._ends_at_state)
+            made = self._attempt_whole(self._whole, h, last or not self.tableau.ends_at_state)
             if made is not None:
                 return made.end, made.derivatives
         tableau, state, add_stage = self.tableau, self.state, self.integrals.add_stage
@@ -157,7 +164,7 @@ class Integrator:
             wanted = all_wanted[i] or (first_of_next and i == tableau.stages - 1)
             derivatives = self._evaluate(i, self.t + tableau.c[i] * h, new, wanted=wanted)
             add_stage(i, derivatives)
-        if not self._ends_at_state:
+        if not self.tableau.ends_at_state:
             new = stages.end(state, h)
         return new, derivatives if first_of_next else ()
 
@@ -307,7 +314,8 @@ class Integrator:
         if not self._adaptive:
             self._proposed = h
             return
-        self._size, self._new_size = self._new_size, None
+        if self._size is not self._new_size:
+            self._size, self._new_size = self._new_size, None
         self._controller.accept(error)
         base = self._proposed if hits_stop else h
         size = max(min(self._dtmax, abs(base / q)), math.ulp(self.t), self.options.dtmin)

@@ -45,6 +45,7 @@ class Attempt(NamedTuple):
             with integrals, behind them the 2-norms of `WholeIntegrals`.
         totals: of the integrals after the step; None: as before.
         derivatives: of the integrals at the last stage.
+        last: the derivative of the state there (size,), where it is at hand.
         outputs: states (outputs, size) in the step, where they are made in it; None or fewer than wanted: they are not.
     """
 
@@ -53,6 +54,7 @@ class Attempt(NamedTuple):
     errors: Tensor
     totals: IntegralDerivatives = ()
     derivatives: IntegralDerivatives = ()
+    last: Tensor | None = None
     outputs: Tensor | None = None
 
 
@@ -149,7 +151,7 @@ class WholeSteps(StageBuffers):
         if self.made is None:
             super().take_last_first()
         else:
-            self.first = self.made.stages[self._stages - 1]
+            self.first = self.made.stages[self._stages - 1] if self.made.last is None else self.made.last
 
     def start(self, i: int, y: Tensor, h: float) -> Tensor:
         if self.made is not None:  # a stage of the interpolant alone

@@ -134,7 +134,7 @@ class StepOutputs(NamedTuple):
     Attributes:
         thetas: where in it they lie.
         ended: 1 for one at its end that has a cotangent, else 0.
-        inside: 1 for one inside it that has a cotangent, else 0.
+        inside: 1 for one inside it that has a cotangent, or at the start of the first step, else 0.
     """
 
     first: int
@@ -153,7 +153,8 @@ class StepNumbers:
 
     def __init__(self, problem: DiscreteProblem) -> None:
         assert isinstance(problem.steps, RecordedSteps)
-        self._problem, self._tableau, self._active = problem, problem.options.tableau, [False, *problem.look()[1:]]
+        self._problem, self._tableau, active = problem, problem.options.tableau, problem.look()
+        self._active = [problem.whole and active[0], *active[1:]]
         self._ends, self._sizes, self._seen = problem.ends, problem.steps.sizes, problem.discontinuities
         self._places = [*self._tableau.c, *self._tableau.extra_c]
         forwards = self._ends[-1] > self._ends[0]
@@ -179,7 +180,7 @@ class StepNumbers:
 
     def _find_outputs(self, n: int) -> StepOutputs:
         t0, t1, h, borders = self._ends[n], self._ends[n + 1], self._sizes[n], self._borders
-        first = bisect.bisect_right(self._times, borders[n])
+        first = bisect.bisect_right(self._times, borders[n]) if n else 0
         stop = bisect.bisect_right(self._times, borders[n + 1]) if n < len(borders) - 2 else self._count
         times, active = self._problem.times[first:stop], self._active[first:stop]
         thetas = [(t - t0) / h for t in times]
@@ -198,7 +199,8 @@ class StepNumbers:
 
     def has_inner(self, n: int) -> bool:
         """Tell whether outputs lie inside step ``n``."""
-        return any(self.outputs(n).inside)
+        inside = self.outputs(n).inside
+        return any(inside if n else inside[1:])
 
     def times(self, n: int) -> list[float]:
         """Return the times of the stages of step ``n``."""
@@ -216,7 +218,8 @@ class StepNumbers:
             cotangents = torch.cat([sums, last.unsqueeze(0)])
         else:
             start = min(first, max(self._count, WINDOW) - WINDOW)
-            cotangents, behind = self._cotangents[start : start + WINDOW], [0.0] * (start + WINDOW - own.stop)
+            behind, all_of_them = [0.0] * (start + WINDOW - own.stop), len(self._cotangents) == WINDOW
+            cotangents = self._cotangents if all_of_them else self._cotangents[start : start + WINDOW]
             ahead, earlier = [0.0] * (first - start), [0.0] * (own.first - first)
             numbers += [self._sizes[n - 1], *ahead, *(before.thetas if before else ()), *own.thetas, *behind]
             for marks in (own.ended, own.inside):
