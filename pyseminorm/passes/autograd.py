@@ -175,7 +175,7 @@ class SolveContext:
     def _adjoint(
         self, ys: Tensor | None, grad: Tensor, active: list[bool], *, want_derivatives: bool, whole: bool = False
     ) -> tuple[Tensor, list[Tensor], dict[int, Tensor]]:
-        """Return lambda(t0+), or of a ``whole`` sweep dL/dy0, mu(t0) and output derivatives, in the loss's own scale."""
+        """Return lambda(t0+), or dL/dy0 (a ``whole`` sweep), mu(t0) and output derivatives, in the loss's scale."""
         if not any(active[1:]):
             self.stats.backward = PassStats()
             start = grad[0].clone() if whole else torch.zeros_like(grad[0])
