@@ -70,14 +70,22 @@ class Trace:
 
 
 def find_trace(
-    captured: Captured, spec: StateSpec, inputs: Sequence[Tensor], read: Sequence[Tensor], t: float, y: Tensor
+    captured: Captured,
+    spec: StateSpec,
+    inputs: Sequence[Tensor],
+    read: Sequence[Tensor],
+    t: float,
+    start: Callable[[], Tensor],
 ) -> Trace:
-    """Return the trace for some inputs, made at (t, y) where there is none; raise a CaptureError as `joint_graph`."""
+    """Return the trace for some inputs, made at t and the state ``start()`` where there is none.
+
+    Raise a CaptureError as `joint_graph`.
+    """
     targets = targets_of(inputs, read)
     if targets not in captured.traces:
         with capturing():  # one thread
             if targets not in captured.traces:
-                captured.traces[targets] = Trace(captured, spec, inputs, read, t, y)
+                captured.traces[targets] = Trace(captured, spec, inputs, read, t, start())
     found: Trace = captured.traces[targets]
     return found
 
