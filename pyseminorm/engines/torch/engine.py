@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -346,11 +347,19 @@ class _BackwardSystem:
     def jump(self, index: int, z: Tensor) -> Tensor:
         """Add the cotangent of an output to the adjoint, and set y back to its forward value."""
         problem, layout, size = self.problem, self.layout, self.problem.spec.size
-        parts = [z[:size] + problem.cotangents[index], *([problem.ys[index]] if layout.has_y else [])]
-        changed = torch.cat([*parts, z[size * len(parts) :]])
+        cotangents, states = self._rows
+        parts = [z[:size] + cotangents[index], *([states[index]] if layout.has_y else [])]
+        if z.shape[0] > size * len(parts):
+            parts.append(z[size * len(parts) :])
+        changed = torch.cat(parts)
         if layout.has_time and problem.restarts and problem.want_times:
             changed[layout.time_slice] -= self._time_cotangent(index)
         return changed
+
+    @functools.cached_property
+    def _rows(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Return the cotangent and the state of every output."""
+        return self.problem.cotangents.unbind(0), self.problem.ys.unbind(0)
 
     def _time_cotangent(self, index: int) -> Tensor:
         """Return what moving an output in time changes, which a_t of torchdiffeq holds."""

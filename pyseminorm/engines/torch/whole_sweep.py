@@ -29,8 +29,6 @@ from ...problem.finiteness import each_finite
 from ...retcode import ReturnCode
 from ...stats import PassStats
 
-Array = np.ndarray[Any, Any]
-
 
 class WholeSweep:
     """Goes through the steps backwards, each in one call; whether all is finite is looked at when it is through."""
