@@ -18,6 +18,7 @@ from torch import Tensor
 from .arguments import check_choice
 from .errors import InvalidInputError
 from .problem.parameters import MadeAnew
+from .problem.times import to_times
 
 KINDS = ("linear", "hermite", "cubic", "rectilinear")
 
@@ -187,7 +188,7 @@ def _check_times(times: Tensor | Sequence[float] | None, x: Tensor) -> Tensor:
     """Return the times in the dtype of x, which has one row for each."""
     if times is None:
         return torch.arange(len(x), dtype=x.dtype, device=x.device)
-    given = torch.as_tensor(times)
+    given = to_times(times)
     if given.requires_grad:
         raise InvalidInputError("times require grad, and a path has no gradient by its times: give times.detach().")
     if given.shape != (len(x),):

@@ -129,6 +129,15 @@ def test_only_t_needs_a_gradient(engine):
     assert t.grad.dtype == torch.float32 and t.grad.item() == pytest.approx(-2 * 0.60653066, rel=1e-5)
 
 
+def test_a_list_of_times_that_need_gradients(engine):
+    """Those of `solve` and those of `interpolate`: y' = -y from 1, whose gradients by times are known."""
+    end, late = (torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (1.0, 0.5))
+    s = _solve(engine, lambda t, y: -y, torch.ones(1, dtype=torch.float64), [0.0, end], **FINE)
+    found = torch.autograd.grad(s.ys[-1].sum() + s.interpolate([late, 0.25])[0].sum(), [end, late])
+    for gradient, t in zip(found, (end, late), strict=True):
+        torch.testing.assert_close(gradient, -torch.exp(-t.detach()), rtol=1e-5, atol=0)
+
+
 # ---- what may be asked for before and after backward()
 
 

@@ -81,6 +81,16 @@ def test_a_parameter_is_overwritten(solve):
         total.backward()
 
 
+def test_a_parameter_is_overwritten_where_hooks_switch_autograds_own_look_off(solve):
+    field, identity = Field(), lambda x: x
+    with torch.autograd.graph.saved_tensors_hooks(identity, identity):
+        total = loss(solve(field, states()).ys[-1])
+    with torch.no_grad():
+        field.linear.weight.mul_(2.0)
+    with pytest.raises(UnsupportedError, match="changed in place"):
+        total.backward()
+
+
 def test_a_buffer_is_overwritten(solve):
     field = Field()
     field.scale = torch.full((3,), 0.5, dtype=D)

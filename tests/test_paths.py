@@ -138,6 +138,7 @@ def test_single_precision_and_plain_numbers(kind):
         ({"values": torch.ones(1, 2)}, "length at least 2"),
         ({"values": torch.full((6, 2), math.inf)}, "infinite"),
         ({"times": TIMES.clone().requires_grad_()}, "no gradient by its times"),
+        ({"times": list(TIMES.clone().requires_grad_())}, "no gradient by its times"),
         ({"times": TIMES[:5]}, r"expected \(6,\)"),
         ({"times": TIMES.flip(0)}, "not strictly increasing"),
         ({"times": [0, 1, 2, 2, 3, 4]}, "not strictly increasing"),

@@ -309,6 +309,27 @@ def test_replicas_of_data_parallel(solve):
     assert all(map(close, found, right))
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("make", "held"), [("trace", "itself"), ("trace", "in a closure"), ("trace", "in a module"), ("script", "itself")]
+)
+def test_a_module_of_torch_jit(solve, make, held):
+    class Around(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner, self.scale = inner, nn.Parameter(torch.tensor(0.5, dtype=D))
+
+        def forward(self, t, y):
+            return self.scale * self.inner(t, y)
+
+    field, y0 = Field(), states()
+    made = torch.jit.script(field) if make == "script" else torch.jit.trace(field, (torch.tensor(0.0, dtype=D), y0))
+    func = {"itself": made, "in a closure": lambda t, y: made(t, y), "in a module": Around(made)}[held]
+    params = list(func.parameters() if isinstance(func, nn.Module) else made.parameters())
+    found = torch.autograd.grad(loss(solve(func, y0, params=params if held == "in a closure" else None)), params)
+    assert all(map(close, found, torch.autograd.grad(loss(reference(func, y0)), params)))
+
+
 def test_a_tensor_that_no_twin_can_be_given_for_is_refused_by_name(solve):
     class Double(torch.autograd.Function):
         @staticmethod

@@ -88,8 +88,13 @@ def test_a_solver_of_users_own_is_refused_by_name(base, monkeypatch):
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(None, "return.*missing"), ((torch.ones(2),), "a tuple of 1"), (torch.ones(3), r"shape \(3,\).*expected \(2,\)")],
-    ids=["none", "tuple", "shape"],
+    [
+        (None, "return.*missing"),
+        ((torch.ones(2),), "a tuple of 1"),
+        (list(torch.ones(2, requires_grad=True)), "a list of 2"),  # of which torch makes a tensor without their graphs
+        (torch.ones(3), r"shape \(3,\).*expected \(2,\)"),
+    ],
+    ids=["none", "tuple", "list", "shape"],
 )
 @pytest.mark.parametrize("solve", [pyseminorm.odeint, pyseminorm.odeint_adjoint])
 def test_a_result_that_cannot_be_made_like_the_state_is_refused_by_name(value, said, solve):

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..errors import InvalidInputError
 from ..problem.recorded_field import zeros_of
 from ..problem.state import StateSpec
+from ..problem.times import to_times
 from ..problem.torch_modes import without_autocast
 from ..torch_internals import pytree
 from .cotangents import HandedOver, LateCotangents
@@ -59,7 +60,7 @@ class KeptTrajectory:
     def _read(self, t: Tensor | Sequence[float] | float) -> tuple[Tensor, tuple[float, ...]]:
         """Return times as a tensor and as floats; refuse those that are none of the solve's."""
         try:
-            wanted = torch.as_tensor(t, dtype=torch.float64)
+            wanted = to_times(t)
         except (TypeError, ValueError, RuntimeError):
             raise InvalidInputError(f"interpolate: t is a {type(t).__name__}: expected a number or a vector.") from None
         times = tuple(wanted.reshape(-1).tolist())

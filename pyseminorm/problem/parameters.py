@@ -65,11 +65,17 @@ def parameters_of(func: Callable[..., Any]) -> list[Tensor]:
     # As owner.parameters(), without its names: this runs in every solve.
     found: list[Any] = []
     for module in _modules(owner, set()):
-        attributes = module.__dict__
+        attributes = attributes_of(module)
         found += attributes["_parameters"].values()
         if "_is_replica" in attributes:  # of nn.DataParallel, whose parameters are attributes
             found += [x for x in attributes.values() if isinstance(x, Tensor)]
     return list({id(p): p for p in found if p is not None and p.requires_grad}.values())
+
+
+def attributes_of(module: nn.Module) -> dict[str, Any]:
+    """Return a module's attributes; what `torch.jit.trace` has made stands for a scripted module that has them."""
+    attributes = module.__dict__
+    return attributes if "_parameters" in attributes else module._actual_script_module.__dict__
 
 
 def _modules(module: nn.Module, seen: set[int]) -> list[nn.Module]:

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from .parameters import attributes_of
+
 _MOST = 1_000  # objects that are looked into, modules apart
 _OF_EVERY_MODULE = frozenset(nn.Module().__dict__)
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), type, types.ModuleType, types.BuiltinFunctionType)
@@ -71,7 +73,7 @@ def _find_in_modules(
         if id(module) in seen:
             continue
         seen.add(id(module))
-        attributes = module.__dict__
+        attributes = attributes_of(module)
         for where in (attributes["_parameters"], attributes["_buffers"]):
             for key, value in where.items():
                 if id(value) in wanted:

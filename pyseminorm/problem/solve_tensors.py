@@ -50,6 +50,7 @@ class SolveTensors:
             self._take_args(args)
         self.graphs_last = self._exchanged = False
         self._read: list[tuple[Tensor, int]] = []  # with its version
+        self._written: list[int] = []  # the versions of the inputs
         self._places: list[Place] = []
         self._memory: list[tuple[Tensor, Tensor]] = []  # a tensor, and another one in the memory that it had
 
@@ -86,7 +87,8 @@ class SolveTensors:
 
     def settle(self) -> None:
         """End the forward pass: what func itself has changed in it is no reason to refuse the backward pass."""
-        inputs = {id(x) for x in self.inputs}  # autograd sees changes of these by itself
+        inputs = {id(x) for x in self.inputs}
+        self._written = count_all_writes(self.inputs)  # autograd looks too, but not under hooks for saved tensors
         self._read = [(x, v) for x, v in self._read if id(x) not in inputs and count_writes(x) == v]
         self._places = [place for place in self._places if place.now() is place.tensor]
         every = [*self.own, *(x for x, _ in self._read)]
@@ -94,6 +96,8 @@ class SolveTensors:
 
     def start_pass(self, *, backward: bool) -> None:
         """Exchange tensors for twins where products need that; refuse a backward pass whose tensors have changed."""
+        if backward:
+            check_unchanged(self.inputs, self._written)
         moved = self._find_moved() if backward else {}
         # x.data = other, of which autograd knows nothing
         before = {id(x): old for x, old in self._memory if not x.is_set_to(old)} if backward else {}

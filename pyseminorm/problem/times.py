@@ -19,7 +19,7 @@ from .tolerances import check_fits
 def check_times(t: Tensor | Sequence[float], seen: torch.dtype) -> tuple[Tensor, tuple[float, ...]]:
     """Return the times as a tensor (as given) and as floats; func gets them in the dtype ``seen``."""
     try:
-        ts = t if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64)
+        ts = t if isinstance(t, Tensor) else to_times(t)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise InvalidInputError(f"t is a {type(t).__name__}: expected a vector of times.") from None
     if ts.is_meta or ts.layout is not torch.strided:
@@ -28,6 +28,13 @@ def check_times(t: Tensor | Sequence[float], seen: torch.dtype) -> tuple[Tensor,
         return ts, _times_of(tuple(read(ts)), ts.dtype, seen)
     except TypeError:  # a number, or rows of numbers
         raise InvalidInputError(f"t has shape {tuple(ts.shape)}: expected a vector of at least 2 times.") from None
+
+
+def to_times(t: Any) -> Tensor:
+    """Return times as a float64 tensor, differentiable by those of a sequence that require grad."""
+    if isinstance(t, (list, tuple)) and any(isinstance(x, Tensor) and x.requires_grad for x in t):
+        return torch.stack([torch.as_tensor(x, dtype=torch.float64, device="cpu").reshape(()) for x in t])
+    return torch.as_tensor(t, dtype=torch.float64)
 
 
 @functools.lru_cache(maxsize=64)

@@ -316,10 +316,17 @@ class AdaptedField:
 def _fit(value: Any, y: Any) -> Any:
     """Return a result in the form of the state; raise torch's errors where it has none."""
     if isinstance(y, Tensor):
-        return torch.as_tensor(value, device=y.device).to(y.dtype).expand(y.shape)
-    flat = torch.cat([torch.as_tensor(x, device=y[0].device).reshape(-1) for x in value]).to(y[0].dtype)
+        return _as_tensor(value, y).to(y.dtype).expand(y.shape)
+    flat = torch.cat([_as_tensor(x, y[0]).reshape(-1) for x in value]).to(y[0].dtype)
     parts = torch.split(flat, [x.numel() for x in y])
     return tuple(part.view(x.shape) for part, x in zip(parts, y, strict=True))
+
+
+def _as_tensor(value: Any, like: Tensor) -> Tensor:
+    """Return a tensor or a number as a tensor; refuse a list, whose tensors would lose their gradients."""
+    if isinstance(value, (list, tuple)):
+        raise TypeError
+    return torch.as_tensor(value, device=like.device)
 
 
 def _through_steps(
