@@ -37,11 +37,11 @@ class StepGraphs:
         self._replays = Replays(max(places, default=-1) + 1)
 
     def zeros(self, adjoints: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Return zeros like a row of adjoints and like the inputs that are present; small ones are made once."""
+        """Return zeros like a row of adjoints and like the inputs that are present; few of them are made once."""
         if self._zeros:
             return self._zeros
         made = [adjoints.new_zeros(adjoints.shape[1]), *(torch.zeros_like(inputs[i]) for i in self.field.present)]
-        if sum(x.numel() for x in made) <= MOST_ZEROS:
+        if adjoints.is_cpu and sum(x.numel() for x in made) <= MOST_ZEROS:  # a device's streams wait for no other
             self._zeros = made
         return made
 
