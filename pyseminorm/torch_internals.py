@@ -7,7 +7,7 @@ import operator
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import fx
@@ -302,7 +302,7 @@ def compile_graph(function: Any, examples: Sequence[torch.Tensor]) -> Callable[[
             settings["cpp.threads"] = 1
         if largest <= _NO_VECTORS:
             settings["cpp.simdlen"] = 1
-        with config.patch(settings), tracing(TracingContext(fakes[0].fake_mode)):
+        with config.patch(settings), tracing(TracingContext(fakes[0].fake_mode)), _kernels_together():
             compiled: Any = _with_known_vectors(lambda: compile_fx_inner(graph, fakes, is_inference=True))
     call: Callable[[list[torch.Tensor]], Any] = compiled.current_callable
     return call
@@ -326,3 +326,102 @@ def _with_known_vectors(compile: Callable[[], Any]) -> Any:
         return compile()
     finally:
         valid_vec_isa_list.cache_clear()  # what the rest of the process compiles is tried out as ever
+
+
+@contextlib.contextmanager
+def _kernels_together() -> Iterator[None]:
+    """Have all kernels of one graph compiled in one call of the C++ compiler, which reads the headers once.
+
+    Inductor calls it for every kernel, and most of a call is for what the headers hold. Where a thread of the user's
+    compiles at the same time, its kernels are compiled so, too.
+    """
+    from torch._inductor import async_compile
+
+    single = async_compile.AsyncCompile
+    async_compile.AsyncCompile = _Together.over(single)  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        async_compile.AsyncCompile = single  # type: ignore[misc]
+
+
+class _Kernel(NamedTuple):
+    """A kernel that waits to be compiled: the C++ types of its arguments, and its code."""
+
+    types: Sequence[str]
+    code: str
+
+
+class _Together:
+    """What inductor's code hands its kernels to: first each by `cpp_pybinding`, then its globals by `wait`."""
+
+    @classmethod
+    def over(cls, single: Any) -> Any:
+        """Return the class on top of inductor's own, which compiles what cannot be put together."""
+        return type(cls.__name__, (cls, single), {"single": single})
+
+    single: Any
+
+    def cpp_pybinding(self, argtypes: list[str], source_code: str) -> _Kernel:
+        return _Kernel(argtypes, source_code)
+
+    def wait(self, scope: dict[str, Any]) -> None:
+        from torch._inductor.exc import CppCompileError
+
+        kernels = {name: found for name, found in scope.items() if isinstance(found, _Kernel)}
+        try:
+            made = _compile_kernels(list(kernels.values())) if kernels else ()
+        except CppCompileError:  # such as helpers that have one name in two kernels
+            made = [self.single.cpp_pybinding(self, *kernel) for kernel in kernels.values()]
+        scope.update(zip(kernels, made, strict=True))
+        self.single.wait(self, scope)
+
+
+def _compile_kernels(kernels: Sequence[_Kernel]) -> Sequence[Any]:
+    """Return the Python functions of kernels, by one library."""
+    from torch._inductor.codecache import CppPythonBindingsCodeCache
+
+    class Library(CppPythonBindingsCodeCache):
+        call_entry_function = "return make_kernels();"
+        extra_parse_arg = "{array_len}"  # which stands where functions can be, and may be any text
+
+    code = "".join(f"#define kernel kernel_{i}\n{k.code}\n#undef kernel\n" for i, k in enumerate(kernels))
+    made: Sequence[Any] = Library.load_pybinding([], code, num_outputs=_bind(kernels))()
+    return made
+
+
+def _bind(kernels: Sequence[_Kernel]) -> str:
+    """Return C++ code of the Python functions of kernels, and of ``make_kernels``, which returns a tuple of these."""
+    functions = [
+        _FUNCTION % (i, i, ", ".join(map(_parse, k.types, range(len(k.types))))) for i, k in enumerate(kernels)
+    ]
+    methods = ", ".join(f'{{"kernel_{i}", python_{i}, METH_VARARGS, ""}}' for i in range(len(kernels)))
+    return "".join(functions) + _MAKE % (methods, len(kernels), len(kernels))
+
+
+def _parse(kind: str, place: int) -> str:
+    return f"parse_arg<{kind.replace('const ', '')}>(args, {place})"
+
+
+_FUNCTION = """
+static PyObject* python_%d(PyObject* self, PyObject* args) {
+    try {
+        kernel_%d(%s);
+        Py_RETURN_NONE;
+    } catch (std::exception const& e) {
+        PyErr_SetString(PyExc_RuntimeError, e.what());
+        return nullptr;
+    }
+}
+"""
+
+_MAKE = """
+static PyMethodDef all_kernels[] = {%s};
+static PyObject* make_kernels() {
+    PyObject* made = PyTuple_New(%d);
+    for (int i = 0; made && i < %d; ++i) {
+        PyTuple_SET_ITEM(made, i, PyCFunction_New(&all_kernels[i], nullptr));
+    }
+    return made;
+}
+"""

@@ -332,6 +332,50 @@ def test_inductor_adds_a_bias_in_the_kernel_that_reads_the_sum():
     assert [event.name for event in profile.events() if "mm" in event.name] == ["aten::mm"]
 
 
+def _three_kernels(x, y):
+    return [((x.sin() @ y).cos() @ y).tanh()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler")
+@pytest.mark.parametrize("joins", [True, False])
+def test_kernels_of_a_graph_are_compiled_in_one_call_or_each_by_itself_where_they_do_not_join(joins, monkeypatch):
+    from torch._inductor import async_compile, codecache
+    from torch._inductor.exc import CppCompileError
+
+    def compile_kernels(kernels):
+        joined.append(len(kernels))
+        if not joins:
+            raise CppCompileError(["c++"], "redefinition of a helper")
+        return together(kernels)
+
+    def load(cls, types, code, *arguments, **named):
+        loaded.append(code)
+        return plain(cls, types, code, *arguments, **named)
+
+    joined, loaded, single = [], [], async_compile.AsyncCompile
+    together, plain = (
+        torch_internals._compile_kernels,
+        codecache.CppPythonBindingsCodeCache.load_pybinding_async.__func__,
+    )
+    monkeypatch.setattr(torch_internals, "_compile_kernels", compile_kernels)
+    monkeypatch.setattr(codecache.CppPythonBindingsCodeCache, "load_pybinding_async", classmethod(load))
+    x, y = torch.rand(48, 40, dtype=torch.float64), torch.rand(40, 40, dtype=torch.float64)
+    compiled = torch_internals.compile_graph(_three_kernels, [x, y])
+    torch.testing.assert_close(list(compiled([x + 1, y])), _three_kernels(x + 1, y))
+    assert joined == [3] and len(loaded) == (1 if joins else 3) and async_compile.AsyncCompile is single
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler")
+def test_an_error_in_a_kernel_is_raised():
+    compiled = torch_internals.compile_graph(
+        lambda x, y: [x // y], [torch.ones(40, dtype=int), torch.ones(1, dtype=int)]
+    )
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        compiled([torch.ones(40, dtype=int), torch.zeros(1, dtype=int)])
+
+
 def test_tensors_of_other_forms_are_told_from_those_that_are_guarded():
     weight, bias = torch.nn.Linear(3, 2).parameters()
     same = torch_internals.guard_tensors([weight, bias])
