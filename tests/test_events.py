@@ -179,6 +179,7 @@ def test_bad_events(keywords, message):
         (lambda t, y: y[None], r"shape \(1, 2\)"),
         (lambda t, y: y[:0], r"shape \(0,\)"),
         (lambda t, y: y[0] / 0 * 0, "NaN or infinity at t = 0.0"),
+        (lambda t, y: y.mul_(0.5)[0], "changes the state y in place"),
         (lambda t, y: y[: 1 + int(t > 0)], "returned 2 conditions at t = .* and 1"),
     ],
 )

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 import pyseminorm
-from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint, InvalidInputError
+from pyseminorm import (
+    BacksolveAdjoint,
+    DirectAdjoint,
+    DiscreteAdjoint,
+    GaussAdjoint,
+    InterpolatingAdjoint,
+    InvalidInputError,
+)
 from pyseminorm.adjoints import KEEPS
 
 D = torch.float64
@@ -78,6 +85,23 @@ def test_another_structure_than_that_of_y0(engine, adjoint):
     message = "returned a Tensor"
     refused(Wrong(lambda dy: dy, 4, nested=True), message, "forward pass", engine, adjoint=adjoint)
     refused(Wrong(lambda dy: dy, None, nested=True), message, "backward pass", engine, adjoint=adjoint)
+
+
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint(), *(DiscreteAdjoint(keep=k) for k in KEEPS), DirectAdjoint()])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_state_that_a_later_call_changes_in_place(engine, adjoint, nested):
+    if isinstance(adjoint, DirectAdjoint) and engine == "julia":
+        pytest.skip("DirectAdjoint is the embedded engine's")
+
+    def clipped(t, y):
+        x = y["a"] if nested else y
+        if t > 0.5:
+            x.clamp_(max=0.1)
+        return {"a": -x} if nested else -x
+
+    for y0 in (Y0, Y0.clone().requires_grad_()):
+        with pytest.raises(InvalidInputError, match="changes in place"):
+            pyseminorm.solve(clipped, {"a": y0} if nested else y0, T, adjoint=adjoint, backend=engine)
 
 
 @pytest.mark.parametrize("batched_time", [False, True])

@@ -88,6 +88,18 @@ def test_inference_mode_of_a_function_that_calls_autograd(solve):
         assert torch.equal(solve(field, y0), right)
 
 
+def test_backward_inside_inference_mode(engine, adjoint):
+    field, y0 = Field(), states().requires_grad_()
+    tensors = [y0, *field.parameters()]
+    s = pyseminorm.solve(field, y0, [0.0, 1.0], adjoint=adjoint, backend=engine, dense=True)
+    total = loss(s.ys[-1]) + loss(s.interpolate(0.4))
+    right = torch.autograd.grad(total, tensors, retain_graph=True)
+    for _ in range(2):  # gradients of the second pass are added in place
+        with torch.inference_mode():
+            total.backward(retain_graph=True)
+    assert all(torch.equal(x.grad, 2 * gradient) for x, gradient in zip(tensors, right, strict=True))
+
+
 def test_training_from_a_state_of_inference_mode(solve):
     field = Field()
     with torch.inference_mode():

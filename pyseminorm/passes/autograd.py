@@ -390,6 +390,9 @@ class SolveFunction(torch.autograd.Function):
 def _gradients(ctx: Any, ys: Tensor | None, grad: Tensor, late: Sequence[LateCotangents]) -> tuple[Tensor | None, ...]:
     """Return the gradients by y0, t and the inputs; of every row by itself inside batched gradients."""
     refuse_transforms()
+    if torch.is_inference_mode_enabled():  # where no graph of func would be made
+        with torch.inference_mode(False), torch.no_grad():
+            return _gradients(ctx, ys, grad.clone(), [part._replace(grad=part.grad.clone()) for part in late])
     cotangents = [grad, *(part.grad for part in late)]
     if batch_level() == 0 or not any(map(is_batched, cotangents)):
         return _gradients_of_one(ctx, ys, grad, late)

@@ -14,6 +14,7 @@ from ..events import Event
 from ..host_copies import read
 from ..problem.state import all_finite
 from ..retcode import ReturnCode
+from ..torch_internals import count_writes
 from .event_times import crossing_rate, moment
 from .problems import ForwardProblem, ForwardResult, StepSearch, Wanted, mark_unreached
 from .roots import find_root
@@ -166,9 +167,13 @@ class EventSearch:
         return values
 
     def _call(self, index: int, t: float, y: Tensor) -> list[float]:
-        spec = self._problem.spec
+        spec, version = self._problem.spec, count_writes(y)
         with torch.no_grad():
             value = self.events[index].fn(moment(t, spec), spec.unflatten(y))
+        if count_writes(y) != version:
+            raise InvalidInputError(
+                f"event[{index}].fn changes the state y in place: let it work on a copy (y.clone())."
+            )
         check_value(value, f"event[{index}]")
         values: list[float] = read(value.reshape(-1))
         if not all(map(math.isfinite, values)):

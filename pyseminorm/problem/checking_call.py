@@ -19,12 +19,7 @@ from .randomness import Generators
 from .state import all_finite
 from .tensors_read import TensorsRead
 from .torch_modes import run_uncompiled
-from .vector_field import EagerVectorField, FieldArguments, FieldSource
-
-_WRITES = "leaf Variable that requires grad is being used in an in-place operation"
-_WRITES_MESSAGE = (
-    "func changes in place what it is given, such as its state y, or a parameter: let it work on a copy (y.clone())."
-)
+from .vector_field import EagerVectorField, FieldArguments, FieldSource, check_writes, refuse_writes
 
 
 class FirstValue:
@@ -87,14 +82,12 @@ def check_call(field: EagerVectorField, t: float, y: Tensor, call: Callable[[], 
     try:
         value = call()
     except RuntimeError as error:
-        if _WRITES not in str(error):
-            raise
-        raise InvalidInputError(_WRITES_MESSAGE) from error
+        refuse_writes(error)
+        raise
     except TypeError as error:
         _check_signature(field, error)
         raise
-    if count_writes(y) != version:
-        raise InvalidInputError(_WRITES_MESSAGE)
+    check_writes(y, version)
     if generators.have_moved() and _draws_again(field, t, y.detach().reshape(-1)):
         field.random_from = generators
     return check_value(field, value, t)

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..torch_internals import forward_mode_is_active
+from ..torch_internals import count_writes, forward_mode_is_active
 from .checking_call import FirstValue, check_call, check_start
 from .discontinuities import Discontinuities
 from .state import StateSpec
-from .vector_field import EagerVectorField
+from .vector_field import EagerVectorField, check_writes
 
 
 class RecordedField(EagerVectorField):
@@ -24,6 +24,12 @@ class RecordedField(EagerVectorField):
 
     def record(self, when: Tensor, y: Tensor) -> Tensor:
         """Return dy/dt at (when, y), in the shape of ``y``; autograd goes through it as far as func lets it."""
+        version = count_writes(y)
+        value = self._record(when, y)
+        check_writes(y, version)
+        return value
+
+    def _record(self, when: Tensor, y: Tensor) -> Tensor:
         try:
             return self._call(when, y if y.requires_grad else y.view_as(y))  # func may let it require grad
         except RuntimeError as error:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidInputError, SolveError, first_line
-from ..torch_internals import run_backward, vmap
+from ..torch_internals import count_writes, run_backward, vmap
 from .finiteness import VALUE, first_not_finite, not_finite
 from .parameters import as_real, kind_of
 from .randomness import Generators
@@ -25,6 +25,9 @@ logger = logging.getLogger("pyseminorm")
 
 # What torch says when code differentiates inside itself although gradients are switched off.
 _NEEDS_GRAD_MODE = "does not require grad"
+
+# What torch says when code changes in place what autograd holds.
+_CHANGES = ("requires grad is being used in an in-place operation", "no_grad mode and is being modified inplace")
 
 # A VJP of leaves: (by the leaves of y, by the targets, by the time).
 Products = Callable[[list[Tensor]], tuple[list[Tensor], list[Tensor | None], Tensor | None]]
@@ -97,14 +100,16 @@ class EagerVectorField:
         if torch.is_grad_enabled():
             with torch.no_grad():
                 return self.f(t, y)
-        spec = self.spec
+        spec, version = self.spec, count_writes(y)
         try:
             when = self.time(t)
-            return spec.join(self.leaves(self.call_for_value(when, spec.unflatten(y), *self.args), when))
+            value = spec.join(self.leaves(self.call_for_value(when, spec.unflatten(y), *self.args), when))
         except RuntimeError as error:
             if not self.needs_grad_mode(error):
                 raise
             return self._f_with_grad(t, y)
+        check_writes(y, version)
+        return value
 
     def flat(self, when: Tensor, y: Tensor) -> Tensor:
         """Return dy/dt (size,) at (when, y), differentiable."""
@@ -172,7 +177,11 @@ class EagerVectorField:
         with torch.enable_grad():
             for x in (*leaves, when) if time else leaves:
                 x.requires_grad_()
-            outputs = self.leaves(self.call(when, self.spec.build(leaves), *self.args), when)
+            try:
+                outputs = self.leaves(self.call(when, self.spec.build(leaves), *self.args), when)
+            except RuntimeError as error:
+                refuse_writes(error)
+                raise
         n, wanted = len(leaves), (*leaves, *self.targets) if params else tuple(leaves)
         if time:
             wanted += (when,)
@@ -277,6 +286,23 @@ class EagerVectorField:
     def time(self, t: float) -> Tensor:
         """Return the time as func gets it."""
         return torch.full((), t, dtype=self.spec.real_dtype, device=self.spec.device)
+
+
+def check_writes(y: Tensor, version: int) -> None:
+    """Refuse a state that func has changed in place, since it was ``version``."""
+    if count_writes(y) != version:
+        raise InvalidInputError(_CHANGED)
+
+
+def refuse_writes(error: RuntimeError) -> None:
+    """Let torch's refusal of a change in place be an error by name."""
+    if any(said in str(error) for said in _CHANGES):
+        raise InvalidInputError(_CHANGED) from error
+
+
+_CHANGED = (
+    "func changes in place what it is given, such as its state y, or a parameter: let it work on a copy (y.clone())."
+)
 
 
 def measure(targets: Sequence[Tensor]) -> tuple[list[torch.Size], tuple[int, ...]]:
