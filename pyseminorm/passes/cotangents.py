@@ -30,7 +30,7 @@ def active_rows(grad: Tensor, times: Sequence[float], rows: int, retcode: Return
         values = read(grad)
         active, total = list(map(any, values)), sum(map(sum, values))
     else:
-        sizes = read(torch.linalg.vector_norm(grad, 1, dim=1))
+        sizes = read(grad.abs().sum(dim=1))  # vector_norm takes five times as long
         active, total = [size != 0.0 for size in sizes], sum(sizes)
     if not math.isfinite(total) and not all_finite(grad):
         index = first_not_finite(grad) or 0
