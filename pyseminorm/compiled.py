@@ -176,11 +176,13 @@ class CompiledField:
 
 
 class _Last(NamedTuple):
-    """The field of the last solve, by tensors in some memory, which later solves by them need not make again."""
+    """The field of the last solve, which later ones by the same ``tensors`` need not make again, while these are where
+    they were: there lie ``twins``, which stay there.
+    """
 
     field: EagerVectorField
     tensors: list[Tensor]
-    addresses: list[int]
+    twins: list[Tensor]
     engine: Engine
 
     @classmethod
@@ -188,11 +190,11 @@ class _Last(NamedTuple):
         """Return it of a field; None where that has something of its values, or none of its memory."""
         if not field.is_lasting:
             return None
-        return cls(field, tensors, [x.data_ptr() for x in tensors], engine)
+        return cls(field, tensors, [x.detach() for x in tensors], engine)
 
     def reads(self, tensors: list[Tensor]) -> bool:
-        """Tell whether these tensors, of the forms that they had, are those of the field, where they were."""
-        return all(map(operator.is_, tensors, self.tensors)) and self.addresses == [x.data_ptr() for x in tensors]
+        """Tell whether these tensors are those of the field, in the same memory and laid out as they were."""
+        return all(map(operator.is_, tensors, self.tensors)) and all(map(Tensor.is_set_to, tensors, self.twins))
 
 
 @dataclass

@@ -11,7 +11,7 @@ from .joint_graph import JointGraph
 from .python_code import PythonCode
 from .split import Parts, Wanted
 from .time_part import TimePart
-from .views import leave_out_views
+from .views import are_views, leave_out_views
 
 
 class Functions:
@@ -20,7 +20,7 @@ class Functions:
     ``constants(*sources)`` is all that stays the same in a solve, and that the others take first; ``primal(constants,
     t, *y)`` gives the leaves of f, and what products read; ``adjoint`` makes ``(constants, t, y, saved, *adjoint)``,
     which gives products in the order of `Wanted.nodes`, None for zeros. ``time_part`` makes ``primal`` for several
-    times; None where it is not worth it.
+    times; None where it is not worth it. ``constants_are_views``: of the sources.
     """
 
     def __init__(self, graph: JointGraph, compiler: Callable[[Any], Any] | None = None) -> None:
@@ -34,6 +34,7 @@ class Functions:
         # of the constants what the others read, which is no tuple of results
         self._kept = [*parts.sources, *(n for n in parts.constant if not n.users.keys() <= set(parts.constant))]
         self._saved = parts.saved()
+        self.constants_are_views = are_views(parts.constant)
         self.constants = code.function(parts.sources, "", parts.constant, code.tuple_of(self._kept))
         values = f"[{code.names(graph.outputs.value)}], {code.tuple_of(self._saved)}"
         head, arguments = code.unpack(self._kept, "constants"), [self._t, *self._y]

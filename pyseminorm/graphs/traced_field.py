@@ -128,11 +128,10 @@ class TracedVectorField(EagerVectorField):
         self.params, self.args = self.inputs, ()
         self.shapes, self.sizes = self._found.shapes, self._found.sizes
 
-    @functools.cached_property
+    @property
     def is_lasting(self) -> bool:  # type: ignore[override]
         """Tell whether what stays the same in a solve is views of what func reads, and so in other solves too."""
-        memory = {x.untyped_storage().data_ptr() for x in self.sources}
-        return all(x.untyped_storage().data_ptr() in memory for x in self._constants)
+        return self._functions.constants_are_views
 
     def again(self) -> TracedVectorField:
         """Return the field of another solve by the same tensors, in the same memory."""

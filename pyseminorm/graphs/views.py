@@ -6,6 +6,7 @@ A product of matrices that sums over one element is a multiplication there, too,
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -40,6 +41,11 @@ def leave_out_views(graph: JointGraph) -> JointGraph:
             node.target = aten.mul.Tensor
     copy.eliminate_dead_code()
     return dataclasses.replace(graph, module=fx.GraphModule(graph.module, copy))
+
+
+def are_views(nodes: Iterable[fx.Node]) -> bool:
+    """Tell whether all nodes are views of what they are made of."""
+    return all(node.op == "call_function" and node.target in _VIEWS for node in nodes)
 
 
 def _find_same(node: fx.Node) -> fx.Node | None:
