@@ -5,6 +5,7 @@ From a CUDA device a number comes by an asynchronous copy into pinned memory; th
 
 from __future__ import annotations
 
+import array
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -62,11 +63,15 @@ def send(x: Tensor, like: Tensor) -> Tensor:
 def send_numbers(numbers: Sequence[Any], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Return numbers (or rows of them) as a tensor like another, of its dtype or one given, without a wait."""
     kind = dtype or like.dtype
-    known = _NUMPY.get(kind)  # NumPy makes a tensor of numbers in a third of torch's time
-    made = torch.tensor(numbers, dtype=kind) if known is None else torch.from_numpy(np.array(numbers, dtype=known))
+    code, known = _CODES.get(kind), _NUMPY.get(kind)  # PyTorch takes three times as long for numbers of Python's
+    if code is not None and numbers and type(numbers[0]) is float:
+        made = torch.frombuffer(array.array(code, numbers), dtype=kind)
+    else:
+        made = torch.tensor(numbers, dtype=kind) if known is None else torch.from_numpy(np.array(numbers, dtype=known))
     return send(made, like)
 
 
+_CODES = {torch.float32: "f", torch.float64: "d"}
 _NUMPY = {torch.float32: np.float32, torch.float64: np.float64, torch.long: np.int64}
 
 
