@@ -46,18 +46,19 @@ class Checkpoints:
 class WholeStep(NamedTuple):
     """What is kept of a step that was made as a whole: its ``stages``, derivatives of the state (stages, size).
 
-    ``saved``: what the products of the stages ``evaluated`` read, stage by stage; the first one may have been known.
+    ``saved``: what the products of the stages ``evaluated`` read, stage by stage; so many before them were ``known``.
     """
 
     stages: Tensor
     saved: Sequence[Tensor]
     evaluated: int
+    known: int
 
     def of(self, first: int, last: int) -> Sequence[Tensor] | None:
         """Return what the products of the stages from ``first`` to ``last`` read; None where the first of them was not
         evaluated in this step.
         """
-        known, each = self.stages.shape[0] - self.evaluated, len(self.saved) // self.evaluated
+        known, each = self.known, len(self.saved) // self.evaluated
         return None if first < known else self.saved[(first - known) * each : (last + 1 - known) * each]
 
 

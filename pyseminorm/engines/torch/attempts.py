@@ -51,7 +51,7 @@ class ForwardAttempts:
             return None
         self._stats.nf += 1  # f at the start was counted
         if recorder is not None:  # as the last stage of a step before the first
-            recorder.steps.whole[-1] = WholeStep(made[0].expand(self._tableau.stages, -1), made[2:], 1)
+            recorder.steps.whole[-1] = WholeStep(made[0], made[2:], 1, self._tableau.stages - 1)
         return Begun(made[0], (), sizes)
 
     def derivative(self, t: float, y: Tensor) -> Derivative | None:
@@ -71,7 +71,7 @@ class ForwardAttempts:
         evaluated = self._tableau.stages - (first is not None) - (not start.last)
         self._stats.nf += evaluated
         if self._recorder is not None:
-            self._recorder.attempted = WholeStep(made[1], made[5:], evaluated)
+            self._recorder.attempted = WholeStep(made[1], made[5:], evaluated, first is not None)
         outputs = made[3][: len(thetas)] if thetas else None
         return Attempt(made[0], made[1], made[2], last=made[4], outputs=outputs)
 

@@ -114,7 +114,7 @@ class WholeSweep:
     def _kept_of(self, n: int, used: Sequence[int], y: Tensor) -> list[Tensor]:
         """Return the stages of step ``n`` and what their products read, as the graph takes them; nothing: not kept."""
         step, first = self._steps.whole.get(n), used[0]
-        if step is None or used[-1] >= step.stages.shape[0]:
+        if step is None or used[-1] >= step.known + step.evaluated:
             return []
         found = step.of(first, first)
         if found is None:
