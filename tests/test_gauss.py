@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from thresholds import TIGHT
 
 import pyseminorm
 from pyseminorm import AdjointState, BacksolveAdjoint, GaussAdjoint, InvalidInputError, torch_internals
+from pyseminorm.passes.gauss_quadrature import check_rules, check_step
 
 T = torch.linspace(0, 2, 4, dtype=torch.float64)
 
@@ -69,18 +71,18 @@ def test_nodes_of_a_graph_that_enters_transforms_of_torch_func(name):
 
 
 def test_nodes_are_counted_one_by_one(engine):
-    stats, _ = _solve(MLP(), engine, GaussAdjoint())
+    stats, _ = _solve(Oscillating(), engine, GaussAdjoint())
     assert stats.nvjp == 0 and stats.nvjp_state > 0
-    # Tsit5: order 5, (5 + 1) // 2 nodes in a step; and for the error's estimate, two other rules in the largest one.
-    assert stats.nvjp_param == 3 * stats.naccept + 2 + 5
+    # Tsit5: order 5, (5 + 1) // 2 nodes in a step; in the largest one two rules of two, and another for the estimate.
+    assert stats.nvjp_param == 3 * stats.naccept + 1 + 5
     assert stats.evaluations == stats.nvjp_state + stats.nvjp_param
 
 
-def test_a_step_in_which_a_rule_of_a_node_less_does_as_well_is_checked_by_no_other(engine):
+def test_a_step_in_which_rules_of_a_node_less_agree_is_checked_by_no_other(engine):
     s = pyseminorm.solve(MLP(), batch(4), [0.0, 0.02, 0.05], backend=engine, adjoint=GaussAdjoint())
     s.ys.sum().backward()
     stats = s.stats.backward
-    assert stats.nvjp_param == 3 * stats.naccept + 2 and 0 < stats.param_error < 1e-6
+    assert stats.nvjp_param == 3 * stats.naccept + 1 and 0 < stats.param_error < 1e-6
 
 
 def test_nodes_are_evaluated_in_few_calls_of_func(engine):
@@ -166,3 +168,27 @@ def test_an_error_of_funcs_own_at_the_nodes_arrives_as_itself(engine):
     armed.append(True)
     with pytest.raises(ZeroDivisionError, match="at a node"):
         ys.sum().backward()
+
+
+@pytest.mark.parametrize("order", [3, 5, 7])
+def test_two_mirrored_rules_of_a_node_less_add_up_to_one_as_exact(order):
+    (points, _), first, second, _ = check_rules(order)
+    nodes = [*zip(*first, strict=True), *zip(*second, strict=True)]
+    assert len(nodes) == max(2 * len(points) - 2, 2) and first[0] == pytest.approx([1.0 - x for x in second[0]])
+    for power in range(2 * len(points)):
+        assert sum(weight * point**power for point, weight in nodes) == pytest.approx(1.0 / (power + 1), rel=1e-14)
+
+
+@pytest.mark.parametrize("order", [3, 5, 7])
+def test_where_a_wave_is_resolved_the_error_of_the_rule_follows_from_the_mirrored_ones(order):
+    rules, phase = check_rules(order), 0.5
+
+    def wave(i):  # its real and imaginary parts, as parameters
+        points, weights = (torch.tensor(x, dtype=torch.float64) for x in rules[i])
+        return [(weights * torch.cos(phase * points)).sum(), (weights * torch.sin(phase * points)).sum()]
+
+    exact = torch.tensor([math.sin(phase) / phase, (1.0 - math.cos(phase)) / phase], dtype=torch.float64)
+    error = (torch.stack(wave(0)) - exact).norm() / exact.norm()
+    total = [torch.zeros((), dtype=torch.float64) for _ in exact]
+    assert check_step(wave, total, order, 1.0) == pytest.approx(error.item(), rel=0.1)
+    torch.testing.assert_close(torch.stack(total), exact, rtol=1e-3, atol=0.0)

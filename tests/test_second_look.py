@@ -111,7 +111,7 @@ def test_it_takes_the_norm_of_the_pass_where_that_can_be(norm):
 
 @pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint, DiscreteAdjoint])
 def test_it_does_not_depend_on_the_scale_of_the_loss(engine, adjoint):
-    field, errors = Forced(80, 3), []
+    field, errors = Forced(80, 1), []
     for scale in (1.0, 2.0**30):
         s = solve(field, field.y0, T, rtol=1e-3, atol=1e-6, adjoint=adjoint(), backend=engine)
         with warnings.catch_warnings():
@@ -165,7 +165,7 @@ def test_nobody_is_told_of_its_steps(adjoint):
 
 @pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint, DiscreteAdjoint])
 def test_the_estimate_stays_where_the_look_fails(adjoint):
-    field = Forced(80, 3)
+    field = Forced(80, 1)
     plain, estimated, _ = gradient(field, adjoint(verbose=False), 1e-3)
     calls, func = [], field.forward
 

@@ -1,6 +1,6 @@
 """What the estimate of the parameter gradient's error takes: backward passes with it and without, in turns.
 
-    python -m benchmarks.studies.estimate_cost [--passes 60]
+    python -m benchmarks.studies.estimate_cost [--adjoint gauss] [--passes 60]
 
 Of two fields of the speed benchmark and of a Neural CDE of the paper, on the embedded engine, by the processor's time
 of ``backward()``: the median of the ratios of neighbours, and the middle half of them. Without: stages are only summed.
@@ -94,13 +94,15 @@ def ratios(loss: Loss, adjoint: Any, passes: int) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--adjoint", action="append", choices=ADJOINTS, help="all, where none is named")
     parser.add_argument("--passes", type=int, default=60)
-    passes = parser.parse_args().passes
+    given = parser.parse_args()
     torch.set_num_threads(1)
     print("| problem | adjoint | time with the estimate, without = 1 | middle half |\n|---|---|---:|---:|")
     for name, loss in losses():
-        for kind, adjoint in ADJOINTS.items():
-            low, middle, high = statistics.quantiles(ratios(loss, adjoint(verbose=False), passes), n=4)
+        for kind in given.adjoint or ADJOINTS:
+            found = ratios(loss, ADJOINTS[kind](verbose=False), given.passes)
+            low, middle, high = statistics.quantiles(found, n=4)
             print(f"| {name} | {kind} | {middle:.3f} | {low:.3f} to {high:.3f} |", flush=True)
 
 

@@ -186,25 +186,35 @@ function (nodes::NativeNodes)(count::Cint)
     return ratio!(nodes, difference)
 end
 
-"Add the step that is held back, and give the error of its rule over the sum: twin of `check_step` in pyseminorm/passes/gauss_quadrature.py."
+"""
+    check_step!(nodes)
+
+Add the step that is held back by the two rules that are each other's mirror image, and give the error of the first rule over the sum:
+twin of `check_step` in pyseminorm/passes/gauss_quadrature.py.
+"""
 function check_step!(nodes::NativeNodes)
-    (; total, capacity, points, checked, rtol) = nodes
-    rows(chosen) = capacity .+ chosen
-    step = sum_of(nodes, rows(1:points))
+    (; field, total, capacity, points, checked, rtol) = nodes
+    less = max(points - 1, 1)
+    rows(first, last) = capacity .+ (first:last)
+    pair = rows(points + 1, points + 2less)
+    step, mirrored = sum_of(nodes, pair[1:less]), sum_of(nodes, pair[(less + 1):end])
+    step .+= mirrored
     total .+= step
-    check_finite(nodes, rows(1:points))
-    from_step(chosen) = ratio!(nodes, sum_of(nodes, rows(chosen)) .-= step)
-    less = from_step((points + 1):(2points - 1))
-    found = less <= HARMLESS * rtol ? resolved_error(less, points) : from_step((2points):checked)
-    keep!(nodes.field.spare, (step,), sizeof(step))
+    check_finite(nodes, pair)
+    difference = ratio!(nodes, mirrored .= step .- 2 .* mirrored)
+    found = difference <= HARMLESS * rtol ? resolved_error(difference, points) :
+        OF_THE_RULE * ratio!(nodes, sum_of(nodes, rows(points + 2less + 1, checked)) .-= step)
+    keep!(field.spare, (step,), sizeof(step))
     return found
 end
 
-"The error of a rule from that of a rule of a node less, of a wave that both resolve."
-resolved_error(less, m) = wave_error(m) * (less / wave_error(m - 1))^(m / (m - 1))
-
-"The error of a Gauss rule in a step of a wave, over the power 2m of its phase there."
-wave_error(m) = factorial(m)^4 / ((2m + 1) * Float64(factorial(2m))^3)
+"The error of a rule of `m` nodes from the difference of the two rules of a node less, of a wave in a step."
+function resolved_error(difference, m)
+    n = max(m - 1, 1)
+    c = factorial(m)^4 / ((2m + 1) * Float64(factorial(2m))^3)
+    d = n / sqrt(4n^2 - 1) * factorial(n - 1)^4 / (2 * factorial(2n - 1)^2 * factorial(2n - 2))
+    return c * (difference / d)^(2m / (2n - 1))
+end
 
 "Add the products of nodes to a vector."
 function add_nodes!(total, nodes::NativeNodes{T}, chosen) where {T}

@@ -35,7 +35,7 @@ length_of(part::Part) = part.length
 Gauss nodes inside the accepted steps of a backward solve, for Python to evaluate many at a time: times, y and weighted λ
 are written to memory that Python owns, and `evaluate(count)` is called when it is full. Empty `points`: no quadrature.
 
-Behind the `capacity` nodes there are those of the largest step, which is held back: of the rule, and of two by which its error is
+Behind the `capacity` nodes there are those of the largest step, which is held back: of the rule, and of those by which its error is
 found (`check_rules` in pyseminorm/passes/gauss_quadrature.py). Without `check_points` no error is found. With an `rtol` all steps
 are kept as `parts`, to be refined when the solve is over, by a difference: a finer rule, then the rule with negative weights.
 """
@@ -111,5 +111,5 @@ share(nodes::Nodes) = sqrt(nodes.squares) / nodes.largest^ERROR_GROWTH
 "With which power of a step's length its error grows: as pyseminorm/passes/gauss_quadrature.py has it."
 const ERROR_GROWTH = 3
 
-"Of the tolerance: see `check_step` there."
-const HARMLESS = 1e-2
+"Of the tolerance, and of an error: see `check_step` there."
+const HARMLESS, OF_THE_RULE = 0.2, 1.2

@@ -16,7 +16,7 @@ from ...adjoints import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
 from ...errors import AttachLastGoodState, BackendUnavailableError, InvalidInputError
 from ...methods.tableaus import TABLEAUS
 from ...passes.discrete_sweep import Sweep
-from ...passes.gauss_quadrature import ParameterQuadrature, add_products, check_step, size_of
+from ...passes.gauss_quadrature import ParameterQuadrature, add_products, check_rules, check_step, size_of
 from ...passes.problems import AdjointProblem, AdjointResult, DiscreteProblem, ForwardProblem, ForwardResult
 from ...passes.right_hand_side import AdjointRightHandSide
 from ...problem.jacobian import Jacobian
@@ -283,9 +283,9 @@ class _Nodes(NodeMemory):
 
     def _checked(self, i: int) -> list[Tensor | None]:
         """Return what the nodes of one of `check_rules` add up to."""
-        start, m = self.check.start, self._rules[0].count
-        bounds = [start, start + m, start + 2 * m - 1, self.check.stop]
-        return self.sums.products(*self._nodes(slice(bounds[i], bounds[i + 1])))
+        counts = [len(points) for points, _ in check_rules(self._problem.options.traits.order)]
+        start = self.check.start + sum(counts[:i])
+        return self.sums.products(*self._nodes(slice(start, start + counts[i])))
 
     @property
     def evaluated(self) -> int:

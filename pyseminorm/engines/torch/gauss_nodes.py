@@ -23,6 +23,7 @@ from ...passes.gauss_quadrature import (
 from ...passes.gradient_error import estimates
 from ...passes.problems import AdjointProblem
 from ...stats import PassStats
+from ...torch_internals import multiply_all
 from .interpolant import LocalInterpolation
 
 Rule = tuple[list[float], list[float]]
@@ -44,8 +45,8 @@ class Part(NamedTuple):
 
 
 class GaussNodes:
-    """The parameter gradient by Gauss quadrature, with its error by a rule of two more nodes in the largest step, which
-    is held back for that.
+    """The parameter gradient by Gauss quadrature, with its error by other rules in the largest step, which is held back
+    for that.
 
     With a ``param_rtol`` the rule of more nodes goes on to the next largest step, and takes the place of the other,
     until the two agree; a step in which they do not is halved, and so are those before it, which agreed by chance.
@@ -59,7 +60,7 @@ class GaussNodes:
         self._problem = problem
         self._checks = self._rtol is None and estimates(problem.options.method, problem.options.traits)
         self._check_rules = check_rules(order)
-        self._rule, _, self._finer = self._check_rules
+        self._rule, *_, self._finer = self._check_rules
         self._at_once = nodes_per_call(problem.layout.state)
         self._most = self._at_once if problem.field.steps is None else len(self._rule[0])
         self._times: list[float] = []
@@ -147,9 +148,12 @@ class GaussNodes:
         h = part.b - part.a
         times = [min(max(part.a + point * h, low), high) for point in points]
         self._times += times
-        for t, z, weight in zip(times, part.step.at(times), weights, strict=True):
-            self._y.append(z[layout.y_slice] if layout.has_y else self._problem.y_at(t))
-            self._adjoint.append(z[layout.adjoint_slice] * (-h * weight * sign))
+        z = part.step.at(times)
+        if layout.has_y:
+            self._y.append(z[:, layout.y_slice])
+        adjoint = z[:, layout.adjoint_slice]
+        multiply_all(adjoint.unbind(), [-h * weight * sign for weight in weights])
+        self._adjoint.append(adjoint)
 
     def _evaluate(self, sums: ParameterQuadrature) -> None:
         if self._times:
@@ -157,7 +161,9 @@ class GaussNodes:
 
     def _take(self) -> tuple[list[float], Tensor, Tensor]:
         """Return the nodes that wait: none does any more."""
-        taken = self._times, torch.stack(self._y), torch.stack(self._adjoint)
+        dense = self._problem.dense
+        y = torch.cat(self._y) if dense is None or self._y else dense.rows(self._times)
+        taken = self._times, y, torch.cat(self._adjoint)
         self._times, self._y, self._adjoint = [], [], []
         return taken
 
