@@ -62,6 +62,7 @@ SEEN = [
     (BacksolveAdjoint, 80, 3, 1e-3),
     (InterpolatingAdjoint, 80, 1, 1e-5),
     (GaussAdjoint, 30, 4, 1e-3),
+    (GaussAdjoint, 40, 6, 1e-5),
 ]
 
 

@@ -29,6 +29,7 @@ FEW = 10  # steps: the errors of fewer hardly average
 DOUBTED = 0.25  # of what is worth a warning, in a pass of few steps; else all of it
 ALWAYS = 8  # passes in doubt are looked at
 RESOLVED = 1e-2  # relative error of the integral that is compared with
+RESOLVED_AGAIN = 5e-3  # where the pass is such an integral, in whose largest step two rules may agree by chance
 
 # From the adjoint of a second look to its problem, and by what the cotangents are divided there.
 Resolve = Callable[[GaussAdjoint], tuple[AdjointProblem, float]]
@@ -95,7 +96,7 @@ def looking_at(adjoint: ContinuousAdjoint | DiscreteAdjoint) -> GaussAdjoint:
     if isinstance(adjoint, DiscreteAdjoint):
         return GaussAdjoint(param_rtol=RESOLVED)
     if isinstance(adjoint, GaussAdjoint):
-        return dataclasses.replace(adjoint, param_rtol=RESOLVED)
+        return dataclasses.replace(adjoint, param_rtol=RESOLVED_AGAIN)
     settings = {field.name: getattr(adjoint, field.name) for field in dataclasses.fields(adjoint)}
     if isinstance(adjoint.norm, str) and adjoint.norm.startswith("torchdiffeq"):
         settings["norm"] = "seminorm"
