@@ -242,10 +242,10 @@ def test_what_control_cannot_reach_is_warned_of(rejected, size):
 def test_no_whole_step_is_compiled_for_it(adjoint, monkeypatch):
     asked = []
 
-    def run(graphs, kind, arguments):  # uncompiled
+    def run(graphs, kind, constants, arguments):  # uncompiled
         asked.append(type(kind).__name__)
         with torch.no_grad():
-            return kind.make(graphs.field)(*arguments)
+            return kind.make(graphs.field)(*constants, *arguments)
 
     monkeypatch.setattr(StepGraphs, "run", run)
     _, plain, _ = gradient(Forced(80, 3), adjoint(verbose=False), 1e-3, compile="inductor")
