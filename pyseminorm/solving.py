@@ -29,7 +29,7 @@ from .passes.kept_trajectory import KeptTrajectory, RecordedTrajectory
 from .passes.problems import Engine, PassOptions
 from .problem.checking_call import FirstValue
 from .problem.jacobian import JACOBIANS
-from .problem.parameters import kind_of
+from .problem.parameters import check_params, kind_of
 from .problem.recorded_field import RecordedField, RecordedStart
 from .problem.state import StateSpec
 from .problem.times import check_stops, check_times
@@ -211,6 +211,8 @@ def solve(
     if isinstance(adjoint, DirectAdjoint):
         if compile is not None:
             _tell_eager(func, "DirectAdjoint() lets autograd record what func does")
+        if params is not None:
+            check_params(params)  # of which autograd needs none
         start = RecordedStart.of(RecordedField(func, tuple(args), spec), y0, ts, times, options.discontinuities)
         if start.field.random_from is not None:
             refusals.refuse_random(None, options.traits)

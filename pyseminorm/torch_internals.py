@@ -125,6 +125,10 @@ def vmap_is_active() -> bool:
     return any(level.key() == torch._C._functorch.TransformType.Vmap for level in stack or ())
 
 
+# Whether torch.jit.trace records what is computed.
+is_tracing: Any = torch._C._is_tracing
+
+
 def forward_mode_is_active() -> bool:
     """Tell whether this runs inside a level of forward-mode automatic differentiation."""
     return bool(torch.autograd.forward_ad._current_level >= 0)

@@ -12,6 +12,7 @@ import pyseminorm
 from pyseminorm import (
     BackendUnavailableError,
     BacksolveAdjoint,
+    DirectAdjoint,
     GaussAdjoint,
     HiddenParametersWarning,
     InterpolatingAdjoint,
@@ -68,8 +69,10 @@ REFUSED = {
     "a discontinuity beyond floats": ({"discontinuities": [10**400]}, "discontinuities contains"),
     "times on meta": ({"t": torch.tensor(T, device="meta")}, "t is a .*meta"),
     "y0 on meta": ({"y0": Y0.to("meta")}, "y0 is on the device meta"),
+    "a nested y0": ({"y0": torch.nested.nested_tensor([Y0, Y0[:1]], layout=torch.jagged)}, "is a nested tensor"),
     "a sparse y0": ({"y0": Y0.to_sparse()}, "sparse_coo: expected a dense"),
     "params that are no tensors": ({"params": 3}, "params is a int"),
+    "params by name": ({"params": [("w", torch.ones(2))], "adjoint": DirectAdjoint()}, "params contains a tuple"),
     "batched_time without a batch": (
         {"y0": torch.tensor(1.0), "adjoint": GaussAdjoint(batched_time=True)},
         "batched_time=True",

@@ -50,6 +50,16 @@ def test_torch_compile_breaks_its_graph_at_solve(solve):
 
 
 @pytest.mark.capture
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_graphs_without_a_break_are_refused_by_name():
+    model = Model(lambda field, y0: pyseminorm.solve(field, y0, [0.0, 1.0]).ys)
+    with pytest.raises(UnsupportedError, match=r"torch\.export or torch\.jit\.trace"):
+        torch.jit.trace(model, states())
+    with pytest.raises(UnsupportedError, match=r"torch\.export or torch\.jit\.trace"):
+        torch.export.export(model, (states(),), strict=False)
+
+
+@pytest.mark.capture
 def test_a_function_by_torch_compile_is_not_compiled_again(solve):
     torch._dynamo.reset()
     field, compilations = Field(), []

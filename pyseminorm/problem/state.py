@@ -52,6 +52,8 @@ class StateSpec:
                     f"the leaves of y0 have different {name} ({', '.join(sorted(map(str, values)))}): give them one."
                 )
         for leaf in leaves:
+            if leaf.is_nested:
+                raise InvalidInputError("y0 is a nested tensor: expected a tuple of its rows. Use y0.unbind().")
             if leaf.layout is not torch.strided:
                 raise InvalidInputError(f"y0 has the layout {leaf.layout}: expected a dense tensor. Use y0.to_dense().")
             if leaf.is_meta:
@@ -77,7 +79,7 @@ class StateSpec:
     @classmethod
     def of(cls, y0: Any) -> StateSpec:
         """Return the specification of a state; of a plain tensor, that of the last ones like it."""
-        if type(y0) is Tensor and y0.layout is torch.strided:
+        if type(y0) is Tensor and y0.layout is torch.strided and not y0.is_nested:
             return _spec_of_tensor(y0.shape, y0.dtype, y0.device)
         return cls(y0)
 

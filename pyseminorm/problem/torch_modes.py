@@ -15,6 +15,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
+from ..errors import UnsupportedError
+from ..torch_internals import is_tracing
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -38,26 +41,40 @@ def run_uncompiled() -> Iterator[None]:
 def apart_from_modes(function: Callable[P, R]) -> Callable[P, R]:
     """Let torch.compile break its graph at a call of ``function``, and inference mode be no_grad in it.
 
-    Tensors made in inference mode cannot be differentiated by, which func may do by itself.
+    Tensors made in inference mode cannot be differentiated by, which func may do by itself. What cannot break its graph
+    is refused by name.
     """
     disabled: list[Callable[P, R]] = []
+
+    def uncompiled(*args: P.args, **kwargs: P.kwargs) -> R:
+        if torch.compiler.is_compiling():  # still: there is no code outside of the graph
+            raise UnsupportedError(_NO_GRAPH)
+        return function(*args, **kwargs)
 
     def outside(*args: P.args, **kwargs: P.kwargs) -> R:
         if not disabled:
             disable: Any = torch.compiler.disable
-            disabled.append(disable(function))
+            disabled.append(disable(uncompiled))
         return disabled[0](*args, **kwargs)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if torch.compiler.is_compiling():
             return outside(*args, **kwargs)
+        if is_tracing():
+            raise UnsupportedError(_NO_GRAPH)
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.no_grad():
                 return call(*args, **kwargs)
         return function(*args, **kwargs)
 
     return call
+
+
+_NO_GRAPH = (
+    "pyseminorm inside torch.export or torch.jit.trace is not supported: how many steps a solve takes depends on "
+    "numbers, which the graph would not. Export or trace func, and solve with that."
+)
 
 
 def under_autocast(func: Callable[..., Any], device: str, dtype: torch.dtype | None) -> Callable[..., Any]:
