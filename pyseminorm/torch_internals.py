@@ -134,6 +134,12 @@ def forward_mode_is_active() -> bool:
     return bool(torch.autograd.forward_ad._current_level >= 0)
 
 
+def is_exporting() -> bool:
+    """Tell whether this thread's operations go into the graph of torch.export; its flags are those of all threads."""
+    flag: Any = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # since torch 2.7
+    return bool(flag() and torch._C._len_torch_dispatch_stack())
+
+
 def has_saved_tensors_hooks() -> bool:
     """Tell whether hooks of the user's see what autograd saves."""
     return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None

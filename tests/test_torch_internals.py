@@ -3,6 +3,7 @@
 import ast
 import gc
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,20 @@ def test_a_transform_is_seen_from_inside():
     seen = []
     torch.func.grad(lambda x: (seen.append(torch_internals.transform_is_active()), x.sum())[1])(torch.ones(2))
     assert seen == [True] and not torch_internals.transform_is_active()
+
+
+@pytest.mark.capture
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own code
+def test_an_export_is_seen_by_its_own_thread():
+    class Model(torch.nn.Module):
+        def forward(self, x):
+            with ThreadPoolExecutor(1) as others:
+                seen.extend([torch_internals.is_exporting(), others.submit(torch_internals.is_exporting).result()])
+            return x + 1
+
+    seen = []
+    torch.export.export(Model(), (torch.ones(2),), strict=False)
+    assert seen[:2] == [True, False] and not torch_internals.is_exporting()
 
 
 def test_forward_mode_is_seen_from_inside():

@@ -59,6 +59,16 @@ def test_graphs_without_a_break_are_refused_by_name():
         torch.export.export(model, (states(),), strict=False)
 
 
+@pytest.mark.parametrize("flags", [["is_compiling"], ["is_compiling", "is_exporting"]])
+def test_what_another_thread_compiles_or_exports_is_no_concern_of_a_solve(flags, solve, monkeypatch):
+    field = Field()
+    right = torch.autograd.grad(loss(solve(field, states())), list(field.parameters()))
+    for flag in flags:  # which all threads see
+        monkeypatch.setattr(torch.compiler, flag, lambda: True, raising=False)
+    found = torch.autograd.grad(loss(solve(field, states())), list(field.parameters()))
+    assert all(map(torch.equal, found, right))
+
+
 @pytest.mark.capture
 def test_a_function_by_torch_compile_is_not_compiled_again(solve):
     torch._dynamo.reset()

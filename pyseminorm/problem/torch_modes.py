@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 
 from ..errors import UnsupportedError
-from ..torch_internals import is_tracing
+from ..torch_internals import is_exporting, is_tracing
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,7 +47,7 @@ def apart_from_modes(function: Callable[P, R]) -> Callable[P, R]:
     disabled: list[Callable[P, R]] = []
 
     def uncompiled(*args: P.args, **kwargs: P.kwargs) -> R:
-        if torch.compiler.is_compiling():  # still: there is no code outside of the graph
+        if is_exporting():  # whose graph has no code outside; another thread may be compiling
             raise UnsupportedError(_NO_GRAPH)
         return function(*args, **kwargs)
 
