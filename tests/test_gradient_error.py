@@ -100,7 +100,7 @@ def test_a_sample_of_many_parameters_says_as_much(engine, adjoint, monkeypatch):
     assert 0.5 < sampled_stats.backward.param_error / stats.backward.param_error < 2.0
 
 
-@pytest.mark.parametrize(("adjoint", "omega"), [(BacksolveAdjoint, 50), (InterpolatingAdjoint, 50), (GaussAdjoint, 40)])
+@pytest.mark.parametrize(("adjoint", "omega"), [(BacksolveAdjoint, 50), (InterpolatingAdjoint, 50), (GaussAdjoint, 60)])
 def test_a_forcing_that_no_step_sees_is_warned_of_and_controlled(engine, adjoint, omega):
     field = Forced(omega)
     truth = _truth(field)
