@@ -21,6 +21,7 @@ ELEMENTS_PER_CALL = 2**18  # of state, in one batched call: its activations stay
 MOST_NODES = 256
 HARMLESS = 0.2  # of rtol: below it, what rules of a node less make of a step is right enough
 OF_THE_RULE = 1.2  # its error over that of the two: 1.1 of what neither resolves, 3.4 of what both do with three nodes
+LONGER = 1.000001  # than the steps before is one that is held back: steps of one length differ by rounding
 ERROR_GROWTH = 3  # power of a step's length that its error grows with: between 1, of what is not resolved, and 2m + 1
 
 

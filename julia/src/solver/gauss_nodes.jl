@@ -112,4 +112,8 @@ share(nodes::Nodes) = sqrt(nodes.squares) / nodes.largest^ERROR_GROWTH
 const ERROR_GROWTH = 3
 
 "Of the tolerance, and of an error: see `check_step` there."
-const HARMLESS, OF_THE_RULE = 0.2, 1.2
+const HARMLESS = 0.2
+const OF_THE_RULE = 1.2
+
+"A step this much longer than the ones before is held back: steps of one length differ by rounding."
+const LONGER = 1.000001

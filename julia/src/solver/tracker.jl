@@ -133,7 +133,7 @@ function collect_nodes!(tracker::Tracker, nodes::Nodes{V}, integrator, t) where 
     isempty(nodes.points) && return nothing
     t0, length = integrator.tprev, abs(t - integrator.tprev)
     SciMLBase.addsteps!(integrator)
-    if nodes.rtol > 0 || isempty(nodes.check_points) || length <= nodes.largest
+    if nodes.rtol > 0 || isempty(nodes.check_points) || length <= LONGER * nodes.largest
         add_rule!(tracker, integrator, t0, t, nodes.points, nodes.weights)
     else
         release!(nodes, tracker.n)

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...adjoints import GaussAdjoint
 from ...passes.gauss_quadrature import (
     ERROR_GROWTH,
+    LONGER,
     ParameterQuadrature,
     add_products,
     check_rules,
@@ -68,20 +69,22 @@ class GaussNodes:
         self._adjoint: list[Tensor] = []
         self._parts: list[Part] = []  # the largest step, held back; with a param_rtol all
         self._lengths: list[float] = []
+        self._longest = 0.0
 
     def collect(self, step: LocalInterpolation, end: float) -> None:
         """Add the nodes of a step: dL/dtheta gains -h sum_j w_j lambda_j^T df/dtheta (negative for increasing
         times).
         """
         part = Part(step, step.t0, end, abs(end - step.t0))
+        longest, self._longest = self._longest, max(self._longest, part.length)
         self._lengths.append(part.length)
         if self._rtol is not None:
             self._parts.append(part)
-        elif self._checks:
-            self._parts = sorted([*self._parts, part], key=_length)
-            if len(self._parts) == 1:
+        elif self._checks and part.length > LONGER * longest:
+            held, self._parts = self._parts, [part]
+            if not held:
                 return
-            part = self._parts.pop(0)
+            (part,) = held
         self._place(self.sums, part, self._rule, 1.0)
 
     def finish(self) -> float | None:
