@@ -22,6 +22,7 @@ from .torch_internals import guard_tensors
 
 if TYPE_CHECKING:
     from .graphs.capture import Captured
+    from .graphs.traced_field import TracedVectorField
 
 MODES = ("trace", "inductor", "julia", "auto")
 
@@ -180,7 +181,7 @@ class _Last(NamedTuple):
     they were: there lie ``twins``, which stay there.
     """
 
-    field: EagerVectorField
+    field: TracedVectorField
     tensors: list[Tensor]
     twins: list[Tensor]
     engine: Engine
@@ -188,7 +189,9 @@ class _Last(NamedTuple):
     @classmethod
     def of(cls, field: EagerVectorField, tensors: list[Tensor], engine: Engine) -> _Last | None:
         """Return it of a field; None where that has something of its values, or none of its memory."""
-        if not field.is_lasting:
+        from .graphs.traced_field import TracedVectorField
+
+        if not (isinstance(field, TracedVectorField) and field.is_lasting):
             return None
         return cls(field, tensors, [x.detach() for x in tensors], engine)
 

@@ -129,7 +129,7 @@ class TracedVectorField(EagerVectorField):
         self.shapes, self.sizes = self._found.shapes, self._found.sizes
 
     @property
-    def is_lasting(self) -> bool:  # type: ignore[override]
+    def is_lasting(self) -> bool:
         """Tell whether what stays the same in a solve is views of what func reads, and so in other solves too."""
         return self._functions.constants_are_views
 

@@ -59,17 +59,11 @@ class EagerVectorField:
         shapes, sizes: theirs as real numbers; a complex one is pairs.
         rereads: whether func is called anew in the backward pass, and may then find other tensors than before.
         steps: a solver's whole steps as graphs, of a form that has them.
-        is_lasting: whether `again` gives the field of another solve by the same tensors, in the same memory.
         random_from: the generators as they were before the checking call, of a function that draws random numbers.
     """
 
     rereads: ClassVar[bool] = True
     steps: Any = None
-    is_lasting: bool = False
-
-    def again(self) -> EagerVectorField:
-        """Return the field of another solve, with nothing of this one."""
-        raise NotImplementedError
 
     def __init__(
         self, func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None
