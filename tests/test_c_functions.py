@@ -6,7 +6,8 @@ import gc
 import pytest
 
 from pyseminorm import BackendUnavailableError
-from pyseminorm.engines.julia.session.c_functions import CFunctions, NumberedHandle
+from pyseminorm.engines.julia.native.forward import StepsHandle
+from pyseminorm.engines.julia.session.c_functions import CFunctions
 from pyseminorm.engines.julia.session.layouts import (
     C_FUNCTIONS,
     MOST_RELEASED,
@@ -73,7 +74,7 @@ def test_what_julia_raises_is_raised():
 def test_handles_are_let_go_of_by_the_next_calls():
     julia = StandIn(lambda *_: 1)
     functions = CFunctions(julia)
-    handles = [NumberedHandle(functions, i) for i in range(MOST_RELEASED + 5)]
+    handles = [StepsHandle(functions, i, settings=None) for i in range(MOST_RELEASED + 5)]
     functions.call("load", CALLS["load"](1))
     assert julia.released == []
     handles.clear()

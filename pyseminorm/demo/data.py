@@ -18,9 +18,6 @@ class Split:
     labels: Tensor
 
 
-DATASETS = ("basic-motions", "japanese-vowels")
-
-
 def load(name: str) -> tuple[Split, Split, int]:
     """Return the training and test split and the number of classes; channels are standardised on the training split."""
     from aeon.datasets import load_basic_motions, load_japanese_vowels

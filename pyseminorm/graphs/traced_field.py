@@ -17,7 +17,7 @@ from ..torch_internals import count_all_writes
 from .capture import Captured, capturing
 from .functions import Functions
 from .joint_graph import JointGraph, joint_graph
-from .split import Parts, Wanted
+from .split import Wanted
 from .step_graphs import StepGraphs
 from .steps import Nodes, StepKind, knobs
 
@@ -35,7 +35,7 @@ class FormError(Exception):
 
 
 class Trace:
-    """What is made of a captured function for some targets of its products: the joint graph, its parts, code of them.
+    """What is made of a captured function for some targets of its products: the joint graph, and code of its parts.
 
     ``native`` is the Julia code, once it is made; ``refused`` and ``verified`` are the forms that cannot be made of it,
     and those that were seen to give func's value.
@@ -46,7 +46,6 @@ class Trace:
     ) -> None:
         self.captured, self.spec = captured, spec
         self.graph: JointGraph = joint_graph(captured, spec, read, inputs, t, y)
-        self.parts = Parts(self.graph)
         self.shapes, self.sizes = measure(inputs)
         self.native: Any = None
         self.refused: set[str] = set()

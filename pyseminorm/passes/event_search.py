@@ -16,7 +16,7 @@ from ..problem.state import all_finite
 from ..retcode import ReturnCode
 from ..torch_internals import count_writes
 from .event_times import crossing_rate, moment
-from .problems import ForwardProblem, ForwardResult, StepSearch, Wanted, mark_unreached
+from .problems import ForwardProblem, ForwardResult, StepSearch, Wanted
 from .roots import find_root
 
 SAMPLES = 10  # places in which a step is looked at, its end among them: SciML's interp_points
@@ -226,7 +226,7 @@ class EventSearch:
             f"event[{self._stuck[0]}] happens again and again in less time than numbers resolve (a ball that comes to "
             "rest): let its reset end that, or add a terminal event before."
         )
-        mark_unreached(result.ys, 1)
+        result.ys[1:] = torch.nan
 
 
 def check_value(value: object, name: str) -> None:

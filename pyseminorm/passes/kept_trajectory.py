@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from ..problem.times import to_times
 from ..problem.torch_modes import without_autocast
 from ..torch_internals import pytree
 from .cotangents import HandedOver, LateCotangents
-from .problems import DenseOutput, MovingDenseOutput
+from .problems import DenseOutput
 from .refusals import refuse_again, refuse_dual_numbers, refuse_transforms
 
 
@@ -99,11 +99,13 @@ class RecordedTrajectory(KeptTrajectory):
     """The same of a solve that autograd has recorded: it records this too."""
 
     def _rows(self, vector: Tensor, times: tuple[float, ...]) -> Tensor:
-        offsets, dense = zeros_of(vector, self._spec), cast(MovingDenseOutput, self._dense)
+        offsets = zeros_of(vector, self._spec)
+        dense: Any = self._dense  # of the embedded engine
         if not times:
             return _evaluate(dense, self._spec, times)
         with without_autocast(self._spec.device):
-            return dense.rows(times) if offsets is None else dense.moving_rows(times, offsets)
+            rows: Tensor = dense.rows(times) if offsets is None else dense.moving_rows(times, offsets)
+        return rows
 
 
 class Interpolation(torch.autograd.Function):

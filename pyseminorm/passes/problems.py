@@ -205,13 +205,6 @@ class DenseOutput(Protocol):
         """Return the states at times, or their derivatives by time, (len(times), size)."""
 
 
-class MovingDenseOutput(DenseOutput, Protocol):
-    """A trajectory that autograd has recorded."""
-
-    def moving_rows(self, times: Sequence[float], offsets: Tensor, /) -> Tensor:
-        """Return `rows` as a function of zeros by which the times may move."""
-
-
 @dataclass(slots=True)
 class ForwardResult:
     """``ys``: states (len(times), *shape), NaN in rows not reached; ``t``, ``y`` (size,): the last good ones.
@@ -421,8 +414,3 @@ class Engine(Protocol):
     def solve_adjoint(self, problem: AdjointProblem) -> AdjointResult: ...
 
     def sweep(self, problem: DiscreteProblem) -> AdjointResult: ...
-
-
-def mark_unreached(ys: Tensor, from_row: int) -> None:
-    """Mark the rows that a solve did not reach."""
-    ys[from_row:] = torch.nan

@@ -27,7 +27,6 @@ from ...passes.problems import (
     ForwardProblem,
     ForwardResult,
     PassOptions,
-    mark_unreached,
 )
 from ...passes.right_hand_side import AdjointRightHandSide
 from ...problem.discontinuities import Discontinuities
@@ -248,7 +247,7 @@ class _ForwardSystem:
         if self._few:
             return _join_rows(self._parts, self._shape[0]).resize_(self._shape)  # no view: the user may write into it
         if self._reached < len(self._rows):
-            mark_unreached(self._rows, self._reached)
+            self._rows[self._reached :] = torch.nan
         return self._ys
 
 

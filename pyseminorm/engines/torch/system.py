@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,13 +20,9 @@ from ...torch_internals import copy_all, increment_all
 IntegralDerivatives = Sequence[Tensor | None]
 
 
-class System(Protocol):
-    """A right-hand side: writes the derivative of the state (size,) into ``out``, and gives those of the integrals.
-
-    Where the latter weigh nothing in a step, they are not ``wanted`` and may be left out.
-    """
-
-    def __call__(self, t: float, state: Tensor, out: Tensor, wanted: bool, /) -> IntegralDerivatives: ...
+# A right-hand side (t, state, out, wanted): writes the derivative of the state (size,) into ``out``, and gives those of
+# the integrals. Where the latter weigh nothing in a step, they are not ``wanted`` and may be left out.
+System = Callable[[float, Tensor, Tensor, bool], IntegralDerivatives]
 
 
 class Derivative(NamedTuple):
@@ -63,6 +59,7 @@ class Integrals:
 
     Attributes:
         wanted: for every stage, whether its derivatives are asked for.
+        keeps_stages: whether stages that are not taken again stay as they are, from one attempt to the next.
     """
 
     def __init__(
@@ -74,12 +71,12 @@ class Integrals:
         self.wanted = [bool(b or e) for b, e in zip(self._b, self._e, strict=True)]
         self._shapes_of = shapes_of
         self.errors: EmbeddedErrors | None = None  # of steps made stage by stage
-        self._whole = False
+        self.keeps_stages = False
         self._behind = bool(error)  # whether these do not know the totals
         self.total: list[Tensor] = []
         if error and not whole:
             self._keep_errors()
-        if not self._whole:
+        if not self.keeps_stages:
             self.total = [torch.zeros_like(x) for x in shapes_of]
         self._trial: list[Tensor] = []  # made where a step is made stage by stage
         self._made: WholeIntegrals | None = None  # of a step made as a whole
@@ -97,10 +94,10 @@ class Integrals:
         """Keep the embedded errors of steps made stage by stage from now on."""
         if self.errors is None:
             self.errors = EmbeddedErrors(self._shapes_of, self._b, self._e)
-            self._whole = self.errors.whole
+            self.keeps_stages = self.errors.whole
         if self.total:
             self.errors.begin(self.total)
-        if self._whole:
+        if self.keeps_stages:
             self.total = self.errors.parts
         self._behind = False
 
@@ -109,7 +106,7 @@ class Integrals:
             return
         if self.errors is not None:
             self.errors.take(i, derivatives)
-        if self._b[i] != 0.0 and not self._whole:
+        if self._b[i] != 0.0 and not self.keeps_stages:
             self._add(derivatives, self._b[i])
 
     def _add(self, derivatives: IntegralDerivatives, weight: float) -> None:
@@ -141,7 +138,7 @@ class Integrals:
             self.errors.accept(step)
         if self._first:
             increment_all(self.total, self._trial, alpha=step * self._first)
-        return each_finite([self.errors.total] if self.errors and self._whole else self.total)
+        return each_finite([self.errors.total] if self.errors and self.keeps_stages else self.total)
 
     def scaled_error(self, step: float) -> float:
         """Return the error of the attempted step's part of the totals over ``rtol`` of these, all as one vector."""
@@ -155,11 +152,6 @@ class Integrals:
         else:
             return 0.0
         return SAFETY * local_error(sizes, self._tableau) / self._rtol
-
-    @property
-    def keeps_stages(self) -> bool:
-        """Whether stages that are not taken again stay as they are, from one attempt to the next."""
-        return self._whole
 
     def error(self) -> float | None:
         """Return the estimate of the relative error of the totals."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ....errors import AttachLastGoodState, BackendUnavailableError, InvalidInputError, LastGoodState, first_line
 from ....passes.gradient_error import state_error
-from ....passes.problems import ForwardProblem, ForwardResult, PassOptions, mark_unreached
+from ....passes.problems import ForwardProblem, ForwardResult, PassOptions
 from ....retcode import ReturnCode
 from ....stats import PassStats
 from ..session.c_functions import JuliaHandle
@@ -78,7 +78,7 @@ class Pass:
         """Return the result of a solve that wrote ``ys``; ``checks``: checking calls of func that no callback used."""
         stats, result, rows = self.stats, self.result, len(problem.times)
         if result.reached < rows:
-            mark_unreached(ys, result.reached)
+            ys[result.reached :] = torch.nan
         stats.nf, stats.njac = result.calls + checks, jacobians
         self.estimate(problem.options)
         dense = None

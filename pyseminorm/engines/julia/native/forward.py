@@ -11,7 +11,7 @@ from ..calls.callbacks import SolverCallbacks
 from ..calls.looks import Looks
 from ..calls.results import Pass
 from ..calls.settings import ForwardArguments, is_plain, vector_type
-from ..session.c_functions import CFunctions, JuliaHandle, NumberedHandle
+from ..session.c_functions import CFunctions, JuliaHandle
 from ..session.memory import consecutive
 from ..session.runtime import Runtime
 from .compiled_function import NativeField
@@ -68,11 +68,15 @@ def _find_call(problem: ForwardProblem, native: NativeField) -> ForwardArguments
     return known[1]
 
 
-class StepsHandle(NumberedHandle):
-    """The steps of a forward solve as Julia recorded them, for the sweep, and the settings of that solve."""
+class StepsHandle:
+    """The steps of a forward solve, for the sweep, which Julia holds by a number as long as this object lives, and the
+    settings of that solve.
+    """
 
-    __slots__ = ("settings",)
+    __slots__ = ("_c_functions", "number", "settings")
 
     def __init__(self, c_functions: CFunctions, number: int, settings: JuliaHandle) -> None:
-        super().__init__(c_functions, number)
-        self.settings = settings
+        self._c_functions, self.number, self.settings = c_functions, number, settings
+
+    def __del__(self) -> None:
+        self._c_functions.release(self.number)

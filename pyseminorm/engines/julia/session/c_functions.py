@@ -83,18 +83,6 @@ class CFunctions:
         self._released[0] = count
 
 
-class NumberedHandle:
-    """Something that Julia holds by a number as long as this object lives, such as the steps of a forward solve."""
-
-    __slots__ = ("_c_functions", "number")
-
-    def __init__(self, c_functions: CFunctions, number: int) -> None:
-        self._c_functions, self.number = c_functions, number
-
-    def __del__(self) -> None:
-        self._c_functions.release(self.number)
-
-
 class JuliaHandle:
     """A mutable Julia object that Python keeps alive, and where it is."""
 
