@@ -1,7 +1,6 @@
 """The bridge to torch autograd: what it saves, what it refuses by name, and what it leaves behind."""
 
 import gc
-import weakref
 
 import pytest
 import torch
@@ -38,18 +37,15 @@ def test_calls_of_func_are_those_that_stats_count(engine):
     assert len(calls) == s.stats.backward.nvjp
 
 
-def test_gradient_of_a_loss_on_the_first_output_alone_needs_no_solve(engine):
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint(), DiscreteAdjoint()])
+def test_losses_that_need_no_backward_pass(engine, adjoint):
     y0 = batch(2).requires_grad_()
-    s = pyseminorm.solve(lambda t, y: -y, y0, T, backend=engine)
-    (3 * s.ys[0]).sum().backward()
-    assert torch.equal(y0.grad, torch.full_like(y0, 3.0)) and s.stats.backward.evaluations == 0
-
-
-def test_zero_cotangents_need_no_solve(engine):
-    y0 = batch(2).requires_grad_()
-    s = pyseminorm.solve(lambda t, y: -y, y0, T, backend=engine)
-    (0 * s.ys).sum().backward()
-    assert torch.equal(y0.grad, torch.zeros_like(y0)) and s.stats.backward.evaluations == 0
+    s = pyseminorm.solve(lambda t, y: -y, y0, T, backend=engine, adjoint=adjoint)
+    for loss, gradient in ((3 * s.ys[0], 3.0), (0 * s.ys, 0.0)):  # of the first output alone; zero
+        (found,) = torch.autograd.grad(loss.sum(), y0, retain_graph=True)
+        assert torch.equal(found, torch.full_like(y0, gradient)) and s.stats.backward.evaluations == 0
+    first, again = (torch.autograd.grad(s.ys.sum(), y0, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, again)
 
 
 def test_the_backward_solve_starts_at_the_last_output_with_a_cotangent(engine):
@@ -81,14 +77,6 @@ def test_frozen_parameters_get_no_gradient(engine):
     field.net[0].requires_grad_(False)
     pyseminorm.solve(field, batch(4), T, backend=engine).ys.sum().backward()
     assert field.net[0].weight.grad is None and field.net[2].weight.grad is not None
-
-
-def test_double_backward_is_refused_by_name(engine):
-    y0 = batch(2).requires_grad_()
-    ys = pyseminorm.solve(lambda t, y: -(y**3), y0, T, backend=engine).ys
-    (gradient,) = torch.autograd.grad(ys[-1].pow(2).sum(), y0, create_graph=True)
-    with pytest.raises(UnsupportedError, match="double backward"):
-        gradient.sum().backward()
 
 
 def test_torch_func_transforms_are_refused_by_name(engine):
@@ -153,15 +141,6 @@ def test_a_solve_inside_the_field(engine, adjoint):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_a_parameter_changed_before_backward_gives_torchs_version_error(engine):
-    field = MLP(width=8)
-    ys = pyseminorm.solve(field, batch(2), T, backend=engine).ys
-    with torch.no_grad():
-        field.net[0].weight.add_(1.0)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        ys.sum().backward()
-
-
 @pytest.mark.parametrize("compile", [None, "auto"])
 def test_outputs_can_be_changed_in_place_where_the_backward_pass_reads_none(engine, compile):
     field, found = MLP(width=8), []
@@ -222,21 +201,6 @@ def test_a_state_stashed_by_func_stays_what_it_was(engine):
     pyseminorm.solve(func, batch(64), T, backend=engine)
     gc.collect()
     assert all(torch.equal(a, b) for a, b in zip(kept, copies, strict=True))
-
-
-def test_nothing_is_left_behind(engine):
-    """No reference cycle keeps a solve's tensors alive (torchdiffeq issues 143 and 180)."""
-    field, y0 = MLP(width=8), batch(2).requires_grad_()
-    gc.collect()
-    gc.disable()
-    try:
-        ys = pyseminorm.solve(field, y0, T, backend=engine, adjoint=InterpolatingAdjoint()).ys
-        node = weakref.ref(ys.grad_fn if ys._base is None else ys._base)
-        ys.sum().backward()
-        del ys
-        assert node() is None
-    finally:
-        gc.enable()
 
 
 def test_solves_nest(engine):

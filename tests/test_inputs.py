@@ -99,6 +99,7 @@ RETURNS = {
     "another structure": (lambda t, y: (y, y), "returned a tuple"),
     "a number": (lambda t, y: 1.0, "returned a float"),
     "NaN": (lambda t, y: y * float("nan"), "non-finite values at the first time"),
+    "another device": (lambda t, y: y.to("meta"), "on meta"),
 }
 
 
@@ -111,20 +112,9 @@ def test_func_that_returns_the_wrong_thing(engine, case):
     assert func.calls == 1
 
 
-def test_an_output_on_another_device_is_refused():
-    with pytest.raises(InvalidInputError, match="on meta"):
-        pyseminorm.solve(lambda t, y: y.to("meta"), Y0, T, backend="torch")
-
-
-def test_unknown_adjoint_norm_and_tolerances_are_refused():
-    with pytest.raises(InvalidInputError, match="norm='l2'"):
-        BacksolveAdjoint(norm="l2")
-    with pytest.raises(InvalidInputError, match="rtol=0"):
-        BacksolveAdjoint(rtol=0.0)
-
-
 SETTINGS = {
-    "rtol": [math.inf, math.nan, "a", 10**400, torch.ones(2), True],
+    "norm": ["l2"],
+    "rtol": [0.0, math.inf, math.nan, "a", 10**400, torch.ones(2), True],
     "atol": [-1.0, complex(1, 0)],
     "max_steps": [2.5, "5", True, 0, 10**400],
     "controller": [3, "pi"],
@@ -224,8 +214,3 @@ def test_an_adjoint_without_a_hash_is_taken_as_any_other():
     adjoint = pyseminorm.BacksolveAdjoint(method=pyseminorm.Algorithm("Tsit5", given=[1]))
     with pytest.raises(pyseminorm.InvalidInputError, match="not known to the embedded engine"):
         pyseminorm.solve(lambda t, y: -y, torch.ones(2), [0.0, 1.0], adjoint=adjoint, backend="torch")
-
-
-def test_a_bad_adjoint_is_refused_by_name_on_every_backend():
-    with pytest.raises(pyseminorm.InvalidInputError, match="adjoint='gauss'"):
-        pyseminorm.solve(lambda t, y: -y, torch.ones(2), [0.0, 1.0], adjoint="gauss", backend="torch")
