@@ -1,39 +1,18 @@
-"""Adams methods on equal steps: their coefficients (E. Hairer, S. Norsett, G. Wanner, Solving Ordinary Differential
-Equations I, section III.1), and torchdiffeq's settings of them.
+"""Adams methods on equal steps: their coefficients.
+
+Source: E. Hairer, S. Norsett, G. Wanner, Solving Ordinary Differential Equations I, section III.1.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
-from ..arguments import check_whole
-from ..errors import InvalidInputError
 from .tableau import Row
 
 ADAMS_METHODS = ("explicit_adams", "implicit_adams")
 LEAST_ORDER, MOST_ORDER = 4, 12
-
-
-@dataclass(frozen=True)
-class AdamsSettings:
-    """How many steps are looked back on, and how often an implicit method corrects itself.
-
-    Args:
-        max_order: at most so many derivatives, that of the new state included; at most 12, and 3/8-rule steps below 4.
-        max_iters: at most so many corrections in a step.
-    """
-
-    max_order: int = MOST_ORDER
-    max_iters: int = 4
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            object.__setattr__(self, name, check_whole(name, value, owner="implicit_adams"))
-        if self.max_order > MOST_ORDER:
-            raise InvalidInputError(f"max_order={self.max_order} must be at most {MOST_ORDER}.")
 
 
 @functools.cache

@@ -1,6 +1,6 @@
-"""Implicit Runge-Kutta methods of fixed steps, by torchdiffeq's names, and its settings of them (E. Hairer, G. Wanner,
-Solving Ordinary Differential Equations II, sections IV.5 and IV.6; "sdirk2": R. Alexander, SIAM Journal on Numerical
-Analysis 14, 1977; "trbdf2": R. E. Bank et al., IEEE Transactions on Electron Devices 32, 1985).
+"""Implicit Runge-Kutta methods of fixed steps, by torchdiffeq's names (E. Hairer, G. Wanner, Solving Ordinary
+Differential Equations II, sections IV.5 and IV.6; "sdirk2": R. Alexander, SIAM Journal on Numerical Analysis 14, 1977;
+"trbdf2": R. E. Bank et al., IEEE Transactions on Electron Devices 32, 1985).
 
 A tableau begins with the derivative at the start of the step, and ends with that at the new state, for dense output;
 the rows of the stages between them weigh these stages too.
@@ -9,20 +9,8 @@ the rows of the stages between them weigh these stages too.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
-from ..arguments import check_whole
 from .tableau import Row, Tableau, hermite
-
-
-@dataclass(frozen=True)
-class ImplicitSettings:
-    """How long an implicit method looks for its stages: at most ``max_iters`` iterations for coupled ones together."""
-
-    max_iters: int = 100
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "max_iters", check_whole("max_iters", self.max_iters, owner="an implicit method"))
 
 
 def _tableau(name: str, order: int, rows: tuple[Row, ...], b: Row) -> Tableau:

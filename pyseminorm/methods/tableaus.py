@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
+from ..arguments import check_whole
 from ..errors import InvalidInputError
 from ..stepping import Algorithm
 from . import torchdiffeq_tableaus
-from .adams import ADAMS_METHODS, AdamsSettings
-from .implicit import IMPLICIT_TABLEAUS, ImplicitSettings
+from .adams import ADAMS_METHODS, MOST_ORDER
+from .implicit import IMPLICIT_TABLEAUS
 from .tableau import Tableau, closed, row, rows
 
 _TSIT5_A = rows("""
@@ -199,14 +200,30 @@ def find_tableau(method: str | Algorithm, *, torchdiffeq: bool = False) -> Table
     return dataclasses.replace(known, **torchdiffeq_tableaus.TORCHDIFFEQ.get(name, {})) if torchdiffeq else known
 
 
+class Iteration(NamedTuple):
+    """How an Adams or an implicit method looks for its steps.
+
+    Attributes:
+        max_iters: at most so many corrections of an Adams method in a step, or iterations for coupled stages together.
+        max_order: of an Adams method: at most so many derivatives, that of the new state included; at most 12, and
+            3/8-rule steps below 4.
+    """
+
+    max_iters: int
+    max_order: int = MOST_ORDER
+
+
 @functools.cache
-def find_iteration(method: str | Algorithm) -> AdamsSettings | ImplicitSettings | None:
+def find_iteration(method: str | Algorithm) -> Iteration | None:
     """Return the settings of an Adams or an implicit method, None of another."""
     name, options = method_name(method), dict(method.options) if isinstance(method, Algorithm) else {}
     if name not in ITERATIVE_METHODS:
         return None
     options.pop("interp", None)
-    known = ("max_order", "max_iters") if name in ADAMS_METHODS else ("max_iters",)
-    if not options.keys() <= set(known):
-        raise InvalidInputError(f"{method}: expected no options but {', '.join(known)} and interp.")
-    return AdamsSettings(**options) if name in ADAMS_METHODS else ImplicitSettings(**options)
+    settings = {"max_order": MOST_ORDER, "max_iters": 4} if name in ADAMS_METHODS else {"max_iters": 100}
+    if not options.keys() <= settings.keys():
+        raise InvalidInputError(f"{method}: expected no options but {', '.join(settings)} and interp.")
+    found = Iteration(**settings | {key: check_whole(key, value, owner=name) for key, value in options.items()})
+    if found.max_order > MOST_ORDER:
+        raise InvalidInputError(f"max_order={found.max_order} must be at most {MOST_ORDER}.")
+    return found

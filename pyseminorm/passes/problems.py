@@ -14,11 +14,9 @@ import torch
 from torch import Tensor
 
 from ..adjoints import Adjoint, BacksolveAdjoint
-from ..methods.adams import AdamsSettings
 from ..methods.grids import Grid, grid_points
-from ..methods.implicit import ImplicitSettings
 from ..methods.tableau import Tableau
-from ..methods.tableaus import find_iteration, find_tableau
+from ..methods.tableaus import Iteration, find_iteration, find_tableau
 from ..norms import AdjointLayout, AdjointState, CallableNorm, Segment, adjoint_segments, forward_segments
 from ..problem.checking_call import FirstValue
 from ..problem.discontinuities import Discontinuities
@@ -82,7 +80,7 @@ class PassOptions:
         return find_tableau(self.method, torchdiffeq=self.as_torchdiffeq)
 
     @property
-    def iteration(self) -> AdamsSettings | ImplicitSettings | None:
+    def iteration(self) -> Iteration | None:
         """The settings of an Adams or an implicit method."""
         return find_iteration(self.method) if isinstance(self.method, (str, Algorithm)) else None
 

@@ -18,13 +18,13 @@ _NAMES = ("callback_step", "callback_accept_step", "callback_reject_step")
 
 def find_callbacks(func: Callable[..., Any], method: Method, adjoint_method: Method | None) -> StepCallbacks | None:
     """Return the callbacks that func has, None without; warn, as torchdiffeq does, of those that no step calls."""
-    found = _found(func, "", method)
+    found = _find_in_pass(func, "", method)
     if adjoint_method is not None:
-        found |= _found(func, "_adjoint", adjoint_method)
+        found |= _find_in_pass(func, "_adjoint", adjoint_method)
     return StepCallbacks(**found) if found else None
 
 
-def _found(func: Callable[..., Any], ending: str, method: Method) -> dict[str, StepCallback]:
+def _find_in_pass(func: Callable[..., Any], ending: str, method: Method) -> dict[str, StepCallback]:
     """Return the callbacks of one pass by the names that they have in `StepCallbacks`."""
     found = {name: getattr(func, name + ending) for name in _NAMES if callable(getattr(func, name + ending, None))}
     solver = method.solver

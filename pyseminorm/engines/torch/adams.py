@@ -8,7 +8,7 @@ from collections import deque
 import torch
 from torch import Tensor
 
-from ...methods.adams import LEAST_ORDER, AdamsSettings, explicit_weights, implicit_weights
+from ...methods.adams import LEAST_ORDER, explicit_weights, implicit_weights
 from ...methods.tableau import Row
 from .integrator import Integrator
 from .interpolant import LocalInterpolation
@@ -20,13 +20,13 @@ class AdamsIntegrator(Integrator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings = self.options.iteration
-        assert isinstance(settings, AdamsSettings)
-        self._settings: AdamsSettings = settings
-        self._before: deque[Tensor] = deque(maxlen=settings.max_order - 1)
+        iteration = self.options.iteration
+        assert iteration is not None
+        self._max_iters = iteration.max_iters
+        self._before: deque[Tensor] = deque(maxlen=iteration.max_order - 1)
         self._before_at: float | None = None  # the time of the last of them
         self._adams = False  # whether the last step was no step of the 3/8 rule
-        if settings.max_order < LEAST_ORDER:
+        if iteration.max_order < LEAST_ORDER:
             warnings.warn(f"max_order is below {LEAST_ORDER}, so the solver reduces to `rk4`.", stacklevel=2)
 
     def _attempt(self, h: float, *, first_of_next: bool, last: bool) -> tuple[Tensor, IntegralDerivatives]:
@@ -52,7 +52,7 @@ class AdamsIntegrator(Integrator):
             return change
         weights = implicit_weights(order + 1)
         known = self._weigh(h, weights[1:])
-        for _ in range(self._settings.max_iters):
+        for _ in range(self._max_iters):
             before = change
             self._evaluate(1, self.t + h, self.state + change, wanted=True)
             change = h * weights[0] * self.stages.kept(1) + known

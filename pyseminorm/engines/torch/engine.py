@@ -13,7 +13,7 @@ from torch import Tensor
 from ...adjoints import GaussAdjoint
 from ...errors import AttachLastGoodState, LastGoodState
 from ...host_copies import read_length
-from ...methods.adams import AdamsSettings
+from ...methods.adams import ADAMS_METHODS
 from ...methods.tableau import Tableau
 from ...methods.tableaus import TABLEAUS, find_iteration, find_tableau
 from ...norms import FlatNorm, Seminorm
@@ -120,7 +120,7 @@ class TorchEngine:
 def integrator_of(options: PassOptions) -> type[Integrator]:
     """Return whose steps a pass takes."""
     if options.iteration is not None:
-        return AdamsIntegrator if isinstance(options.iteration, AdamsSettings) else ImplicitIntegrator
+        return AdamsIntegrator if options.tableau.name in ADAMS_METHODS else ImplicitIntegrator
     return TorchdiffeqIntegrator if options.as_torchdiffeq else Integrator
 
 
@@ -290,9 +290,8 @@ class _BackwardSystem:
 
     def __init__(self, problem: AdjointProblem, stats: PassStats) -> None:
         self.problem, self.stats, self.layout = problem, stats, problem.layout
-        self.carries_params = (
-            problem.measures_params or problem.restarts or isinstance(problem.options.iteration, AdamsSettings)
-        )
+        tableau = problem.options.tableau
+        self.carries_params = problem.measures_params or problem.restarts or tableau.name in ADAMS_METHODS
         self.output_derivatives: dict[int, Tensor] = {}
         self.squares = 0.0  # of the errors of accepted steps
         self._makes_params = not problem.adjoint.quadrature
@@ -300,7 +299,7 @@ class _BackwardSystem:
         apart = problem.field.inputs if self._makes_params and not self._carried else []
         param_rtol = getattr(problem.adjoint, "param_rtol", None)
         whole = _makes_whole_steps(problem)
-        self.integrals = Integrals(apart, problem.options.tableau, param_rtol, whole=whole)
+        self.integrals = Integrals(apart, tableau, param_rtol, whole=whole)
         self.quadrature = GaussNodes(problem, stats) if isinstance(problem.adjoint, GaussAdjoint) else None
         self._right_hand_side = AdjointRightHandSide(problem.field, self.layout, carried=self._carried)
 

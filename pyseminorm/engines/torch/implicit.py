@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ...errors import UnsupportedError
-from ...methods.implicit import ImplicitSettings
 from ...torch_internals import forward_mode_is_active, transform_is_active
 from .broyden import differentiable, solve_equation
 from .integrator import Integrator
@@ -26,9 +25,9 @@ class ImplicitIntegrator(Integrator):
                 f"method={self.tableau.name!r} inside a torch.func transform or forward mode is not supported: call "
                 "solve outside it and use torch.autograd.grad, or give an explicit method."
             )
-        settings, a = self.options.iteration, self.tableau.a
-        assert isinstance(settings, ImplicitSettings)
-        self._settings = settings
+        iteration, a = self.options.iteration, self.tableau.a
+        assert iteration is not None
+        self._max_iters = iteration.max_iters
         inner = range(1, self.tableau.stages - 1)
         coupled = any(weight for i in inner for weight in a[i][i + 1 :])
         self._groups: list[Sequence[int]] = [inner] if coupled else [[i] for i in inner]
@@ -52,7 +51,7 @@ class ImplicitIntegrator(Integrator):
         with torch.no_grad():
             start = torch.cat([self.stages.values(self.stages.kept(0))] * len(group))
             k, converged = solve_equation(
-                lambda k: k - self._rates(group, state, h, k), start, self._tolerance, self._settings.max_iters
+                lambda k: k - self._rates(group, state, h, k), start, self._tolerance, self._max_iters
             )
         if not converged:
             warnings.warn("Functional iteration did not converge. Solution may be incorrect.", stacklevel=2)

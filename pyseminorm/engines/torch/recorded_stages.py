@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -101,8 +101,7 @@ class RecordedStages:
             return step.at(times)
         return step.at_moving(times, torch.stack([self._offsets[t] for t in times]))
 
-    def _columns(self, rows: Iterable[Tensor]) -> Tensor:
-        rows = list(rows)
+    def _columns(self, rows: list[Tensor]) -> Tensor:
         return torch.stack(rows).view(len(rows), -1).T
 
 
