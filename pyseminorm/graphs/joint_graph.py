@@ -109,7 +109,7 @@ def joint_graph(
     nodes = list(module.graph.nodes)
     if any(_mutates(node) for node in nodes):
         raise CaptureError("it changes a tensor that it did not make, such as BatchNorm's running statistics")
-    if any(random(node) for node in nodes):
+    if any(draws_random(node) for node in nodes):
         raise CaptureError("it draws random numbers")
     return JointGraph(module, _sources(module, len(examples)), n, [tuple(x.shape) for x in targets], examples)
 
@@ -170,7 +170,7 @@ def _mutates(node: fx.Node) -> bool:
     return node.op == "call_function" and schema is not None and bool(schema.is_mutable)
 
 
-def random(node: fx.Node) -> bool:
+def draws_random(node: fx.Node) -> bool:
     """Return whether a node draws random numbers; attention without dropout is marked as if it did."""
     if not any(str(tag).endswith("nondeterministic_seeded") for tag in getattr(node.target, "tags", ())):
         return False

@@ -45,14 +45,13 @@ def check_both(forward: Mapping[str, Any], backward: Mapping[str, Any]) -> None:
     """Refuse options of steps that the backward solve alone is given, or others than the forward solve's."""
     for key in _OF_BOTH:
         here, there = forward.get(key), backward.get(key)
-        same = (
-            there is None or here is there or not (callable(here) or callable(there)) and _times(here) == _times(there)
+        numbers = not (callable(here) or callable(there))
+        if there is None or here is there or (numbers and _times(here) == _times(there)):
+            continue
+        raise InvalidInputError(
+            f"adjoint_options: {key!r} is {there!r}, and options' {here!r}: steps are chosen alike in both passes. "
+            "Give the same in options, or solve with an adjoint of its own method and tolerances: pyseminorm.solve."
         )
-        if not same:
-            raise InvalidInputError(
-                f"adjoint_options: {key!r} is {there!r}, and options' {here!r}: steps are chosen alike in both passes. "
-                "Give the same in options, or solve with an adjoint of its own method and tolerances: pyseminorm.solve."
-            )
 
 
 _OF_BOTH = ("first_step", "step_size", "grid_constructor", "step_t", "jump_t", "min_step", "max_step", "perturb")
