@@ -83,8 +83,7 @@ def demo(
 @app.command()
 def crosscheck(
     problem: Annotated[
-        str,
-        typer.Argument(help="script.py:make_problem; it returns (func, y0, t) or a dict of arguments."),
+        str, typer.Argument(help="script.py:make_problem; it returns (func, y0, t) or a dict of arguments.")
     ],
     tolerance: Annotated[
         float | None, typer.Option(help="Largest relative error of a gradient that passes.", show_default="100 x rtol")

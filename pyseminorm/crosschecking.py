@@ -20,6 +20,7 @@ from .methods.tableaus import ADAPTIVE_METHODS, TABLEAUS
 from .passes.problems import PassOptions
 from .problem.parameters import as_real
 from .problem.state import StateSpec
+from .problem.times import check_times
 from .problem.vector_field import EagerVectorField
 from .solving import DEFAULT_MAX_STEPS, solve
 from .stats import PassStats
@@ -220,9 +221,7 @@ def crosscheck(
 
 def _problem(func: Any, y0: Any, t: Any, args: Any, params: Any, cotangents: Any) -> _Problem:
     spec = StateSpec(y0)
-    times = t.detach() if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64)
-    if times.dim() != 1 or len(times) < 2:
-        raise InvalidInputError(f"t has shape {tuple(times.shape)}: expected a vector of at least 2 times.")
+    times = check_times(t, spec.real_dtype)[0].detach()
     if cotangents is None:
         i = torch.arange(len(times) * spec.size, dtype=torch.float64)
         flat = torch.sin(5.3 * i + 1.7).view(len(times), spec.size).to(spec.device, spec.real_dtype)

@@ -7,11 +7,7 @@ from problems import cotangents
 from torch import nn
 
 import pyseminorm
-from pyseminorm import (
-    BacksolveAdjoint,
-    GaussAdjoint,
-    InterpolatingAdjoint,
-)
+from pyseminorm import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
 
 julia = pytest.mark.julia
 sciml = pytest.mark.skipif(not HAS_SENSITIVITY, reason="the configured Julia project lacks SciMLSensitivity")

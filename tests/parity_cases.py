@@ -68,11 +68,9 @@ def run(settings: dict, backend: str) -> dict:
     times = torch.linspace(0.3, settings.get("end", end), settings.get("outputs", 4), dtype=torch.float64)
     if settings.get("direction") == "decreasing":
         times = times.flip(0)
-    adjoint = {
-        "backsolve": BacksolveAdjoint,
-        "interpolating": InterpolatingAdjoint,
-        "gauss": GaussAdjoint,
-    }[settings["adjoint"]]
+    adjoint = {"backsolve": BacksolveAdjoint, "interpolating": InterpolatingAdjoint, "gauss": GaussAdjoint}[
+        settings["adjoint"]
+    ]
     solution = pyseminorm.solve(
         field,
         y0,

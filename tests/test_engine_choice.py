@@ -219,11 +219,7 @@ def test_a_juliacall_of_the_users_own_without_pyseminorm_leaves_auto_on_torch(tm
     """
     import os
 
-    environment = {
-        **os.environ,
-        "PYTHON_JULIACALL_EXE": JULIA.config.exe,
-        "PYTHON_JULIACALL_PROJECT": str(project),
-    }
+    environment = {**os.environ, "PYTHON_JULIACALL_EXE": JULIA.config.exe, "PYTHON_JULIACALL_PROJECT": str(project)}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=environment
     )

@@ -5,18 +5,7 @@ import math
 
 import pytest
 import torch
-from event_problems import (
-    FINE,
-    bounces,
-    bouncing,
-    every_adjoint,
-    fall,
-    found,
-    height,
-    number,
-    oscillate,
-    sine,
-)
+from event_problems import FINE, bounces, bouncing, every_adjoint, fall, found, height, number, oscillate, sine
 
 import pyseminorm
 from pyseminorm import Event, InvalidInputError, ReturnCode, SolveError, StepCallbacks

@@ -7,14 +7,7 @@ import torch
 from problems import LotkaVolterra, batch
 
 import pyseminorm
-from pyseminorm import (
-    BacksolveAdjoint,
-    GaussAdjoint,
-    InterpolatingAdjoint,
-    InvalidInputError,
-    ReturnCode,
-    SolveError,
-)
+from pyseminorm import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint, InvalidInputError, ReturnCode, SolveError
 
 T = torch.linspace(0, 2, 9, dtype=torch.float64)
 

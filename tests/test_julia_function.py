@@ -8,11 +8,7 @@ from thresholds import GRADCHECK, TIGHT
 from torch import nn
 
 import pyseminorm
-from pyseminorm import (
-    BackendUnavailableError,
-    InvalidInputError,
-    JuliaFunction,
-)
+from pyseminorm import BackendUnavailableError, InvalidInputError, JuliaFunction
 
 # ---- without Julia
 

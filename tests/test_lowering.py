@@ -119,15 +119,7 @@ def test_a_loop_writes_over_what_it_reads_for_the_last_time(index, later, taken)
 @pytest.mark.slow
 @pytest.mark.capture
 def test_every_operation_of_the_table_has_a_test_and_is_met_there():
-    tables = (
-        ops.ELEMENTWISE,
-        ops.COMPARISONS,
-        ops.FORMED,
-        ops.VIEWS,
-        ops.REDUCTIONS,
-        ops.OTHERS,
-        ops.FILLED,
-    )
+    tables = (ops.ELEMENTWISE, ops.COMPARISONS, ops.FORMED, ops.VIEWS, ops.REDUCTIONS, ops.OTHERS, ops.FILLED)
     listed = {*ops.SAME, *(operation for table in tables for operation in table)}
     assert listed == set(OPERATIONS)
     for operation in listed:

@@ -58,10 +58,7 @@ def test_the_controller_is_integral_as_torchdiffeqs(method, order):
 def test_its_factors_are_options_of_each_pass():
     forward = PIController(beta1=1 / 5, beta2=0.0, gamma=0.8, qmax=2.0)
     backward = PIController(beta1=1 / 5, beta2=0.0, qmin=0.5, qmax=3.0)
-    given = {
-        "options": {"safety": 0.8, "ifactor": 2.0},
-        "adjoint_options": {"dfactor": 0.5, "ifactor": 3.0},
-    }
+    given = {"options": {"safety": 0.8, "ifactor": 2.0}, "adjoint_options": {"dfactor": 0.5, "ifactor": 3.0}}
     assert _steps(**given) == _steps_of_solve("dopri5", forward, backward)
 
 
@@ -75,10 +72,7 @@ def test_torchdiffeqs_steps_are_those_of_both_passes(adjoint_options):
 def test_the_steps_of_another_method_backwards_are_by_its_order():
     _, backwards = _steps(adjoint_method="bosh3")
     adjoint = BacksolveAdjoint(
-        norm="seminorm_leaves",
-        scale_invariant=False,
-        method="bosh3",
-        controller=PIController(beta1=1 / 3, beta2=0.0),
+        norm="seminorm_leaves", scale_invariant=False, method="bosh3", controller=PIController(beta1=1 / 3, beta2=0.0)
     )
     s = pyseminorm.solve(
         MLP(width=16), batch(4), T, method="dopri5", rtol=1e-6, atol=1e-8, norm="torchdiffeq", adjoint=adjoint,

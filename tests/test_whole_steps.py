@@ -9,14 +9,7 @@ import torch
 from torch import nn
 
 import pyseminorm
-from pyseminorm import (
-    BacksolveAdjoint,
-    DiscreteAdjoint,
-    GaussAdjoint,
-    InterpolatingAdjoint,
-    SolveError,
-    StepCallbacks,
-)
+from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint, SolveError, StepCallbacks
 from pyseminorm.engines import forms
 from pyseminorm.engines.torch import attempts, whole_sweep
 from pyseminorm.graphs import step_graphs as steps_module

@@ -108,11 +108,7 @@ def hermite(b: Row) -> tuple[Row, ...]:
     """Return cubic Hermite weights on [y0, y1] with derivatives at the first and last stage (Hairer I, page 190)."""
     last = len(b) - 1
     return tuple(
-        polynomial(
-            (weight, (0.0, 3.0, -2.0)),
-            (float(i == 0), (1.0, -2.0, 1.0)),
-            (float(i == last), (0.0, -1.0, 1.0)),
-        )
+        polynomial((weight, (0.0, 3.0, -2.0)), (float(i == 0), (1.0, -2.0, 1.0)), (float(i == last), (0.0, -1.0, 1.0)))
         for i, weight in enumerate(b)
     )
 

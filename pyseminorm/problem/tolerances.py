@@ -28,7 +28,10 @@ def check_tolerance(name: str, value: Any, spec: StateSpec) -> Tolerance:
 
 def _expand(name: str, value: Any, spec: StateSpec) -> Iterator[Tensor]:
     """Return the tolerances of every leaf's elements; of both parts of a complex number the same."""
-    for part, shape in zip(_leaves(name, value, spec), spec.shapes, strict=True):
+    leaves = [value] if spec.is_tensor and isinstance(value, Tensor) else pytree.tree_leaves(value)
+    if len(leaves) != len(spec.shapes):
+        raise InvalidInputError(f"{name} has {len(leaves)} parts: expected {len(spec.shapes)}, one for a leaf of y0.")
+    for part, shape in zip(leaves, spec.shapes, strict=True):
         given = torch.as_tensor(part, dtype=spec.real_dtype, device=spec.device).detach()
         try:
             expanded = given.expand(shape)
@@ -37,14 +40,6 @@ def _expand(name: str, value: Any, spec: StateSpec) -> Iterator[Tensor]:
                 f"{name} has shape {tuple(given.shape)}: expected one that expands to {shape}, that of y0."
             ) from None
         yield torch.stack([expanded, expanded], dim=-1) if spec.is_complex else expanded
-
-
-def _leaves(name: str, value: Any, spec: StateSpec) -> list[Any]:
-    """Return the parts of a tolerance, one for every leaf of the state."""
-    leaves = [value] if spec.is_tensor and isinstance(value, Tensor) else pytree.tree_leaves(value)
-    if len(leaves) != len(spec.shapes):
-        raise InvalidInputError(f"{name} has {len(leaves)} parts: expected {len(spec.shapes)}, one for a leaf of y0.")
-    return leaves
 
 
 def check_fits(dtype: torch.dtype, numbers: Mapping[str, float | None]) -> None:

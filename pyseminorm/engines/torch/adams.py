@@ -30,9 +30,6 @@ class AdamsIntegrator(Integrator):
             warnings.warn(f"max_order is below {LEAST_ORDER}, so the solver reduces to `rk4`.", stacklevel=2)
 
     def _attempt(self, h: float, *, first_of_next: bool, last: bool) -> tuple[Tensor, IntegralDerivatives]:
-        if not self._first_known:
-            self._evaluate(0, self.t, self.state, wanted=True)
-            self._first_known = True
         if self._before_at != self.t:
             self._before.appendleft(self.stages.kept(0))
             self._before_at = self.t
