@@ -6,6 +6,8 @@ import math
 import operator
 from typing import Any
 
+from torch import Tensor
+
 from .errors import InvalidInputError
 
 LARGEST_WHOLE = 2**63 - 1  # what the engines count by
@@ -21,7 +23,7 @@ def check_scalar(name: str, value: Any, *, positive: bool = True, owner: str = "
     try:
         if isinstance(value, (str, bytes, bool)):
             raise TypeError
-        number = float(value)
+        number = to_number(value)
     except (TypeError, ValueError, RuntimeError):
         raise InvalidInputError(f"{_describe(name, value, owner)}: expected a number.") from None
     except OverflowError:
@@ -30,6 +32,11 @@ def check_scalar(name: str, value: Any, *, positive: bool = True, owner: str = "
         kind = "positive finite" if positive else "finite"
         raise InvalidInputError(f"{_describe(name, value, owner)}: expected a {kind} number.")
     return number
+
+
+def to_number(value: Any) -> float:
+    """Return a number, or the only element of a tensor, as a float: steps are held as they are, without gradient."""
+    return float(value.detach() if isinstance(value, Tensor) else value)
 
 
 def check_whole(name: str, value: Any, *, owner: str = "") -> int:

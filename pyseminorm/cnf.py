@@ -98,7 +98,12 @@ def _vjp(value: Tensor, x: Tensor, cotangent: Tensor | None, recording: bool) ->
 
 def _rows(x: Tensor, shape: torch.Size) -> Tensor:
     """Return x with the elements of its events on a last axis, in the shape of logp before it."""
-    return x.reshape(*shape, -1)
+    return x.reshape(*shape, x.shape[len(_batch(shape)) :].numel())
+
+
+def _batch(shape: torch.Size) -> torch.Size:
+    """Return the shape of a batch, by that of its logp."""
+    return shape[:-1] if shape[-1:] == (1,) else shape
 
 
 def _check_state(state: Any) -> tuple[Tensor, Tensor]:
@@ -107,7 +112,7 @@ def _check_state(state: Any) -> tuple[Tensor, Tensor]:
             f"the state of a CNF is a {type(state).__name__}: expected the tuple (y, logp), such as (y, zeros(len(y)))."
         )
     y, logp = state
-    batch = logp.shape[:-1] if logp.shape[-1:] == (1,) else logp.shape
+    batch = _batch(logp.shape)
     if y.shape[: len(batch)] != batch:
         raise InvalidInputError(
             f"y has shape {tuple(y.shape)} and logp {tuple(logp.shape)}: expected (*batch, *event) and (*batch) or "

@@ -97,7 +97,7 @@ def _consecutive(start: int, sizes: Sequence[int]) -> Iterator[Segment]:
 
 def forward_segments(norm: str, leaves: Sequence[int]) -> tuple[Segment, ...]:
     """Return the segments of the flat state whose rms the named norm of a forward solve takes the maximum of."""
-    return ((0, sum(leaves)),) if norm == "rms" else tuple(_consecutive(0, leaves))
+    return _filled([(0, sum(leaves))] if norm == "rms" else _consecutive(0, leaves))
 
 
 @functools.lru_cache(maxsize=64)
@@ -114,7 +114,12 @@ def adjoint_segments(norm: str, layout: AdjointLayout) -> tuple[Segment, ...]:
         "torchdiffeq_seminorm": theirs,
         "torchdiffeq": [*theirs, *_consecutive(layout.params_start, layout.params)],
     }
-    return tuple(s for s in segments[norm] if s[1] > s[0])
+    return _filled(segments[norm])
+
+
+def _filled(segments: Iterable[Segment]) -> tuple[Segment, ...]:
+    """Return the segments that have elements."""
+    return tuple(s for s in segments if s[1] > s[0])
 
 
 FlatNorm = Callable[[Tensor], float]
@@ -147,7 +152,8 @@ class Seminorm:
 
     def join(self, sizes: Sequence[float]) -> float:
         """Return the norm from the Euclidean lengths of the segments."""
-        return max(_finite(x / (b - a) ** 0.5) for x, (a, b) in zip(sizes, self.segments, strict=True))
+        parts = zip(sizes, self.segments, strict=True)
+        return max((_finite(x / (b - a) ** 0.5) for x, (a, b) in parts), default=0.0)
 
 
 @dataclass(frozen=True)

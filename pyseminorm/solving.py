@@ -32,7 +32,7 @@ from .problem.jacobian import JACOBIANS
 from .problem.parameters import check_params, kind_of
 from .problem.recorded_field import RecordedField, RecordedStart
 from .problem.state import StateSpec
-from .problem.times import check_stops, check_times
+from .problem.times import check_stops, check_times, refuse_gradients
 from .problem.tolerances import check_fits, check_tolerance
 from .problem.torch_modes import apart_from_modes, autocast_dtype
 from .problem.vector_field import FieldArguments, FieldSource
@@ -200,6 +200,7 @@ def solve(
         embedded += ("a callback before every step",)
     if discontinuities is None:
         discontinuities = getattr(func, "discontinuities", ()) if hasattr(type(func), "discontinuities") else ()
+    refuse_gradients("discontinuities", discontinuities)
     jumps, stops = check_stops("discontinuities", discontinuities), check_stops("tstops", tstops)
     asked = (
         spec, method, rtol, atol, norm, adjoint, backend, check_step(dt), max_steps, jumps, controller, jacobian,
@@ -220,7 +221,7 @@ def solve(
             engine, start.field, spec, times, options, norm, adjoint, back, watch, start, dense, throw, event
         )
         return _solution(context, context.forward(recording=False), ts, None)
-    if compile is not None and _stays_eager(func, spec):
+    if compile is not None and (spec.size == 0 or _stays_eager(func, spec)):
         compile = compiled = None
     given = [ts, *((y0,) if spec.is_tensor else pytree.tree_leaves(y0))]
     low, high = options.discontinuities_within(times[0], times[-1], spec.real_dtype).intervals[0]

@@ -126,7 +126,14 @@ def vmap_is_active() -> bool:
 
 
 # Whether torch.jit.trace records what is computed.
-is_tracing: Any = torch._C._is_tracing
+def is_recorded_or_fake() -> bool:
+    """Tell whether this thread's operations go into a graph of torch.jit.trace or make_fx, or are of fake tensors."""
+    if torch._C._is_tracing():
+        return True
+    if not torch._C._len_torch_dispatch_stack():
+        return False
+    key, mode = torch._C._TorchDispatchModeKey, torch._C._get_dispatch_mode
+    return mode(key.PROXY) is not None or mode(key.FAKE) is not None
 
 
 def forward_mode_is_active() -> bool:

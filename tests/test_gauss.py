@@ -118,6 +118,21 @@ def test_batched_time_stacks_the_nodes_along_the_models_own_batch_axis(engine):
         pyseminorm.solve(lambda t, y: y, (batch(2),), T, adjoint=GaussAdjoint(batched_time=True))
 
 
+@pytest.mark.parametrize(
+    "func",
+    [lambda t, y: -y * t.item(), lambda t, y: torch.stack([t, t]) - y, lambda t, y: -y.view(4, 2)],
+    ids=["a number", "a vector of the times", "a view of one batch"],
+)
+def test_what_does_not_take_stacked_times_is_told_so(func):
+    y0 = torch.ones(4, 2, requires_grad=True)
+    w = torch.ones(2, requires_grad=True)
+    s = pyseminorm.solve(
+        lambda t, y: w * func(t, y), y0, T, params=[w], adjoint=GaussAdjoint(batched_time=True), backend="torch"
+    )
+    with pytest.raises(InvalidInputError, match=r"where \d+ times are stacked along the batch: .*batched_time=False"):
+        s.ys.sum().backward()
+
+
 class WithBatchNorm(torch.nn.Module):
     """Running statistics are buffers that func changes: vmap refuses them, and nodes must not be stacked."""
 

@@ -36,7 +36,7 @@ class Counted:
 REFUSED = {
     "a y0 that is no tensor": ({"y0": 1.0}, "y0 contains a float"),
     "an integer y0": ({"y0": torch.ones(2, dtype=torch.int64)}, "int64"),
-    "an empty y0": ({"y0": torch.ones(0)}, "no elements"),
+    "an empty y0 for Julia": ({"y0": torch.ones(0), "backend": "julia"}, "the state has no elements"),
     "a y0 without leaves": ({"y0": ()}, "y0 is empty"),
     "leaves of two dtypes": ({"y0": (torch.ones(2), torch.ones(2).double())}, "different dtypes"),
     "leaves on two devices": ({"y0": (torch.ones(2), torch.ones(2, device="meta"))}, "different devices"),
@@ -64,6 +64,10 @@ REFUSED = {
     "an rtol beyond floats": ({"rtol": 10**400}, "rtol=... is too large"),
     "an rtol as text": ({"rtol": "1e-3"}, "rtol='1e-3'"),
     "an rtol beyond float32": ({"rtol": 1e300, "y0": Y0.float()}, "rtol = 1e.300 is beyond torch.float32"),
+    "a time of a jump that wants a gradient": (
+        {"discontinuities": [torch.tensor(0.5).requires_grad_()]},
+        "requires grad",
+    ),
     "a time beyond floats": ({"t": [0, 10**400]}, "t is a list"),
     "a time beyond float32": ({"t": [0.0, 1e300], "y0": Y0.float()}, "t.-1. = 1e.300 is beyond"),
     "a discontinuity beyond floats": ({"discontinuities": [10**400]}, "discontinuities contains"),
@@ -85,7 +89,7 @@ def test_refused_before_any_call(case):
     arguments, message = REFUSED[case]
     func = Counted()
     call = {"func": func, "y0": Y0, "t": T, **arguments}
-    with pytest.raises(InvalidInputError, match=message.replace("(", r"\(")):
+    with pytest.raises((InvalidInputError, BackendUnavailableError), match=message.replace("(", r"\(")):
         pyseminorm.solve(call.pop("func"), call.pop("y0"), call.pop("t"), **call)
     assert func.calls == 0
 
@@ -214,3 +218,21 @@ def test_an_adjoint_without_a_hash_is_taken_as_any_other():
     adjoint = pyseminorm.BacksolveAdjoint(method=pyseminorm.Algorithm("Tsit5", given=[1]))
     with pytest.raises(pyseminorm.InvalidInputError, match="not known to the embedded engine"):
         pyseminorm.solve(lambda t, y: -y, torch.ones(2), [0.0, 1.0], adjoint=adjoint, backend="torch")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dt": torch.tensor(0.25), "method": "rk4"},
+        {"dt": torch.linspace(0, 1, 5), "method": "rk4"},
+        {"tstops": torch.tensor([0.25, 0.75])},
+        {"rtol": torch.tensor(1e-5), "dtmax": torch.tensor(0.2)},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_settings_of_steps_may_come_from_what_requires_grad(settings):
+    """Steps are held as they are: no gradient, and no warning of PyTorch's."""
+    plain = pyseminorm.solve(lambda t, y: -y, Y0, T, backend="torch", **settings)
+    made = {key: x.requires_grad_() * 1 if isinstance(x, torch.Tensor) else x for key, x in settings.items()}
+    found = pyseminorm.solve(lambda t, y: -y, Y0, T, backend="torch", **made)
+    assert torch.equal(found.ys, plain.ys) and not found.ys.requires_grad

@@ -8,6 +8,7 @@ import torch
 import pyseminorm
 from pyseminorm import (
     BacksolveAdjoint,
+    DirectAdjoint,
     DiscreteAdjoint,
     GaussAdjoint,
     InterpolatingAdjoint,
@@ -128,3 +129,28 @@ def test_an_absolute_tolerance_below_the_dtype_is_no_division_by_zero(engine, dt
     )
     s.ys[-1].sum().backward()
     assert s.ys.abs().max() == 0.0 and y0.grad.tolist() == pytest.approx([math.exp(-1)] * 2, rel=1e-2)
+
+
+@pytest.mark.parametrize("compile", [None, pytest.param("trace", marks=pytest.mark.capture)])
+@pytest.mark.parametrize("method", ["tsit5", "rk4", "gl4"])
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint(), GaussAdjoint(), DiscreteAdjoint(), DirectAdjoint()])
+def test_a_batch_of_nothing(adjoint, method, compile):
+    """Its rows are none, and gradients are zero: a process among several may get no data."""
+    if method == "gl4" and isinstance(adjoint, DiscreteAdjoint):
+        return
+    net, y0 = torch.nn.Linear(2, 2), torch.zeros(0, 2, requires_grad=True)
+    t = torch.tensor([0.0, 0.5, 1.0], requires_grad=True)
+    s = pyseminorm.solve(
+        lambda t, y: net(y), y0, t, params=net.parameters(), method=method, adjoint=adjoint, compile=compile, dense=True
+    )
+    assert s.ys.shape == (3, 0, 2) and s.interpolate(0.3).shape == (0, 2)
+    by_start, *rest = torch.autograd.grad(s.ys.sum(), [y0, t, *net.parameters()])
+    assert by_start.shape == (0, 2) and not any(x.any() for x in rest)
+
+
+@pytest.mark.parametrize("norm", ["rms", "torchdiffeq"])
+@pytest.mark.parametrize("n", [3, 100])
+def test_a_leaf_of_nothing_has_no_norm(norm, n):
+    y0 = (torch.zeros(0, 2), torch.ones(n))
+    s = pyseminorm.solve(lambda t, y: (y[0], -y[1]), y0, [0.0, 1.0], norm=norm, rtol=1e-6)
+    torch.testing.assert_close(s.ys[1][-1], torch.full((n,), math.exp(-1)), rtol=1e-5, atol=0)

@@ -6,7 +6,7 @@ from layouts import LAYOUTS, LAYOUTS_OF_ONE_SHAPE, numbers, plain
 from torch import nn
 
 import pyseminorm
-from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint
+from pyseminorm import BacksolveAdjoint, DirectAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint
 
 D = torch.float64
 T = torch.tensor([0.0, 0.3, 0.7], dtype=D)
@@ -134,6 +134,13 @@ def test_complex_states(compile, adjoint):
     expected = gradient(values.clone())
     for strange in (values.conj_physical().conj(), torch.stack([values, values], 1)[:, 1]):
         torch.testing.assert_close(gradient(strange), expected)
+
+
+def test_states_in_any_layout_that_autograd_records():
+    for name, shape in (*((name, SHAPE) for name in LAYOUTS_OF_ONE_SHAPE), ("channels last", (2, 3))):
+        y0 = LAYOUTS[name](*shape)
+        given = inputs(y0.shape) | {"y0": y0}
+        check(given, DirectAdjoint(), "torch", None)
 
 
 @pytest.mark.parametrize(("backend", "compile"), EAGER_AND_COMPILED)

@@ -97,6 +97,8 @@ def _cannot_alias(spec: StateSpec, backend: str) -> str | None:
         return f"the state is on {spec.device}, and the Julia engine works on CPU and CUDA memory"
     if spec.dtype not in (torch.float32, torch.float64):
         return f"the state has dtype {spec.dtype}, and the Julia engine works on float32 and float64"
+    if spec.size == 0:
+        return "the state has no elements, and the Julia engine works on memory"
     return None
 
 

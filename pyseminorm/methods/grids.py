@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..arguments import to_number
 from ..errors import InvalidInputError
 
 Grid = Callable[[Sequence[float]], Iterable[Any]]  # from times of outputs to times from the first to the last of them
@@ -32,14 +33,14 @@ def check_step(dt: Any) -> Any:
     if getattr(dt, "ndim", None) == 0 or not hasattr(dt, "__len__"):
         return dt
     try:
-        return FixedGrid(tuple(float(t) for t in dt))
+        return FixedGrid(tuple(map(to_number, dt)))
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise InvalidInputError(f"dt={dt!r}: expected a step size, or a vector of times.") from None
 
 
 def grid_points(grid: Grid, outputs: Sequence[float]) -> tuple[float, ...]:
     """Return the ends of the steps of a grid, which must go from the first to the last of ``outputs``."""
-    times = tuple(float(t) for t in grid(tuple(outputs)))
+    times = tuple(map(to_number, grid(tuple(outputs))))
     forwards = outputs[-1] > outputs[0]
     if times[:1] != (outputs[0],) or times[-1:] != (outputs[-1],):
         ends = f"{times[0]} to {times[-1]}" if times else "nothing"

@@ -56,17 +56,14 @@ class StateSpec:
                 raise InvalidInputError("y0 is a nested tensor: expected a tuple of its rows. Use y0.unbind().")
             if leaf.layout is not torch.strided:
                 raise InvalidInputError(f"y0 has the layout {leaf.layout}: expected a dense tensor. Use y0.to_dense().")
-            if leaf.is_meta:
-                raise InvalidInputError(
-                    "y0 is on the device meta, which holds no values: expected a tensor with values."
-                )
+            if leaf.is_meta or hasattr(leaf, "fake_mode"):
+                where = "on the device meta, which holds" if leaf.is_meta else "a fake tensor, which has"
+                raise InvalidInputError(f"y0 is {where} no values: expected a tensor with values.")
         self.is_complex = self.dtype.is_complex
         self.real_dtype = first.real.dtype if self.is_complex else self.dtype
         self.shapes = [tuple(leaf.shape) for leaf in leaves]
         self.sizes = tuple(leaf.numel() * (2 if self.is_complex else 1) for leaf in leaves)
         self.size = sum(self.sizes)
-        if self.size == 0:
-            raise InvalidInputError("y0 has no elements.")
         self.is_tensor = isinstance(y0, Tensor)
         self.is_plain = self.is_tensor and not self.is_complex
         self._is_tuple = type(y0) is tuple and _is_flat(y0, len(leaves))

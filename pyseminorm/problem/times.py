@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..arguments import to_number
 from ..errors import InvalidInputError
 from ..host_copies import read
 from .tolerances import check_fits
@@ -56,12 +57,22 @@ def _times_of(values: tuple[Any, ...], dtype: torch.dtype, seen: torch.dtype) ->
     return times
 
 
+def refuse_gradients(name: str, times: Any) -> None:
+    """Refuse times at which func jumps that want a gradient, which is not made."""
+    each = times if isinstance(times, (list, tuple)) else (times,)
+    if any(isinstance(x, Tensor) and x.requires_grad for x in each):
+        raise InvalidInputError(
+            f"{name} contains a time that requires grad, and there is no gradient by the time of a jump: give it "
+            "detached. A time of t has one: solve to the jump, and from there on with the other branch of func."
+        )
+
+
 def check_stops(name: str, stops: Sequence[float]) -> tuple[float, ...]:
     """Return times that steps end at, as floats."""
     if type(stops) is tuple and not stops:
         return ()
     try:
-        given = tuple(float(d) for d in stops)
+        given = tuple(map(to_number, stops))
     except (TypeError, ValueError, RuntimeError):
         raise InvalidInputError(f"{name}={stops!r}: expected a sequence of times.") from None
     except OverflowError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 
 from ..errors import UnsupportedError
-from ..torch_internals import is_exporting, is_tracing
+from ..torch_internals import is_exporting, is_recorded_or_fake
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,14 +55,14 @@ def apart_from_modes(function: Callable[P, R]) -> Callable[P, R]:
     def outside(*args: P.args, **kwargs: P.kwargs) -> R:
         if not disabled:
             disable: Any = torch.compiler.disable
-            disabled.append(disable(uncompiled))
+            disabled.append(disable(uncompiled, reason=_NO_GRAPH) if _GIVES_REASONS else disable(uncompiled))
         return disabled[0](*args, **kwargs)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if torch.compiler.is_compiling():
             return outside(*args, **kwargs)
-        if is_tracing():
+        if is_recorded_or_fake():
             raise UnsupportedError(_NO_GRAPH)
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.no_grad():
@@ -72,9 +73,11 @@ def apart_from_modes(function: Callable[P, R]) -> Callable[P, R]:
 
 
 _NO_GRAPH = (
-    "pyseminorm inside torch.export or torch.jit.trace is not supported: how many steps a solve takes depends on "
-    "numbers, which the graph would not. Export or trace func, and solve with that."
+    "pyseminorm inside one graph (torch.export, torch.jit.trace, make_fx, torch.compile with fullgraph=True) or of "
+    "fake tensors is not supported: how many steps a solve takes depends on numbers, which a graph would not and fake "
+    "tensors do not have. Export, trace or compile func, and solve with that."
 )
+_GIVES_REASONS = "reason" in inspect.signature(torch.compiler.disable).parameters  # since torch 2.7
 
 
 def under_autocast(func: Callable[..., Any], device: str, dtype: torch.dtype | None) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import InvalidInputError, SolveError, first_line
+from ..errors import InvalidInputError, PySeminormError, SolveError, first_line
 from ..torch_internals import count_writes, run_backward, vmap
 from .finiteness import VALUE, first_not_finite, not_finite
 from .parameters import as_real, kind_of
@@ -223,13 +223,16 @@ class EagerVectorField:
         moments = torch.tensor(times, dtype=self.spec.real_dtype, device=self.spec.device).repeat_interleave(batch)
         with torch.enable_grad():
             stacked = state.flatten(0, 1)
-            value = self.call(moments.view(-1, *(1,) * (state.dim() - 2)), stacked, *self.args)
+            moments = moments.view(-1, *(1,) * (state.dim() - 2))
+            try:
+                value = self.call(moments, stacked, *self.args)
+            except PySeminormError:
+                raise
+            except (IndexError, RuntimeError, TypeError, ValueError) as error:
+                raise _refuse_stack(f"failed at t of shape {tuple(moments.shape)} and y", stacked, rows) from error
             if not isinstance(value, Tensor) or value.shape != stacked.shape:
                 found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-                raise InvalidInputError(
-                    f"func returned {found} for {rows} times stacked along the batch: expected shape "
-                    f"{tuple(stacked.shape)}. GaussAdjoint(batched_time=False) gives it one time after the other."
-                )
+                raise _refuse_stack(f"returned {found} for y", stacked, rows)
             value = value.to(self.spec.dtype).view_as(state)
             return self._contract(self.spec.join([value]).view(rows, -1), adjoint, times)
 
@@ -292,6 +295,14 @@ def refuse_writes(error: RuntimeError) -> None:
     """Let torch's refusal of a change in place be an error by name."""
     if any(said in str(error) for said in _CHANGES):
         raise InvalidInputError(_CHANGED) from error
+
+
+def _refuse_stack(what: str, stacked: Tensor, rows: int) -> InvalidInputError:
+    """Return the error of a function that does not take the times of several nodes, stacked along its batch."""
+    return InvalidInputError(
+        f"func {what} of shape {tuple(stacked.shape)}, where {rows} times are stacked along the batch: it must take t "
+        "of shape (rows, 1, ...). GaussAdjoint(batched_time=False) gives it one time after the other."
+    )
 
 
 _CHANGED = (

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..arguments import to_number
 from ..errors import InvalidInputError
 from ..methods.tableaus import find_tableau
+from ..problem.times import refuse_gradients, to_times
 from ..stepping import Algorithm, PIController, TorchdiffeqController
 from .solvers import RKAdaptiveStepsizeODESolver, Solver
 
@@ -62,10 +64,11 @@ def solve_settings(
 ) -> dict[str, Any]:
     """Return the arguments of `solve` that checked options of a solver are."""
     most = given.get("max_step")
+    refuse_gradients("jump_t", given.get("jump_t"))
     jumps = _times(given.get("jump_t"))  # None asks func itself
     return {
         "dtmin": given.get("min_step") or None,
-        "dtmax": None if most is None or float(most) == math.inf else float(most),
+        "dtmax": None if most is None or to_number(most) == math.inf else to_number(most),
         "tstops": _times(given.get("step_t")) or (),
         "discontinuities": _grid(given, func, y0, t) if given.get("perturb") else jumps,
         "norm": given.get("norm", "torchdiffeq"),
@@ -98,7 +101,7 @@ def controller(options: Mapping[str, Any], solver: type[Solver]) -> Any:
     """Return the controller that is asked for: torchdiffeq's by name, and where steps of ``min_step`` must be accepted,
     else an integral one, as torchdiffeq's is, with the factors that are given; None without steps to control.
     """
-    given = {key: float(options[key]) for key in _FACTORS if options.get(key) is not None}
+    given = {key: to_number(options[key]) for key in _FACTORS if options.get(key) is not None}
     named = options.get("controller")
     if named == "torchdiffeq" or (named is None and options.get("min_step")):
         return TorchdiffeqController(**given)
@@ -113,7 +116,7 @@ def _step(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Tensor
     make = given.get("grid_constructor")
     if make is None:
         step = given.get("first_step", given.get("step_size"))
-        return None if step is None else abs(float(step))
+        return None if step is None else abs(to_number(step))
 
     def grid(outputs: Sequence[float]) -> list[float]:
         times: list[float] = make(func, y0, torch.tensor(outputs, dtype=t.dtype, device=t.device)).tolist()
@@ -135,4 +138,4 @@ def _grid(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Tensor
 
 
 def _times(times: Iterable[Any] | None) -> tuple[float, ...] | None:
-    return None if times is None else tuple(float(x) for x in torch.as_tensor(times).reshape(-1))
+    return None if times is None else tuple(to_times(times).detach().reshape(-1).tolist())

@@ -102,7 +102,7 @@ class RecordedStages:
         return step.at_moving(times, torch.stack([self._offsets[t] for t in times]))
 
     def _columns(self, rows: list[Tensor]) -> Tensor:
-        return torch.stack(rows).view(len(rows), -1).T
+        return torch.stack(rows).reshape(len(rows), -1).T  # of channels_last too
 
 
 @functools.cache
