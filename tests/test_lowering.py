@@ -119,7 +119,8 @@ def test_a_loop_writes_over_what_it_reads_for_the_last_time(index, later, taken)
 @pytest.mark.slow
 @pytest.mark.capture
 def test_every_operation_of_the_table_has_a_test_and_is_met_there():
-    tables = (ops.ELEMENTWISE, ops.COMPARISONS, ops.FORMED, ops.VIEWS, ops.REDUCTIONS, ops.OTHERS, ops.FILLED)
+    named = "BOOLEAN COMPARISONS ELEMENTWISE FILLED FORMED OTHERS REDUCTIONS VIEWS"
+    tables = [getattr(ops, name) for name in named.split()]
     listed = {*ops.SAME, *(operation for table in tables for operation in table)}
     assert listed == set(OPERATIONS)
     for operation in listed:
@@ -174,6 +175,37 @@ def check_products(func, y0, args=(), *, rtol, atol):
 def test_an_operation_gives_what_torch_gives(operation, dtype):
     bound = 1e-12 if dtype == torch.float64 else 3e-5
     check_products(field_of(operation)(dtype), state(dtype), rtol=bound, atol=bound)
+
+
+TRUTHS = [  # of truth values; in Julia true plus true is two, and false times anything is zero
+    lambda t, y: ((y > 0) + (y < 0.5)) * y,
+    lambda t, y: ((y > 0) + (y < 0.5)).to(y.dtype) * torch.sin(t) + y,
+    lambda t, y: ((y > 0) * (y < 0.5)) * y + torch.isfinite(y) * y,
+    lambda t, y: torch.logical_and(y, y > -1) * y + torch.logical_not(y) * y + torch.logical_or(y, y > 0.5) * y,
+    lambda t, y: y.bool() * y + (torch.ones_like(y, dtype=torch.bool) & (y > 0)) * y,
+    lambda t, y: torch.where(torch.where(y > 0, y < 0.5, y < -0.5), y, 2 * y),
+    lambda t, y: torch.where(torch.cat([y[:1] > 0, y[1:] < 0]), y, 2 * y) + torch.where((y > 0).amax(0), y, 3 * y),
+    lambda t, y: torch.where(nn.functional.pad(y > 0, (1, 0))[:, 1:], y, 2 * y) + (y > 0).repeat(2, 1)[2:5].sum(0) * y,
+    lambda t, y: y.masked_fill((y > 0) * (y < 0.5), 3.0) + y * False + (t > 0.5) * y,
+]  # fmt: skip
+
+
+@pytest.mark.julia
+@pytest.mark.parametrize("function", TRUTHS)
+def test_truth_values_count_as_in_torch(function):
+    class Field(nn.Module):  # an object of its own, with a limit of captures of its own
+        def forward(self, t, y):
+            return function(t, y)
+
+    _, code, flat = capture(Field(), state(), mode="julia")
+    assert isinstance(code, LoweredVectorField)
+    for y in (flat, -flat, 0 * flat, flat / 0.0):
+        for t in (0.2, 0.7):
+            y = y.clone().requires_grad_()
+            expected = function(torch.tensor(t, dtype=D), y.view(3, 4)).reshape(-1)
+            (product,) = torch.autograd.grad(expected.sum(), y)
+            found = code.vjp(t, y.detach(), torch.ones_like(y))[:2]
+            torch.testing.assert_close(found, (expected.detach(), product), equal_nan=True)
 
 
 @pytest.mark.julia

@@ -51,6 +51,55 @@ def test_solves_of_one_field_in_turns_do_not_mix():
             torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-13)
 
 
+class Controlled(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = MLP(width=8)
+
+    def forward(self, t, y, u):
+        return self.net(t, y) + u
+
+
+def in_julia(u):
+    """The same field for every u, which is swapped like a parameter by torch.func.functional_call."""
+    source = "(du, u, p, t) -> (du .= .-u .* sum(p); nothing)"
+    return JuliaFunction(source, u, vjp="(dλ, dp, λ, u, p, t) -> (dλ .= .-λ .* sum(p); dp .= .-sum(u .* λ); nothing)")
+
+
+@pytest.mark.parametrize("where", ["norm", "event", "callback", "adjoint callback"])
+@pytest.mark.parametrize("kind", ["lowered", "in Julia"])
+def test_callbacks_may_solve_by_the_same_field(kind, where):
+    small, large = (torch.full((2,), x, dtype=torch.float64) for x in (0.3, 3.0))
+    field = Controlled() if kind == "lowered" else in_julia(small)
+    told = []
+
+    def solve(u, **settings):
+        y0 = batch(3).requires_grad_()
+        settings |= {"backend": "julia", "compile": "julia", "rtol": 1e-6}
+        if kind == "lowered":
+            return y0, pyseminorm.solve(field, y0, TIMES["many"], args=(u,), **settings)
+        field.params.data = u
+        return y0, pyseminorm.solve(field, y0, TIMES["many"], **settings)
+
+    def other(*_):
+        if not told:
+            told.append(solve(large)[1])
+
+    given = {
+        "norm": {"norm": lambda y: (other(), y.square().mean().sqrt())[1]},
+        "event": {"event": pyseminorm.Event(lambda t, y: (other(), y.sum() * 0 + 1)[1])},
+        "callback": {"callbacks": pyseminorm.StepCallbacks(accept_step=other)},
+        "adjoint callback": {"callbacks": pyseminorm.StepCallbacks(accept_step_adjoint=other)},
+    }[where]
+    found = []
+    for first in (False, True):  # first without a solve inside
+        told[:] = [] if first else ["not now"]
+        y0, s = solve(small, **given)
+        found.append((s.ys.detach(), *torch.autograd.grad(s.ys.sum(), y0)))
+    assert isinstance(told[0], pyseminorm.Solution)
+    torch.testing.assert_close(found[1], found[0], rtol=1e-13, atol=1e-13)
+
+
 def test_a_step_with_gradients_by_other_parameters():
     w = [torch.randn(2, dtype=torch.float64) for _ in range(3)]
     source = "(du, u, p, t) -> (du .= .-p.a .* u .+ p.b .* t .- p.c; nothing)"

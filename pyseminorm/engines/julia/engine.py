@@ -187,7 +187,7 @@ def _native_side(problem: AdjointProblem) -> _Side:
     apart = problem.ys.new_zeros(sum(problem.layout.params)) if _is_apart(problem) else None
     python = None
     if norm is not None or report is not None:
-        python = SolverCallbacks(native.u, None, norm, report=report)
+        python = SolverCallbacks(native.u, None, norm, report=report, restore=field.restore)
     nodes = NativeNodes(problem, field) if isinstance(problem.adjoint, GaussAdjoint) else None
     arguments = backward_arguments(field, problem, apart, python)
     return _Side(arguments, native.u, python, native.failure, nodes, apart=apart)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,6 +38,11 @@ class Lazy:
 
 
 Value = View | Lazy
+
+
+def as_boolean(x: Any) -> Any:
+    """Return numbers as truth values; anything else as it is."""
+    return Lazy.of("({0} != 0)", x, boolean=True) if isinstance(x, (View, Lazy)) and not x.boolean else x
 
 
 @dataclass

@@ -46,13 +46,21 @@ ELEMENTWISE = _read("""
     tanh tanh_fast({0});  trunc trunc({0});  where.self ifelse({0}, {1}, {2})
 """)
 
+# Of numbers and truth values.
 COMPARISONS = _read("""
-    bitwise_and.Tensor ({0} & {1});  bitwise_not (!{0});  bitwise_or.Tensor ({0} | {1});  eq.Scalar ({0} == {1});
-    eq.Tensor ({0} == {1});  ge.Scalar ({0} >= {1});  ge.Tensor ({0} >= {1});  gt.Scalar ({0} > {1});
-    gt.Tensor ({0} > {1});  isnan isnan({0});  le.Scalar ({0} <= {1});  le.Tensor ({0} <= {1});
-    logical_and ({0} & {1});  logical_not (!{0});  logical_or ({0} | {1});  lt.Scalar ({0} < {1});
-    lt.Tensor ({0} < {1});  ne.Scalar ({0} != {1});  ne.Tensor ({0} != {1})
+    eq.Scalar ({0} == {1});  eq.Tensor ({0} == {1});  ge.Scalar ({0} >= {1});  ge.Tensor ({0} >= {1});
+    gt.Scalar ({0} > {1});  gt.Tensor ({0} > {1});  isnan isnan({0});  le.Scalar ({0} <= {1});  le.Tensor ({0} <= {1});
+    lt.Scalar ({0} < {1});  lt.Tensor ({0} < {1});  ne.Scalar ({0} != {1});  ne.Tensor ({0} != {1})
 """)
+
+# What gives truth values of truth values; numbers are made such first.
+BOOLEAN = _read("""
+    add.Tensor ({0} | {1});  bitwise_and.Tensor ({0} & {1});  bitwise_not (!{0});  bitwise_or.Tensor ({0} | {1});
+    logical_and ({0} & {1});  logical_not (!{0});  logical_or ({0} | {1});  mul.Tensor ({0} & {1});
+    where.self ifelse({0}, {1}, {2})
+""")
+
+CONDITIONS = {aten.where.self: 0, aten.masked_fill.Scalar: 1}  # which operand is one
 
 
 def _scale(sign: str) -> Callable[..., Lazy]:
@@ -124,7 +132,7 @@ REDUCTIONS: dict[Any, str] = {
 # ---- others: methods of the writer -------------------------------------------------------------------------
 
 OTHERS: dict[Any, Callable[..., Value]] = {
-    aten._to_copy.default: lambda w, x, **options: w.convert(x),
+    aten._to_copy.default: lambda w, x, dtype=None, **_: w.to_kind(x, dtype),
     aten.addmm.default: lambda w, c, a, b, beta=1, alpha=1: w.add(w.product(a, b), c, alpha, beta),
     aten.baddbmm.default: lambda w, c, a, b, beta=1, alpha=1: w.add(w.product(a, b), c, alpha, beta),
     aten.bmm.default: lambda w, a, b: w.product(a, b),

@@ -6,6 +6,7 @@ import itertools
 import math
 import operator
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,9 +14,22 @@ from torch import Tensor, fx
 
 from ..joint_graph import JointGraph
 from ..split import Parts, Wanted
-from .loops import Lazy, Nest, Statement, Value, number, reduce
+from .loops import Lazy, Nest, Statement, Value, as_boolean, number, reduce
 from .memory import Buffer, Shape, View, contiguous
-from .ops import COMPARISONS, ELEMENTWISE, FILLED, FORMED, OTHERS, REDUCTIONS, SAME, VIEWS, aten, simplify
+from .ops import (
+    BOOLEAN,
+    COMPARISONS,
+    CONDITIONS,
+    ELEMENTWISE,
+    FILLED,
+    FORMED,
+    OTHERS,
+    REDUCTIONS,
+    SAME,
+    VIEWS,
+    aten,
+    simplify,
+)
 from .products import SMALL_PRODUCT, blas_form, blas_product, has_rows, small_product
 from .sections import Section, names_in
 
@@ -159,15 +173,30 @@ class Writer:
             return self._values[node.args[0]][node.args[1]]  # type: ignore[index]
         self._check(node)
         args, kwargs = self._arguments(node)
+        if not _is_boolean(node):
+            return self._write(node, target, args, kwargs)
+        if target in FILLED:
+            return Lazy(number(bool(FILLED[target](*args, **kwargs))), [], _shape(node), boolean=True)
+        if target in BOOLEAN:
+            return self.check(Lazy.of(BOOLEAN[target], *map(as_boolean, args), boolean=True))
+        if target in COMPARISONS:
+            return self.check(Lazy.of(COMPARISONS[target], *args, boolean=True))
+        if target in ELEMENTWISE or target in FORMED:
+            raise LoweringError(f"{target} of truth values")
+        made = self._write(node, target, args, kwargs)
+        return replace(made, boolean=True) if isinstance(made, View) else made
+
+    def _write(self, node: fx.Node, target: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         if target in SAME:
             return args[0]
         if target in FILLED:
-            return Lazy(number(FILLED[target](*args, **kwargs)), [], _shape(node))
-        if target in ELEMENTWISE or target in COMPARISONS:
-            template = ELEMENTWISE.get(target) or COMPARISONS[target]
-            return self.check(Lazy.of(template, *args, boolean=target in COMPARISONS))
-        if target in FORMED:
-            return self.check(FORMED[target](*args, **kwargs))
+            return Lazy(number(float(FILLED[target](*args, **kwargs))), [], _shape(node))
+        if target in ELEMENTWISE or target in FORMED:
+            # In Julia false times anything is zero, and true plus true is two.
+            condition = CONDITIONS.get(target)
+            args = [as_boolean(x) if i == condition else self.convert(x) for i, x in enumerate(args)]
+            made = Lazy.of(ELEMENTWISE[target], *args) if target in ELEMENTWISE else FORMED[target](*args, **kwargs)
+            return self.check(made)
         if target in VIEWS:
             return self._look(node, *args, **kwargs)
         if target in REDUCTIONS:
@@ -250,8 +279,15 @@ class Writer:
     def _new(self, shape: Shape, *, boolean: bool = False) -> View:
         return View.whole(self._section.buffer(math.prod(shape)), tuple(shape), boolean=boolean)
 
-    def convert(self, x: Value) -> Value:
-        return Lazy.of("T({0})", x) if x.boolean else x
+    def convert(self, x: Any) -> Any:
+        """Return truth values as numbers; anything else as it is."""
+        if isinstance(x, bool):
+            return float(x)
+        return Lazy.of("T({0})", x) if isinstance(x, (View, Lazy)) and x.boolean else x
+
+    def to_kind(self, x: Value, dtype: torch.dtype | None = None) -> Any:
+        """Return a value as numbers, or as truth values."""
+        return as_boolean(x) if dtype == torch.bool else self.convert(x)
 
     def add(self, x: View, c: Value, alpha: float, beta: float) -> Lazy:
         scaled = x if alpha == 1 else Lazy.of(f"({number(alpha)} * {{0}})", x)
@@ -390,6 +426,11 @@ def _finds_rows(x: Any, dim: Any, index: Any) -> bool:
         return False
     edges: Shape = index.args[1].meta["val"].shape
     return bool(edges[0] < _shape(x)[dim])
+
+
+def _is_boolean(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, Tensor) and value.dtype == torch.bool
 
 
 def _shape(node: fx.Node | None) -> Shape:

@@ -61,6 +61,18 @@ def _keep_errors(failed: float) -> Callable[[Callable[..., float | None]], Calla
     return decorate
 
 
+def _and_then(function: Callable[..., Any], restore: Callable[[], object] | None) -> Callable[..., Any]:
+    if restore is None:
+        return function
+
+    def call(*arguments: Any) -> Any:
+        value = function(*arguments)
+        restore()
+        return value
+
+    return call
+
+
 class SolverCallbacks:
     """Callbacks for one solve of states like ``like``; ``signals`` is the context of a call that enters them.
 
@@ -68,7 +80,8 @@ class SolverCallbacks:
     all others get copies: a user's ``norm``, ``jacobian(t, z)``, which returns derivatives by state and time,
     ``report(accepted, t, z, dt)``. ``evaluate_nodes`` is told how many quadrature nodes there are (negative: see
     `Evaluator` in Julia). ``sums(what, number)`` has mu where it is not a part of the state; then ``right_hand_side``
-    is told, too, whether they want its derivative.
+    is told, too, whether they want its derivative. ``restore`` runs after every callback, which may have solved
+    another problem by the same native function.
     """
 
     def __init__(
@@ -82,6 +95,7 @@ class SolverCallbacks:
         report: Callable[[bool, float, Tensor, float], None] | None = None,
         looks: Looks | None = None,
         sums: Callable[[int, float], float] | None = None,
+        restore: Callable[[], object] | None = None,
     ) -> None:
         self._memory = SolverMemory(like)
         self._looks, self._has_sums = looks, sums is not None
@@ -89,7 +103,8 @@ class SolverCallbacks:
             "evaluate": right_hand_side, "norm": norm, "evaluate_nodes": evaluate_nodes, "jacobian": jacobian,
             "report": report, "look": looks and looks.look, "sums": sums,
         }  # fmt: skip
-        self._user = {name: clock_calls(Place.CALLBACK, function) for name, function in given.items() if function}
+        given = {name: _and_then(function, restore) for name, function in given.items() if function}
+        self._user = {name: clock_calls(Place.CALLBACK, function) for name, function in given.items()}
         self._buffers: list[Tensor] = []
         self.raised: BaseException | None = None  # by a callback
         self.signals = DeferredSignals(self._evaluate.__code__)  # that of `enter`, for every callback

@@ -87,8 +87,11 @@ class NativeField:
     """A Julia function for one dtype, shape of the state and shapes of the parameters.
 
     ``tensors`` are the parameters in order; ``names`` is None where f! gets one array (or nothing). Values and products
-    go through vectors that Julia owns and that live as long as this object; ``u`` is the one of the state.
+    go through vectors that Julia owns and that live as long as this object; ``u`` is the one of the state. ``loads``:
+    how often parameters have been read.
     """
+
+    loads = 0
 
     def __init__(
         self, code: Code, dtype: torch.dtype, shape: Sequence[int], names: Sequence[str] | None, tensors: list[Tensor]
@@ -124,6 +127,7 @@ class NativeField:
     def load(self, tensors: Sequence[Tensor]) -> None:
         """Read the parameters, as they are now."""
         self._julia.check_caller()
+        self.loads += 1
         if tensors:
             torch.cat([x.detach().reshape(-1) for x in tensors], out=self._theta)
 

@@ -24,7 +24,7 @@ def native_forward(julia: Runtime, problem: ForwardProblem) -> ForwardResult:
     assert isinstance(field, JuliaVectorField)
     native, call = field.native, _find_call(problem, field.native)
     silent = call.keep and not callable(problem.norm) and problem.events is None
-    python = None if silent else _measure(problem, native, call.keep)
+    python = None if silent else _measure(problem, field, call.keep)
     # Where no Python runs, nobody overwrites y0 meanwhile.
     y0 = consecutive(problem.first.given if python is None and not problem.keep_dense else problem.y0)
     needs_jacobian = problem.options.traits.needs_jacobian
@@ -39,14 +39,14 @@ def native_forward(julia: Runtime, problem: ForwardProblem) -> ForwardResult:
     return result
 
 
-def _measure(problem: ForwardProblem, native: NativeField, keep: int) -> SolverCallbacks | None:
+def _measure(problem: ForwardProblem, field: JuliaVectorField, keep: int) -> SolverCallbacks | None:
     """Return the norm, the report and the search for events that are functions of Python, if there is one."""
     report = None if keep else problem.report
     norm = problem.callable_norm
     if report is None and norm is None and problem.events is None:
         return None
     looks = Looks(problem.events, problem) if problem.events else None
-    return SolverCallbacks(native.u, None, norm, report=report, looks=looks)
+    return SolverCallbacks(field.native.u, None, norm, report=report, looks=looks, restore=field.restore)
 
 
 def _find_call(problem: ForwardProblem, native: NativeField) -> ForwardArguments:

@@ -68,10 +68,10 @@ class LoweredNative(NativeField):
         """
         if self._loaded is not None and self._loaded() is lent:
             return False
+        self._julia.check_caller()
         self._loaded = None
         self._addresses[:] = lent.addresses
         if not by_pass:
-            self._julia.check_caller()
             self.c_functions.call("load", LoadCall(self.address))
         self._loaded = weakref.ref(lent)
         return by_pass
@@ -104,6 +104,9 @@ class LoweredVectorField(JuliaVectorField):
 
     def load(self, *, by_pass: bool = False) -> bool:
         return self._load(self._lent, by_pass=by_pass)
+
+    def restore(self) -> None:
+        self.load()
 
     def settle(self) -> None:
         """Do nothing: the tensors are read as they were when this was made."""

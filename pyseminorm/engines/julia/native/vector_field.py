@@ -57,6 +57,7 @@ class JuliaVectorField(EagerVectorField):
             )
         self.native, self.tensors = native, list(tensors)
         self._values = [x.detach() for x in tensors]  # both passes read these, whatever becomes of p.data
+        self._loads = 0
         starts, ends = _starts(self.tensors), _starts(self.targets)
         self.moves = [
             (starts[i], to, x.numel())
@@ -72,7 +73,13 @@ class JuliaVectorField(EagerVectorField):
         Whether the pass itself must do the rest of it, which is possible for a forward one (``by_pass``).
         """
         self.native.load(self._values)
+        self._loads = self.native.loads
         return False
+
+    def restore(self) -> None:
+        """Load again in the middle of a solve, where something else has been loaded meanwhile."""
+        if self.native.loads != self._loads:
+            self.load()
 
     def settle(self) -> None:
         self._counts = count_all_writes(self.tensors)
