@@ -31,7 +31,6 @@ def train(
     contender: Annotated[
         list[str] | None, typer.Option(help="A contender by its name, instead of all; can be repeated.")
     ] = None,
-    compile: Annotated[str | None, typer.Option(help="What solve's argument compile is, for our contenders.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the records.", show_default="results-paper, or results-quick"),
@@ -62,7 +61,6 @@ def train(
             seeds=number,
             out=folder,
             contenders=contender or (),
-            compile=compile,
         )
     except (PySeminormError, ValueError) as error:
         typer.secho(f"benchmarks.paper: {error}", fg="red", err=True)

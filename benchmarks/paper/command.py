@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -48,16 +47,15 @@ def run(
     seeds: int,
     out: Path,
     contenders: Sequence[str] = (),
-    compile: str | None = None,
 ) -> list[str]:
     """Run what is not recorded in ``out``; gives the trainings that failed, with their reasons.
 
-    ``contenders``: names of those that are trained, instead of all; ``compile``: of the solves of ours.
+    ``contenders``: names of those that are trained, instead of all.
     """
     torch.set_num_threads(1)  # the tensors are small, and times must not depend on how busy other cores are
     console = Console()
     engine = _engine(backend)
-    chosen = _chosen(contenders, compile)
+    chosen = _chosen(contenders)
     jobs = _jobs(task, engine, chosen, quick=quick, seeds=seeds, out=out)
     failures = []
     with Progress(
@@ -76,11 +74,11 @@ def run(
     return failures
 
 
-def _chosen(names: Sequence[str], compile: str | None) -> list[Contender]:
+def _chosen(names: Sequence[str]) -> list[Contender]:
     unknown = set(names).difference(c.name for c in CONTENDERS)
     if unknown:
         raise ValueError(f"{min(unknown)!r} is not a contender: give one of {', '.join(c.name for c in CONTENDERS)}.")
-    return [dataclasses.replace(c, compile=compile) for c in CONTENDERS if not names or c.name in names]
+    return [c for c in CONTENDERS if not names or c.name in names]
 
 
 def _times(results: Results, contenders: Sequence[Contender]) -> Iterator[str]:

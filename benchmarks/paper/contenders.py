@@ -127,6 +127,7 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender("norm-seminorm", "seminorm", _only_the_norm("seminorm")),
     Contender("gauss", "GaussAdjoint()", GaussAdjoint(verbose=False)),
     Contender("backsolve", "BacksolveAdjoint()", BacksolveAdjoint(verbose=False)),
+    Contender("traced", 'BacksolveAdjoint(), compile="trace"', BacksolveAdjoint(verbose=False), compile="trace"),
     Contender("discrete", "DiscreteAdjoint()", DiscreteAdjoint(verbose=False)),
     Contender("package-default", "torchdiffeq 0.2.5, default norm", None),
     Contender("package-seminorm", "torchdiffeq 0.2.5, paper's norm", None, paper_norm),

@@ -16,7 +16,7 @@ from .plots import LABELS, NORMS
 from .record import Record, read_records
 from .summary import Quality, Results, spread
 
-OURS = ("norm-seminorm", "backsolve", "gauss", "discrete")
+OURS = ("norm-seminorm", "backsolve", "traced", "gauss", "discrete")
 PACKAGE = ("package-default", "package-seminorm")
 READING = "reading.md"  # written by hand, beside the page in docs
 TIMED = (*OURS, "package-seminorm")

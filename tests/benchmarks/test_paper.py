@@ -112,11 +112,11 @@ def test_the_first_contender_measures_all_gradients(pendulum, tmp_path):
 def test_contenders_by_name_are_timed_beside_torchdiffeqs_default(tmp_path, monkeypatch):
     """In whole trainings, and without the first epoch, which may compile."""
     options = ["pendulum", "--quick", "--backend", "torch", "--seeds", "1", "--out", str(tmp_path)]
-    chosen = ["--contender", "package-default", "--contender", "discrete", "--compile", "trace"]
+    chosen = ["--contender", "package-default", "--contender", "traced"]
     done = CliRunner().invoke(app, [*options, *chosen])
     assert done.exit_code == 0, done.output
-    assert {record.contender for record in read_records(tmp_path)} == {"discrete", "package-default"}
-    assert "discrete: " in done.output and "in the median of 1" in done.output
+    assert {record.contender for record in read_records(tmp_path)} == {"traced", "package-default"}
+    assert "traced: " in done.output and "in the median of 1" in done.output
     done = CliRunner().invoke(app, [*options, "--contender", "euler"])
     assert done.exit_code == 1 and "'euler' is not a contender" in done.output
 
