@@ -128,7 +128,7 @@ def _check_plain(x: Any) -> None:
         raise CaptureError(f"it reads a tensor that is not a plain one ({type(x).__name__}, {x.layout})")
 
 
-_PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer) if hasattr(torch.nn, "Buffer") else (Tensor, torch.nn.Parameter)
+_PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
 
 
 def _trace(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.GraphModule:

@@ -31,11 +31,10 @@ def run_uncompiled() -> Iterator[None]:
 
     Under a mode that it has not seen, such a function would be compiled anew.
     """
-    set_stance: Any = getattr(torch.compiler, "set_stance", None)  # since torch 2.6
-    if set_stance is None or "torch._dynamo" not in sys.modules:  # nothing is compiled yet
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled yet
         yield
         return
-    with _STANCE, set_stance("force_eager"):
+    with _STANCE, torch.compiler.set_stance("force_eager"):
         yield
 
 
@@ -97,11 +96,7 @@ def under_autocast(func: Callable[..., Any], device: str, dtype: torch.dtype | N
 
 def autocast_dtype(device: str) -> torch.dtype | None:
     """Return what autocast casts to on a type of device; None where it is off."""
-    if _BY_DEVICE:
-        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    if device == "cpu":  # before torch 2.4
-        return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
-    return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
@@ -111,5 +106,4 @@ def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     return _AS_IT_IS
 
 
-_BY_DEVICE = hasattr(torch, "get_autocast_dtype")  # since torch 2.4
 _AS_IT_IS: AbstractContextManager[Any] = contextlib.nullcontext()
