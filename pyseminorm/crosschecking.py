@@ -127,14 +127,13 @@ class _Problem:
         with torch.enable_grad():
             s = solve(self.func, y0, self.t, args=self.args, params=self.params, **settings)
             loss = (self._flat(s.ys) * self.cotangents).sum()
-        found = torch.autograd.grad(loss, inputs, allow_unused=True)
-        grads = [torch.zeros_like(x) if g is None else g for g, x in zip(found, inputs, strict=True)]
+        grads = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
         n = len(self.spec.sizes)
         assert s.stats.backward is not None
-        return self.spec.join(grads[:n]), _join(grads[n:], self.cotangents), s.stats.backward
+        return self.spec.join(list(grads[:n])), _join(grads[n:], self.cotangents), s.stats.backward
 
     def _flat(self, ys: Any) -> Tensor:
-        return torch.stack([self.spec.flatten(_make_row(ys, i)) for i in range(len(self.t))])
+        return torch.stack([self.spec.flatten(_take_output(ys, i)) for i in range(len(self.t))])
 
     def make_double(self) -> _Problem | None:
         """Return a copy in float64, or None where that cannot be made (the problem's tensors are not all in reach)."""
@@ -211,7 +210,7 @@ def crosscheck(
     for engine in ("torch", "julia") if julia else ("torch",):
         for name, adjoint in ADJOINTS.items():
             gradients = functools.partial(problem.gradients, backend=engine, adjoint=adjoint, **ours)
-            rows.append(_row(name, engine, exact, notes, gradients))
+            rows.append(_make_row(name, engine, exact, notes, gradients))
     if julia:
         rows += _sciml_rows(julia, problem, options, exact, notes)
         versions.update(julia.versions)
@@ -226,7 +225,7 @@ def _problem(func: Any, y0: Any, t: Any, args: Any, params: Any, cotangents: Any
         i = torch.arange(len(times) * spec.size, dtype=torch.float64)
         flat = torch.sin(5.3 * i + 1.7).view(len(times), spec.size).to(spec.device, spec.real_dtype)
     else:
-        rows = [_make_row(cotangents, i) for i in range(len(times))]
+        rows = [_take_output(cotangents, i) for i in range(len(times))]
         flat = torch.stack([spec.join(spec.check_output(row)) for row in rows]).detach()
     return _Problem(func, y0, times, tuple(args), None if params is None else list(params), flat)
 
@@ -245,7 +244,7 @@ def _reference(problem: _Problem) -> tuple[tuple[Tensor, Tensor], str]:
 Gradients = tuple[Tensor, Tensor, PassStats]
 
 
-def _row(
+def _make_row(
     name: str, engine: str, exact: tuple[Tensor, Tensor], notes: list[str], gradients: Callable[[], Gradients]
 ) -> Row:
     """Run twice, so that ``seconds`` has no compilation in it."""
@@ -298,12 +297,12 @@ def _sciml_rows(
         dy0, dparams, stats = solved.gradients(adjoint, problem.cotangents / scale)
         return dy0 * scale, dparams * scale, stats
 
-    rows = [_row(a, name, exact, notes, functools.partial(gradients, a)) for a in sensitivity.ADJOINTS]
+    rows = [_make_row(a, name, exact, notes, functools.partial(gradients, a)) for a in sensitivity.ADJOINTS]
     solved.close()
     return rows
 
 
-def _make_row(ys: Any, i: int) -> Any:
+def _take_output(ys: Any, i: int) -> Any:
     return pytree.tree_map(lambda x: x[i], ys)
 
 

@@ -113,6 +113,18 @@ class ContinuousFlow(nn.Module):
         return dz, -divergence
 
 
+class Counted(nn.Module):
+    """A field, and how often it was called."""
+
+    def __init__(self, field):
+        super().__init__()
+        self.field, self.calls = field, 0
+
+    def forward(self, t, y, *args):
+        self.calls += 1
+        return self.field(t, y, *args)
+
+
 def batch(rows: int, dtype=torch.float64, size: int = 2) -> Tensor:
     """Initial states from a formula, (rows, size)."""
     i = torch.arange(rows * size, dtype=torch.float64)

@@ -209,7 +209,6 @@ def test_names_are_checked():
         pyseminorm.solve(field, batch(3), T, backend="julia")
 
 
-@pytest.mark.capture
 def test_each_form_has_a_limit_of_captures_for_itself(caplog):
     """TorchDynamo's is eight; batches of ten sizes are all captured."""
     caplog.set_level(logging.INFO, logger="pyseminorm")

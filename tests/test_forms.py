@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from captures import capture
-from problems import MLP, batch
+from problems import MLP, Counted, batch
 
 import pyseminorm
 from pyseminorm.engines import forms
@@ -70,16 +70,14 @@ def test_a_function_that_stays_eager_is_tried_again_after_a_reset(caplog):
 @pytest.mark.parametrize("explicit", [False, True])
 def test_an_old_torch_runs_the_function_itself_and_says_so_once(engine, explicit, old_torch, caplog):
     caplog.set_level("INFO", logger="pyseminorm")
-    field, calls = MLP(width=8), []
-    counted = torch.nn.Module()
-    counted.net = field
-    counted.forward = lambda t, y: (calls.append(1), field(t, y))[1]
+    counted = Counted(MLP(width=8))
+    field = counted.field
     func, how = (pyseminorm.compile(counted), None) if explicit else (counted, "auto")
     found = []
     for given, compile in ((func, how), (func, how), (field, None)):
         s = pyseminorm.solve(given, batch(2), T, params=field.parameters(), backend=engine, compile=compile)
         found.append(torch.autograd.grad(s.ys.sum(), list(field.parameters())))
-    assert len(calls) > 20
+    assert counted.calls > 20
     for a, b, plain in zip(*found, strict=True):
         assert torch.equal(a, plain) and torch.equal(b, plain)
     assert sum("cannot refuse functions that do more than compute" in r.getMessage() for r in caplog.records) == 1

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from problems import MLP, batch
+from problems import MLP, Counted, batch
 
 import pyseminorm
 from pyseminorm import (
@@ -22,15 +22,6 @@ from pyseminorm import (
 
 Y0 = batch(2)
 T = [0.0, 1.0]
-
-
-class Counted:
-    def __init__(self, func=lambda t, y: -y):
-        self.func, self.calls = func, 0
-
-    def __call__(self, *args):
-        self.calls += 1
-        return self.func(*args)
 
 
 REFUSED = {
@@ -87,7 +78,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_before_any_call(case):
     arguments, message = REFUSED[case]
-    func = Counted()
+    func = Counted(lambda t, y: -y)
     call = {"func": func, "y0": Y0, "t": T, **arguments}
     with pytest.raises((InvalidInputError, BackendUnavailableError), match=message.replace("(", r"\(")):
         pyseminorm.solve(call.pop("func"), call.pop("y0"), call.pop("t"), **call)

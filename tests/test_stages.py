@@ -4,7 +4,7 @@ import weakref
 
 import pytest
 import torch
-from problems import ContinuousFlow, Hamiltonian, Oscillating, batch, cotangents, relative
+from problems import ContinuousFlow, Counted, Hamiltonian, Oscillating, batch, cotangents, relative
 
 import pyseminorm
 from pyseminorm import DiscreteAdjoint, PIController, ReturnCode, SolveError, StepCallbacks
@@ -17,24 +17,13 @@ ROUNDING = 1e-12
 pytestmark = pytest.mark.filterwarnings("ignore::pyseminorm.GradientErrorWarning")
 TIMES = {"increasing": [0.0, 0.3, 0.33, 1.1, 2.0], "decreasing": [2.0, 1.7, 0.9, 0.88, 0.0]}
 KEEPS = ("states", "stages")
+KEPT = DiscreteAdjoint(keep="stages", verbose=False)  # no second look evaluates func again
 BOLD = PIController(gamma=0.99, beta2=0.0)  # has steps rejected
 
 
 def settings_of(method):
     adaptive = {"rtol": 1e-3, "atol": 1e-5, "controller": BOLD}
     return {"method": method, **({"dt": 0.13} if method in FIXED else adaptive)}
-
-
-class Counted(torch.nn.Module):
-    """A field, and how often it was called."""
-
-    def __init__(self, field):
-        super().__init__()
-        self.field, self.calls = field, 0
-
-    def forward(self, t, y, *args):
-        self.calls += 1
-        return self.field(t, y, *args)
 
 
 def both(func, y0, t, inputs, loss=None, **settings):
@@ -70,14 +59,7 @@ def test_the_gradients_are_those_of_kept_states(engine, method, order):
 @pytest.mark.parametrize("method", METHODS)
 def test_the_sweep_evaluates_nothing_but_a_first_stage(engine, method):
     field = Counted(Oscillating(width=8))
-    s = pyseminorm.solve(
-        field,
-        batch(3),
-        [0.0, 2.0],
-        backend=engine,
-        adjoint=DiscreteAdjoint(keep="stages", verbose=False),
-        **settings_of(method),
-    )
+    s = pyseminorm.solve(field, batch(3), [0.0, 2.0], backend=engine, adjoint=KEPT, **settings_of(method))
     assert field.calls == s.stats.forward.nf
     field.calls = 0
     s.ys[-1].sum().backward()
@@ -89,9 +71,7 @@ def test_the_sweep_evaluates_nothing_but_a_first_stage(engine, method):
 def test_outputs_inside_steps_evaluate_only_the_interpolants_own_stages(engine, method, extra):
     field = Counted(Oscillating(width=8))
     t = [x / 100 for x in range(201)]
-    s = pyseminorm.solve(
-        field, batch(3), t, backend=engine, adjoint=DiscreteAdjoint(keep="stages", verbose=False), **settings_of(method)
-    )
+    s = pyseminorm.solve(field, batch(3), t, backend=engine, adjoint=KEPT, **settings_of(method))
     field.calls = 0
     s.ys.sum().backward()
     assert field.calls <= 1 + extra * s.stats.forward.naccept
@@ -108,15 +88,7 @@ def test_discontinuities(engine, method, order):
     y0, settings = batch(2).requires_grad_(), {"discontinuities": (0.3, 0.8), **settings_of(method)}
     field = Counted(func)
     check_same(*both(field, y0, TIMES[order], [y0, w], params=[w], backend=engine, **settings))
-    s = pyseminorm.solve(
-        field,
-        y0,
-        TIMES[order],
-        params=[w],
-        adjoint=DiscreteAdjoint(keep="stages", verbose=False),
-        backend=engine,
-        **settings,
-    )
+    s = pyseminorm.solve(field, y0, TIMES[order], params=[w], adjoint=KEPT, backend=engine, **settings)
     field.calls = 0
     s.ys[-1].sum().backward()
     assert field.calls <= 1

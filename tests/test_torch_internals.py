@@ -14,6 +14,10 @@ from pyseminorm import torch_internals
 
 PACKAGE = Path(pyseminorm.__file__).parent
 
+needs_compiler = pytest.mark.skipif(
+    shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a C++ compiler"
+)
+
 
 def test_increment_all_adds_in_place_with_a_factor():
     totals = [torch.ones(2), torch.ones(3)]
@@ -300,7 +304,7 @@ def test_vmap_is_seen_from_inside():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler")
+@needs_compiler
 @pytest.mark.parametrize("size", [3, 64], ids=["as a loop", "by a library"])
 def test_inductor_compiles_a_function_of_flat_tensors(size):
     x, y = torch.linspace(0, 1, size * size).view(size, size), torch.ones(size, size)
@@ -310,7 +314,7 @@ def test_inductor_compiles_a_function_of_flat_tensors(size):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler")
+@needs_compiler
 def test_inductor_computes_tanh_in_float32_to_a_few_units_of_the_last_place():
     ends = torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan])
     x = torch.cat([ends, torch.linspace(-12, 12, 200_000), torch.logspace(-38, 1, 200_000)])
@@ -324,7 +328,7 @@ def test_inductor_computes_tanh_in_float32_to_a_few_units_of_the_last_place():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler")
+@needs_compiler
 def test_inductor_multiplies_narrow_matrices_of_every_layout():
     x, y, weight = torch.randn(64, 4), torch.randn(64, 32), torch.randn(4, 32)
 
@@ -337,7 +341,7 @@ def test_inductor_multiplies_narrow_matrices_of_every_layout():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler")
+@needs_compiler
 def test_inductor_adds_a_bias_in_the_kernel_that_reads_the_sum():
     bias, x, weight = torch.ones(64), torch.randn(200, 64), torch.randn(64, 64)
     compiled = torch_internals.compile_graph(lambda b, x, w: [torch.addmm(b, x, w.t()).relu()], [bias, x, weight])
@@ -352,7 +356,7 @@ def _three_kernels(x, y):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler")
+@needs_compiler
 @pytest.mark.parametrize("joins", [True, False])
 def test_kernels_of_a_graph_are_compiled_in_one_call_or_each_by_itself_where_they_do_not_join(joins, monkeypatch):
     from torch._inductor import async_compile, codecache
@@ -382,7 +386,7 @@ def test_kernels_of_a_graph_are_compiled_in_one_call_or_each_by_itself_where_the
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler")
+@needs_compiler
 def test_an_error_in_a_kernel_is_raised():
     compiled = torch_internals.compile_graph(
         lambda x, y: [x // y], [torch.ones(40, dtype=int), torch.ones(1, dtype=int)]

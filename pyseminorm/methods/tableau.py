@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ class Tableau:
     b_error: Row | None = None  # None: a fixed-step method
     fsal: bool = True
     extra_c: Row = ()
-    extra_a: tuple[Row, ...] = field(default=())
+    extra_a: tuple[Row, ...] = ()
     hairer_gains: bool = False  # of the PI controller: those of Hairer's codes, which OrdinaryDiffEq keeps for DP5
 
     @property
@@ -130,7 +130,7 @@ def quartic(b: Row, middle: Row) -> tuple[Row, ...]:
     )
 
 
-def closed(name: str, order: int, c: Row, a: tuple[Row, ...], b: Row, b_error: Row | None = None) -> Tableau:
+def make_fsal(name: str, order: int, c: Row, a: tuple[Row, ...], b: Row, b_error: Row | None = None) -> Tableau:
     """Return a method with a last stage at the new state, which the next step begins with, and Hermite dense output."""
     weights = (*b, 0.0)
     return Tableau(name, order, (*c, 1.0), (*a, b), weights, hermite(weights), b_error)

@@ -24,7 +24,7 @@ from ..stepping import Algorithm
 from . import torchdiffeq_tableaus
 from .adams import ADAMS_METHODS, MOST_ORDER
 from .implicit import IMPLICIT_TABLEAUS
-from .tableau import Tableau, closed, row, rows
+from .tableau import Tableau, make_fsal, row, rows
 
 _TSIT5_A = rows("""
     ;
@@ -152,12 +152,12 @@ VERN7 = Tableau(
 )
 
 _BOSH3_B, _BOSH3_B_ERROR = row("2/9 1/3 4/9"), row("0.06944444444444445 -0.08333333333333333 -0.1111111111111111 0.125")
-BOSH3 = closed("bosh3", 3, row("0 0.5 0.75"), ((), (0.5,), (0.0, 0.75)), _BOSH3_B, _BOSH3_B_ERROR)
+BOSH3 = make_fsal("bosh3", 3, row("0 0.5 0.75"), ((), (0.5,), (0.0, 0.75)), _BOSH3_B, _BOSH3_B_ERROR)
 
 # OrdinaryDiffEq's fixed-step methods evaluate f at the new state too, for the Hermite interpolant, and reuse it (FSAL).
-EULER = closed("euler", 1, (0.0,), ((),), (1.0,))
-MIDPOINT = closed("midpoint", 2, (0.0, 0.5), ((), (0.5,)), (0.0, 1.0))
-RK4 = closed("rk4", 4, row("0 0.5 0.5 1"), ((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), row("1/6 1/3 1/3 1/6"))
+EULER = make_fsal("euler", 1, (0.0,), ((),), (1.0,))
+MIDPOINT = make_fsal("midpoint", 2, (0.0, 0.5), ((), (0.5,)), (0.0, 1.0))
+RK4 = make_fsal("rk4", 4, row("0 0.5 0.5 1"), ((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), row("1/6 1/3 1/3 1/6"))
 
 # Those that OrdinaryDiffEq has too, adaptive_heun and heun2 as Heun().
 _SHARED = (TSIT5, DOPRI5, BOSH3, VERN7, EULER, MIDPOINT, RK4)

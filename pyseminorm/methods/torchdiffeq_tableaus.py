@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .tableau import Row, Tableau, closed, quartic, row, rows
+from .tableau import Row, Tableau, make_fsal, quartic, row, rows
 
 _DOPRI8_C = row("0 1/18 1/12 1/8 5/16 3/8 59/400 93/200 5490023248/9719169821 13/20 1201146811/1299019798 1 1 1")
 
@@ -90,12 +90,12 @@ _HEUN, _HEUN_A = (0.5, 0.5), ((), (1.0,))
 _FEHLBERG, _FEHLBERG_A = row("1/512 255/256 1/512"), ((), (0.5,), row("1/256 255/256"))
 
 TABLEAUS = (
-    closed("adaptive_heun", 2, (0.0, 1.0), _HEUN_A, _HEUN, (0.5, -0.5, 0.0)),
-    closed("heun2", 2, (0.0, 1.0), _HEUN_A, _HEUN),
-    closed("fehlberg2", 2, (0.0, 0.5, 1.0), _FEHLBERG_A, _FEHLBERG, row("-1/512 0 1/512 0")),
+    make_fsal("adaptive_heun", 2, (0.0, 1.0), _HEUN_A, _HEUN, (0.5, -0.5, 0.0)),
+    make_fsal("heun2", 2, (0.0, 1.0), _HEUN_A, _HEUN),
+    make_fsal("fehlberg2", 2, (0.0, 0.5, 1.0), _FEHLBERG_A, _FEHLBERG, row("-1/512 0 1/512 0")),
     Tableau("dopri8", 8, _DOPRI8_C, _DOPRI8_A, _DOPRI8_B, _DOPRI8_DENSE, _minus(_DOPRI8_B, _DOPRI8_B_LOW)),
-    closed("heun3", 3, row("0 1/3 2/3"), ((), (1 / 3,), (0.0, 2 / 3)), (1 / 4, 0.0, 3 / 4)),
-    closed("rk4_38", 4, row("0 1/3 2/3 1"), ((), (1 / 3,), (-1 / 3, 1.0), (1.0, -1.0, 1.0)), row("1/8 3/8 3/8 1/8")),
+    make_fsal("heun3", 3, row("0 1/3 2/3"), ((), (1 / 3,), (0.0, 2 / 3)), (1 / 4, 0.0, 3 / 4)),
+    make_fsal("rk4_38", 4, row("0 1/3 2/3 1"), ((), (1 / 3,), (-1 / 3, 1.0), (1.0, -1.0, 1.0)), row("1/8 3/8 3/8 1/8")),
 )
 
 _DOPRI5_B, _BOSH3_B = row("35/384 0 500/1113 125/192 -2187/6784 11/84 0"), row("2/9 1/3 4/9 0")

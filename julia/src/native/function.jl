@@ -196,8 +196,6 @@ function native_vjp_time(field::NativeField, t)
     end
 end
 
-native_differentiable(field::NativeField) = field.vjp! !== nothing
-native_time_differentiable(field::NativeField) = field.vjp_time !== nothing
 native_failure(field::NativeField) = field.failure
 
 """

@@ -17,7 +17,7 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ...torch_internals import aten_operations, get_decompositions
-from ..joint_graph import JointGraph
+from ..joint_graph import JointGraph, draws_random
 from .loops import Lazy, Value, number
 
 aten = torch.ops.aten
@@ -250,7 +250,7 @@ def _merge_equal(graph: fx.Graph) -> None:
     """Leave one node for all that compute the same."""
     known: dict[Any, fx.Node] = {}
     for node in list(graph.nodes):
-        if node.op != "call_function" or "nondeterministic_seeded" in str(getattr(node.target, "tags", "")):
+        if node.op != "call_function" or draws_random(node):
             continue
         key = (node.target, repr(node.args), repr(node.kwargs))
         same = known.setdefault(key, node)
