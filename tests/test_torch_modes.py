@@ -52,7 +52,7 @@ def test_torch_compile_breaks_its_graph_at_solve(solve):
 
 
 @pytest.mark.capture
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_graphs_without_a_break_are_refused_by_name():
     model = Model(lambda field, y0: pyseminorm.solve(field, y0, [0.0, 1.0]).ys)
     refused = pytest.raises(UnsupportedError, match="inside one graph")
