@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import math
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -395,3 +396,19 @@ def test_discontinuities(engine, adjoint):
     torch.testing.assert_close(found[0], values.sum().expand(2), rtol=1e-7, atol=1e-9)
     exact = -2 * torch.stack([(values * torch.tensor([0.5, 1.0, 1.0])).sum(), values[2] * 0.5])
     torch.testing.assert_close(found[1], exact, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("stops", [{"tstops": (0.3,)}, {"discontinuities": (0.3,)}], ids=["tstop", "discontinuity"])
+@pytest.mark.parametrize("method", ["tsit5", "dopri5", "bosh3", "vern7"])
+def test_a_first_step_that_a_stop_cuts_short(engine, method, stops):
+    times, right = [0.0, 0.1, 0.25, 1.0], lambda t: torch.exp(torch.tensor(-t, dtype=torch.float64))
+    given = {"method": method, "dt": 3.0, "atol": 1e-3, **stops}
+    ones = torch.ones(1, dtype=torch.float64)
+    crossing = pyseminorm.Event(lambda t, y: y - 0.8, terminal=False)
+    s = _solve(engine, lambda t, y: -y, ones, times, event=crossing, **given)
+    assert s.events[0].t.item() == pytest.approx(-math.log(0.8), abs=1e-3)
+    s = _solve(engine, lambda t, y: -y, ones, times, **given)
+    assert s.stats.forward.times[:2] == [0.0, 0.3]
+    close = functools.partial(torch.testing.assert_close, rtol=1e-3, atol=1e-3)
+    close(s.ys[:3, 0], torch.stack([right(t) for t in times[:3]]))
+    close(s.interpolate(0.2)[0], right(0.2))

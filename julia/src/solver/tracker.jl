@@ -64,6 +64,7 @@ end
 function (tracker::Tracker)(integrator)
     t = integrator.t
     tracker.working = true
+    restore_length!(integrator)
     check_finite(tracker, integrator)
     push!(tracker.accepted, t)
     tracker.squares += abs2(OrdinaryDiffEqCore.get_EEst(integrator))
@@ -76,6 +77,20 @@ function (tracker::Tracker)(integrator)
     jumped | crossed && change!(tracker.integral)
     ends && terminate!(integrator)
     tracker.working = false
+    return nothing
+end
+
+"""
+    restore_length!(integrator)
+
+Give a step its length back. OrdinaryDiffEq proposes the next step by the length that a first step had before a stop cut it short,
+and leaves that one in `dt`, by which dense output inside the step would be of other times.
+"""
+function restore_length!(integrator)
+    (; t, tprev, dt) = integrator
+    if integrator.opts.adaptive && abs(dt) - abs(t - tprev) > 100 * eps(max(abs(t), abs(tprev)))
+        integrator.dt = t - tprev
+    end
     return nothing
 end
 
