@@ -73,6 +73,29 @@ def test_values_and_gradients_are_those_of_the_field(adjoint, recorded, monkeypa
     assert len(recorded) == kinds > 1
 
 
+@pytest.mark.parametrize(
+    "update",
+    [
+        lambda params: torch.optim.SGD(params, lr=0.1, fused=True).step(),
+        lambda params: [p.data.mul_(0.9) for p in params],
+    ],
+    ids=["a fused optimiser", "p.data.mul_"],
+)
+def test_weights_that_change_without_a_trace_between_solves_are_copied(update, recorded, monkeypatch):
+    monkeypatch.setattr(replays, "compile_graph", plain)
+    net, y0 = MLP(), batch(3)
+    field = pyseminorm.compile(net, backend="torch", mode="inductor")
+    for _ in range(3):
+        torch.testing.assert_close(
+            solve(field, y0, DiscreteAdjoint(), None), solve(net, y0, DiscreteAdjoint(), None), rtol=1e-7, atol=1e-9
+        )
+        net(torch.tensor(0.0), y0).sum().backward()
+        versions = [p._version for p in net.parameters()]
+        update(list(net.parameters()))
+        assert [p._version for p in net.parameters()] == versions
+    assert recorded
+
+
 @pytest.mark.slow
 def test_inductors_steps_are_recorded(recorded):
     field, y0 = MLP(), batch(3)

@@ -70,6 +70,17 @@ def test_states_and_times(interface, method, y0, t):
         torch.testing.assert_close(a, b, rtol=2e-3 if single else 1e-4, atol=1e-4 if single else 1e-6)
 
 
+def test_parts_of_a_tuple_may_be_changed_in_place():
+    def run(module):
+        y0, logp = torch.ones(2, 3, dtype=D, requires_grad=True), torch.zeros(2, dtype=D, requires_grad=True)
+        ys, logps = module.odeint(lambda t, s: (torch.sin(s[0]), s[0].sum(1)), (y0, logp), T)
+        ys[-1].clamp_(max=1.5)
+        logps.mul_(2.0).add_(1.0)
+        return [ys, logps, *torch.autograd.grad(ys.sum() + logps[-1].square().sum(), [y0, logp])]
+
+    torch.testing.assert_close(run(ours), run(theirs), rtol=1e-6, atol=1e-8)
+
+
 def test_parameters_that_nobody_reads_get_zeros_by_the_adjoint_method():
     for module in (ours, theirs):
         field = Field()

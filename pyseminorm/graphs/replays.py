@@ -41,6 +41,11 @@ class Replays:
         self._constants = constants
         self._memory: dict[Any, Memory] = {}  # of every stream
 
+    @property
+    def begun(self) -> bool:
+        """Tell whether constants have been copied."""
+        return bool(self._memory)
+
     def __call__(self, function: Callable[..., Made], arguments: Sequence[Tensor]) -> Callable[[list[Tensor]], Made]:
         n = self._constants
         with _ALONE:
@@ -80,7 +85,10 @@ class Memory:
         self._counts: list[int] = []
 
     def load(self, given: Sequence[Tensor]) -> None:
-        """Copy tensors, unless they are the very ones that were copied last, and unchanged since."""
+        """Copy tensors, unless they are the very ones that were copied last, and unchanged since.
+
+        Another solve has others: fused optimisers, and what is written through ``x.data``, count no change.
+        """
         counts = count_all_writes(given)
         if counts == self._counts and all(taken() is x for taken, x in zip(self._taken, given, strict=True)):
             return

@@ -45,6 +45,10 @@ class StepGraphs:
             self._zeros = made
         return made
 
+    def renew(self, constants: list[Tensor]) -> list[Tensor]:
+        """Return the constants of another solve, which recordings copy whether or not a count tells of a change."""
+        return [x.detach() for x in constants] if self._replays.begun else constants
+
     def run(self, kind: StepKind, constants: list[Tensor], arguments: Sequence[Tensor]) -> Sequence[Tensor] | None:
         """Run a step, without gradient; None where it cannot be compiled, which a log line says once.
 

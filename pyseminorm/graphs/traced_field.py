@@ -136,6 +136,8 @@ class TracedVectorField(EagerVectorField):
         """Return the field of another solve by the same tensors, in the same memory."""
         made = object.__new__(TracedVectorField)
         made.__dict__.update(self.__dict__, _ahead={}, _pass="forward pass", random_from=None)
+        if self.steps is not None:
+            made._once = self.steps.renew(self._once)
         return made
 
     @functools.cached_property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cmath
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -85,8 +86,14 @@ class StateSpec:
         return state if self.is_plain else self.flatten(state)
 
     def from_tensor(self, rows: Tensor) -> Any:
-        """Return states (..., *shape) in the user's structure, every leaf (..., *shape)."""
-        return rows if self.is_plain else self.unflatten(rows)
+        """Return states (..., *shape) in the user's structure, every leaf (..., *shape); each may be changed in place,
+        which autograd refuses for parts by torch.split.
+        """
+        if self.is_plain:
+            return rows
+        starts = itertools.accumulate(self.sizes, initial=0)
+        parts = [rows.narrow(-1, start, size) for start, size in zip(starts, self.sizes, strict=False)]
+        return self.build(self._shape(parts, rows.shape[:-1]))
 
     def flatten(self, state: Any) -> Tensor:
         """Return the state as one vector of shape (size,), differentiable; a view where that is possible."""
@@ -103,7 +110,9 @@ class StateSpec:
     def split(self, flat: Tensor) -> list[Tensor]:
         """Return views of ``flat`` (..., size) as leaves (..., *shape)."""
         parts = (flat,) if len(self.sizes) == 1 else flat.split_with_sizes(self.sizes, dim=-1)
-        lead = flat.shape[:-1]
+        return self._shape(parts, flat.shape[:-1])
+
+    def _shape(self, parts: Sequence[Tensor], lead: torch.Size) -> list[Tensor]:
         if self.is_complex:
             return [torch.view_as_complex(p.reshape((*lead, *s, 2))) for p, s in zip(parts, self.shapes, strict=True)]
         return [p.reshape((*lead, *s)) for p, s in zip(parts, self.shapes, strict=True)]
