@@ -390,7 +390,8 @@ class Integrator:
 
     @property
     def _first_sizes(self) -> FirstSizes:
-        return FirstSizes.of(self.t0, self.options.dtmin, self._dtmax)
+        stop = self._stops[0] if self._stops else self.end
+        return FirstSizes.of(self.t0, self.options.dtmin, min(self._dtmax, abs(stop - self.t0)))
 
     def _first_size(self) -> float:
         """Return the fixed step (0: from stop to stop), or the first one of an adaptive method."""

@@ -190,7 +190,7 @@ class Writer:
         if target in SAME:
             return args[0]
         if target in FILLED:
-            return Lazy(number(float(FILLED[target](*args, **kwargs))), [], _shape(node))
+            return Lazy(number(self.convert(FILLED[target](*args, **kwargs))), [], _shape(node))
         if target in ELEMENTWISE or target in FORMED:
             # In Julia false times anything is zero, and true plus true is two.
             condition = CONDITIONS.get(target)
