@@ -17,7 +17,15 @@ from torch import Tensor
 
 def read(x: Tensor) -> Any:
     """Return the elements of a tensor as Python numbers, in lists as ``x.tolist()`` has them."""
-    return (_fetch(x) if x.is_cuda else x).tolist()
+    there = _fetch(x) if x.is_cuda else x
+    try:
+        return there.tolist()
+    except RuntimeError:  # inside a transform of torch.func, which older versions of PyTorch read numbers in alone
+        return _read_singly(there)
+
+
+def _read_singly(x: Tensor) -> Any:
+    return x.item() if x.dim() == 0 else [_read_singly(row) for row in x]
 
 
 def read_each(tensors: Sequence[Tensor]) -> list[list[Any]]:

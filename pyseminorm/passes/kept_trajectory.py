@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidInputError
+from ..host_copies import read
 from ..problem.recorded_field import zeros_of
 from ..problem.state import StateSpec
 from ..problem.times import to_times
@@ -63,7 +64,7 @@ class KeptTrajectory:
             wanted = to_times(t)
         except (TypeError, ValueError, RuntimeError):
             raise InvalidInputError(f"interpolate: t is a {type(t).__name__}: expected a number or a vector.") from None
-        times = tuple(wanted.reshape(-1).tolist())
+        times = tuple(read(wanted.reshape(-1)))
         if wanted.dim() > 1:
             raise InvalidInputError(f"interpolate: t has shape {tuple(wanted.shape)}: expected a number or a vector.")
         low, high = sorted(self.reached)

@@ -72,7 +72,12 @@ class StateSpec:
 
     @functools.cached_property
     def kind(self) -> int:
-        return _KINDS.setdefault((tuple(self.shapes), self.dtype, self.device, self.tree), next(_NUMBERS))
+        known = _KINDS.setdefault((tuple(self.shapes), self.dtype, self.device), [])
+        for number, tree in known:  # which older versions of PyTorch have no hash for
+            if tree == self.tree:
+                return number
+        known.append((next(_NUMBERS), self.tree))
+        return known[-1][0]
 
     @classmethod
     def of(cls, y0: Any) -> StateSpec:
@@ -182,7 +187,7 @@ def _brief(value: Any) -> str:
     return f"a {kind} of {len(value)}" if isinstance(value, (tuple, list, dict)) else f"a {kind}"
 
 
-_KINDS: dict[Any, int] = {}
+_KINDS: dict[Any, list[tuple[int, Any]]] = {}  # numbers of kinds, with the trees, of the same shapes, dtype and device
 _NUMBERS = itertools.count()
 
 

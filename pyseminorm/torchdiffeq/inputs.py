@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidInputError
+from ..host_copies import read
 
 
 class InputAssertionError(InvalidInputError, AssertionError):
@@ -48,7 +49,7 @@ def check_times(t: Any, device: torch.device) -> None:
         raise InputAssertionError(f"t must be one dimensional, not of shape {tuple(t.shape)}.")
     if not len(t):
         raise InputAssertionError("t is empty: expected at least one time.")
-    steps = [b - a for a, b in itertools.pairwise(t.tolist())]
+    steps = [b - a for a, b in itertools.pairwise(read(t))]
     if not (all(h > 0 for h in steps) or all(h < 0 for h in steps)):
         raise InputAssertionError("t must be strictly increasing or decreasing")
     if t.device != device:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..arguments import to_number
 from ..errors import InvalidInputError
+from ..host_copies import read
 from ..methods.tableaus import find_tableau
 from ..problem.times import refuse_gradients, to_times
 from ..stepping import Algorithm, PIController, TorchdiffeqController
@@ -127,7 +128,7 @@ def _step(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Tensor
 
 def _grid(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Tensor) -> tuple[float, ...]:
     """Return the ends of all fixed steps, which ``perturb`` has func see from the inside of a step."""
-    outputs, step = t.tolist(), _step(given, func, y0, t)
+    outputs, step = read(t), _step(given, func, y0, t)
     if callable(step):
         return tuple(step(outputs))
     if step is None:
