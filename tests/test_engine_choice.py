@@ -1,6 +1,7 @@
 """Finding Julia cheaply, the configuration, and what is said where there is none. Driven by a script named julia."""
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -104,10 +105,18 @@ def test_a_configuration_that_went_stale_says_what_is_gone(fake_julia):
     assert "does not exist" in detect.find_julia().reason
 
 
-def test_an_unreadable_configuration_file_is_named(nothing_configured):
-    config.config_file().write_text("{")
+@pytest.mark.parametrize(
+    "text", ["{", '{"julia": {"exe": 3, "project": "/"}}', '{"julia": {"exe": "/", "project": null}}']
+)
+def test_an_unreadable_configuration_file_is_named(nothing_configured, text):
+    config.config_file().write_text(text)
     with pytest.raises(InvalidInputError, match="run `pyseminorm setup`"):
         detect.find_julia()
+
+
+def test_a_configuration_file_that_is_not_there_is_named(nothing_configured):
+    with pytest.raises(BackendUnavailableError, match=f"there is no file {re.escape(str(config.config_file()))}"):
+        pyseminorm.solve(lambda t, y: -y, Y0, T, backend="julia")
 
 
 def test_what_juliapkg_resolved_is_found_and_checked(fake_julia, monkeypatch):

@@ -49,7 +49,10 @@ def find_configuration() -> tuple[JuliaConfig, str] | None:
         threads = julia.get("threads")
         if threads is not None:
             threads = check_threads(threads, "threads")
-        return JuliaConfig(julia["exe"], julia["project"], threads), str(file)
+        exe, project = julia["exe"], julia["project"]
+        if not (isinstance(exe, str) and isinstance(project, str)):
+            raise TypeError(f"exe={exe!r} and project={project!r} are not paths")
+        return JuliaConfig(exe, project, threads), str(file)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInputError(f"{file} cannot be read ({error}): run `pyseminorm setup` to write it anew.") from None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ....errors import BackendUnavailableError
-from .config import JuliaConfig, find_configuration
+from .config import JuliaConfig, config_file, find_configuration
 
 HOW_TO_SET_UP = (
     "Run `pyseminorm setup` (online: it installs Julia and the packages), or, offline or on a cluster, "
@@ -80,7 +80,7 @@ def _find_resolved() -> Julia | NoJulia:
     except Exception as error:  # semi-private: a change there must not take the embedded engine away
         return NoJulia(f"juliapkg's record of installed Julias cannot be read ({error})")
     if meta is None:
-        return NoJulia("no Julia is configured or resolved")
+        return NoJulia(f"no Julia is configured (there is no file {config_file()}) or resolved")
     exe, lib = meta["executable"], meta["libjulia"]
     if not Path(exe).is_file() or not Path(lib).exists():
         return NoJulia(f"the Julia that juliapkg resolved ({exe}) is gone")
