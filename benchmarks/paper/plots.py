@@ -42,7 +42,7 @@ def plot_reductions(results: Results, file: Path) -> None:
 def plot_times(results: Results, contenders: Sequence[str], file: Path) -> None:
     """Points: training time over that of torchdiffeq's package with its default norm."""
     figure, axes = _pyplot().subplots(figsize=(8, 0.4 * len(results.pairs) + 1.4), layout="constrained")
-    for contender, marker in zip(contenders, "osD^v", strict=False):
+    for contender, marker in zip(contenders, "osD^v<", strict=True):
         ratios = [results.ratio(pair, contender, "package-default", "cpu_seconds") for pair in results.pairs]
         shown = [float("nan") if r is None else r for r in ratios]
         axes.plot(shown, range(len(ratios)), marker, alpha=0.8, label=LABELS[contender])
