@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import first_line
 from ..torch_internals import compile_graph, copy_all, count_all_writes
+from .checked_steps import check_compiled_step
 
 logger = logging.getLogger("pyseminorm")
 
@@ -46,12 +47,15 @@ class Replays:
         """Tell whether constants have been copied."""
         return bool(self._memory)
 
-    def __call__(self, function: Callable[..., Made], arguments: Sequence[Tensor]) -> Callable[[list[Tensor]], Made]:
+    def __call__(
+        self, function: Callable[..., Made], arguments: Sequence[Tensor], errors: int | None = None
+    ) -> Callable[[list[Tensor]], Made]:
         n = self._constants
         with _ALONE:
             memory = self.load(arguments)
             examples = [*memory.constants, *map(torch.clone, arguments[n:])]
         compiled = compile_graph(function, examples)
+        check_compiled_step(compiled, function, examples, errors)
         recordings: dict[Memory, Recording] = {}
 
         def step(arguments: list[Tensor]) -> Made:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import first_line
 from ..problem.state import StateSpec
 from ..torch_internals import compile_graph, guard_tensors
+from .checked_steps import check_compiled_step
 from .functions import Functions
 from .replays import Replays, can_replay
 from .steps import Inlined, StepKind
@@ -85,8 +86,10 @@ class StepGraphs:
             with torch.no_grad():
                 step = kind.make(self.field)
                 if can_replay(arguments):
-                    return self._replays(step, arguments)
-                return keep_buffers(compile_graph(step, arguments))
+                    return self._replays(step, arguments, kind.errors)
+                compiled = compile_graph(step, arguments)
+                check_compiled_step(compiled, step, arguments, kind.errors)
+                return keep_buffers(compiled)
         except Exception as error:  # whatever the compiler cannot do; an error of func's own comes again
             logger.info(f"a {name} step could not be compiled, and runs as single calls ({first_line(error)})")
             return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -37,6 +38,7 @@ class Begin:
         keeps: whether what the first stage's product reads is given out.
     """
 
+    errors: ClassVar[int | None] = 1
     segments: tuple[Segment, ...]
     keeps: bool
 
@@ -81,6 +83,7 @@ class Forward:
         last: whether the last stage is evaluated, of a method whose other ones make the new state.
     """
 
+    errors: ClassVar[int | None] = 2
     method: str
     segments: tuple[Segment, ...] | None
     keeps: bool
@@ -131,6 +134,7 @@ class Backward:
         last: as for `Forward`.
     """
 
+    errors: ClassVar[int | None] = 2
     method: str
     segments: tuple[Segment, ...] | None
     layout: AdjointLayout
@@ -186,6 +190,7 @@ class Stage:
         layout, params, carried: as for `Backward`.
     """
 
+    errors: ClassVar[int | None] = None
     layout: AdjointLayout
     params: bool
     carried: bool
@@ -217,6 +222,7 @@ class Reverse:
             stage, and, of the step before, in the first stage.
     """
 
+    errors: ClassVar[int | None] = 1
     method: str
     used: tuple[int, ...]
     kept: bool
@@ -270,6 +276,7 @@ class Reverse:
 class Nodes:
     """Quadrature nodes of one step: (constants, times, ys, adjoints) -> the sum of their gradients, (count) of them."""
 
+    errors: ClassVar[int | None] = None
     count: int
 
     def make(self, field: Inlined) -> FlatStep:
