@@ -234,7 +234,7 @@ class _Known:
         every = list(dict.fromkeys([*names, *own]))
         scope: dict[str, Any] = {"G": {} if captured is None else captured.scope}
         try:
-            define(_FIND.format(", ".join(every)), scope)
+            define(_FIND.format(_ties(owner, path), ", ".join(every)), scope)
             found = scope["find"](func, args)
             holds = guard_tensors(found)
         except (SyntaxError, NameError, AttributeError, LookupError, TypeError, ValueError, RuntimeError):
@@ -256,7 +256,24 @@ def _are_apart(tensors: list[Tensor]) -> bool:
     return len(set(map(id, tensors))) == len(tensors) and all(map(_is_leaf, tensors))
 
 
-_FIND = "def find(func, args):\n    L = dict(func=func, args=args)\n    return [{}]\n"
+_FIND = """
+def find(func, args):
+    L = dict(func=func, args=args)
+    if not ({}):
+        raise LookupError("weights that were tied when func was captured are apart: solve with it first.")
+    return [{}]
+"""
+
+
+def _ties(owner: Any, path: str) -> str:
+    """Return an expression that tells whether every parameter that a module has under two names still is one."""
+    first: dict[int, str] = {}
+    pairs = []
+    for name, p in () if owner is None else owner.named_parameters(remove_duplicate=False):
+        place = f"L['func']{path}{_path(name)}"
+        if (other := first.setdefault(id(p), place)) != place:
+            pairs.append(f"{place} is {other}")
+    return " and ".join(pairs) or "True"
 
 
 def _path(name: str) -> str:

@@ -163,6 +163,33 @@ def test_arrays_of_numpy_are_read_at_every_solve(engine):
     torch.testing.assert_close(found.ys, gradients(field.func, engine)[0].ys, rtol=1e-9, atol=1e-12)
 
 
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(2, 2).double()
+        self.b = self.a
+
+    def forward(self, t, y, u, v):
+        return torch.sin(self.a(y)) * u - torch.cos(self.b(y)) * v
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_what_was_one_tensor_and_comes_apart_is_captured_anew(engine, tied):
+    net, y0 = Tied(), torch.ones(2, dtype=torch.float64)
+    field, u = pyseminorm.compile(net, backend=engine), torch.tensor(0.7, dtype=torch.float64)
+
+    def outcome(func, *args):
+        ys = pyseminorm.solve(func, y0, [0.0, 1.0], args=args, backend=engine).ys
+        return ys.detach(), *torch.autograd.grad(ys[-1].sum(), [*net.parameters()])
+
+    outcome(field, u, u)
+    args = (u, u) if tied else (u, 0.3 * u)
+    if tied:
+        net.b = nn.Linear(2, 2).double()
+    for _ in range(2):
+        torch.testing.assert_close(outcome(field, *args), outcome(net, *args), rtol=1e-6, atol=1e-8)
+
+
 def test_what_cannot_be_captured_runs_as_itself(engine):
     field = pyseminorm.compile(lambda t, y: -y if bool(y.sum() > 0) else y, mode=MODE[engine])
     for _ in range(2):

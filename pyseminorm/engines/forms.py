@@ -181,7 +181,8 @@ def form_of(asked: FieldArguments, *, values: bool = True) -> Any:
         else (type(x), x if values and isinstance(x, _VALUES) else None)
         for x in leaves
     ]  # fmt: skip
-    return kind, training, str(tree), tuple(forms)
+    each = [id(x) for x in leaves if isinstance(x, Tensor)]
+    return kind, training, str(tree), tuple(forms), tuple(map(each.index, each))  # which are one tensor
 
 
 _VALUES = (bool, int, float, complex, str)
