@@ -1,5 +1,6 @@
 """Signals and other threads while a solve runs in Julia alone."""
 
+import functools
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 
 import pyseminorm
 from pyseminorm import JuliaFunction
+from pyseminorm.engines.julia.session.signals import DeferredSignals
 
 pytestmark = pytest.mark.julia
 
@@ -85,3 +87,14 @@ def test_other_threads_run_during_a_native_solve():
         thread.join()
     assert ended - started > 0.5
     assert sum(started < at < ended for at in ticks) > 0.25 * (ended - started) / 0.05
+
+
+def test_what_a_handler_raises_at_the_end_of_a_solve_arrives_as_itself(monkeypatch):
+    def handle(*_):
+        raise TimeoutError
+
+    solve = functools.partial(pyseminorm.solve, lambda t, y: -y, torch.ones(2), [0.0, 1.0], backend="julia")
+    assert solve().retcode.success
+    monkeypatch.setattr(DeferredSignals, "__exit__", handle)
+    with pytest.raises(TimeoutError):
+        solve()

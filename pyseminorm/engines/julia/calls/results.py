@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -103,6 +104,8 @@ class Pass:
             raised = self._raised
             if raised is not None:
                 raise raised from None
+            if not isinstance(error, sys.modules["juliacall"].JuliaError):
+                raise  # of a signal's handler
             raise translate_error(error) from error
 
     def _take(self, name: str, result: Any) -> None:
