@@ -289,6 +289,7 @@ def _polynomial(x: torch.Tensor, coefficients: tuple[float, ...]) -> Any:
 # Of the elements of the largest tensor: threads that divide less wait for each other longer than they compute; and code
 # for vectors takes as long as that for single numbers to write, twice over, and gains nothing.
 _ONE_THREAD, _NO_VECTORS = 32768, 512
+_SCATTERS = {getattr(torch.ops.aten, x) for x in ("scatter", "scatter_add", "scatter_reduce", "index_put", "index_add")}
 
 
 def compile_graph(function: Any, examples: Sequence[torch.Tensor]) -> Callable[[list[torch.Tensor]], Any]:
@@ -319,6 +320,8 @@ def compile_graph(function: Any, examples: Sequence[torch.Tensor]) -> Callable[[
             settings["cpp.threads"] = 1
         if largest <= _NO_VECTORS:
             settings["cpp.simdlen"] = 1
+        if any(getattr(node.target, "overloadpacket", None) in _SCATTERS for node in graph.graph.nodes):
+            settings["max_fusion_size"] = 1  # kernels that hold a scatter and more are wrong in torch 2.13
         with config.patch(settings), tracing(TracingContext(fakes[0].fake_mode)), _kernels_together():
             compiled: Any = _with_known_vectors(lambda: compile_fx_inner(graph, fakes, is_inference=True))
     call: Callable[[list[torch.Tensor]], Any] = compiled.current_callable

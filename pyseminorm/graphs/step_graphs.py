@@ -87,9 +87,9 @@ class StepGraphs:
                 step = kind.make(self.field)
                 if can_replay(arguments):
                     return self._replays(step, arguments, kind.errors)
-                compiled = compile_graph(step, arguments)
+                compiled = keep_buffers(compile_graph(step, arguments))
                 check_compiled_step(compiled, step, arguments, kind.errors)
-                return keep_buffers(compiled)
+                return compiled
         except Exception as error:  # whatever the compiler cannot do; an error of func's own comes again
             logger.info(f"a {name} step could not be compiled, and runs as single calls ({first_line(error)})")
             return None
