@@ -121,6 +121,7 @@ class GuardedFunction:
             value = self._guarded_call(func, self._t, self._y, args, number_of_global_hooks())
             received, inputs = self._mailbox.pop()
         if received.captured is None:
+            self._refuse_shared(func, args, sum(isinstance(x, Tensor) for x in inputs))
             received.captured = Captured(received, inputs, self._t, self._leaves, value)
         captured: Captured = received.captured
         return captured, list(map(inputs.__getitem__, captured.lifted))
@@ -147,6 +148,34 @@ class GuardedFunction:
         if not self._mailbox:
             raise CaptureError("TorchDynamo is switched off, or finds no operation in it")
         return value
+
+    def _refuse_shared(self, func: Callable[..., Any], args: tuple[Any, ...], count: int) -> None:
+        """Refuse a function that reads a tensor of ``args`` in another place, too, where it may come to be another one.
+
+        TorchDynamo has one input for both, and guards none. Of others in ``args`` it would have more inputs than the
+        ``count`` that it has.
+        """
+        twins: dict[int, Tensor] = {}
+
+        def twin(x: Any) -> Any:
+            return twins.setdefault(id(x), x.detach().requires_grad_(x.requires_grad)) if isinstance(x, Tensor) else x
+
+        others, found = pytree.tree_map(twin, args), list[int]()
+        if not twins:
+            return
+
+        def receive(module: fx.GraphModule, examples: Sequence[Any]) -> Callable[..., Any]:
+            found.append(sum(isinstance(x, Tensor) for x in examples))
+            return module.forward
+
+        scope: dict[str, Any] = {}
+        define(_CALL, scope)
+        with capturing(), dynamo_settings(_SETTINGS), warnings.catch_warnings(), contextlib.suppress(Exception):
+            warnings.simplefilter("ignore")
+            again: Any = torch.compile(scope["call"], backend=receive, fullgraph=True, dynamic=False)
+            again(func, self._t, self._y, others, number_of_global_hooks())
+        if found and found[0] != count:
+            raise CaptureError("it reads a tensor of args in another place, too, which TorchDynamo does not tell apart")
 
     def _receive(self, module: fx.GraphModule, examples: Sequence[Any]) -> _Received:
         """Take a graph; the backend of `torch.compile`."""
