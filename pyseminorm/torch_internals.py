@@ -300,7 +300,8 @@ def compile_graph(function: Any, examples: Sequence[torch.Tensor]) -> Callable[[
     no input.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=DeprecationWarning)  # of torch's own code
+        for category in (DeprecationWarning, FutureWarning):  # of torch's own code
+            warnings.filterwarnings("ignore", category=category)
         from torch._inductor import config
         from torch._inductor.compile_fx import compile_fx_inner
         from torch._inductor.decomposition import select_decomp_table

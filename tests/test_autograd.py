@@ -107,7 +107,7 @@ def test_torch_func_inside_the_field_works(engine):
     assert torch.allclose(y0.grad, torch.full_like(y0, 0.36787944), rtol=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is:DeprecationWarning")  # of forward mode, at its first use
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is")  # of forward mode, at its first use
 def test_second_derivatives_by_torch_func_inside_the_field(engine):
     """Whose tensors do not outlive the transforms that func enters."""
     y0, energy = batch(2).requires_grad_(), torch.nn.Softplus()

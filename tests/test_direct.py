@@ -23,7 +23,7 @@ from pyseminorm.methods.tableaus import METHODS, TABLEAUS
 
 ROUNDING = 1e-11
 # torch scripts functions when forward-mode AD is first used, and warns that it does
-ONLY_TORCHS_OWN = pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
+ONLY_TORCHS_OWN = pytest.mark.filterwarnings("ignore:`torch.jit.script`")
 TIMES = {"increasing": [0.0, 0.3, 0.33, 1.1, 2.0], "decreasing": [2.0, 1.7, 0.9, 0.88, 0.0]}
 
 

@@ -55,7 +55,7 @@ TRANSFORMED = {
 
 
 @pytest.mark.capture
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is:DeprecationWarning")  # of forward mode, at its first use
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is")  # of forward mode, at its first use
 @pytest.mark.parametrize("name", TRANSFORMED)
 def test_nodes_of_a_graph_that_enters_transforms_of_torch_func(name):
     net, gradients = MLP(), []

@@ -166,7 +166,7 @@ def test_names_are_checked(engine):
 
 @pytest.mark.slow
 @pytest.mark.julia
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # torch's own, while it compiles
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*")  # torch's own, while it compiles
 def test_inductor_behind_julias_callbacks(caplog):
     caplog.set_level(logging.INFO, logger="pyseminorm")
     if shutil.which("g++") is None and shutil.which("clang++") is None:

@@ -218,7 +218,7 @@ def net_of(net):
     return lambda t, y: torch.tanh(net(y))
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # torch's own, for forward mode
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*")  # torch's own, for forward mode
 def test_a_lagrangian_network_does_not_end_the_process(engine):
     """vmap of hessian, which make_fx alone answers with a segmentation fault; TorchDynamo refuses it."""
     torch.manual_seed(0)

@@ -95,7 +95,7 @@ def test_no_graph_of_second_derivatives_is_made():
         torch.autograd.grad(first.sum(), field.rates, create_graph=True)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # torch's own
+@pytest.mark.filterwarnings("ignore:`torch.jit.script")  # torch's own
 def test_transforms_and_forward_mode_are_refused_by_name():
     y0, refused = torch.ones(1, dtype=torch.float64), r"method='gl4' inside a torch\.func transform or forward mode"
     with pytest.raises(UnsupportedError, match=refused):
