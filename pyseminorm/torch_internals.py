@@ -125,7 +125,6 @@ def vmap_is_active() -> bool:
     return any(level.key() == torch._C._functorch.TransformType.Vmap for level in stack or ())
 
 
-# Whether torch.jit.trace records what is computed.
 def is_recorded_or_fake() -> bool:
     """Tell whether this thread's operations go into a graph of torch.jit.trace or make_fx, or are of fake tensors."""
     if torch._C._is_tracing():

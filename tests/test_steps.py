@@ -79,14 +79,19 @@ def test_a_solve_that_wants_a_step_below_dtmin_fails(engine):
 
 @pytest.mark.julia
 @pytest.mark.parametrize(
-    "bounds",
-    [{"dtmin": 1e-3, "dtmax": 0.1}, {"dtmax": 0.02}, {"tstops": STOPS}, {"tstops": [0.14, 1.96]}],  # near the ends
+    ("bounds", "apart"),
+    [
+        ({"dtmin": 1e-3, "dtmax": 0.1}, 1e-8),
+        ({"dtmax": 0.02}, 1e-8),
+        ({"tstops": STOPS}, 1e-8),
+        ({"tstops": [0.14, 1.96]}, 1e-5),  # near the ends: the first steps are tiny, and their errors rounding
+    ],
     ids=str,
 )
-def test_both_engines_take_the_same_steps_within_bounds(bounds):
+def test_both_engines_take_the_same_steps_within_bounds(bounds, apart):
     (a, ga), (b, gb) = (solved(x, field=Pendulum(), rtol=1e-4, **bounds) for x in ("torch", "julia"))
     for x, y in ((a.stats.forward, b.stats.forward), (a.stats.backward, b.stats.backward)):
-        assert x.times == pytest.approx(y.times, abs=1e-5) and (x.naccept, x.nreject) == (y.naccept, y.nreject)
+        assert x.times == pytest.approx(y.times, abs=apart) and (x.naccept, x.nreject) == (y.naccept, y.nreject)
     assert all(relative(x, y) < 1e-8 for x, y in zip(ga, gb, strict=True))
 
 
