@@ -162,6 +162,7 @@ def test_every_other_adjoint(name, ran):
     ("method", "name"),
     [
         ("bosh3", "discrete, stages"),
+        ("euler", "discrete, stages"),  # whose last step evaluates no stage
         ("vern7", "discrete"),
         ("adaptive_heun", "gauss"),
         ("rk4", "backsolve"),

@@ -58,7 +58,7 @@ class WholeStep(NamedTuple):
         """Return what the products of the stages from ``first`` to ``last`` read; None where the first of them was not
         evaluated in this step.
         """
-        known, each = self.known, len(self.saved) // self.evaluated
+        known, each = self.known, len(self.saved) // (self.evaluated or 1)
         return None if first < known else self.saved[(first - known) * each : (last + 1 - known) * each]
 
 
