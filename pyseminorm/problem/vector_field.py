@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import InvalidInputError, PySeminormError, SolveError, first_line
 from ..torch_internals import count_writes, run_backward, vmap
+from .agreement import agree
 from .finiteness import VALUE, first_not_finite, not_finite
 from .parameters import as_real, kind_of
 from .randomness import Generators
@@ -196,12 +197,14 @@ class EagerVectorField:
 
         The sum is made inside the graph, so that no row's own gradient exists. One batched call, by vmap or along the
         model's own batch axis (``batched_time``); row by row where vmap cannot (inner autograd, data-dependent code,
-        randomness, buffers that func changes).
+        randomness, buffers that func changes), or gives other gradients.
         """
         if batched_time:
             return self._vjp_params_stacked(times, y, adjoint)
         if self.kind not in _NOT_BATCHABLE:
             try:
+                if self.kind not in _BATCHABLE:
+                    self._compare_vmapped(times[:2], y[:2])
                 return self._vjp_params_vmapped(times, y, adjoint)
             except SolveError:
                 raise
@@ -211,6 +214,17 @@ class EagerVectorField:
                 logger.info(f"quadrature nodes are evaluated one by one: vmap cannot batch func ({first_line(error)})")
                 return gradients
         return self._vjp_params_looped(times, y, adjoint)
+
+    def _compare_vmapped(self, times: Sequence[float], y: Tensor) -> None:
+        """Raise an error where vmap gives other gradients than single calls, as of select_scatter in torch 2.13."""
+        ones = torch.ones_like(y)
+        made, expected = (
+            [torch.zeros_like(x) if g is None else g for g, x in zip(make(times, y, ones), self.targets, strict=True)]
+            for make in (self._vjp_params_vmapped, self._vjp_params_looped)
+        )
+        if not agree(made, expected):
+            raise RuntimeError("it gives other gradients than single calls")
+        _BATCHABLE.add(self.kind)
 
     def _vjp_params_vmapped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
         moments = torch.tensor(times, dtype=self.spec.real_dtype, device=self.spec.device)
@@ -328,5 +342,6 @@ def make_dense(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
     return [x if x is None or x.layout is torch.strided else x.to_dense() for x in gradients]
 
 
-# What vmap could not batch once; later solves do not try again.
+# What vmap could not batch once, and what was compared; later solves do not try again.
 _NOT_BATCHABLE: weakref.WeakSet[Any] = weakref.WeakSet()
+_BATCHABLE: weakref.WeakSet[Any] = weakref.WeakSet()
