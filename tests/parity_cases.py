@@ -25,8 +25,8 @@ def cases() -> dict[str, dict]:
     The tolerances leave every step's error estimate well above rounding. Where they do not (a sliver of a step before
     an output, a first step of 1e-6), the estimate is rounding noise, it differs between two BLAS libraries too, and
     the step sizes follow it: such steps say nothing about the engines. Nor does an estimate that lies, to its own
-    noise, on the edge between two float32 numbers, as the controller's power function takes it: one case has
-    tolerances of its own for that.
+    noise, on the edge between two float32 numbers, as the controller's power function takes it: some cases of the
+    network, whose products of matrices round by the processor, have tolerances of their own for that.
     """
     found = {}
 
@@ -37,19 +37,20 @@ def cases() -> dict[str, dict]:
         found[name] = settings
 
     for problem in PROBLEMS:
+        off_edges = {"rtol": 3.5e-3, "atol": 3.5e-6} if problem == "mlp64" else {}
         for method in ADAPTIVE:
             loose = {"rtol": 1e-2, "atol": 1e-3, "outputs": 2} if method == "vern7" else {}  # order 7: tiny estimates
             add(problem, method, **loose)
-            add(problem, method, adjoint="interpolating", **loose)
-            add(problem, method, adjoint="gauss", **loose)
-        add(problem, "tsit5", norm="seminorm_joint")
+            inside = loose or (off_edges if method == "tsit5" else {})
+            add(problem, method, adjoint="interpolating", **inside)
+            add(problem, method, adjoint="gauss", **inside)
+        add(problem, "tsit5", norm="seminorm_joint", **off_edges)
         for norm in ("rms", "torchdiffeq", "torchdiffeq_seminorm"):
             # mu starts at 0, so atol alone is its scale, and a small one makes the first steps tiny.
             add(problem, "tsit5", norm=norm, rtol=1e-3, atol=1e-2)
         end = {"linear": 30.0, "oscillating": 2.0}.get(problem, 8.0)
         add(problem, "tsit5", outputs=2, end=end, dtype="float32")
-        tighter = {"rtol": 1e-4, "atol": 1e-7} if problem == "mlp64" else {}
-        add(problem, "tsit5", direction="decreasing", **tighter)
+        add(problem, "tsit5", direction="decreasing", **off_edges)
         if problem != "mlp64":
             add(problem, "tsit5", rtol=1e-5, atol=1e-7)
     for method in FIXED:

@@ -221,3 +221,23 @@ def test_where_a_wave_is_resolved_the_error_of_the_rule_follows_from_the_mirrore
     total = [torch.zeros((), dtype=torch.float64) for _ in exact]
     assert check_step(wave, total, order, 1.0) == pytest.approx(error.item(), rel=0.1)
     torch.testing.assert_close(torch.stack(total), exact, rtol=1e-3, atol=0.0)
+
+
+def test_where_the_forward_solve_is_rough_a_finer_rule_takes_the_place_of_the_largest_steps(engine):
+    w = torch.tensor([1.0, 0.3], dtype=torch.float64, requires_grad=True)
+    y0, t = torch.tensor([0.5, 0.2], dtype=torch.float64), torch.tensor([0.0, 2.0], dtype=torch.float64)
+
+    def func(t, y):
+        return 0.3 * w[0] * torch.floor(2 * t) - w[1] * y
+
+    def solve(**settings):
+        adjoint = GaussAdjoint(verbose=False)
+        solution = pyseminorm.solve(func, y0, t, params=[w], backend=engine, adjoint=adjoint, **settings)
+        (gradient,) = torch.autograd.grad(solution.ys.pow(2).sum(), w)
+        return gradient, solution.stats
+
+    exact, smooth = solve(discontinuities=[0.5, 1.0, 1.5, 2.0], **TIGHT)
+    found, rough = solve(rtol=1e-5, atol=1e-5)
+    assert smooth.forward.nreject == 0 and rough.forward.nreject > rough.forward.naccept
+    assert rough.backward.nvjp_param == 3 * rough.backward.naccept + 3 + 5  # of one step the difference of two rules
+    assert 0.1 < rough.backward.param_error / relative(found, exact) < 10

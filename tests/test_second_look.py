@@ -204,11 +204,15 @@ def test_a_training_pays_for_ever_fewer(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("steps", "error", "doubted"),
-    [(3, None, False), (3, 0.024, False), (3, 0.03, True), (9, 0.03, True), (10, 0.03, False), (10, 0.11, True)],
-)
-def test_fewer_steps_leave_more_doubt(steps, error, doubted):
-    assert in_doubt(PassStats(naccept=steps, param_error=error)) == doubted
+    ("steps", "error", "rejected", "doubted"),
+    [
+        (3, None, 0, False), (3, 0.024, 0, False), (3, 0.03, 0, True), (9, 0.03, 9, True), (10, 0.03, 0, False),
+        (10, 0.06, 0, True), (10, 0.06, 9, False), (10, 0.11, 9, True),
+    ],
+)  # fmt: skip
+def test_fewer_and_smoother_steps_leave_more_doubt(steps, error, rejected, doubted):
+    forward = PassStats(naccept=16, nreject=rejected)
+    assert in_doubt(PassStats(naccept=steps, param_error=error), forward) == doubted
 
 
 @pytest.mark.parametrize(
@@ -216,7 +220,7 @@ def test_fewer_steps_leave_more_doubt(steps, error, doubted):
 )
 def test_who_wants_no_warning_or_controls_the_error_pays_nothing(adjoint, monkeypatch):
     monkeypatch.setattr(second_look, "measure_error", None)  # cannot be called
-    monkeypatch.setattr(second_look, "in_doubt", lambda stats: True)
+    monkeypatch.setattr(second_look, "in_doubt", lambda stats, forward: True)
     gradient(Forced(20, 1), adjoint, 1e-3)
     with pytest.raises(TypeError):
         gradient(Forced(20, 1), BacksolveAdjoint(), 1e-3)
@@ -230,7 +234,7 @@ def test_what_control_cannot_reach_is_warned_of(rejected, size):
     adjoint = BacksolveAdjoint(param_rtol=5e-3)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        second_look.judge(None, adjoint, None, result, passes[1], 0.0, None)
+        second_look.judge(None, adjoint, None, result, passes[1], None)
     if rejected and size < 0.05:  # sqrt(2) sqrt(16) 1e-3
         assert "off by 0.6%, and param_rtol=0.005 does not help" in str(said[0].message)
     else:  # smooth states, or ones that have decayed

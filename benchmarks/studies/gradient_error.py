@@ -173,7 +173,7 @@ def rows(what: str, take: Gradient, truth: Tensor, **settings: Any) -> Iterator[
         stats = _backward(solution)
         error = relative_error(found, truth)
         row = Row(what, settings["rtol"], name, error, stats.param_error, stats.evaluations)
-        if in_doubt(stats):
+        if in_doubt(stats, solution.stats.forward):
             forget_looks()  # each as if it were the first pass of its function
             _, solution, row.warned = _take_aloud(take, adjoint=adjoint(), **settings)
             stats = _backward(solution)

@@ -26,6 +26,7 @@ from ..stepping import Algorithm, MethodTraits, StepCallbacks
 from ..torch_internals import batch_level, is_batched, join_batch, pytree, split_batch, unwrap_if_dead
 from .cotangents import HandedOver, LateCotangents, MergedOutputs, active_rows, largest_rms
 from .event_search import EventSearch
+from .gradient_error import is_rough
 from .problems import (
     AdjointProblem,
     AdjointResult,
@@ -236,10 +237,10 @@ class SolveContext:
     ) -> AdjointResult:
         adjoint = self.adjoint
         assert not isinstance(adjoint, DiscreteAdjoint | DirectAdjoint)
-        options = self._backward_options(adjoint, scale)
         problem = AdjointProblem(
-            self.field, self.spec, self.times, ys, scaled, active, adjoint, options, self.dense, want_times
-        )
+            self.field, self.spec, self.times, ys, scaled, active, adjoint, self._backward_options(adjoint, scale),
+            self.dense, want_times, is_rough(self.stats.forward),
+        )  # fmt: skip
         try:
             result = self.engine.solve_adjoint(problem)
         except BaseException as error:  # the user's own, or an interrupt: what it carries gets the loss's scale back
@@ -288,8 +289,7 @@ class SolveContext:
 
     def _judge(self, result: AdjointResult, resolve: Resolve) -> None:
         """Let the statistics of a pass say how far its parameter gradient may be off, and warn."""
-        rounding = torch.finfo(self.spec.real_dtype).eps
-        judge(self.engine, self.adjoint, self.first.asked.func, result, self.stats.forward, rounding, resolve)
+        judge(self.engine, self.adjoint, self.first.asked.func, result, self.stats.forward, resolve)
 
     def _check_gradients(self, result: AdjointResult) -> None:
         """Let a backward pass whose gradients are not finite be one that failed."""

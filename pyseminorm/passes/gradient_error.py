@@ -106,16 +106,21 @@ def _roughness(stats: PassStats) -> float:
     return min(1.0, stats.nreject / (ROUGH * (stats.naccept + stats.nreject))) ** 2 if stats.nreject else 0.0
 
 
+def is_rough(stats: PassStats) -> bool:
+    """Tell whether a pass's field has kinks, as many rejected attempts tell: a fifth of them, about."""
+    return _roughness(stats) >= 0.5
+
+
 def out_of_reach(backward: PassStats, forward: PassStats) -> float:
     """Return the error of the parameter gradient that rough states of both solves make, which no control of mu reaches.
 
     The forward solve tells whether they are rough: backwards, control rejects steps too. A state with a larger relative
     error than such ones make has decayed to nothing.
     """
-    if (rough := _roughness(forward)) < 0.5:
+    if not is_rough(forward):
         return 0.0
     known = [x for x in (backward, forward) if x.state_error is not None and x.state_error <= STATES_AT_MOST]
-    return rough * math.hypot(*(math.sqrt(x.naccept) * (x.state_error or 0.0) for x in known))
+    return _roughness(forward) * math.hypot(*(math.sqrt(x.naccept) * (x.state_error or 0.0) for x in known))
 
 
 def warn_of_states(backward: PassStats, forward: PassStats, rtol: float) -> None:

@@ -228,7 +228,8 @@ class AdjointProblem:
     """The backward pass from the last output with a nonzero cotangent, ``times[last]``, to ``times[0]``.
 
     ``ys``: forward values (len(times), size); ``cotangents``: dL/dys, scaled, and ``active``, where they are nonzero;
-    ``dense``: the forward trajectory, for InterpolatingAdjoint; ``want_times``: the gradient by the times is asked for.
+    ``dense``: the forward trajectory, for InterpolatingAdjoint; ``want_times``: the gradient by the times is asked for;
+    ``rough``: many attempts of the forward solve were rejected.
     """
 
     field: EagerVectorField
@@ -241,6 +242,7 @@ class AdjointProblem:
     options: PassOptions
     dense: DenseOutput | None = None
     want_times: bool = False
+    rough: bool = False
     layout: AdjointLayout = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:

@@ -14,19 +14,22 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from ..adjoints import Adjoint, ContinuousAdjoint, DirectAdjoint, DiscreteAdjoint, GaussAdjoint
 from ..errors import PySeminormError
 from ..problem.parameters import kind_of
 from ..problem.vector_field import EagerVectorField
 from ..stats import PassStats
 from .gauss_quadrature import size_of
-from .gradient_error import WORTH_WARNING, complete_estimate, warn_of_error, warn_of_states
+from .gradient_error import WORTH_WARNING, complete_estimate, is_rough, warn_of_error, warn_of_states
 from .problems import AdjointProblem, AdjointResult, Engine
 
 logger = logging.getLogger("pyseminorm")
 
 FEW = 10  # steps: the errors of fewer hardly average
-DOUBTED = 0.25  # of what is worth a warning, in a pass of few steps; else all of it
+DOUBTED = 0.25  # of what is worth a warning, in a pass of few steps
+SMOOTH = 0.5  # in one of many, where what is not seen makes most of the error: else the states do, which no look sees
 ALWAYS = 8  # passes in doubt are looked at
 RESOLVED = 1e-2  # relative error of the integral that is compared with
 RESOLVED_AGAIN = 5e-3  # where the pass is such an integral, in whose largest step two rules may agree by chance
@@ -41,17 +44,16 @@ def judge(
     func: Callable[..., Any],
     result: AdjointResult,
     forward: PassStats,
-    rounding: float,
     resolve: Resolve,
 ) -> None:
     """Complete the estimate of a pass's error, look again where it is in doubt, and warn of a large one."""
-    stats = result.stats
+    stats, rounding = result.stats, torch.finfo(result.adjoint.dtype).eps
     complete_estimate(stats, forward, rounding)
     if stats.param_error is None or isinstance(adjoint, DirectAdjoint) or not adjoint.verbose:
         return
     if not isinstance(adjoint, DiscreteAdjoint) and adjoint.param_rtol is not None:
         warn_of_states(stats, forward, adjoint.param_rtol)
-    elif in_doubt(stats):
+    elif in_doubt(stats, forward):
         looks = _LOOKS.setdefault(kind_of(func), Looks())
         if not looks.are_due():
             stats.param_error *= looks.factor
@@ -85,9 +87,9 @@ class Looks:
         return self.passes <= ALWAYS or self.passes & (self.passes - 1) == 0
 
 
-def in_doubt(stats: PassStats) -> bool:
+def in_doubt(stats: PassStats, forward: PassStats) -> bool:
     """Tell whether what a pass estimates may be on the wrong side of what is worth a warning."""
-    share = DOUBTED if stats.naccept < FEW else 1.0
+    share = DOUBTED if stats.naccept < FEW else 1.0 if is_rough(forward) else SMOOTH
     return stats.param_error is not None and stats.param_error >= share * WORTH_WARNING
 
 

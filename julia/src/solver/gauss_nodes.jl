@@ -36,8 +36,9 @@ Gauss nodes inside the accepted steps of a backward solve, for Python to evaluat
 are written to memory that Python owns, and `evaluate(count)` is called when it is full. Empty `points`: no quadrature.
 
 Behind the `capacity` nodes there are those of the largest step, which is held back: of the rule, and of those by which its error is
-found (`check_rules` in pyseminorm/passes/gauss_quadrature.py). Without `check_points` no error is found. With an `rtol` all steps
-are kept as `parts`, to be refined when the solve is over, by a difference: a finer rule, then the rule with negative weights.
+found (`check_rules` in pyseminorm/passes/gauss_quadrature.py). Without `check_points` no error is found. Where these are of a
+difference (a finer rule, then the rule with negative weights), the step is not held back, and the finer rule takes the place of its
+own in the end. With an `rtol` all steps are kept as `parts`, to be refined when the solve is over, by such a difference.
 """
 mutable struct Nodes{V}
     points::Vector{Float64}     # on [0, 1]
@@ -101,9 +102,15 @@ end
 function settle!(tracker, nodes::Nodes)
     evaluate!(nodes)
     nodes.rtol > 0 && return refine!(tracker, nodes)
-    nodes.largest > 0 && !isempty(nodes.check_points) && (nodes.left = share(nodes) * call_evaluator(nodes, 0))
+    nodes.largest > 0 && !isempty(nodes.check_points) && (nodes.left = share(nodes) * check!(nodes))
     return nothing
 end
+
+"Whether the largest step waits for the rules by which its error is found; else one of more nodes takes the place of its own."
+holds_back(nodes::Nodes) = all(>(0), nodes.check_weights)
+
+"The error of the largest step's rule, over the sums."
+check!(nodes::Nodes) = holds_back(nodes) ? call_evaluator(nodes, 0) : OF_THE_RULE * call_evaluator(nodes, -length(nodes.check_points))
 
 "How much larger the error of all steps is than that of the largest one."
 share(nodes::Nodes) = sqrt(nodes.squares) / nodes.largest^ERROR_GROWTH

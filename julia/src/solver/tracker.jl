@@ -148,10 +148,13 @@ function collect_nodes!(tracker::Tracker, nodes::Nodes{V}, integrator, t) where 
     isempty(nodes.points) && return nothing
     t0, length = integrator.tprev, abs(t - integrator.tprev)
     SciMLBase.addsteps!(integrator)
-    if nodes.rtol > 0 || isempty(nodes.check_points) || length <= LONGER * nodes.largest
-        add_rule!(tracker, integrator, t0, t, nodes.points, nodes.weights)
-    else
+    checked = nodes.rtol == 0 && !isempty(nodes.check_points) && length > LONGER * nodes.largest
+    if checked && holds_back(nodes)
         release!(nodes, tracker.n)
+    else
+        add_rule!(tracker, integrator, t0, t, nodes.points, nodes.weights)
+    end
+    if checked
         for (i, (point, weight)) in enumerate(zip(nodes.check_points, nodes.check_weights))
             place_node!(tracker, integrator, t0, t, point, weight, nodes.capacity + i - 1)
         end

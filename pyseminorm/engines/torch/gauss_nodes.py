@@ -14,6 +14,7 @@ from ...adjoints import GaussAdjoint
 from ...passes.gauss_quadrature import (
     ERROR_GROWTH,
     LONGER,
+    OF_THE_RULE,
     ParameterQuadrature,
     add_products,
     check_rules,
@@ -47,7 +48,7 @@ class Part(NamedTuple):
 
 class GaussNodes:
     """The parameter gradient by Gauss quadrature, with its error by other rules in the largest step, which is held back
-    for that.
+    for that. Where the forward solve is rough these would not agree: there the rule of more nodes takes its place.
 
     With a ``param_rtol`` the rule of more nodes goes on to the next largest step, and takes the place of the other,
     until the two agree; a step in which they do not is halved, and so are those before it, which agreed by chance.
@@ -60,6 +61,7 @@ class GaussNodes:
         self._stats, self._batched_time, self._rtol = stats, adjoint.batched_time, adjoint.param_rtol
         self._problem = problem
         self._checks = self._rtol is None and estimates(problem.options.method, problem.options.traits)
+        self._holds_back = self._checks and not problem.rough
         self._check_rules = check_rules(order)
         self._rule, *_, self._finer = self._check_rules
         self._at_once = nodes_per_call(problem.layout.state)
@@ -82,9 +84,9 @@ class GaussNodes:
             self._parts.append(part)
         elif self._checks and part.length > LONGER * longest:
             held, self._parts = self._parts, [part]
-            if not held:
+            if self._holds_back and not held:
                 return
-            (part,) = held
+            part = held[0] if self._holds_back else part
         self._place(self.sums, part, self._rule, 1.0)
 
     def finish(self) -> float | None:
@@ -99,6 +101,8 @@ class GaussNodes:
 
     def _check(self, part: Part) -> float:
         """Add the step that is held back; return the error of its rule, over the sums."""
+        if not self._holds_back:
+            return OF_THE_RULE * self._exchange(part)
         options = self._problem.options
 
         def products(i: int) -> Sequence[Tensor | None]:
@@ -113,9 +117,9 @@ class GaussNodes:
         longest = parts[-1].length
         while parts and len(agreed) < enough:
             part = parts.pop()
-            difference, lengths = self._difference(part), [x.length for x in [*parts, part]]
-            add_products(self.sums.total, difference)
-            left = _share(lengths) * size_of(difference) / (size_of(self.sums.total) or math.inf)
+            left = _share([x.length for x in [*parts, part]]) * self._exchange(part)
+            if math.isnan(left):
+                break
             agreed.append(part)
             if left <= rtol or part.length < FINEST * longest:
                 enough = 1 if enough == 2 and left <= CLEAR * rtol else enough
@@ -133,11 +137,13 @@ class GaussNodes:
             bisect.insort(self._parts, half, key=_length)
         self._evaluate(self.sums)
 
-    def _difference(self, part: Part) -> Sequence[Tensor | None]:
-        """Return by how much the finer rule differs from the other in a part of a step."""
+    def _exchange(self, part: Part) -> float:
+        """Let the finer rule take the place of the other in a part of a step; return by how much, over the sums."""
         self._append(part, self._finer, 1.0)
         self._append(part, self._rule, -1.0)
-        return self._products()
+        difference = self._products()
+        add_products(self.sums.total, difference)
+        return size_of(difference) / (size_of(self.sums.total) or math.nan)
 
     def _place(self, sums: ParameterQuadrature, part: Part, rule: Rule, sign: float) -> None:
         """Add the nodes of a rule in a part, when there are enough of them to be evaluated together."""

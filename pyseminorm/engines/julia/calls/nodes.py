@@ -40,6 +40,10 @@ class NodeMemory:
 
 
 def _checked(problem: AdjointProblem, order: int) -> tuple[list[float], list[float]]:
-    """Return the nodes and weights of `check_rules`, all in a row; none where they would make no estimate."""
-    rules = check_rules(order) if estimates(problem.options.method, problem.options.traits) else []
+    """Return the nodes and weights of `check_rules`, all in a row, or of `check_rule` where the forward solve is rough;
+    none where they would make no estimate.
+    """
+    if not estimates(problem.options.method, problem.options.traits):
+        return [], []
+    rules = [check_rule(order)] if problem.rough else check_rules(order)
     return [x for points, _ in rules for x in points], [x for _, weights in rules for x in weights]
