@@ -157,6 +157,16 @@ def test_every_other_adjoint(name, ran):
     assert len(set(ran) - {"Begin", "Stage"}) == (3 if name.startswith("gauss") else 2)
 
 
+@pytest.mark.parametrize("name", ["discrete", "discrete, stages"])
+def test_gradients_by_the_times_of_outputs_are_slopes_of_dense_output(name):
+    found = []
+    for compile in ("inductor", "trace"):
+        t = torch.tensor([0.0, 0.35, 1.0, 1.4], dtype=torch.float64, requires_grad=True)
+        solve(FIELD, compile, ADJOINTS[name], t=t, rtol=1e-3, atol=1e-5)
+        found.append(t.grad)
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "name"),

@@ -93,7 +93,7 @@ class TorchEngine:
         return ForwardResult(ys, retcode, stats, integrator.t, integrator.values(), dense)
 
     def sweep(self, problem: DiscreteProblem) -> AdjointResult:
-        if not _makes_whole_steps(problem):
+        if problem.want_derivatives or not _makes_whole_steps(problem):
             return Sweep(problem).run()
         from .whole_sweep import WholeSweep
 
