@@ -62,6 +62,11 @@ CASES = {
         theirs={"step_t": torch.tensor([1.0, 0.3], dtype=torch.float64)},
         ours={"tstops": [0.3, 1.0]},
     ),
+    "step_t behind the end": lambda: Case(
+        MLP(width=8),
+        theirs={"step_t": torch.tensor([1.0, T[-1] + 0.01], dtype=torch.float64)},
+        ours={"tstops": [1.0, T[-1] + 0.01]},
+    ),
     "bounds and factors": lambda: Case(
         Oscillating(width=8),
         theirs={"min_step": 0.01, "max_step": 0.08, "safety": 0.8, "ifactor": 3.0, "dfactor": 0.3},

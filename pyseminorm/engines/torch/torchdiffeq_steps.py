@@ -24,9 +24,9 @@ class TorchdiffeqIntegrator(Integrator):
         assert isinstance(self.options.controller, TorchdiffeqController)
         self._rule = self.options.controller
         if self.hooks.beyond:
-            self._stops = [
-                stop for stop in self._stops if stop not in self.hooks.stops or stop in self._discontinuities
-            ]
+            within = {x for x in self._stops if x not in self.hooks.stops or x in self._discontinuities}
+            later = {x for x in self.options.tstops if self._direction * x >= self._direction * self.end}
+            self._stops = sorted(within | later, reverse=self._direction < 0)
 
     def _finished(self) -> bool:
         if self.hooks.beyond:
