@@ -212,7 +212,7 @@ def test_checkpoints_keep_about_the_square_root_of_the_states(steps):
 def test_one_product_for_every_stage_and_nothing_else(engine, method, stages):
     field = Counted(Oscillating(width=8))
     s = pyseminorm.solve(
-        field, batch(3), [0.0, 1.0, 2.0], backend=engine, adjoint=DiscreteAdjoint(), **settings_of(method)
+        field, batch(3), [0.0, 1.0, 2.0], backend=engine, adjoint=DiscreteAdjoint(verbose=False), **settings_of(method)
     )
     field.calls = 0
     s.ys[-1].sum().backward()

@@ -172,7 +172,7 @@ def test_a_solve_inside_a_callback_has_memory_of_its_own():
 
 def test_float32(as_part):
     # Of other sizes, a few elements pass the solver's loops outside of vectors, and are rounded in another way.
-    func, y0 = Oscillating(torch.float32, width=64), batch(4, torch.float32)
+    func, y0 = Oscillating(torch.float32, width=64), batch(16, torch.float32)
     given = (func, y0, TIMES["increasing"], BacksolveAdjoint())
     check_same(gradients(*given), as_part(gradients, *given), rounding=3e-6)
 

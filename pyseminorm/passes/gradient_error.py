@@ -107,8 +107,8 @@ def _roughness(stats: PassStats) -> float:
 
 
 def is_rough(stats: PassStats) -> bool:
-    """Tell whether a pass's field has kinks, as many rejected attempts tell: a fifth of them, about."""
-    return _roughness(stats) >= 0.5
+    """Tell whether a pass's field has kinks, as many rejected attempts tell: an eighth of them."""
+    return _roughness(stats) >= 0.25
 
 
 def out_of_reach(backward: PassStats, forward: PassStats) -> float:
