@@ -130,6 +130,21 @@ def test_the_versions_of_juliacall_and_pythoncall_are_compared():
 
 
 @pytest.mark.slow
+def test_a_depot_that_cannot_be_written_is_named():
+    code = """
+        import torch, pyseminorm
+        try:
+            pyseminorm.solve(lambda t, y: -y, torch.ones(2), [0.0, 1.0], backend="julia")
+        except pyseminorm.BackendUnavailableError as error:
+            print(error)
+    """
+    environment = {**os.environ, "JULIA_DEPOT_PATH": "/proc/none"}  # a folder that nobody can make
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "/proc/none" in done.stderr and "let JULIA_DEPOT_PATH name another" in done.stdout
+
+
+@pytest.mark.slow
 def test_a_signal_that_arrives_while_julia_runs_is_not_lost():
     """Its handler would raise at the entry of the next callback, before the callback could keep the exception."""
     code = """

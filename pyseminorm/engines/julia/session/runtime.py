@@ -149,7 +149,8 @@ def _start(options: StartOptions) -> Runtime:
     except Exception as error:
         sys.modules.pop("juliacall", None)
         raise BackendUnavailableError(
-            f"Julia did not start ({found.source}): {type(error).__name__}: {error}. {detect.HOW_TO_SET_UP}"
+            f"Julia did not start ({found.source}): {type(error).__name__}: {error}. Julia's own message is above: "
+            f"where it cannot write a folder, let JULIA_DEPOT_PATH name another. Else: {detect.HOW_TO_SET_UP}"
         ) from error
     main = juliacall.Main
     bridge = str(main.seval(_PYTHONCALL_VERSION))
