@@ -176,6 +176,21 @@ def test_what_vmap_differentiates_wrongly_is_looped(engine):
     assert relative(gradients[0], gradients[2]) < 1e-7 and relative(gradients[1], gradients[2]) < 1e-7
 
 
+def test_what_vmap_differentiates_wrongly_in_another_function_of_the_same_code_is_looped(engine):
+    net = MLP()
+
+    def make(scatter):
+        return lambda t, y: (x := net(t, y)).select_scatter(x[0].sin(), 0, 1) if scatter else net(t, y)
+
+    gradients = []
+    for scatter, adjoint in ((False, GaussAdjoint()), (True, GaussAdjoint()), (True, BacksolveAdjoint())):
+        s = pyseminorm.solve(
+            make(scatter), batch(4), T, params=net.parameters(), adjoint=adjoint, backend=engine, **TIGHT
+        )
+        gradients.append(torch.cat([g.reshape(-1) for g in torch.autograd.grad(s.ys.sum(), [*net.parameters()])]))
+    assert relative(gradients[1], gradients[2]) < 1e-7 < relative(gradients[0], gradients[2])
+
+
 def test_its_norms(engine):
     with pytest.raises(InvalidInputError, match="torchdiffeq's norms"):
         GaussAdjoint(norm="torchdiffeq")

@@ -203,8 +203,6 @@ class EagerVectorField:
             return self._vjp_params_stacked(times, y, adjoint)
         if self.kind not in _NOT_BATCHABLE:
             try:
-                if self.kind not in _BATCHABLE:
-                    self._compare_vmapped(times[:2], y[:2])
                 return self._vjp_params_vmapped(times, y, adjoint)
             except SolveError:
                 raise
@@ -215,21 +213,29 @@ class EagerVectorField:
                 return gradients
         return self._vjp_params_looped(times, y, adjoint)
 
+    def _vjp_params_vmapped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
+        with torch.enable_grad():
+            values, compared = self._vmapped(times, y), _COMPARED.setdefault(self.kind, set())
+            if (operations := _operations(values)) not in compared:
+                self._compare_vmapped(times[:2], y[:2])
+                compared.add(operations)
+            return self._contract(values, adjoint, times)
+
+    def _vmapped(self, times: Sequence[float], y: Tensor) -> Tensor:
+        moments = torch.tensor(times, dtype=self.spec.real_dtype, device=self.spec.device)
+        values: Tensor = vmap(self.flat, moments, y.detach())
+        return values
+
     def _compare_vmapped(self, times: Sequence[float], y: Tensor) -> None:
         """Raise an error where vmap gives other gradients than single calls, as of select_scatter in torch 2.13."""
         ones = torch.ones_like(y)
+        found = self._contract(self._vmapped(times, y), ones, times), self._vjp_params_looped(times, y, ones)
         made, expected = (
-            [torch.zeros_like(x) if g is None else g for g, x in zip(make(times, y, ones), self.targets, strict=True)]
-            for make in (self._vjp_params_vmapped, self._vjp_params_looped)
+            [torch.zeros_like(x) if g is None else g for g, x in zip(gradients, self.targets, strict=True)]
+            for gradients in found
         )
         if not agree(made, expected):
             raise RuntimeError("it gives other gradients than single calls")
-        _BATCHABLE.add(self.kind)
-
-    def _vjp_params_vmapped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
-        moments = torch.tensor(times, dtype=self.spec.real_dtype, device=self.spec.device)
-        with torch.enable_grad():
-            return self._contract(vmap(self.flat, moments, y.detach()), adjoint, times)
 
     def _vjp_params_stacked(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
         (state,) = self.spec.split(y.detach())  # (rows, batch, ...)
@@ -342,6 +348,18 @@ def make_dense(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
     return [x if x is None or x.layout is torch.strided else x.to_dense() for x in gradients]
 
 
-# What vmap could not batch once, and what was compared; later solves do not try again.
+def _operations(value: Tensor) -> tuple[str, ...]:
+    """Return the names of the operations that autograd goes back through from a tensor."""
+    names, seen, waiting = list[str](), set[Any](), [value.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            names.append(node.name())
+            waiting += [before for before, _ in node.next_functions]
+    return tuple(names)
+
+
+# What vmap could not batch once: later solves do not try again. Of the others, which operations were compared.
 _NOT_BATCHABLE: weakref.WeakSet[Any] = weakref.WeakSet()
-_BATCHABLE: weakref.WeakSet[Any] = weakref.WeakSet()
+_COMPARED: weakref.WeakKeyDictionary[Any, set[tuple[str, ...]]] = weakref.WeakKeyDictionary()
