@@ -39,6 +39,38 @@ def auto_finds_a_compiler():
     """Let "auto" be what it is on this machine."""
 
 
+@pytest.fixture
+def ran_steps(monkeypatch):
+    """The kinds of whole steps that ran as graphs."""
+    from pyseminorm.graphs.step_graphs import StepGraphs
+
+    kinds, run = [], StepGraphs.run
+
+    def record(self, kind, constants, arguments):
+        made = run(self, kind, constants, arguments)
+        assert made is not None
+        kinds.append(type(kind).__name__)
+        return made
+
+    monkeypatch.setattr(StepGraphs, "run", record)
+    return kinds
+
+
+@pytest.fixture
+def compiled_steps(monkeypatch):
+    """The kinds of whole steps that were compiled."""
+    from pyseminorm.graphs.step_graphs import StepGraphs
+
+    kinds, compile = [], StepGraphs._compile
+
+    def record(self, kind, arguments):
+        kinds.append(type(kind).__name__)
+        return compile(self, kind, arguments)
+
+    monkeypatch.setattr(StepGraphs, "_compile", record)
+    return kinds
+
+
 @pytest.fixture(autouse=True)
 def _one_generator():
     torch.manual_seed(0)

@@ -1,53 +1,18 @@
 """Whole steps as compiled graphs: the same steps, values and gradients as stage by stage, in fewer calls."""
 
-import logging
-import shutil
 import threading
 
 import pytest
 import torch
 from torch import nn
+from whole_steps import ADJOINTS, FIELD, NEEDS_A_COMPILER, Field, check_equal, solve
 
 import pyseminorm
-from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint, SolveError, StepCallbacks
-from pyseminorm.engines import forms
+from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, SolveError, StepCallbacks
 from pyseminorm.engines.torch import attempts, whole_sweep
-from pyseminorm.graphs import step_graphs as steps_module
 from pyseminorm.methods.tableaus import FIXED_STEP_METHODS
-from pyseminorm.passes import embedded_errors
 
-pytestmark = [
-    pytest.mark.capture,
-    pytest.mark.skipif(
-        shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a C++ compiler"
-    ),
-]
-
-ADJOINTS = {
-    "backsolve": BacksolveAdjoint(),
-    "backsolve, mu controlled": BacksolveAdjoint(param_rtol=1e-6),
-    "backsolve, rms": BacksolveAdjoint(norm="rms"),
-    "backsolve, torchdiffeq": BacksolveAdjoint(norm="torchdiffeq"),
-    "backsolve, a norm of one's own": BacksolveAdjoint(norm=lambda s: s.adjoint.abs().max()),
-    "interpolating": InterpolatingAdjoint(),
-    "gauss": GaussAdjoint(),
-    "gauss, y solved": GaussAdjoint(interpolate=False),
-    "discrete": DiscreteAdjoint(),
-    "discrete, stages": DiscreteAdjoint(keep="stages"),
-    "discrete, checkpoints": DiscreteAdjoint(keep="checkpoints"),
-}
-
-
-class Field(nn.Module):
-    """A field that depends on time and on one of its two parameters."""
-
-    def __init__(self, dtype=torch.float64):
-        super().__init__()
-        self.matrix = nn.Parameter(torch.tensor([[-0.3, 1.5], [-1.5, -0.1]], dtype=dtype))
-        self.idle = nn.Parameter(torch.ones(3, dtype=dtype))
-
-    def forward(self, t, y):
-        return torch.tanh(y @ self.matrix) * (1.0 + t)
+pytestmark = NEEDS_A_COMPILER
 
 
 class Cubic(nn.Module):
@@ -73,62 +38,6 @@ def solve_cubic(field, times, method, compile):
     return pyseminorm.solve(field, y0, times, method=method, dt=0.1, backend="torch", compile=compile, throw=False)
 
 
-def solve(field, compile, adjoint, *, dtype=torch.float64, t=(0.0, 0.35, 1.0, 1.4), y0=None, **settings):
-    """The solution, and gradients by y0 and the matrix."""
-    field.zero_grad()
-    if y0 is None:
-        y0 = torch.tensor([[1.0, 0.3], [-0.4, 0.8]], dtype=dtype)
-    y0 = y0.clone().requires_grad_()
-    settings = {"rtol": 1e-6, "atol": 1e-8, **settings}
-    solution = pyseminorm.solve(field, y0, list(t), backend="torch", compile=compile, adjoint=adjoint, **settings)
-    sum(x.pow(2).sum() for x in solution.ys).backward()
-    return solution, [y0.grad, *(p.grad for p in field.parameters() if p.grad is not None)]
-
-
-def check_equal(field, adjoint, **settings):
-    """See to it that both ways take the same steps; their sizes follow errors, small differences of large numbers."""
-    (mine, made), (other, expected) = (solve(field, c, adjoint, **settings) for c in ("inductor", "trace"))
-    for a, b in ((mine.stats.forward, other.stats.forward), (mine.stats.backward, other.stats.backward)):
-        assert (a.naccept, a.nreject) == (b.naccept, b.nreject)
-        torch.testing.assert_close(a.times, b.times, rtol=1e-5, atol=1e-6)
-        for found, wanted in ((a.param_error, b.param_error), (a.state_error, b.state_error)):
-            assert found == (None if wanted is None else pytest.approx(wanted, rel=1e-3))
-    torch.testing.assert_close(mine.ys, other.ys, rtol=1e-8, atol=1e-9)
-    torch.testing.assert_close(made, expected, rtol=1e-7, atol=1e-9)
-    return mine
-
-
-FIELD = Field()  # what was compiled for one test serves the others
-
-
-@pytest.fixture
-def ran(monkeypatch):
-    """The kinds of steps that ran as graphs."""
-    kinds, run = [], steps_module.StepGraphs.run
-
-    def record(self, kind, constants, arguments):
-        made = run(self, kind, constants, arguments)
-        assert made is not None
-        kinds.append(type(kind).__name__)
-        return made
-
-    monkeypatch.setattr(steps_module.StepGraphs, "run", record)
-    return kinds
-
-
-@pytest.fixture
-def compiled(monkeypatch):
-    """The kinds of steps that were compiled."""
-    kinds, compile = [], steps_module.StepGraphs._compile
-
-    def record(self, kind, arguments):
-        kinds.append(type(kind).__name__)
-        return compile(self, kind, arguments)
-
-    monkeypatch.setattr(steps_module.StepGraphs, "_compile", record)
-    return kinds
-
-
 @pytest.fixture
 def summed(monkeypatch):
     """Whether the cotangents of a sweep's steps were given as sums, of each step."""
@@ -144,17 +53,17 @@ def summed(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["backsolve", "discrete"])
-def test_the_steps_are_those_made_stage_by_stage(name, ran):
+def test_the_steps_are_those_made_stage_by_stage(name, ran_steps):
     check_equal(FIELD, ADJOINTS[name])
-    assert set(ran) == {"Begin", "Forward", *{"backsolve": ("Stage", "Backward"), "discrete": ("Reverse",)}[name]}
+    assert set(ran_steps) == {"Begin", "Forward", *{"backsolve": ("Stage", "Backward"), "discrete": ("Reverse",)}[name]}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ADJOINTS.keys() - {"backsolve", "discrete"}))
-def test_every_other_adjoint(name, ran):
+def test_every_other_adjoint(name, ran_steps):
     check_equal(FIELD, ADJOINTS[name])
-    assert "Forward" in ran
-    assert len(set(ran) - {"Begin", "Stage"}) == (3 if name.startswith("gauss") else 2)
+    assert "Forward" in ran_steps
+    assert len(set(ran_steps) - {"Begin", "Stage"}) == (3 if name.startswith("gauss") else 2)
 
 
 @pytest.mark.parametrize("name", ["discrete", "discrete, stages"])
@@ -179,11 +88,11 @@ def test_gradients_by_the_times_of_outputs_are_slopes_of_dense_output(name):
         ("heun2", "discrete"),
     ],
 )
-def test_methods_of_every_form(method, name, ran):
+def test_methods_of_every_form(method, name, ran_steps):
     """With and without error estimate, shared last stage, stages of the interpolant's own."""
     dt = 0.1 if method in FIXED_STEP_METHODS else None
     check_equal(FIELD, ADJOINTS[name], method=method, dt=dt, rtol=1e-3, atol=1e-5)
-    assert len(set(ran) - {"Begin", "Stage"}) == (3 if name == "gauss" else 2)
+    assert len(set(ran_steps) - {"Begin", "Stage"}) == (3 if name == "gauss" else 2)
 
 
 @pytest.mark.slow
@@ -293,10 +202,10 @@ class Normalised(nn.Module):
 
 
 @pytest.mark.slow
-def test_operations_with_several_results(compiled):
+def test_operations_with_several_results(compiled_steps):
     """The sweep gets tensors of the forward steps, and no tuple, which inductor would refuse."""
     check_equal(Normalised(), ADJOINTS["discrete, stages"], y0=torch.randn(3, 2, dtype=torch.float64))
-    assert compiled == ["Begin", "Forward", "Reverse"]
+    assert compiled_steps == ["Begin", "Forward", "Reverse"]
 
 
 @pytest.mark.slow
@@ -338,10 +247,10 @@ def test_a_product_that_is_not_finite_is_named():
 
 
 @pytest.mark.slow
-def test_an_optimisers_step_and_other_tolerances_compile_nothing_anew(compiled):
+def test_an_optimisers_step_and_other_tolerances_compile_nothing_anew(compiled_steps):
     field = pyseminorm.compile(Field(), backend="torch", mode="inductor")
     for rtol in (1e-5, 1e-6):
-        first = len(compiled)
+        first = len(compiled_steps)
         with torch.no_grad():
             field.func.matrix.mul_(0.9)
         y0 = torch.ones(2, 2, dtype=torch.float64, requires_grad=True)
@@ -349,105 +258,48 @@ def test_an_optimisers_step_and_other_tolerances_compile_nothing_anew(compiled):
         eager = pyseminorm.solve(field.func, y0, [0.0, 1.0], rtol=rtol, adjoint=DiscreteAdjoint(), backend="torch").ys
         torch.testing.assert_close(ys, eager)
         torch.testing.assert_close(*(torch.autograd.grad(x.sum(), field.func.matrix) for x in (ys, eager)))
-    assert first == len(compiled) == 3
-
-
-def test_a_compiler_that_fails_leaves_the_graph(caplog, monkeypatch):
-    def failing(function, examples):
-        raise RuntimeError("no C++ compiler")
-
-    caplog.set_level(logging.INFO, logger="pyseminorm")
-    monkeypatch.setattr(steps_module, "compile_graph", failing)
-    field = Field()
-    for _ in range(2):
-        check_equal(field, DiscreteAdjoint())
-    assert caplog.text.count("could not be compiled") == 3  # a beginning, a forward and a reverse step, each tried once
-    assert "no C++ compiler" in caplog.text
-    for name in ("backsolve", "backsolve, mu controlled", "interpolating"):
-        solution = check_equal(field, ADJOINTS[name])
-        assert solution.stats.backward.param_error is not None
-
-
-@pytest.mark.parametrize("kept_whole", [2**14, 0])
-@pytest.mark.parametrize("name", ["backsolve", "backsolve, mu controlled"])
-def test_steps_of_both_kinds_add_up(monkeypatch, kept_whole, name):
-    """Where some are compiled and others are not, with and without all parameters' embedded errors."""
-    monkeypatch.setattr(embedded_errors, "KEPT_WHOLE", kept_whole)
-    run, seen = steps_module.StepGraphs.run, []
-
-    def failing(self, kind, constants, arguments):
-        seen.append(type(kind).__name__ == "Backward")
-        return None if seen[-1] and sum(seen) % 3 else run(self, kind, constants, arguments)
-
-    monkeypatch.setattr(steps_module.StepGraphs, "run", failing)
-    check_equal(FIELD, ADJOINTS[name])
-    assert sum(seen) > 3
+    assert first == len(compiled_steps) == 3
 
 
 @pytest.mark.parametrize("method", ["euler", "rk4"])
-def test_what_is_not_finite_in_a_step_is_nothing_to_the_outputs_before_it(ran, method):
+def test_what_is_not_finite_in_a_step_is_nothing_to_the_outputs_before_it(ran_steps, method):
     field, found = Cubic(), []
     for compile in ("inductor", "trace"):
         times = [0.0, *(0.013 + 0.1 * i for i in range(12))]
         found.append(solve_cubic(field, times, method, compile))
     mine, other = found
-    assert "Forward" in ran and mine.retcode is other.retcode
+    assert "Forward" in ran_steps and mine.retcode is other.retcode
     torch.testing.assert_close(mine.ys, other.ys, equal_nan=True)
     assert mine.ys[:3].isfinite().all() and mine.ys[-1].isnan().all()
 
 
-def test_a_gradient_that_is_zero_has_no_error_to_control(ran):
+def test_a_gradient_that_is_zero_has_no_error_to_control(ran_steps):
     field = Idle()
     solution = check_equal(field, BacksolveAdjoint(param_rtol=1e-2))
-    assert "Backward" in ran and solution.stats.backward.nreject < 10
+    assert "Backward" in ran_steps and solution.stats.backward.nreject < 10
 
 
 @pytest.mark.parametrize("name", ["backsolve, mu controlled", "discrete"])
-def test_a_field_that_depends_on_none_of_its_parameters(ran, name):
+def test_a_field_that_depends_on_none_of_its_parameters(ran_steps, name):
     class Apart(Field):
         def forward(self, t, y):
             return torch.sin(y)
 
     solution = check_equal(Apart(), ADJOINTS[name])
-    assert "Forward" in ran and solution.stats.backward.param_error is None
+    assert "Forward" in ran_steps and solution.stats.backward.param_error is None
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["backsolve", "discrete, stages"])
-def test_weights_that_are_one_of_several_results(ran, name):
+def test_weights_that_are_one_of_several_results(ran_steps, name):
     field = Field()
     field.layer = nn.utils.parametrizations.weight_norm(nn.Linear(2, 2).double())
     field.forward = lambda t, y: torch.tanh(field.layer(y))
     check_equal(field, ADJOINTS[name])
-    assert "Forward" in ran
+    assert "Forward" in ran_steps
 
 
-def test_a_sweep_that_is_made_again_reports_every_step_once(monkeypatch):
-    run = steps_module.StepGraphs.run
-
-    def failing(self, kind, constants, arguments):  # the sweep's second step, say for want of memory to compile
-        reverse = type(kind).__name__ == "Reverse"
-        seen.append(reverse)
-        return None if reverse and sum(seen) == 2 else run(self, kind, constants, arguments)
-
-    seen, told = [], {}
-    for compile in ("trace", "inductor"):
-        seen.clear()
-        ends = told[compile] = []
-        callbacks = pyseminorm.StepCallbacks(accept_step_adjoint=lambda t, state, dt, ends=ends: ends.append(t))
-        if compile == "inductor":
-            monkeypatch.setattr(steps_module.StepGraphs, "run", failing)
-        solve(FIELD, compile, DiscreteAdjoint(), callbacks=callbacks)
-    assert told["inductor"] == pytest.approx(told["trace"])
-
-
-def test_large_models_are_solved_stage_by_stage(ran, monkeypatch):
-    monkeypatch.setattr(forms, "MOST_PARAMETERS", 6)
-    check_equal(Field(), DiscreteAdjoint())
-    assert not ran
-
-
-def test_threads_compile_a_step_once(compiled):
+def test_threads_compile_a_step_once(compiled_steps):
     field, found = Field(), []
 
     def run():
@@ -462,40 +314,5 @@ def test_threads_compile_a_step_once(compiled):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(compiled) == ["Begin", "Forward", "Reverse"]
+    assert sorted(compiled_steps) == ["Begin", "Forward", "Reverse"]
     assert len(found) == 3 and torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
-
-
-def test_another_controllers_steps_are_made_stage_by_stage(ran):
-    """Whose error estimate and dense output are others."""
-    for adjoint in (DiscreteAdjoint(), BacksolveAdjoint()):
-        check_equal(FIELD, adjoint, method="dopri5", controller="torchdiffeq")
-    assert not ran
-
-
-@pytest.mark.slow
-def test_auto_makes_whole_steps_where_there_is_a_compiler(compiled, auto_finds_a_compiler):
-    solve(Field(), "auto", DiscreteAdjoint())
-    assert set(compiled) == {"Begin", "Forward", "Reverse"}
-
-
-def test_auto_takes_the_graphs_where_there_is_none(compiled):
-    solve(Field(), "auto", DiscreteAdjoint())
-    assert not compiled
-
-
-def test_a_step_that_could_not_be_compiled_keeps_nothing_of_the_one_before(monkeypatch):
-    """The step after a jump is made stage by stage where only the others were compiled."""
-
-    class Switched(Field):
-        def forward(self, t, y):
-            return super().forward(t, y) + torch.where(t < 0.5, 0.01, -0.01)
-
-    compile = steps_module.StepGraphs._compile
-
-    def refuse_some(self, kind, arguments):
-        return None if getattr(kind, "renews", False) else compile(self, kind, arguments)
-
-    monkeypatch.setattr(steps_module.StepGraphs, "_compile", refuse_some)
-    solution = check_equal(Switched(), DiscreteAdjoint(keep="stages"), discontinuities=[0.5], rtol=1e-4, atol=1e-6)
-    assert solution.stats.forward.nreject == 0  # so that this very step is one of those kept
