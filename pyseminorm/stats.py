@@ -27,7 +27,7 @@ class PassStats:
         times: start of the solve and the end of every accepted step.
         param_error: estimate of the relative error of the parameter gradient, all parameters and ``args`` as one
             vector in the 2-norm, of a backward pass; measured, where that was in doubt and a warning is wanted. None
-            where none is made: fixed steps, `DirectAdjoint`.
+            where none is made: fixed steps, norms that measure the gradient themselves, `DirectAdjoint`.
         state_error: the same of dL/dy at the first time, where it costs nothing.
     """
 

@@ -73,6 +73,18 @@ def test_the_estimate_is_near_the_error(engine, adjoint, omega):
     assert error / 15 < stats.backward.param_error < 15 * error
 
 
+@pytest.mark.parametrize("norm", ["seminorm", "torchdiffeq_seminorm"])
+@pytest.mark.parametrize("method", ["dopri5", "tsit5", "bosh3"])
+@pytest.mark.parametrize("outputs", [2, 5])
+def test_so_it_is_in_torchdiffeqs_steps(outputs, method, norm):
+    t = torch.linspace(0.0, 2.0, outputs, dtype=torch.float64)
+    for omega in (5, 20):
+        field, adjoint = Forced(omega), BacksolveAdjoint(norm=norm, verbose=False)
+        found, stats = _gradient(field, "torch", adjoint, t, method=method, controller="torchdiffeq")
+        error = _error(found, _truth(field, t))
+        assert error / 15 < stats.backward.param_error < 15 * error
+
+
 @pytest.mark.parametrize("adjoint", EVERY)
 def test_it_does_not_depend_on_the_scale_of_the_loss(engine, adjoint):
     field = MLP(width=8)
@@ -114,6 +126,24 @@ def test_a_forcing_that_no_step_sees_is_warned_of_and_controlled(engine, adjoint
     assert _error(found, truth) < 3e-2
     assert controlled.backward.param_error < 5e-2
     assert controlled.backward.evaluations > stats.backward.evaluations
+
+
+@pytest.mark.parametrize("settings", [{}, {"rtol": 1e-3, "dtmin": 0.3}, {"dt": 0.5, "tstops": [1.2]}])
+def test_a_forcing_that_torchdiffeqs_steps_do_not_see_is_warned_of(settings):
+    t = torch.linspace(0.0, 2.0, 5, dtype=torch.float64)
+    field, settings = Forced(50), {"method": "dopri5", "controller": "torchdiffeq", **settings}
+    error = _error(_gradient(field, "torch", BacksolveAdjoint(verbose=False), t, **settings)[0], _truth(field, t))
+    with pytest.warns(GradientErrorWarning):
+        _, looked = _gradient(field, "torch", BacksolveAdjoint(), t, **settings)
+    assert error > 0.1 and looked.backward.param_error == pytest.approx(error, rel=0.1)
+
+
+def test_so_it_is_of_odeint_adjoint_that_begins_anew_at_every_output():
+    field, y0 = Forced(50), torch.ones(2, 2, dtype=torch.float64)
+    options = {"controller": "torchdiffeq"}
+    ys = pyseminorm.odeint_adjoint(field, y0, T, rtol=1e-3, atol=1e-6, method="dopri5", options=options)
+    with pytest.warns(GradientErrorWarning):
+        ys[-1].sum().backward()
 
 
 @pytest.mark.parametrize("adjoint", CONTINUOUS)
@@ -191,6 +221,15 @@ def test_the_warning_can_be_switched_off(engine, adjoint):
 def test_fixed_steps_have_no_estimate(engine, adjoint):
     _, stats = _gradient(Forced(1), engine, adjoint(), method="rk4", dt=0.1)
     assert stats.backward.param_error is None and stats.forward.state_error is None
+
+
+@pytest.mark.parametrize("norm", ["rms", "torchdiffeq", lambda s: s.adjoint.abs().max()])
+def test_norms_that_see_the_parameters_gradient_have_none(engine, norm):
+    """Whatever the steps; the embedded engine alone has those of torchdiffeq."""
+    for controller in (None, "torchdiffeq") if engine == "torch" else (None,):
+        adjoint = BacksolveAdjoint(norm=norm)
+        _, stats = _gradient(Forced(1), engine, adjoint, method="dopri5", controller=controller)
+        assert stats.backward.param_error is None
 
 
 def test_direct_adjoint_has_none():

@@ -1,13 +1,15 @@
 """How well the estimate of the parameter gradient's error is, and what control by it costs.
 
-    python -m benchmarks.studies.gradient_error [fields] [others] [unseen] [cases] [pairs]  # measure; half an hour
+    python -m benchmarks.studies.gradient_error [fields] [others] [unseen] [torchdiffeq] [cases] [pairs]  # measure
     python -m benchmarks.studies.gradient_error report  # docs/gradient-error.png, the tables
 
 ``fields``: f sin(omega t) and f + p sin(omega t) with p = 0, of which y and lambda see nothing, f a tanh net 2-16-2,
-tsit5. ``others``: the same from other seeds, by which no constant was chosen but those of the second look; ``unseen``:
-from seeds that decided nothing. ``cases``: of the speed benchmark. ``pairs``: the paper's tasks at their tolerances,
-with fresh weights and after a few steps of training. True errors are from the adjoint system with all components
-controlled, in float64. What the estimate costs: `benchmarks.studies.estimate_cost`.
+tsit5. ``others``: the same from other seeds, by which no constant was chosen but those of the second look;
+``unseen``: from seeds that decided nothing. ``torchdiffeq``: the fields of the second seeds in torchdiffeq's steps by
+dopri5, with 2 and with 6 outputs; what an output counts there was chosen on the first seeds. ``cases``: of the speed
+benchmark. ``pairs``: the paper's tasks at their tolerances, with fresh weights and after a few steps of training.
+True errors are from the adjoint system with all components controlled, in float64. What the estimate costs:
+`benchmarks.studies.estimate_cost`.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ TOLERANCES = (1e-3, 1e-5, 1e-7)
 SEEDS, OTHERS, UNSEEN = range(2), range(2, 5), range(5, 9)
 COMPARED = ("case1", "case2", "case3", "outputs-2", "oscillating", "oscillating-small")
 CONTROL = 1e-2
-COLOURS = ("tab:blue", "tab:cyan", "tab:purple", "tab:green", "tab:orange")
+COLOURS = ("tab:blue", "tab:cyan", "tab:purple", "tab:red", "tab:green", "tab:orange")
 ADJOINTS: dict[str, Any] = {
     "backsolve": BacksolveAdjoint,
     "interpolating": InterpolatingAdjoint,
@@ -91,17 +93,26 @@ class Oscillating(nn.Module):
         return dy * forcing if self.p is None else dy + self.p * forcing
 
 
-def fields(seeds: Iterable[int] = SEEDS) -> Iterator[Row]:
+def fields(
+    seeds: Iterable[int] = SEEDS, outputs: int = 2, names: Iterable[str] = ADJOINTS, **settings: Any
+) -> Iterator[Row]:
     for silent in (False, True):
         for omega in OMEGAS:
             for seed in seeds:
                 torch.manual_seed(seed)
                 field, y0 = Oscillating(omega, silent=silent), torch.randn(1 + 3 * seed, 2, dtype=torch.float64)
-                take = _taking(field, y0, torch.tensor([0.0, 2.0], dtype=torch.float64))
+                take = _taking(field, y0, torch.linspace(0.0, 2.0, outputs, dtype=torch.float64))
                 truth, _ = take(method="vern7", rtol=1e-11, atol=1e-11, adjoint=InterpolatingAdjoint(norm="rms"))
-                what = f"{'p' if silent else 'f'} sin {omega}t, {seed}"
+                many = f", {outputs} outputs" if outputs > 2 else ""
+                what = f"{'p' if silent else 'f'} sin {omega}t, {seed}{many}"
                 for rtol in TOLERANCES:
-                    yield from rows(what, take, truth, method="tsit5", rtol=rtol, atol=1e-3 * rtol)
+                    given: dict[str, Any] = {"method": "tsit5", "rtol": rtol, "atol": 1e-3 * rtol, **settings}
+                    yield from rows(what, take, truth, names, **given)
+
+
+def in_torchdiffeqs_steps() -> Iterator[Row]:
+    for outputs in (2, 6):
+        yield from fields(OTHERS, outputs, ["backsolve"], method="dopri5", controller="torchdiffeq")
 
 
 def cases() -> Iterator[Row]:
@@ -121,7 +132,7 @@ def paper() -> Iterator[Row]:
         task = experiment(pair.task, pair.sizes)
         model = task.model()
         optimiser = torch.optim.Adam(model.parameters(), lr=pair.sizes.rate)
-        settings = {"method": "dopri5", "rtol": pair.rtol, "atol": pair.atol}
+        settings: dict[str, Any] = {"method": "dopri5", "rtol": pair.rtol, "atol": pair.atol}
         for stage, steps in (("fresh", 0), ("trained", 4)):
             for batch in (task.batches() * 4)[:steps]:
                 optimiser.zero_grad()
@@ -166,9 +177,10 @@ def _taking(field: nn.Module, y0: Tensor, t: Tensor) -> Gradient:
     return take
 
 
-def rows(what: str, take: Gradient, truth: Tensor, **settings: Any) -> Iterator[Row]:
+def rows(what: str, take: Gradient, truth: Tensor, names: Iterable[str] = ADJOINTS, **settings: Any) -> Iterator[Row]:
     """Yield a row for every adjoint."""
-    for name, adjoint in ADJOINTS.items():
+    for name in names:
+        adjoint = ADJOINTS[name]
         found, solution = take(adjoint=adjoint(verbose=False), **settings)
         stats = _backward(solution)
         error = relative_error(found, truth)
@@ -178,7 +190,7 @@ def rows(what: str, take: Gradient, truth: Tensor, **settings: Any) -> Iterator[
             _, solution, row.warned = _take_aloud(take, adjoint=adjoint(), **settings)
             stats = _backward(solution)
             row.looked, row.looked_evaluations = stats.param_error, stats.evaluations
-        if name != "discrete":
+        if name != "discrete" and "controller" not in settings:
             found, solution, row.controlled_warned = _take_aloud(take, adjoint=adjoint(param_rtol=CONTROL), **settings)
             row.controlled = relative_error(found, truth)
             row.controlled_evaluations = _backward(solution).evaluations
@@ -207,7 +219,8 @@ def unseen() -> Iterator[Row]:
 
 
 SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {
-    "fields": fields, "others": others, "unseen": unseen, "cases": cases, "pairs": paper,
+    "fields": fields, "others": others, "unseen": unseen, "torchdiffeq": in_torchdiffeqs_steps, "cases": cases,
+    "pairs": paper,
 }  # fmt: skip
 
 
@@ -234,6 +247,8 @@ def table() -> str:
     for section in SECTIONS:
         for name in ADJOINTS:
             chosen = [row for row in recorded(section) if row.adjoint == name]
+            if not chosen:
+                continue
             made = [row.estimate / row.true for row in chosen if row.estimate is not None]
             looked = [row.looked / row.true for row in chosen if row.looked is not None]
             bands = [_warned(chosen, *band) for band in ((0.0, 0.05), (0.05, 0.3), (0.3, float("inf")))]

@@ -24,6 +24,7 @@ WORTH_WARNING = 0.1  # relative error of the parameter gradient
 UNRESOLVED = 0.5
 KNEES = {3: 1.0, 5: 0.08, 7: 1.0}
 POWERS = {3: 0.6, 5: 0.6, 7: 0.25}
+OF_OUTPUTS = {3: 0.5, 5: 0.02}  # by that order, what counts of the quartic's part of an output inside a step
 SAFETY = 4.0  # of param_rtol: errors of steps add up, and some steps are blind
 # What the embedded errors of y and of lambda weigh in the gradient's where steps are smooth; where the field has kinks,
 # which many rejected steps tell, the solution is no better than the embedded one, and errors add up in one direction.
@@ -33,14 +34,17 @@ ROUGH = 0.25  # of the attempts are rejected
 STATES_AT_MOST = 0.05  # of it: where a state has decayed to nothing at its end, its relative error there says little
 
 
-def quadrature_error(steps: Sequence[StepSizes], tableau: Tableau) -> float | None:
+def quadrature_error(steps: Sequence[StepSizes], tableau: Tableau, outputs: Sequence[float] = ()) -> float | None:
     """Return the error of mu, relative, from the sizes of the increments and of their embedded errors over mu's.
+
+    ``outputs``: where parts of mu end at an output inside a step, what its quartic has there over Hermite's cubic.
 
     All numbers in it are found by benchmarks/studies/gradient_error.py, for methods of the orders in `KNEES`.
     """
     if not steps or not has_estimate(tableau):
         return None
-    return math.hypot(*(local_error(step, tableau) for step in steps))
+    weight = OF_OUTPUTS.get(tableau.order, 0.0)
+    return math.hypot(*(local_error(step, tableau) for step in steps), *(weight * x for x in outputs))
 
 
 def local_error(step: StepSizes, tableau: Tableau) -> float:
@@ -146,9 +150,9 @@ def warn_of_error(stats: PassStats) -> None:
         f"the gradient by the parameters may be off by {error:.0%} (stats.backward.param_error, an estimate): steps "
         "follow the state, and something that only this gradient sees, such as a fast forcing or a jump of func in "
         "time, goes through between them. A smaller rtol need not help. Give param_rtol=1e-2 to BacksolveAdjoint, "
-        "InterpolatingAdjoint or GaussAdjoint, name the times of jumps (solve(discontinuities=...), tstops=...), or "
-        "bound the steps (dtmax=...). verbose=False of the adjoint switches this warning off, and the second look at "
-        "the integral that it takes.",
+        "InterpolatingAdjoint or GaussAdjoint (in torchdiffeq's steps to the last alone), name the times of jumps "
+        "(discontinuities=..., tstops=...; jump_t, step_t), or bound the steps (dtmax=...; max_step). verbose=False of "
+        "the adjoint switches this warning off, and the second look at the integral that it takes.",
         GradientErrorWarning,
         stacklevel=2,
     )

@@ -41,7 +41,7 @@ from .integrator import Hooks, Integrator
 from .interpolant import DenseInterpolation, LocalInterpolation
 from .recorded_stages import RecordedStages
 from .stages import StageBuffers, Stages
-from .system import IntegralDerivatives, Integrals
+from .system import CarriedIntegrals, IntegralDerivatives, Integrals
 from .torchdiffeq_steps import TorchdiffeqIntegrator
 from .whole_steps import WholeSteps
 
@@ -111,7 +111,7 @@ class TorchEngine:
         adjoint, params = z[problem.layout.adjoint_slice], backward.params(z)
         if problem.options.traits.adaptive:
             if not backward.quadrature:
-                stats.param_error = backward.integrals.error()
+                stats.param_error = backward.param_error(z)
             stats.state_error = _state_error(backward.squares, problem.options, adjoint)
         stats.seconds = time.perf_counter() - started
         return AdjointResult(adjoint, params, retcode, stats, t, output_derivatives=backward.output_derivatives)
@@ -300,6 +300,8 @@ class _BackwardSystem:
         param_rtol = getattr(problem.adjoint, "param_rtol", None)
         whole = _makes_whole_steps(problem)
         self.integrals = Integrals(apart, tableau, param_rtol, whole=whole)
+        if problem.restarts and not problem.measures_params:
+            self.integrals = CarriedIntegrals(self.layout.params_start, tableau)
         self.quadrature = GaussNodes(problem, stats) if isinstance(problem.adjoint, GaussAdjoint) else None
         self._right_hand_side = AdjointRightHandSide(problem.field, self.layout, carried=self._carried)
 
@@ -341,6 +343,11 @@ class _BackwardSystem:
         if self.quadrature:
             return self.quadrature.sums.total
         return self.problem.split_params(z) if self.carries_params else self.integrals.total
+
+    def param_error(self, z: Tensor) -> float | None:
+        """Return the estimate of the error of mu, after a solve that ended at ``z``."""
+        integrals = self.integrals
+        return integrals.error_in(z) if isinstance(integrals, CarriedIntegrals) else integrals.error()
 
     def jump(self, index: int, z: Tensor) -> Tensor:
         """Add the cotangent of an output to the adjoint, and set y back to its forward value."""

@@ -190,7 +190,10 @@ class Integrator:
         self._new_size = self.stages.values(new).abs()
         if self._size is None:
             self._size = self.stages.values(self.state).abs()
-        return self.norm(self.stages.error(h).div_(self._scale(torch.maximum(self._size, self._new_size))))
+        return self.norm(self._embedded_error(h).div_(self._scale(torch.maximum(self._size, self._new_size))))
+
+    def _embedded_error(self, h: float) -> Tensor:
+        return self.stages.error(h)
 
     @functools.cached_property
     def _atol(self) -> Tensor:

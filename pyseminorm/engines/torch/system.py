@@ -9,12 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...host_copies import are_equal
+from ...host_copies import are_equal, read, read_number
 from ...methods.tableau import Tableau
 from ...passes.embedded_errors import EmbeddedErrors, StepSizes
 from ...passes.gradient_error import SAFETY, local_error, quadrature_error
 from ...problem.finiteness import each_finite
 from ...torch_internals import copy_all, increment_all
+from .interpolant import LocalInterpolation
 
 # The derivatives of the integrals that no right-hand side reads (None: zero).
 IntegralDerivatives = Sequence[Tensor | None]
@@ -163,3 +164,39 @@ class Integrals:
             return None
         steps = [x.over(size) for x in self._sizes]
         return quadrature_error(steps + (staged.steps(size) if staged else []), self._tableau)
+
+
+class CarriedIntegrals(Integrals):
+    """Plain integrals that the state carries, from element ``start`` on: what the steps tell of their errors.
+
+    All sizes are kept where the state is, and read once, at the end.
+    """
+
+    def __init__(self, start: int, tableau: Tableau) -> None:
+        super().__init__([], tableau)
+        self._start = start
+        self._steps: list[Tensor] = []
+        self._outputs: list[Tensor] = []
+
+    def measure(self, x: Tensor) -> Tensor:
+        """Return the 2-norm of the integrals' part of a state, or of a difference of states."""
+        norm: Tensor = torch.linalg.vector_norm(x[self._start :], dtype=torch.promote_types(x.dtype, torch.float32))
+        return norm
+
+    def take(self, change: Tensor, error: Tensor, share: float) -> None:
+        """Take an accepted step, what it adds and its embedded error; so much of it lies before the end."""
+        self._steps.append(torch.stack([self.measure(change), error]) * share)
+
+    def take_output(self, step: LocalInterpolation, end: float) -> None:
+        """Take a step whose dense output ends the solve: what a quartic has at that time over Hermite's cubic."""
+        if len(step.coefficients) == 4:
+            theta = (end - step.t0) / step.h
+            self._outputs.append(self.measure(step.coefficients[3]) * (abs(step.h) * (theta - theta**2) ** 2))
+
+    def error_in(self, end: Tensor) -> float | None:
+        """Return `error`, where ``end`` is the last state of the solve."""
+        size = float(read_number(self.measure(end)))
+        if size == 0.0 or not self._steps:
+            return None
+        steps = [StepSizes(*row) for row in read(torch.stack(self._steps) / size)]
+        return quadrature_error(steps, self._tableau, read(torch.stack(self._outputs) / size) if self._outputs else ())

@@ -13,7 +13,8 @@ from torch import Tensor
 from ...retcode import ReturnCode
 from ...stepping import TorchdiffeqController
 from .integrator import Integrator
-from .system import Derivative
+from .interpolant import LocalInterpolation
+from .system import CarriedIntegrals, Derivative
 
 
 class TorchdiffeqIntegrator(Integrator):
@@ -23,6 +24,7 @@ class TorchdiffeqIntegrator(Integrator):
         super().__post_init__()
         assert isinstance(self.options.controller, TorchdiffeqController)
         self._rule = self.options.controller
+        self._carried = self.integrals if isinstance(self.integrals, CarriedIntegrals) else None
         if self.hooks.beyond:
             within = {x for x in self._stops if x not in self.hooks.stops or x in self._discontinuities}
             later = {x for x in self.options.tstops if self._direction * x >= self._direction * self.end}
@@ -48,6 +50,23 @@ class TorchdiffeqIntegrator(Integrator):
         error = self._error(new, h)
         self._proposed = self._within_bounds(h * self._factor(error))
         return error, 1.0
+
+    def _embedded_error(self, h: float) -> Tensor:
+        error = super()._embedded_error(h)
+        if self._carried is not None:
+            self._carried_error = self._carried.measure(error)
+        return error
+
+    def _emit(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> bool:
+        if self._carried is not None:
+            self._carried.take(y1 - y0, self._carried_error, min(1.0, (self.end - t0) / h))
+        return super()._emit(t0, h, y0, y1)
+
+    def _interpolation(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> LocalInterpolation:
+        step = super()._interpolation(t0, h, y0, y1)
+        if self._carried is not None:
+            self._carried.take_output(step, self.end)
+        return step
 
     def _factor(self, error: float) -> float:
         rule = self._rule
