@@ -15,6 +15,8 @@ from torch._guards import TracingContext, tracing
 from torch.nn.modules import module as nn_module
 from torch.utils import _pytree
 
+from .imports import import_whole
+
 # Trees of tuples, lists, dicts and what is registered.
 pytree = _pytree
 
@@ -175,9 +177,7 @@ _GLOBAL_HOOKS: list[Any] = [
 
 def dynamo_refuses_side_effects() -> bool:
     """Tell whether TorchDynamo can refuse functions that change what they did not make, as it can in torch 2.13."""
-    import torch._dynamo.config as config
-
-    return hasattr(config, "side_effect_replay_policy")
+    return hasattr(import_whole("torch._dynamo.config"), "side_effect_replay_policy")
 
 
 def dynamo_has_seen(code: CodeType) -> bool:
@@ -301,8 +301,8 @@ def compile_graph(function: Any, examples: Sequence[torch.Tensor]) -> Callable[[
     with warnings.catch_warnings():
         for category in (DeprecationWarning, FutureWarning):  # of torch's own code
             warnings.filterwarnings("ignore", category=category)
+        compile_fx_inner = import_whole("torch._inductor.compile_fx").compile_fx_inner
         from torch._inductor import config
-        from torch._inductor.compile_fx import compile_fx_inner
         from torch._inductor.decomposition import select_decomp_table
         from torch.fx.experimental.proxy_tensor import make_fx
 

@@ -13,7 +13,19 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the lowest floor to the highest; a module is on the floor of its longest prefix here.
 FLOORS = (
-    ("errors", "retcode", "stats", "host_copies", "arguments", "norms", "stepping", "adjoints", "events", "version"),
+    (
+        "errors",
+        "retcode",
+        "stats",
+        "host_copies",
+        "imports",
+        "arguments",
+        "norms",
+        "stepping",
+        "adjoints",
+        "events",
+        "version",
+    ),
     ("torch_internals",),
     ("problem",),
     ("methods",),
