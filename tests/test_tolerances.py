@@ -10,19 +10,20 @@ from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, Interpol
 T = torch.linspace(0, 1, 4, dtype=torch.float64)
 
 
-def _run(rtol, atol, y0=None, func=None, adjoint=None):
+def _run(rtol, atol, y0=None, func=None, adjoint=None, **settings):
     field, y0 = func or MLP(width=16), (batch(3) if y0 is None else y0).requires_grad_()
     solution = pyseminorm.solve(
-        field, y0, T, rtol=rtol, atol=atol, adjoint=adjoint or BacksolveAdjoint(), backend="torch"
+        field, y0, T, rtol=rtol, atol=atol, adjoint=adjoint or BacksolveAdjoint(), backend="torch", **settings
     )
     solution.ys[-1].pow(2).sum().backward()
     return solution, y0.grad
 
 
 @pytest.mark.parametrize("adjoint", [BacksolveAdjoint(), InterpolatingAdjoint(), GaussAdjoint(), DiscreteAdjoint()])
-def test_equal_tolerances_are_one(adjoint):
-    one, gradient = _run(1e-5, 1e-6, adjoint=adjoint)
-    many, same = _run(torch.full((3, 2), 1e-5), torch.full((1, 2), 1e-6), adjoint=adjoint)
+@pytest.mark.parametrize("settings", [{}, {"method": "dopri5", "controller": "torchdiffeq"}])
+def test_equal_tolerances_are_one(adjoint, settings):
+    one, gradient = _run(1e-5, 1e-6, adjoint=adjoint, **settings)
+    many, same = _run(torch.full((3, 2), 1e-5), torch.full((1, 2), 1e-6), adjoint=adjoint, **settings)
     assert many.stats.forward.times == pytest.approx(one.stats.forward.times, rel=1e-6)
     assert relative(many.ys, one.ys) < 1e-9 and relative(same, gradient) < 1e-9
     backward = one.stats.backward, many.stats.backward

@@ -305,7 +305,7 @@ class AdjointProblem:
         if not isinstance(tolerance, Tensor):
             return tolerance
         layout, least = self.layout, tolerance.min()
-        size = layout.size if self.measures_params else layout.params_start
+        size = layout.size if self.measures_params or self.restarts else layout.params_start
         whole = least.expand(size).clone()
         whole[layout.adjoint_slice] = tolerance
         if layout.has_y:
