@@ -36,6 +36,23 @@ def test_directions_are_those_of_the_solve(engine):
     assert [t for _, t in found(s)] == [-2.0, -6.0]
 
 
+def test_a_state_is_reset_on_the_way_back_as_on_the_way_there(engine):
+    """A condition that is zero where the solve goes on has the sign that it goes to, in the direction of the solve."""
+    bounce = Event(height, direction=-1, reset=lambda t, y: torch.stack([y[0], -0.8 * y[1]]))
+    ball, times = torch.tensor([1.0, 0.0], dtype=torch.float64), torch.tensor([0.0, 1.0, 2.5], dtype=torch.float64)
+    there, back = (
+        pyseminorm.solve(
+            lambda t, y, way=way: way * fall(t, y, number(4.0)), ball, way * times, event=bounce, backend=engine
+        )
+        for way in (1.0, -1.0)
+    )
+    assert [record.t.item() for record in back.events] == [-record.t.item() for record in there.events] != []
+    assert torch.equal(back.ys, there.ys)
+    halved = Event(lambda t, y: t - 0.75, reset=lambda t, y: y / 2)
+    s = pyseminorm.solve(lambda t, y: -y, ball, [1.5, 0.0], event=halved, backend=engine, **FINE)
+    assert s.ys[-1, 0].item() == pytest.approx(math.exp(1.5) / 2)
+
+
 def test_several_events_and_several_conditions(engine):
     watched, both = Event(lambda t, y: y[1], terminal=False), Event(lambda t, y: y - 0.5, terminal=False, direction=1)
     s = sine(engine, [watched, both, Event(lambda t, y: t - 6.0)])

@@ -154,7 +154,7 @@ class EventSearch:
         fn, times, spec = self.events[index].fn, problem.times, problem.spec
         rate = crossing_rate(fn, element, times[0], problem.y0, problem.first(), spec) or 0.0
         noise = 100 * torch.finfo(spec.real_dtype).eps * abs(rate) * max(abs(times[0]), abs(times[-1]))
-        return _sign(value if abs(value) > 4 * abs(residual or 0.0) + noise else rate)
+        return _sign(value if abs(value) > 4 * abs(residual or 0.0) + noise else self._direction * rate)
 
     def _evaluate(self, t: float, y: Tensor) -> list[float]:
         """Return all conditions' values."""
