@@ -25,7 +25,7 @@ from .retcode import ReturnCode
 from .solution import Solution
 from .solving import solve
 from .stats import PassStats, Stats
-from .stepping import Algorithm, PIController, StepCallbacks, TorchdiffeqController
+from .stepping import Algorithm, PIController, StepCallbacks, TorchdiffeqController, WarmStart
 from .torchdiffeq import odeint, odeint_adjoint, odeint_dense, odeint_event
 from .version import __version__ as __version__
 
@@ -94,6 +94,7 @@ __all__ = [
     "StepCallbacks",
     "TorchdiffeqController",
     "UnsupportedError",
+    "WarmStart",
     "WrongThreadError",
     "compile",
     "crosscheck",

@@ -133,6 +133,7 @@ def _add(passes: Sequence[PassStats]) -> PassStats:
     return PassStats(
         **sums,
         times=[t for one in passes for t in one.times],
+        proposed=passes[0].proposed,
         param_error=_largest([one.param_error for one in passes]),
         state_error=_largest([one.state_error for one in passes]),
     )

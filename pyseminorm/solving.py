@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import math
@@ -38,7 +39,7 @@ from .problem.torch_modes import apart_from_modes, autocast_dtype
 from .problem.vector_field import FieldArguments, FieldSource
 from .segments import solve_segments
 from .solution import Solution
-from .stepping import MethodTraits, StepCallbacks, check_controller
+from .stepping import MethodTraits, StepCallbacks, WarmStart, check_controller
 from .torch_internals import forward_mode_is_active, pytree
 
 logger = logging.getLogger("pyseminorm")
@@ -60,7 +61,7 @@ def solve(
     norm: str | Callable[[Any], Any] = "rms",
     adjoint: Adjoint | Literal["auto"] = BacksolveAdjoint(),  # noqa: B008 (frozen)
     backend: str = "auto",
-    dt: float | Tensor | Sequence[float] | Grid | None = None,
+    dt: float | Tensor | Sequence[float] | Grid | WarmStart | None = None,
     dense: bool = False,
     max_steps: int = DEFAULT_MAX_STEPS,
     discontinuities: Sequence[float] | None = None,
@@ -105,7 +106,8 @@ def solve(
             method needs the Jacobian or the parameters have at least as many elements as the state, else
             BacksolveAdjoint().
         backend: "auto" (Julia where one is configured, else torch), "torch" or "julia".
-        dt: first step of an adaptive method; or the step size of a fixed-step one (None: from output to output), or
+        dt: first step of an adaptive method, or a `WarmStart`, which has it from the solve before; or the step size of
+            a fixed-step one (None: from output to output), or
             the times at which its steps end (as far as they are inside), or a function that makes them, from the first
             to the last, of the times of outputs (forward of all, backward of every two). Outputs inside a step are
             dense output.
@@ -208,6 +210,8 @@ def solve(
     )  # fmt: skip
     kept = compiled is not None and isinstance(rtol, float) and isinstance(atol, float)  # a tensor may change in place
     engine, options, back = compiled.settle(asked, _settle) if compiled and kept else _settle(*asked)
+    if options.warm is not None:
+        options = dataclasses.replace(options, first_step=options.warm.forward)
     watch = callbacks or _NO_CALLBACKS
     if isinstance(adjoint, DirectAdjoint):
         if compile is not None:
@@ -339,6 +343,7 @@ def _settle(
         )
     max_steps = check_whole("max_steps", max_steps)
     bounds = check_bounds(dtmin, dtmax)
+    warm, dt = (dt, None) if isinstance(dt, WarmStart) else (None, dt)
     grid, dt = (dt, None) if callable(dt) else (None, dt if dt is None else check_scalar("dt", dt))
     check_choice("jacobian", jacobian, JACOBIANS)
     own = (None, None) if adjoint == "auto" else (adjoint.method, adjoint.controller)
@@ -363,7 +368,7 @@ def _settle(
     fixed_step, first_step = (None, dt) if traits.adaptive else (dt, None)
     options = PassOptions(
         method, traits, rtol, spec.hold(atol), max_steps, fixed_step, first_step, discontinuities, controller, jacobian,
-        grid=grid, tstops=tstops, dtmin=bounds[0], dtmax=bounds[1],
+        grid=grid, tstops=tstops, dtmin=bounds[0], dtmax=bounds[1], warm=warm,
     )  # fmt: skip
     refusals.refuse_steps(options, adjoint)
     return engine, options, back

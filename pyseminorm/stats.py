@@ -25,6 +25,7 @@ class PassStats:
         nreject: rejected steps.
         seconds: wall time of the pass.
         times: start of the solve and the end of every accepted step.
+        proposed: size of the step that an adaptive method proposed after the first accepted one (`WarmStart`).
         param_error: estimate of the relative error of the parameter gradient, all parameters and ``args`` as one
             vector in the 2-norm, of a backward pass; measured, where that was in doubt and a warning is wanted. None
             where none is made: fixed steps, norms that measure the gradient themselves, `DirectAdjoint`.
@@ -40,6 +41,7 @@ class PassStats:
     nreject: int = 0
     seconds: float = 0.0
     times: list[float] = field(default_factory=list, repr=False)
+    proposed: float | None = None
     param_error: float | None = None
     state_error: float | None = None
 

@@ -149,6 +149,43 @@ def check_controller(given: Any, owner: str) -> Any:
     )
 
 
+@dataclass(eq=False)
+class WarmStart:
+    """Begin every solve with the step size that the one before it proposed, for ``dt=``.
+
+    A solver guesses its first step, on the safe side, and takes several steps until they are as long as the tolerances
+    allow. Training solves almost the same problem again and again: with the same object, a solve begins, forwards and
+    backwards, with the step that the controller proposed after the first accepted step of the last one. Each step is
+    accepted by its estimated error alone, as always.
+
+    What is given up: a result depends, within the tolerances, on the solve before. Keep an object for every loop whose
+    solves are alike (another one for validation), and none under ``torch.utils.checkpoint``, which solves again and
+    must get the same numbers. Steps that were shorter than need be are gone: errors come nearer to the tolerances.
+
+    Args:
+        forward, backward: the first steps of the next passes, in units of t; None: the solver's own guess. A solve
+            that fails makes them None; with events, each part of a solve counts as one.
+
+    Raises:
+        InvalidInputError: a size is no positive number; in `solve`: the method has fixed steps.
+
+    Examples:
+        >>> import torch, pyseminorm
+        >>> y0, t, warm = torch.ones(2), torch.tensor([0.0, 1.0]), pyseminorm.WarmStart()
+        >>> solves = [pyseminorm.solve(lambda t, y: -y, y0, t, dt=warm, backend="torch") for _ in range(3)]
+        >>> [s.stats.forward.naccept for s in solves]
+        [4, 3, 2]
+    """
+
+    forward: float | None = None
+    backward: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None:
+                setattr(self, name, check_scalar(name, value, owner="WarmStart"))
+
+
 StepCallback = Callable[[float, Any, float], Any]
 
 

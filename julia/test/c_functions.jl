@@ -15,7 +15,7 @@ function decay(p; fails_after = typemax(Int))
     return field
 end
 
-settings(method = "tsit5"; max_steps = 10_000, dt = 0.0) = Settings((method, 1.0e-8, 1.0e-10, dt, max_steps, nothing, (), (0.0, 1.0), ((), 0.0, Inf, false)))
+settings(method = "tsit5"; max_steps = 10_000) = Settings((method, 1.0e-8, 1.0e-10, max_steps, nothing, (), (0.0, 1.0), ((), 0.0, Inf, false)))
 
 "A forward pass of a field: (result, times, outputs)."
 function forward(field, times; given = settings(), more...)
@@ -45,6 +45,8 @@ end
     @test retcode(found) === :Success && found.reached == 3 && found.finite == 1 && found.outcome == 0 && found.t == 1
     @test ys ≈ [1, 2] .* exp.(-p .* times') rtol = 1.0e-7
     @test issorted(ends) && last(ends) == 1 && length(ends) == found.naccept
+    warm, steps, _ = forward(decay(p), times; dt = found.proposed)
+    @test first(steps) ≈ found.proposed > first(ends) && warm.naccept < found.naccept
 end
 
 @testset "a forward and a backward pass" begin
@@ -69,10 +71,10 @@ end
     @test z[1:2] ≈ exact_λ rtol = 1.0e-6
     @test z[5:6] ≈ exact_p rtol = 1.0e-6
     # The same by the sweep over steps that the forward pass keeps.
-    heun = settings("midpoint"; dt = 0.001)
+    heun = settings("midpoint")
     c, a, b, dense = [0.0, 0.5], [0.0, 0, 0.5, 0], [0.0, 1], [1.0, -1, 0, 1]
     tableau = GC.@preserve c a b dense PySeminorm.tableau(2, 2, at(c), at(a), at(b), at(b), at(dense), at(dense), 2, false)
-    found, _, _ = forward(field, times; given = heun, keep = 1)
+    found, _, _ = forward(field, times; given = heun, dt = 0.001, keep = 1)
     @test retcode(found) === :Success && found.steps > 0
     λ, one_part, other_part = zeros(2), zeros(1), zeros(1)
     parts, lengths = Int64[at(one_part), at(other_part)], Int64[1, 1]
@@ -118,7 +120,7 @@ end
 end
 
 @testset "more steps than fit behind a result" begin
-    found, ends, _ = forward(decay([1.0, 0.5]), [0.0, 1.0]; given = settings("euler"; dt = 1 / 5000))
+    found, ends, _ = forward(decay([1.0, 0.5]), [0.0, 1.0]; given = settings("euler"), dt = 1 / 5000)
     @test found.naccept == found.times_count > PySeminorm.MOST_TIMES && found.outcome > 0
     @test all(iszero, ends)
     @test length(PySeminorm.take_handle!(found.outcome).accepted) == found.naccept

@@ -26,6 +26,7 @@ from ..stepping import Algorithm, MethodTraits, StepCallbacks
 from ..torch_internals import batch_level, is_batched, join_batch, pytree, split_batch, unwrap_if_dead
 from .cotangents import HandedOver, LateCotangents, MergedOutputs, active_rows, largest_rms
 from .event_search import EventSearch
+from .failures import check_finite, describe_failure
 from .gradient_error import is_rough
 from .problems import (
     AdjointProblem,
@@ -97,8 +98,9 @@ class SolveContext:
         if events is not None:
             self.times = events.merge(self.times, result)
         if not result.finite:
-            _check_finite(result, self.times)
+            check_finite(result, self.times)
         self.stats, self.retcode, self.dense = Stats(result.stats), result.retcode, result.dense
+        self._propose("forward", result)
         self.rows, self.reached = len(self.times), self.times[-1]
         if recorder is not None:
             self.steps = recorder.steps if result.steps is None else result.steps
@@ -115,7 +117,7 @@ class SolveContext:
         self.rows = sum((t <= result.t) if forwards else (t >= result.t) for t in self.times)
         if self.throw:
             state = LastGoodState(result.t, self.spec.unflatten(result.y.clone()), result.stats)
-            raise SolveError(_failure("the solve", result, self.times[-1]), result.retcode, state)
+            raise SolveError(describe_failure("the solve", result, self.times[-1]), result.retcode, state)
 
     def backward(
         self,
@@ -258,6 +260,9 @@ class SolveContext:
         forward, watch = self.options, self.callbacks
         named = isinstance(adjoint.method, (str, Algorithm))
         same_method = adjoint.method is None or (named and adjoint.method == forward.method)
+        first = forward.first_step if forward.as_torchdiffeq else None  # as there
+        if forward.warm is not None:
+            first = forward.warm.backward
         return dataclasses.replace(
             forward,
             method=forward.method if adjoint.method is None else adjoint.method,
@@ -266,7 +271,7 @@ class SolveContext:
             atol=self.spec.hold(forward.atol if adjoint.atol is None else adjoint.atol),
             fixed_step=forward.fixed_step if same_method else None,
             grid=forward.grid if same_method else None,
-            first_step=forward.first_step if forward.as_torchdiffeq else None,  # as there
+            first_step=first,
             max_steps=adjoint.max_steps or forward.max_steps,
             controller=forward.controller if adjoint.controller is None else adjoint.controller,
             report=make_report(
@@ -282,10 +287,16 @@ class SolveContext:
             result.multiply(scale)
         if not result.finite and result.retcode.success:
             self._check_gradients(result)
+        self._propose("backward", result)
         if result.retcode is not ReturnCode.Success:
             state = LastGoodState(result.t, self.spec.unflatten(result.adjoint), result.stats)
-            message = _failure("the backward solve", result, self.times[0])
+            message = describe_failure("the backward solve", result, self.times[0])
             raise SolveError(message + self._backward_advice(), result.retcode, state)
+
+    def _propose(self, name: str, result: ForwardResult | AdjointResult) -> None:
+        """Let the same pass of the next solve begin with the step that this one has proposed."""
+        if self.options.warm is not None:
+            setattr(self.options.warm, name, result.stats.proposed if result.retcode.success else None)
 
     def _judge(self, result: AdjointResult, resolve: Resolve) -> None:
         """Let the statistics of a pass say how far its parameter gradient may be off, and warn."""
@@ -424,27 +435,3 @@ def _gradients_of_one(
 
 
 _SECOND_TIME = "backward through the graph a second time"
-
-
-def _check_finite(result: ForwardResult, times: Sequence[float]) -> None:
-    """Let a blow-up that no error estimate saw (fixed steps have none) end the solve at its last finite output."""
-    if result.retcode.success and all_finite(result.ys.detach()):
-        return
-    finite = read(torch.isfinite(result.ys).reshape(len(result.ys), -1).all(dim=1))
-    good = finite.index(False) if False in finite else len(times)
-    if good == len(times) or (not result.retcode.success and all_finite(result.y)):
-        return
-    result.retcode = ReturnCode.Unstable if result.retcode.success else result.retcode
-    result.t, result.y = times[good - 1], result.ys[good - 1].detach().flatten().clone()
-    result.ys[good:] = torch.nan
-
-
-def _failure(what: str, result: ForwardResult | AdjointResult, end: float) -> str:
-    stats = result.stats
-    detail = f" {result.detail}" if result.detail else ""
-    where = f"ended at t = {end}" if result.t == end else f"stopped at t = {result.t} before {end}"
-    return (
-        f"{what} {where}: {result.retcode.value} ({result.retcode.name} after "
-        f"{stats.naccept} accepted and {stats.nreject} rejected steps).{detail} The last good state is in "
-        ".last_good_state."
-    )

@@ -27,7 +27,7 @@ from ..problem.tolerances import Tolerance
 from ..problem.vector_field import EagerVectorField
 from ..retcode import ReturnCode
 from ..stats import PassStats
-from ..stepping import Algorithm, MethodTraits, TorchdiffeqController
+from ..stepping import Algorithm, MethodTraits, TorchdiffeqController, WarmStart
 from ..torch_internals import multiply_all
 from .recorded_steps import StepRecorder, StepReport
 
@@ -42,7 +42,9 @@ class PassOptions:
         rtol, atol: numbers, or vectors (size,) of one for every element of the state (the embedded engine's alone).
         fixed_step: the size of steps of a method without error control; None: along the grid, or from output to output.
         grid: where such steps end.
-        first_step: the size of the first step of an adaptive method; None: chosen by a look at func.
+        first_step: the size of the first step of an adaptive method; None: chosen by a look at func. (What is kept by
+            options does not depend on it.)
+        warm: what has the first steps of a solve, and is told what they may be in the next one.
         discontinuities: times at which func jumps.
         controller: a `PIController`, `TorchdiffeqController` or controller of Julia, or None for the method's own.
         jacobian: how methods that need it get df/dy, one of `JACOBIANS`.
@@ -58,7 +60,7 @@ class PassOptions:
     atol: Tolerance
     max_steps: int
     fixed_step: float | None = None
-    first_step: float | None = None
+    first_step: float | None = dataclasses.field(default=None, compare=False)
     discontinuities: tuple[float, ...] = ()
     controller: Any = None
     jacobian: str = "reverse"
@@ -68,6 +70,12 @@ class PassOptions:
     tstops: tuple[float, ...] = ()
     dtmin: float = 0.0
     dtmax: float = math.inf
+    warm: WarmStart | None = None
+
+    @property
+    def step_size(self) -> float:
+        """The size of fixed steps or of the first step; 0: chosen by the method."""
+        return abs((self.first_step if self.traits.adaptive else self.fixed_step) or 0.0)
 
     @property
     def as_torchdiffeq(self) -> bool:

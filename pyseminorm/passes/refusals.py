@@ -99,6 +99,10 @@ def refuse_steps(options: PassOptions, adjoint: Any) -> None:
         )
     if options.traits.adaptive and options.grid is not None:
         raise InvalidInputError(f"dt is a grid, and {name} chooses its steps: give tstops, or a fixed-step method.")
+    if not options.traits.adaptive and options.warm is not None:
+        raise InvalidInputError(
+            f"dt is a WarmStart, for adaptive methods: give a step size, since {name} takes fixed steps."
+        )
     if not options.traits.adaptive and (options.dtmin, options.dtmax) != (0.0, math.inf):
         raise InvalidInputError(f"dtmin and dtmax are for adaptive methods: give dt, since {name} takes fixed steps.")
 

@@ -15,7 +15,7 @@ from ..errors import InvalidInputError
 from ..host_copies import read
 from ..methods.tableaus import find_tableau
 from ..problem.times import refuse_gradients, to_times
-from ..stepping import Algorithm, PIController, TorchdiffeqController
+from ..stepping import Algorithm, PIController, TorchdiffeqController, WarmStart
 from .solvers import RKAdaptiveStepsizeODESolver, Solver
 
 # Of the adaptive solvers' step sizes, and what they are called in a PIController.
@@ -117,7 +117,7 @@ def _step(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Tensor
     make = given.get("grid_constructor")
     if make is None:
         step = given.get("first_step", given.get("step_size"))
-        return None if step is None else abs(to_number(step))
+        return step if step is None or isinstance(step, WarmStart) else abs(to_number(step))
 
     def grid(outputs: Sequence[float]) -> list[float]:
         times: list[float] = make(func, y0, torch.tensor(outputs, dtype=t.dtype, device=t.device)).tolist()

@@ -46,7 +46,7 @@ function toy_solves(::Type{T}, method) where {T}
     sums, weights = @cfunction(Toy.sums, Cdouble, (Cint, Cdouble)), tsit5_weights()
     register = @cfunction(Toy.register, Cint, (Cint, Ptr{Cvoid}, Int64))
     V = vector_type(("cpu", string(T), 0))
-    settings = Settings((method, 1.0e-3, 1.0e-6, 0.0, 1000, nothing, (), (0.0, 1.0), ((), 0.0, Inf, false)))
+    settings = Settings((method, 1.0e-3, 1.0e-6, 1000, nothing, (), (0.0, 1.0), ((), 0.0, Inf, false)))
     n, times, back = 2, [0.0, 0.5, 1.0], [1.0, 0.5, 0.0]
     ys, cotangents, z, y = ones(T, n, 3), ones(T, n, 3), ones(T, 2n + 1), ones(T, n)
     offsets, rows = Int64[0, n, n, 2n], Int64[1]

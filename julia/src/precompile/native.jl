@@ -62,7 +62,7 @@ function toy_native_solves(field::NativeField{T}) where {T}
     offsets, moves, parts, lengths = Int64[0, n], Int64[0, 0, n], Int64[address(total)], Int64[n]
     places, factors = [1], [1.0]
     V, heun, tsit5 = vector_type(("cpu", string(T), 0)), heun_tableau(), tsit5_weights()
-    settings = Settings(("tsit5", 1.0e-3, 1.0e-6, 0.0, 1000, nothing, (), (0.0, 1.0), ((), 0.0, Inf, false)))
+    settings = Settings(("tsit5", 1.0e-3, 1.0e-6, 1000, nothing, (), (0.0, 1.0), ((), 0.0, Inf, false)))
     common = (; field = address_of(field), times_count = 2, settings = address_of(settings), cotangents = address(cotangents))
     pass = (; common..., vector = address_of(V), ys = address(ys), size = n, offsets = address(offsets), segments = 1)
     scatter = (; moves = address(moves), moves_count = 1, params_size = n, factors = address(factors))

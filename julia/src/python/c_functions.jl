@@ -51,12 +51,12 @@ raise_again() = throw(RAISED[])
 function write_result!(
         result::Ptr{PassResult}, outcome::Outcome, n; reached, steps, jacobians, finite = false, keep = false, param_error = NaN,
     )
-    (; retcode, t, naccept, nreject, calls, accepted, squares) = outcome
+    (; retcode, t, naccept, nreject, calls, accepted, squares, proposed) = outcome
     fits = length(accepted) <= MOST_TIMES
     held = keep || !fits || retcode !== :Success ? hold!(outcome) : 0
     found = PassResult(
         retcode_number(retcode), t, naccept, nreject, calls, reached, steps, jacobians, finite, length(accepted), held,
-        param_error, squares, rms(view(outcome.u, 1:n)),
+        param_error, squares, rms(view(outcome.u, 1:n)), proposed,
     )
     unsafe_store!(result, found)
     fits && GC.@preserve accepted unsafe_copyto!(Ptr{Float64}(result + TIMES_AT), pointer(accepted), length(accepted))
@@ -80,8 +80,8 @@ function run_forward(::Type{V}, call::ForwardCall, result) where {V}
     norm = Seminorm((call.offsets, call.segments, call.size), functions)
     y0, ys, n = UInt(call.y0), UInt(call.ys), call.size
     outcome, reached = forward(
-        V, functions, norm, times_of(call), y0, ys, n, object(call.settings)::Settings, call.dense != 0,
-        Looks((call.look, call.look_times, call.look_states)),
+        V, functions, norm, times_of(call), y0, ys, n, object(call.settings)::Settings, call.dt,
+        call.dense != 0, Looks((call.look, call.look_times, call.look_states)),
     )
     write_result!(
         result, outcome, n; reached, steps = steps === nothing ? 0 : hold!(steps), jacobians = made_jacobians(functions.call),
@@ -117,7 +117,7 @@ function run_adjoint(::Type{V}, call::AdjointCall, result) where {V}
     outcome, jumped, gauss = adjoint(
         V, functions, norm, (call.z, call.length), call.size, first(times), times[2:end],
         copied(Int64, call.rows, call.rows_count), UInt(call.ys), UInt(call.cotangents), call.anchored != 0, object(call.settings)::Settings,
-        object(call.outcome), UInt(call.y), nodes,
+        call.dt, object(call.outcome), UInt(call.y), nodes,
     )
     write_result!(
         result, outcome, call.size; reached = jumped, steps = made_nodes(nodes), jacobians = made_jacobians(functions.call),

@@ -19,6 +19,7 @@ struct ForwardCall
     offsets::Int64              # of the segments that the norm measures
     segments::Int64
     settings::Int64             # an object
+    dt::Float64                 # of the (first) step; 0: the solver's own
     dense::Int64                # flag
     evaluate::Int64             # functions of Python
     register::Int64
@@ -50,6 +51,7 @@ struct AdjointCall
     offsets::Int64
     segments::Int64
     settings::Int64
+    dt::Float64
     anchored::Int64             # flag: y is a part of z
     has_time::Int64             # flag: so is a_t
     outcome::Int64              # an object: of the forward pass
@@ -133,6 +135,7 @@ struct PassResult
     param_error::Float64        # NaN: not estimated here
     squares::Float64            # sum of those of the errors of accepted steps, as the norm measures them
     rms::Float64                # of the state at the end, or of λ
+    proposed::Float64           # the size of the step after the first one
 end
 
 struct SweepResult

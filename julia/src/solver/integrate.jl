@@ -2,17 +2,15 @@
 const SILENT = DEVerbosity(SciMLLogging.None())
 
 """
-    Settings(method, rtol, atol, dt, max_steps, controller, discontinuities, intervals, (tstops, dtmin, dtmax, grid))
+    Settings(method, rtol, atol, max_steps, controller, discontinuities, intervals, (tstops, dtmin, dtmax, grid))
 
-How passes are integrated: `method` is what [`algorithm`](@ref) takes, `dt = 0` leaves the (first) step size to the solver, and so
-does no `controller`; `discontinuities` and `intervals` are those of [`Discontinuities`](@ref); `tstops`, `dtmin` and `dtmax` (infinite: the
+How passes are integrated: `method` is what [`algorithm`](@ref) takes, no `controller` leaves it to the solver; `discontinuities` and `intervals` are those of [`Discontinuities`](@ref); `tstops`, `dtmin` and `dtmax` (infinite: the
 solver's own) are SciML's, and a `grid` of fixed steps is in `tstops`. Python keeps those that it uses again.
 """
 mutable struct Settings
     const method::Any
     const rtol::Float64
     const atol::Float64
-    const dt::Float64
     const max_steps::Int
     const controller::Any
     const discontinuities::Vector{Float64}
@@ -23,22 +21,22 @@ mutable struct Settings
     const grid::Bool
 end
 
-function Settings((method, rtol, atol, dt, max_steps, controller, discontinuities, intervals, limits)::Tuple)
+function Settings((method, rtol, atol, max_steps, controller, discontinuities, intervals, limits)::Tuple)
     tstops, dtmin, dtmax, grid = limits
     return Settings(
-        method, rtol, atol, dt, max_steps, controller, Float64[discontinuities...], Float64[intervals...],
+        method, rtol, atol, max_steps, controller, Float64[discontinuities...], Float64[intervals...],
         Float64[tstops...], dtmin, dtmax, grid,
     )
 end
 
 "Whether steps end at outputs by themselves: fixed steps of no given size or grid."
-output_to_output(settings, adaptive) = !(adaptive || settings.dt > 0 || settings.grid)
+output_to_output(settings, dt, adaptive) = !(adaptive || dt > 0 || settings.grid)
 
 """
     Outcome
 
 How a pass ended: SciML's return code, the end of the last good step with its state, steps and calls, the sum of the squares of
-the steps' errors, and the dense solution where it was kept.
+the steps' errors, the size of step that was proposed after the first one, and the dense solution where it was kept.
 """
 mutable struct Outcome{V, S}
     const retcode::Symbol
@@ -49,6 +47,7 @@ mutable struct Outcome{V, S}
     const calls::Int
     const accepted::Vector{Float64}
     const squares::Float64
+    const proposed::Float64
     const solution::S
 end
 
@@ -72,15 +71,15 @@ function (rejections::Rejections)(u, p, t)
 end
 
 """
-    integrate(field, u0, t0, t1, alg, settings, norm, tracker; adaptive, tstops, dense, calck, jacobian) -> Outcome
+    integrate(field, u0, t0, t1, alg, settings, norm, tracker; adaptive, dt, tstops, dense, calck, jacobian) -> Outcome
 
-One pass by OrdinaryDiffEq. A function that raised, a solver that failed, or an interrupt, ends it with the last good
+One pass by OrdinaryDiffEq; `dt = 0` leaves the (first) step size to it. A function that raised, a solver that failed, or an interrupt, ends it with the last good
 state.
 """
 function integrate(
         field::VectorField{V}, u0::V, t0::Float64, t1::Float64, alg, settings::Settings, norm::Seminorm,
         tracker::Tracker{V};
-        adaptive::Bool, tstops::Vector{Float64} = Float64[], dense::Bool = false, calck::Bool = true, jacobian = nothing,
+        adaptive::Bool, dt::Float64, tstops::Vector{Float64} = Float64[], dense::Bool = false, calck::Bool = true, jacobian = nothing,
     ) where {V}
     T = eltype(V)
     problem = ODEProblem{true, FullSpecialize}(with_jacobian(field, jacobian), u0, (t0, t1))
@@ -97,10 +96,10 @@ function integrate(
     isfinite(settings.dtmax) && (options = (; options..., dtmax = settings.dtmax))
     integrator = nothing
     try
-        integrator = if iszero(settings.dt)
+        integrator = if iszero(dt)
             init(problem, alg; options...)
         else
-            init(problem, alg; options..., dt = copysign(settings.dt, t1 - t0))
+            init(problem, alg; options..., dt = copysign(dt, t1 - t0))
         end
         rejections.integrator = integrator
         begin!(tracker.integral, [tstops; t1], integrator)
@@ -136,7 +135,7 @@ with_jacobian(field, jacobian) =
 
 function outcome(integrator, retcode, field, tracker::Tracker{V}, u0, t0, t = nothing) where {V}
     if integrator === nothing    # raised in the very first calls
-        return Outcome{V, Nothing}(retcode, t0, copy(u0), 0, 0, field.calls[], tracker.accepted, 0.0, nothing)
+        return Outcome{V, Nothing}(retcode, t0, copy(u0), 0, 0, field.calls[], tracker.accepted, 0.0, NaN, nothing)
     end
     # During a step `u` is a trial and `uprev` the state at `t`; once it is accepted, `u` is.
     good = retcode === :Success || tracker.working ? integrator.u : integrator.uprev
@@ -144,6 +143,6 @@ function outcome(integrator, retcode, field, tracker::Tracker{V}, u0, t0, t = no
     solution = integrator.opts.dense ? integrator.sol : nothing
     return Outcome(
         retcode, something(t, integrator.t), copy(good), stats.naccept, stats.nreject, field.calls[], tracker.accepted, tracker.squares,
-        solution,
+        tracker.proposed, solution,
     )
 end

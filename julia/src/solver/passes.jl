@@ -30,12 +30,12 @@ excess(::Nothing) = Ptr{Float64}(C_NULL)
 excess((; rtol, excess)::Integral) = rtol > 0 ? Base.unsafe_convert(Ptr{Float64}, excess) : Ptr{Float64}(C_NULL)
 
 """
-    forward(V, functions, norm, times, y0, ys, n, settings, dense, looks) -> (outcome, rows of ys that were reached)
+    forward(V, functions, norm, times, y0, ys, n, settings, dt, dense, looks) -> (outcome, rows of ys that were reached)
 
 Solve forward from `y0`, which becomes row 0 of `ys`, and write the other rows from dense output; end before where `looks`
 (see [`Looks`](@ref)) say so.
 """
-function forward(::Type{V}, functions, norm, times, y0, ys, n, settings, dense, looks::Looks = NO_LOOKS) where {V}
+function forward(::Type{V}, functions, norm, times, y0, ys, n, settings, dt, dense, looks::Looks = NO_LOOKS) where {V}
     interpolates = dense || looks_for_events(looks)
     alg, adaptive = algorithm(settings.method; dense = interpolates)
     t0, t1 = first(times), last(times)
@@ -43,18 +43,18 @@ function forward(::Type{V}, functions, norm, times, y0, ys, n, settings, dense, 
     field = VectorField{V}(right_hand_side(V, functions.call, functions.register), t0, t1, last_stages)
     discontinuities = Discontinuities(field, settings.discontinuities, settings.intervals)
     tracker = forward_tracker(times[2:end], ys, n, sign(t1 - t0), discontinuities, functions.report, looks)
-    tstops = output_to_output(settings, adaptive) ? [times[2:end]; settings.discontinuities] : settings.discontinuities
+    tstops = output_to_output(settings, dt, adaptive) ? [times[2:end]; settings.discontinuities] : settings.discontinuities
     jacobian = needs_jacobian(alg) ? solver_jacobian(functions.call, functions.jacobian, field, t -> nothing) : nothing
     start = copyto!(row(V, ys, 0, n), wrap(V, y0, n))
     result = integrate(
-        field, copy(start), t0, t1, alg, settings, norm, tracker; adaptive, tstops, dense, jacobian,
+        field, copy(start), t0, t1, alg, settings, norm, tracker; adaptive, dt, tstops, dense, jacobian,
     )
     synchronize(V)
     return result, tracker.reached + 1
 end
 
 """
-    adjoint(V, functions, norm, z, n, start, stops, rows, ys, cotangents, anchored, settings, outcome, y, nodes)
+    adjoint(V, functions, norm, z, n, start, stops, rows, ys, cotangents, anchored, settings, dt, outcome, y, nodes)
         -> (outcome, jumps made, the quadrature's nodes)
 
 Solve the adjoint ODE from `start` through `stops` (the last is the end), in place on `z = (address, length)`, whose first
@@ -62,7 +62,7 @@ Solve the adjoint ODE from `start` through `stops` (the last is the end), in pla
 written to `y` before every call. `nodes` asks for a Gauss quadrature beside (see [`quadrature`](@ref)).
 """
 function adjoint(
-        ::Type{V}, functions, norm, z, n, start, stops, rows, ys, cotangents, anchored, settings, outcome, y, nodes
+        ::Type{V}, functions, norm, z, n, start, stops, rows, ys, cotangents, anchored, settings, dt, outcome, y, nodes
     ) where {V}
     alg, adaptive = algorithm(settings.method; dense = nodes !== nothing)
     state = wrap(V, z...)
@@ -82,10 +82,10 @@ function adjoint(
         jumps, rows, ys, cotangents, n, anchored, sign(stop - start), gauss, discontinuities, functions.report, integral,
     )
     jacobian = needs_jacobian(alg) ? solver_jacobian(functions.call, functions.jacobian, field, state!) : nothing
-    ends = output_to_output(settings, adaptive) ? stops : jumps
+    ends = output_to_output(settings, dt, adaptive) ? stops : jumps
     result = integrate(
         field, copy(state), start, stop, alg, settings, norm, tracker;
-        adaptive, tstops = [ends; settings.discontinuities], calck = nodes !== nothing, jacobian,
+        adaptive, dt, tstops = [ends; settings.discontinuities], calck = nodes !== nothing, jacobian,
     )
     copyto!(state, result.u)
     release!(functions.call)

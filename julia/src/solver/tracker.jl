@@ -32,12 +32,13 @@ mutable struct Tracker{V}
     looks::Looks                # forward: for events
     working::Bool               # between the acceptance of a step and the end of what happens after it
     squares::Float64            # of the errors of accepted steps
+    proposed::Float64           # the size of the step after the first one
 end
 
 function forward_tracker(outputs::Vector{Float64}, ys, n, dir, discontinuities::Discontinuities{V}, report, looks) where {V}
     tracker = Tracker{V}(
         Float64[], outputs, ys, n, 0, Float64[], Int64[], 0, false, 0, dir, no_nodes(V), discontinuities, report, nothing, looks,
-        false, 0.0,
+        false, 0.0, NaN,
     )
     announce_output!(tracker)
     return tracker
@@ -54,7 +55,7 @@ function backward_tracker(
     ) where {V}
     return Tracker{V}(
         Float64[], Float64[], ys, n, 0, stops, rows, cotangents, anchored, 0, dir, nodes, discontinuities, report, integral, NO_LOOKS,
-        false, 0.0,
+        false, 0.0, NaN,
     )
 end
 
@@ -67,6 +68,7 @@ function (tracker::Tracker)(integrator)
     restore_length!(integrator)
     check_finite(tracker, integrator)
     push!(tracker.accepted, t)
+    length(tracker.accepted) == 1 && (tracker.proposed = abs(integrator.dtpropose))
     tracker.squares += abs2(OrdinaryDiffEqCore.get_EEst(integrator))
     tell(tracker, true, integrator.tprev, t - integrator.tprev, integrator.uprev)
     ends = look!(tracker.looks, integrator, typeof(integrator.u), tracker.n)

@@ -122,8 +122,8 @@ class JuliaEngine:
         call = AdjointCall(
             vector=vector.address, times=times.address, times_count=times.count, rows=rows.address,
             rows_count=rows.count, z=at[0], length=len(z), ys=at[1], cotangents=at[2], size=layout.state,
-            offsets=offsets.address, segments=len(segments), settings=settings.address, anchored=layout.has_y,
-            has_time=layout.has_time, outcome=outcome, y=at[3], **side.arguments,
+            offsets=offsets.address, segments=len(segments), settings=settings.address, dt=problem.options.step_size,
+            anchored=layout.has_y, has_time=layout.has_time, outcome=outcome, y=at[3], **side.arguments,
             **(side.nodes.arguments if side.nodes else {}),
         )  # fmt: skip
         call.holds = tensors, times, rows, offsets, settings, vector

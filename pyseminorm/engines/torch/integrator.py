@@ -268,6 +268,8 @@ class Integrator:
                 return ReturnCode.Unstable
             self.squares += error * error
             self._propose(h, error, q, hits_stop=hits_stop)
+            if self.stats.proposed is None and self._adaptive:
+                self.stats.proposed = abs(self._proposed)
             self._report(True, t0, y0, h)
             if self._emit(t0, h, y0, new):
                 break
@@ -366,6 +368,10 @@ class Integrator:
 
     def _start(self) -> None:
         self.stats.times.append(self.t0)
+        if self._whole is not None and self._whole.renews and self.options.first_step:
+            self._h = self._proposed = self._direction * self.options.step_size
+            self.stats.nf -= 1  # the first attempt makes the first derivative, too
+            return
         size = self._begin_whole()
         if size is None:
             if self.f0 is None:
@@ -400,7 +406,7 @@ class Integrator:
         """Return the fixed step (0: from stop to stop), or the first one of an adaptive method."""
         options = self.options
         if not self._adaptive or options.first_step:
-            return abs(options.first_step or options.fixed_step or 0.0)
+            return options.step_size
         first, y0 = Derivative(self.stages.first, self._integral_derivatives), self.stages.values(self.y0)
         scale = y0.abs() * options.rtol + options.atol
 

@@ -63,6 +63,7 @@ class Pass:
         arguments, y0, python = call.arguments, self.state, self._python
         ys = y0.new_empty((len(problem.times), *problem.spec.shape))
         arguments.y0, arguments.ys = address(y0, y0.dtype), address(ys, y0.dtype)
+        arguments.dt = problem.options.step_size
         for name, at in (python.arguments if python else {"norm": 0, "report": 0}).items():
             setattr(arguments, name, at)
         if python:
@@ -90,9 +91,11 @@ class Pass:
         return ForwardResult(ys, self.retcode, stats, self.t, self.state, dense, self.detail, finite)
 
     def estimate(self, options: PassOptions) -> None:
-        """Write the estimate of the error of the state at the end into the statistics."""
+        """Write the estimate of the error of the state at the end into the statistics, and the second step's size."""
+        stats, result = self.stats, self.result
         if options.traits.adaptive:
-            self.stats.state_error = state_error(self.result.squares, options.rtol, options.atol, self.result.rms)
+            stats.state_error = state_error(result.squares, options.rtol, options.atol, result.rms)
+            stats.proposed = result.proposed if stats.naccept else None
 
     def _call(self, name: str, arguments: ctypes.Structure) -> Any:
         try:

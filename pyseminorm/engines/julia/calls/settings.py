@@ -31,11 +31,10 @@ def vector_type(memory: str, dtype: torch.dtype, device: int = 0) -> JuliaHandle
 def make_settings(options: PassOptions, discontinuities: Discontinuities, grid: tuple[float, ...] = ()) -> JuliaHandle:
     """Return PySeminorm's Settings."""
     limits = (options.tstops + grid, options.dtmin, options.dtmax, bool(grid))
-    controller, dt = options.controller, abs(options.fixed_step or options.first_step or 0.0)
     make = _cached_settings if is_plain(options) else _new_settings
     assert isinstance(options.rtol, float) and isinstance(options.atol, float)
-    numbers = options.rtol, options.atol, dt, options.max_steps
-    return make(options.method, numbers, controller, discontinuities, limits)
+    numbers = options.rtol, options.atol, options.max_steps
+    return make(options.method, numbers, options.controller, discontinuities, limits)
 
 
 def is_plain(options: PassOptions) -> bool:

@@ -22,8 +22,9 @@ class ForwardCall(ctypes.Structure):
     """Arguments of "forward"; ``field`` is a native field, without one there are functions of Python."""
 
     _fields_ = _fields(
-        "vector times times_count y0 ys size offsets segments settings dense evaluate register norm jacobian report "
-        "field poll keep tableau load look look_times look_states"
+        "vector times times_count y0 ys size offsets segments settings dt dense evaluate register norm jacobian report "
+        "field poll keep tableau load look look_times look_states",
+        "dt",
     )
 
 
@@ -31,11 +32,11 @@ class AdjointCall(ctypes.Structure):
     """Arguments of "adjoint"; ``times`` are the start and all stops."""
 
     _fields_ = _fields(
-        "vector times times_count rows rows_count z length ys cotangents size offsets segments settings anchored "
+        "vector times times_count rows rows_count z length ys cotangents size offsets segments settings dt anchored "
         "has_time outcome y evaluate register norm jacobian report field poll moves moves_count params_size tableau "
         "params sums places factors places_count param_rtol points weights points_count check_points check_weights "
         "check_count capacity node_times node_y node_adjoint evaluate_nodes total",
-        "param_rtol",
+        "dt param_rtol",
     )
 
 
@@ -61,8 +62,9 @@ class PassResult(ctypes.Structure):
     """What came of "forward" or "adjoint"; the times of its accepted steps follow, unless there are too many."""
 
     _fields_ = _fields(
-        "retcode t naccept nreject calls reached steps jacobians finite times_count outcome param_error squares rms",
-        "t param_error squares rms",
+        "retcode t naccept nreject calls reached steps jacobians finite times_count outcome param_error squares rms "
+        "proposed",
+        "t param_error squares rms proposed",
     )
 
 
