@@ -35,7 +35,8 @@ def _steps(record: Record) -> str:
     processor = record.machine["processor"].split(" (")[0]
     says = f"""Training steps (forward and backward) of a tanh network in float32 on one core of an {processor}, at
     equal or smaller gradient error: another package's time, and how many times faster the fastest mode of pyseminorm
-    is."""
+    is; in parentheses with a [`WarmStart`](docs/warm-start.md), which begins each solve with the step of the one
+    before."""
     head = ("network, batch, outputs", "torchdiffeq, seminorm", "embedded engine", "with Julia", "diffrax, its fastest")
     rows = [_row(case) for case in record.cases if case.case["bar"]]
     return "\n".join([_filled(says), "", _line([*head, "with Julia"]), "|---" + "|---:" * 5 + "|", *rows])
@@ -53,8 +54,10 @@ def _time(bar: Bar, case: CaseRecord) -> str:
 
 
 def _faster(bar: Bar, case: CaseRecord) -> str:
-    match = bar.match(case)
-    return "–" if match is None else f"{match.ratio:.3g}×"
+    cold, warm = bar.match(case, warm=False), bar.match(case)
+    if cold is None or warm is None:
+        return "–"
+    return f"{cold.ratio:.3g}×" + (f" ({warm.ratio:.3g}×)" if warm.ratio > cold.ratio else "")
 
 
 def _trainings(results: Results) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, SolveError
+from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, SolveError, WarmStart
 from pyseminorm.adjoints import Adjoint, choose_adjoint
 
 from .cost import Cost
@@ -99,7 +99,7 @@ def paper_norm(state: tuple[Tensor, ...]) -> Tensor:
 class Contender:
     """A named way to differentiate: one of our adjoints, or (None) torchdiffeq's package with ``norm``.
 
-    ``compile``: that of `solve`, for ours.
+    ``compile``: that of `solve`, for ours; ``warm``: each of ours begins with the step of the solve before.
     """
 
     name: str
@@ -107,12 +107,15 @@ class Contender:
     adjoint: Adjoint | None
     norm: Callable[[Any], Any] | None = None
     compile: str | None = None
+    warm: bool = False
 
     def solver(self, pair: Pair, backend: str) -> CountingSolver:
         """Solves a pair's models; ``backend`` is that of our contenders."""
         settings: dict[str, Any] = {"method": METHOD, "rtol": pair.rtol, "atol": pair.atol}
         if self.adjoint is None:
             return TheirSolver(self.norm, **settings)
+        if self.warm:
+            settings["dt"] = WarmStart()
         return OurCountingSolver(adjoint=self.adjoint, backend=backend, compile=self.compile, **settings)
 
 

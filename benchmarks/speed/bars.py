@@ -23,20 +23,29 @@ class Bar:
     ours: Callable[[Row], bool]
     asked: tuple[float, ...]
 
-    def match(self, record: CaseRecord) -> Match | None:
-        """The fastest peer of this kind, and our fastest mode at its error; None where one is missing."""
+    def match(self, record: CaseRecord, *, warm: bool = True) -> Match | None:
+        """The fastest peer of this kind, and our fastest mode at its error (``warm``: those with a `WarmStart` too);
+        None where one is missing.
+        """
         peer = next((row for row in compared(record) if self.peer(row)), None)
-        return None if peer is None else next(iter(matches(record, peer, self.ours)), None)
+        found = (
+            [] if peer is None else matches(record, peer, lambda row: self.ours(row) and (warm or not _is_warm(row)))
+        )
+        return next(iter(found), None)
 
 
 @dataclass(frozen=True)
 class ImportBar(Bar):
     """The same call of another package, at the same tolerances, over the peer."""
 
-    def match(self, record: CaseRecord) -> Match | None:
+    def match(self, record: CaseRecord, *, warm: bool = True) -> Match | None:
         peer = next((row for row in compared(record) if self.peer(row)), None)
         ours = next((row for row in compared(record) if self.ours(row)), None)
         return None if peer is None or ours is None else Match(peer, ours)
+
+
+def _is_warm(row: Row) -> bool:
+    return row.settings.get("start") == "warm"
 
 
 def _is_seminorm(row: Row) -> bool:
@@ -96,12 +105,16 @@ OUTPUTS_RATIO, PER_OUTPUT, MEMORY = 1.1, 8.0, 3.0  # at most
 
 @dataclass(frozen=True)
 class Verdict:
-    """One cell of the bars' table; ``found`` is None where it was not measured."""
+    """One cell of the bars' table; ``found`` is None where it was not measured.
+
+    ``cold``: what was found without a `WarmStart`, where the best has one.
+    """
 
     asked: str
     found: float | None
     met: bool | None
     how: str
+    cold: float | None = None
 
 
 def verdicts(record: Record) -> dict[str, list[Verdict]]:
@@ -142,7 +155,8 @@ def _ratio(bar: Bar, case: CaseRecord | None, asked: float) -> Verdict:
     if match is None:
         return Verdict(f"≥ {asked:g}", None, None, "")
     how = f"{match.ours.contender} at {match.ours.tolerance:.0e} over {match.peer.contender}"
-    return Verdict(f"≥ {asked:g}", match.ratio, match.ratio >= asked, how)
+    cold = bar.match(case, warm=False) if case is not None and _is_warm(match.ours) else None
+    return Verdict(f"≥ {asked:g}", match.ratio, match.ratio >= asked, how, cold.ratio if cold else None)
 
 
 def _at_most(asked: float, row: dict[str, Any] | None, name: str, how: str) -> Verdict:

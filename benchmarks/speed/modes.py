@@ -1,4 +1,4 @@
-"""Our modes, as data: adjoint x backend x what runs in the place of the field x method."""
+"""Our modes, as data: adjoint x backend x what runs in the place of the field x method x how solves begin."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 import pyseminorm
-from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint, solve
+from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint, WarmStart, solve
 from pyseminorm.adjoints import Adjoint
 from pyseminorm.engines.julia.session import detect
 
@@ -34,6 +34,10 @@ ENGINES = (
 )
 METHODS = ("tsit5", "dopri5")
 QUICK_METHOD = "tsit5"
+# Those that begin with the step of the solve before, too: a training loop's steady state is after so many solves.
+WARM = (("torch", "inductor"), ("torch", COMPILED), ("julia", "julia"), ("julia", COMPILED))
+WARM_ADJOINTS = ("Backsolve", "Discrete-stages")
+SETTLING = 20
 
 
 class Mode(TorchSolver):
@@ -53,7 +57,20 @@ class Mode(TorchSolver):
         return Outcome(float(self._loss), gradient(self.problem), self._stats.forward, self._stats.backward)
 
 
-def mode(backend: str, how: str | None, adjoint: str, method: str) -> Contender:
+class WarmMode(Mode):
+    """A mode whose solves begin with the step of the one before; its error is that of the steady state."""
+
+    def __init__(self, problem: Problem, field: Any, tolerance: float, arguments: dict[str, Any]) -> None:
+        super().__init__(problem, field, tolerance, {**arguments, "dt": WarmStart()})
+
+    def outcome(self) -> Outcome:
+        for _ in range(SETTLING):
+            self.refresh()
+            self.step()
+        return super().outcome()
+
+
+def mode(backend: str, how: str | None, adjoint: str, method: str, *, warm: bool = False) -> Contender:
     """Return one mode; ``how`` is `COMPILED`, or the argument ``compile`` of `solve`."""
     arguments: dict[str, Any] = {"backend": backend, "adjoint": ADJOINTS[adjoint], "method": method}
     if how != COMPILED:
@@ -61,10 +78,11 @@ def mode(backend: str, how: str | None, adjoint: str, method: str) -> Contender:
 
     def make(problem: Problem, tolerance: float) -> Solver:
         field = pyseminorm.compile(problem.field, backend=backend) if how == COMPILED else problem.field
-        return Mode(problem, field, tolerance, arguments)
+        return (WarmMode if warm else Mode)(problem, field, tolerance, arguments)
 
-    name = f"{backend}{'+' + how if how else ''} {adjoint} {method}"
-    settings = {"backend": backend, "compile": how or "", "adjoint": adjoint, "method": method}
+    name = f"{backend}{'+' + how if how else ''} {adjoint} {method}{' warm' if warm else ''}"
+    start = "warm" if warm else ""
+    settings = {"backend": backend, "compile": how or "", "adjoint": adjoint, "method": method, "start": start}
     return Contender(name, OURS, make, settings, quick=method == QUICK_METHOD)
 
 
@@ -73,7 +91,15 @@ def modes() -> tuple[list[Contender], list[str]]:
     no_julia = julia_missing()
     missing = [f'no modes with backend="julia": {no_julia}'] if no_julia else []
     engines = [(b, how) for b, how in ENGINES if not (b == "julia" and no_julia)]
-    return [mode(b, how, adjoint, method) for b, how in engines for method in METHODS for adjoint in ADJOINTS], missing
+    cold = [mode(b, how, adjoint, method) for b, how in engines for method in METHODS for adjoint in ADJOINTS]
+    warm = [
+        mode(*engine, adjoint, method, warm=True)
+        for engine in WARM
+        if engine in engines
+        for method in METHODS
+        for adjoint in WARM_ADJOINTS
+    ]
+    return cold + warm, missing
 
 
 def julia_missing() -> str | None:

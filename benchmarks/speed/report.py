@@ -86,7 +86,8 @@ def _bars(record: Record) -> Iterator[str]:
 def _cell(cell: bars.Verdict) -> str:
     if cell.found is None:
         return f"– ({cell.asked})"
-    return f"{cell.found:.3g} ({cell.asked}{'' if cell.met else ', **not met**'})"
+    cold = "" if cell.cold is None else f"; {cell.cold:.3g} without a warm start"
+    return f"{cell.found:.3g} ({cell.asked}{'' if cell.met else ', **not met**'}{cold})"
 
 
 def _case(record: CaseRecord, image: str | None) -> Iterator[str]:

@@ -135,14 +135,29 @@ def test_modes_solve_the_same_problem(engine, adjoint, how):
     assert made.forward.naccept > 5
 
 
+@pytest.mark.parametrize("adjoint", modes.WARM_ADJOINTS)
+def test_a_warm_mode_is_measured_where_training_has_settled(engine, adjoint):
+    counts = {}
+    for warm in (False, True):
+        contender = modes.mode(engine, modes.COMPILED, adjoint, "tsit5", warm=warm)
+        assert contender.name.endswith(" warm") == (contender.settings["start"] == "warm") == warm
+        solver = contender.make(Problem(TINY), 1e-5)
+        solver.step()
+        first, settled = solver._stats.forward.nf, solver.outcome().forward.nf
+        counts[warm] = first, settled
+    assert counts[False][0] == counts[False][1] == counts[True][0] > counts[True][1]
+
+
 def test_modes_are_every_combination_and_say_what_is_missing(monkeypatch):
     monkeypatch.setattr(modes, "julia_missing", lambda: None)
     found, missing = modes.modes()
-    assert missing == [] and len({c.name for c in found}) == len(found) == 8 * 2 * len(modes.ADJOINTS) == 80
+    warm = [c for c in found if c.settings["start"]]
+    assert missing == [] and len({c.name for c in found}) == len(found) == 96
+    assert len(found) - len(warm) == 8 * 2 * len(modes.ADJOINTS) and len(warm) == 4 * 2 * len(modes.WARM_ADJOINTS)
     assert {"julia+julia Gauss dopri5", "torch+compiled Gauss tsit5"} <= {c.name for c in found}
     monkeypatch.setattr(modes, "julia_missing", lambda: "there is none")
     found, missing = modes.modes()
-    assert len(found) == 4 * 2 * len(modes.ADJOINTS) and {c.settings["backend"] for c in found} == {"torch"}
+    assert len(found) == 4 * 2 * len(modes.ADJOINTS) + 8 and {c.settings["backend"] for c in found} == {"torch"}
     assert "there is none" in missing[0]
 
 
