@@ -16,6 +16,7 @@ from pyseminorm import (
     PassStats,
     ReturnCode,
     StepCallbacks,
+    WarmStart,
     solve,
 )
 from pyseminorm.graphs.step_graphs import StepGraphs
@@ -206,13 +207,24 @@ def test_a_training_pays_for_ever_fewer(monkeypatch):
 @pytest.mark.parametrize(
     ("steps", "error", "rejected", "doubted"),
     [
-        (3, None, 0, False), (3, 0.024, 0, False), (3, 0.03, 0, True), (9, 0.03, 9, True), (10, 0.03, 0, False),
-        (10, 0.06, 0, True), (10, 0.06, 9, False), (10, 0.11, 9, True),
+        (2, 0.009, 0, False), (2, 0.011, 0, True), (3, None, 0, False), (3, 0.024, 0, False), (3, 0.03, 0, True),
+        (9, 0.03, 9, True), (10, 0.03, 0, False), (10, 0.06, 0, True), (10, 0.06, 9, False), (10, 0.11, 9, True),
     ],
 )  # fmt: skip
 def test_fewer_and_smoother_steps_leave_more_doubt(steps, error, rejected, doubted):
     forward = PassStats(naccept=16, nreject=rejected)
     assert in_doubt(PassStats(naccept=steps, param_error=error), forward) == doubted
+
+
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint, DiscreteAdjoint])
+def test_the_few_steps_of_a_warm_start_do_not_hide_an_error(engine, adjoint):
+    field, warm = Forced(20, 1), WarmStart()
+    for _ in range(5):
+        gradient(field, adjoint(verbose=False), 1e-3, engine, dt=warm)
+    found, stats, warned = gradient(field, adjoint(), 1e-3, engine, dt=warm)
+    error = error_of(found, field)
+    assert stats.naccept <= 2 and error > 0.3 and warned
+    assert stats.param_error == pytest.approx(error, rel=0.2)
 
 
 @pytest.mark.parametrize(

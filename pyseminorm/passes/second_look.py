@@ -27,8 +27,8 @@ from .problems import AdjointProblem, AdjointResult, Engine
 
 logger = logging.getLogger("pyseminorm")
 
-FEW = 10  # steps: the errors of fewer hardly average
-DOUBTED = 0.25  # of what is worth a warning, in a pass of few steps
+FEW, FEWEST = 10, 2  # steps: the errors of fewer hardly average; to these a `WarmStart` comes down
+DOUBTED, SOON_DOUBTED = 0.25, 0.1  # of what is worth a warning, in a pass of few steps, or of the fewest
 SMOOTH = 0.5  # in one of many, where what is not seen makes most of the error: else the states do, which no look sees
 ALWAYS = 8  # passes in doubt are looked at
 RESOLVED = 1e-2  # relative error of the integral that is compared with
@@ -89,7 +89,8 @@ class Looks:
 
 def in_doubt(stats: PassStats, forward: PassStats) -> bool:
     """Tell whether what a pass estimates may be on the wrong side of what is worth a warning."""
-    share = DOUBTED if stats.naccept < FEW else 1.0 if is_rough(forward) else SMOOTH
+    steps, many = stats.naccept, 1.0 if is_rough(forward) else SMOOTH
+    share = many if steps >= FEW else DOUBTED if steps > FEWEST else SOON_DOUBTED
     return stats.param_error is not None and stats.param_error >= share * WORTH_WARNING
 
 
