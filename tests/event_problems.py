@@ -4,25 +4,19 @@ import math
 
 import pytest
 import torch
+from adjoints import ADJOINTS
 
 import pyseminorm
-from pyseminorm import BacksolveAdjoint, DiscreteAdjoint, Event, GaussAdjoint, InterpolatingAdjoint
+from pyseminorm import DiscreteAdjoint, Event
 
-ADJOINTS = [
-    BacksolveAdjoint(),
-    InterpolatingAdjoint(),
-    GaussAdjoint(),
-    DiscreteAdjoint(),
-    DiscreteAdjoint(keep="stages"),
-    DiscreteAdjoint(keep="checkpoints"),
-]
+EVERY_ADJOINT = [*ADJOINTS, DiscreteAdjoint(keep="checkpoints")]
 
 
 FINE = {"rtol": 1e-11, "atol": 1e-11}
 
 
 every_adjoint = pytest.mark.parametrize(
-    "adjoint", ADJOINTS, ids=lambda adjoint: f"{type(adjoint).__name__}-{getattr(adjoint, 'keep', '')}"
+    "adjoint", EVERY_ADJOINT, ids=lambda adjoint: f"{type(adjoint).__name__}-{getattr(adjoint, 'keep', '')}"
 )
 
 

@@ -2,22 +2,16 @@
 
 import pytest
 import torch
+from adjoints import ADJOINTS
 from layouts import LAYOUTS, LAYOUTS_OF_ONE_SHAPE, numbers, plain
 from torch import nn
 
 import pyseminorm
-from pyseminorm import BacksolveAdjoint, DirectAdjoint, DiscreteAdjoint, GaussAdjoint, InterpolatingAdjoint
+from pyseminorm import BacksolveAdjoint, DirectAdjoint, DiscreteAdjoint
 
 D = torch.float64
 T = torch.tensor([0.0, 0.3, 0.7], dtype=D)
 SHAPE = (4, 2)
-ADJOINTS = [
-    BacksolveAdjoint(),
-    InterpolatingAdjoint(),
-    GaussAdjoint(),
-    DiscreteAdjoint(),
-    DiscreteAdjoint(keep="stages"),
-]
 EAGER_AND_COMPILED = [
     pytest.param("torch", None, id="torch-eager"),
     pytest.param("torch", "trace", id="torch-trace"),

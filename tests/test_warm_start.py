@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from adjoints import ADJOINTS
 from problems import MLP, Oscillating, Pendulum, batch, cotangents, relative
 
 import pyseminorm
@@ -13,7 +14,6 @@ from pyseminorm import (
     DirectAdjoint,
     DiscreteAdjoint,
     Event,
-    GaussAdjoint,
     InterpolatingAdjoint,
     InvalidInputError,
     ReturnCode,
@@ -22,13 +22,6 @@ from pyseminorm import (
 from pyseminorm.methods.tableaus import ADAPTIVE_METHODS
 
 T = torch.linspace(0, 2, 3, dtype=torch.float64)
-ADJOINTS = [
-    BacksolveAdjoint(),
-    InterpolatingAdjoint(),
-    GaussAdjoint(),
-    DiscreteAdjoint(),
-    DiscreteAdjoint(keep="stages"),
-]
 NAMES = ["backsolve", "interpolating", "gauss", "discrete", "stages"]
 INDUCTOR = [pytest.mark.capture, pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a compiler")]
 COMPILED = [pytest.param("trace", x, id=f"trace, {name}") for x, name in zip(ADJOINTS, NAMES, strict=True)] + [

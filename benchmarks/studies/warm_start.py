@@ -15,7 +15,7 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -147,8 +147,7 @@ def table(found: Sequence[Saving]) -> str:
 
 
 def _median(found: Sequence[Saving], name: str) -> float:
-    value: Callable[[Saving], float] = lambda one: getattr(one, name)  # noqa: E731
-    return statistics.median(map(value, found))
+    return float(statistics.median(getattr(one, name) for one in found))
 
 
 def _cells(one: Saving) -> str:

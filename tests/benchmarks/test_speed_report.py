@@ -47,6 +47,18 @@ def test_the_explicit_object_is_not_guarded():
     assert found[bars.BEST.title][0].found == pytest.approx(100)
 
 
+def test_a_bar_says_what_it_is_without_a_warm_start():
+    ours = {"backend": "torch", "method": "tsit5", "adjoint": "Discrete", "compile": modes.COMPILED}
+    rows = [
+        row(f"torch+compiled Discrete tsit5 {start}", seconds, 1e-5, 1e-3, start=start, **ours)
+        for start, seconds in (("warm", 0.004), ("", 0.008))
+    ]
+    record = record_with([*ROWS, *rows])
+    best = bars.verdicts(record)[bars.BEST.title][0]
+    assert (best.found, best.cold) == pytest.approx((200, 100))
+    assert "| 200 (≥ 200; 100 without a warm start) |" in report.text(record)
+
+
 def test_the_other_bars_read_their_sections():
     settings = {"backend": "torch", "compile": "", "adjoint": "Backsolve"}
     record = record_with(
