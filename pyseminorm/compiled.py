@@ -22,7 +22,6 @@ from .torch_internals import guard_tensors
 
 if TYPE_CHECKING:
     from .graphs.capture import Captured
-    from .graphs.traced_field import TracedVectorField
 
 MODES = ("trace", "inductor", "julia", "auto")
 
@@ -161,9 +160,10 @@ class CompiledField:
         if not same:
             return None
         read, trace = found[: known.reads], known.trace
-        simple = trace is not None and asked.params is None and not asked.args and _are_apart(found)
+        simple = trace is not None and asked.params is None and not asked.args
         if simple and known.last is not None and known.last.engine is engine and known.last.reads(found):
             return known.last.field.again()
+        simple = simple and _are_apart(found)
         inputs = [found[i] for i in known.own]
         if not simple:
             own = inputs if asked.params is None else check_params(asked.params)
@@ -181,23 +181,20 @@ class _Last(NamedTuple):
     they were: there lie ``twins``, which stay there.
     """
 
-    field: TracedVectorField
+    field: EagerVectorField
     tensors: list[Tensor]
     twins: list[Tensor]
     engine: Engine
 
     @classmethod
     def of(cls, field: EagerVectorField, tensors: list[Tensor], engine: Engine) -> _Last | None:
-        """Return it of a field; None where that has something of its values, or none of its memory."""
-        from .graphs.traced_field import TracedVectorField
-
-        if not (isinstance(field, TracedVectorField) and field.is_lasting):
-            return None
-        return cls(field, tensors, [x.detach() for x in tensors], engine)
+        """Return it of a field of leaves; None where that has something of its values, or none of its memory."""
+        return cls(field, tensors, [x.detach() for x in tensors], engine) if field.is_lasting else None
 
     def reads(self, tensors: list[Tensor]) -> bool:
         """Tell whether these tensors are those of the field, in the same memory and laid out as they were."""
-        return all(map(operator.is_, tensors, self.tensors)) and all(map(Tensor.is_set_to, tensors, self.twins))
+        same = all(map(operator.is_, tensors, self.tensors)) and all(map(Tensor.is_set_to, tensors, self.twins))
+        return same and all(map(_is_leaf, tensors))
 
 
 @dataclass

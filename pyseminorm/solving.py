@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import logging
 import math
@@ -211,7 +210,7 @@ def solve(
     kept = compiled is not None and isinstance(rtol, float) and isinstance(atol, float)  # a tensor may change in place
     engine, options, back = compiled.settle(asked, _settle) if compiled and kept else _settle(*asked)
     if options.warm is not None:
-        options = dataclasses.replace(options, first_step=options.warm.forward)
+        options = options.starting_with(options.warm.forward)
     watch = callbacks or _NO_CALLBACKS
     if isinstance(adjoint, DirectAdjoint):
         if compile is not None:
@@ -224,7 +223,10 @@ def solve(
         context = SolveContext(
             engine, start.field, spec, times, options, norm, adjoint, back, watch, start, dense, throw, event
         )
-        return _solution(context, context.forward(recording=False), ts, None)
+        ys = context.forward(recording=False)
+        if context.rows < len(context.times) and ys.requires_grad:
+            ys.register_hook(context.refuse_unreached)  # type: ignore[no-untyped-call]
+        return _solution(context, ys, ts, None)
     if compile is not None and (spec.size == 0 or _stays_eager(func, spec)):
         compile = compiled = None
     given = [ts, *((y0,) if spec.is_tensor else pytree.tree_leaves(y0))]

@@ -285,6 +285,9 @@ def test_a_failed_solve_carries_its_last_good_state():
     assert s.retcode is ReturnCode.MaxIters and s.ys[2].isnan().all()
     (found,) = torch.autograd.grad(s.ys[1].sum(), w)
     assert relative(found, (0.05 * batch(2) * math.exp(0.05)).sum()) < 1e-6
+    s = solve(lambda t, y: w * y, batch(2), [0.0, 0.05, 9.0], throw=False, **settings)
+    with pytest.raises(SolveError, match=r"depends on output 2 .* which the solve did not reach"):
+        s.ys.sum().backward()
     with pytest.raises(SolveError, match="Unstable"):
         solve(lambda t, y: w * y**9, 10 * batch(2), [0.0, 5.0, 9.0, 12.0], method="euler")
 

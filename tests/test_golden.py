@@ -36,7 +36,7 @@ def test_the_code_computes_what_the_graph_computes(name):
         ),
     )
     code = LoweredNative(graph, StateSpec(y), params, sources)
-    code.load_lent(Lent(sources, D), by_pass=False)
+    code.load_field(code, Lent(sources, D), by_pass=False)
     found = code.vjp(t, y, adjoint, value=True, params=True, time=True)
     results = golden.function()(torch.tensor(t, dtype=D), *graph.examples[1:], *sources)
     shapes = [*golden.inputs[1 : 2 * n + 1], *golden.params, ()]

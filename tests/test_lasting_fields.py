@@ -9,6 +9,7 @@ from torch import nn
 
 import pyseminorm
 from pyseminorm import BacksolveAdjoint, DiscreteAdjoint
+from pyseminorm.engines.julia.native.lowered import LoweredVectorField
 from pyseminorm.graphs.traced_field import TracedVectorField
 
 pytestmark = pytest.mark.capture
@@ -27,23 +28,29 @@ class Net(nn.Module):
         return self.net(t, y) + torch.sin(3.0 * t * self.rate)
 
 
+MODES = {"torch": "trace", "julia": "julia"}
+
+
 @pytest.fixture
 def made(monkeypatch):
     """How many fields were made, not taken from a solve before."""
-    calls, init = [], TracedVectorField.__init__
+    calls = []
+    for kind in (TracedVectorField, LoweredVectorField):
 
-    def counted(self, *args, **kwargs):
-        calls.append(self)
-        init(self, *args, **kwargs)
+        def counted(self, *args, init=kind.__init__, **kwargs):
+            calls.append(self)
+            init(self, *args, **kwargs)
 
-    monkeypatch.setattr(TracedVectorField, "__init__", counted)
+        monkeypatch.setattr(kind, "__init__", counted)
     return calls
 
 
-def gradients(func, adjoint, compile=None):
-    y0 = batch(3).double().requires_grad_()
-    func_of = func.func if isinstance(func, pyseminorm.CompiledField) else func
-    ys = pyseminorm.solve(func, y0, T, backend="torch", adjoint=adjoint, rtol=1e-7, atol=1e-9, compile=compile).ys
+def gradients(func, adjoint):
+    y0, backend = batch(3).double().requires_grad_(), "torch"
+    func_of = func
+    if isinstance(func, pyseminorm.CompiledField):
+        func_of, backend = func.func, func.backend
+    ys = pyseminorm.solve(func, y0, T, backend=backend, adjoint=adjoint, rtol=1e-7, atol=1e-9).ys
     return ys, *torch.autograd.grad(ys.pow(2).sum(), [y0, *func_of.parameters()])
 
 
@@ -74,9 +81,9 @@ CHANGES = [by_other_memory, by_another_part_of_the_memory, by_another_parameter,
 @pytest.mark.parametrize("adjoint", [BacksolveAdjoint(), DiscreteAdjoint(keep="stages")], ids=["backsolve", "discrete"])
 @pytest.mark.parametrize("normed", [False, True], ids=["plain", "weight_norm"])
 @pytest.mark.parametrize("change", CHANGES)
-def test_every_change_is_seen(change, normed, adjoint):
+def test_every_change_is_seen(change, normed, adjoint, engine):
     net = Net(normed)
-    field = pyseminorm.compile(net, backend="torch", mode="trace")
+    field = pyseminorm.compile(net, backend=engine, mode=MODES[engine])
     for _ in range(2):
         gradients(field, adjoint)
     changes = change(net)
@@ -85,9 +92,9 @@ def test_every_change_is_seen(change, normed, adjoint):
             torch.testing.assert_close(gradients(field, adjoint), gradients(copy.deepcopy(net), adjoint))
 
 
-def test_a_field_is_made_once_for_the_same_memory(made):
+def test_a_field_is_made_once_for_the_same_memory(made, engine):
     net = Net()
-    field = pyseminorm.compile(net, backend="torch", mode="trace")
+    field = pyseminorm.compile(net, backend=engine, mode=MODES[engine])
     gradients(field, DiscreteAdjoint())  # this one captures
     gradients(field, DiscreteAdjoint())
     first = len(made)
@@ -106,9 +113,9 @@ def test_what_is_computed_of_parameters_is_made_at_every_solve(made):
     assert len(made) == 3
 
 
-def test_a_solve_that_waits_for_its_backward_pass_is_apart_from_the_next():
+def test_a_solve_that_waits_for_its_backward_pass_is_apart_from_the_next(engine):
     net = Net()
-    field = pyseminorm.compile(net, backend="torch", mode="trace")
+    field = pyseminorm.compile(net, backend=engine, mode=MODES[engine])
     gradients(field, BacksolveAdjoint())
     y0 = batch(3).double().requires_grad_()
     waiting = pyseminorm.solve(field, y0, T, adjoint=BacksolveAdjoint()).ys.pow(2).sum()

@@ -129,11 +129,9 @@ class TracedVectorField(EagerVectorField):
 
     @property
     def is_lasting(self) -> bool:
-        """Tell whether what stays the same in a solve is views of what func reads, and so in other solves too."""
         return self._functions.constants_are_views
 
     def again(self) -> TracedVectorField:
-        """Return the field of another solve by the same tensors, in the same memory."""
         made = object.__new__(TracedVectorField)
         made.__dict__.update(self.__dict__, _ahead={}, _pass="forward pass", random_from=None)
         if self.steps is not None:

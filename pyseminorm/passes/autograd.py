@@ -328,6 +328,10 @@ class SolveContext:
         y = unflatten(z[n : 2 * n]) if self.adjoint.integrates_y else None
         return AdjointState(unflatten(z[:n] * scale), y, ())
 
+    def refuse_unreached(self, grad: Tensor) -> None:
+        """Refuse cotangents (len(times), *shape) of outputs that a failed solve did not reach."""
+        self._active(grad.detach().reshape(len(self.times), self.spec.size))
+
     def _active(self, grad: Tensor) -> list[bool]:
         """Return which outputs have a nonzero cotangent."""
         return active_rows(grad, self.times, self.rows, self.retcode, self.stats)

@@ -72,6 +72,12 @@ class PassOptions:
     dtmax: float = math.inf
     warm: WarmStart | None = None
 
+    def starting_with(self, first_step: float | None) -> PassOptions:
+        """Return these options with another first step (`dataclasses.replace` takes as long as a small pass)."""
+        made = object.__new__(PassOptions)
+        made.__dict__.update(self.__dict__, first_step=first_step)
+        return made
+
     @property
     def step_size(self) -> float:
         """The size of fixed steps or of the first step; 0: chosen by the method."""

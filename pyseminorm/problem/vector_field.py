@@ -66,6 +66,15 @@ class EagerVectorField:
     rereads: ClassVar[bool] = True
     steps: Any = None
 
+    @property
+    def is_lasting(self) -> bool:
+        """Tell whether `again` gives the field of another solve by the same tensors, in the same memory."""
+        return False
+
+    def again(self) -> EagerVectorField:
+        """Return the field of another solve; a form that is lasting has one."""
+        raise NotImplementedError
+
     def __init__(
         self, func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None
     ) -> None:

@@ -64,9 +64,9 @@ class Pass:
         ys = y0.new_empty((len(problem.times), *problem.spec.shape))
         arguments.y0, arguments.ys = address(y0, y0.dtype), address(ys, y0.dtype)
         arguments.dt = problem.options.step_size
-        for name, at in (python.arguments if python else {"norm": 0, "report": 0}).items():
-            setattr(arguments, name, at)
-        if python:
+        if python:  # else there are none, in arguments that are kept, too
+            for name, at in python.arguments.items():
+                setattr(arguments, name, at)
             arguments.look, arguments.look_times, arguments.look_states = python.looking
         self.run("forward", arguments)
         return ys

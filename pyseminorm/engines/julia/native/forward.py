@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from typing import Any
 
@@ -22,9 +21,9 @@ def native_forward(julia: Runtime, problem: ForwardProblem) -> ForwardResult:
     """Solve forward. Of Python it calls a norm, a report and the search for events only, where there are any."""
     started, field = time.perf_counter(), problem.field
     assert isinstance(field, JuliaVectorField)
-    native, call = field.native, _find_call(problem, field.native)
-    silent = call.keep and not callable(problem.norm) and problem.events is None
-    python = None if silent else _measure(problem, field, call.keep)
+    native, keep = field.native, _recorded(problem)
+    python = _measure(problem, field, keep)
+    call = _find_call(problem, native, keep) if python is None else _make_call(problem, native, keep)
     # Where no Python runs, nobody overwrites y0 meanwhile.
     y0 = consecutive(problem.first.given if python is None and not problem.keep_dense else problem.y0)
     needs_jacobian = problem.options.traits.needs_jacobian
@@ -39,6 +38,14 @@ def native_forward(julia: Runtime, problem: ForwardProblem) -> ForwardResult:
     return result
 
 
+def _recorded(problem: ForwardProblem) -> int:
+    """Return 1 where Julia records the steps, 2 with their stages."""
+    recorder = problem.recorder
+    if recorder is None or recorder.for_python or problem.options.report is not None:
+        return 0
+    return 2 if recorder.keeps_stages else 1
+
+
 def _measure(problem: ForwardProblem, field: JuliaVectorField, keep: int) -> SolverCallbacks | None:
     """Return the norm, the report and the search for events that are functions of Python, if there is one."""
     report = None if keep else problem.report
@@ -49,23 +56,20 @@ def _measure(problem: ForwardProblem, field: JuliaVectorField, keep: int) -> Sol
     return SolverCallbacks(field.native.u, None, norm, report=report, looks=looks, restore=field.restore)
 
 
-def _find_call(problem: ForwardProblem, native: NativeField) -> ForwardArguments:
-    """Return the arguments of a pass, those of the last one where it was the same."""
-    options, recorder, keep = problem.options, problem.recorder, 0
-    if recorder is not None and not recorder.for_python and options.report is None:
-        keep = 2 if recorder.keeps_stages else 1
-    make = functools.partial(ForwardArguments, problem, vector_type("cpu", native.u.dtype), native.address, keep)
-    if (
-        options.report is not None
-        or problem.events is not None
-        or not (is_plain(options) and isinstance(problem.norm, str))
-    ):
-        return make()  # what is the user's is not kept
+def _find_call(problem: ForwardProblem, native: NativeField, keep: int) -> ForwardArguments:
+    """Return the arguments of a pass without Python, those of the last one where it was the same."""
+    options = problem.options
+    if not is_plain(options):  # what is the user's is not kept
+        return _make_call(problem, native, keep)
     key = options, problem.times, keep, problem.keep_dense, problem.spec.shape, problem.spec.sizes, problem.norm
     known: tuple[Any, ForwardArguments] | None = native.prepared.get("forward")
     if known is None or known[0] != key:
-        known = native.prepared["forward"] = key, make()
+        known = native.prepared["forward"] = key, _make_call(problem, native, keep)
     return known[1]
+
+
+def _make_call(problem: ForwardProblem, native: NativeField, keep: int) -> ForwardArguments:
+    return ForwardArguments(problem, vector_type("cpu", native.u.dtype), native.address, keep)
 
 
 class StepsHandle:

@@ -59,21 +59,21 @@ class LoweredNative(NativeField):
         self.dtype = dtype
         table = int(self.module.lowered_sources(self.handle))
         self._addresses = (ctypes.c_size_t * count).from_address(table) if count else (ctypes.c_size_t * 0)()
-        self._loaded: Any = None  # what the pointers and what was made of the tensors stand for
+        self._loaded: Any = None  # the field that the pointers and what was made of the tensors stand for
 
-    def load_lent(self, lent: Lent, *, by_pass: bool) -> bool:
-        """Point at the tensors, and make what stays the same in a solve, unless these were the last to be loaded.
+    def load_field(self, field: LoweredVectorField, lent: Lent, *, by_pass: bool) -> bool:
+        """Point at the tensors of a field, and make what stays the same in a solve, unless it was the last one loaded.
 
         With ``by_pass`` the pass that follows is to make what stays the same, if it must be made: True.
         """
-        if self._loaded is not None and self._loaded() is lent:
+        if self._loaded is not None and self._loaded() is field:
             return False
-        self._julia.check_caller()
         self._loaded = None
         self._addresses[:] = lent.addresses
         if not by_pass:
+            self._julia.check_caller()
             self.c_functions.call("load", LoadCall(self.address))
-        self._loaded = weakref.ref(lent)
+        self._loaded = weakref.ref(field)
         return by_pass
 
     def prepare_vjp(self, t: float) -> None:
@@ -99,11 +99,20 @@ class LoweredVectorField(JuliaVectorField):
         self.scatter, self.small, self.moves = native.scatter, native.small, native.moves
         self.inputs = self.targets = inputs
         self.random_from = None
-        self._load, self._lent = native.load_lent, Lent(self.tensors, native.dtype)
+        self._load, self._lent = native.load_field, Lent(self.tensors, native.dtype)
         self._counts = count_all_writes(self.tensors)
 
+    @property
+    def is_lasting(self) -> bool:
+        return not self._lent.copied
+
+    def again(self) -> LoweredVectorField:
+        made = object.__new__(LoweredVectorField)
+        made.__dict__.update(self.__dict__, _counts=count_all_writes(self.tensors))
+        return made
+
     def load(self, *, by_pass: bool = False) -> bool:
-        return self._load(self._lent, by_pass=by_pass)
+        return self._load(self, self._lent, by_pass=by_pass)
 
     def restore(self) -> None:
         self.load()

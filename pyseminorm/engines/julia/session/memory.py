@@ -57,16 +57,16 @@ def make_room(like: Sequence[Tensor]) -> tuple[list[Tensor], list[Any]]:
 class Lent:
     """``tensors`` as they lay at ``addresses`` when handed to Julia: their memory lives as long as this object.
 
-    Copies of those that lay in another way, or had another dtype. What becomes of one later (``p.data = new``) is not
-    seen.
+    Copies (``copied``) of those that lay in another way, or had another dtype. What becomes of one later
+    (``p.data = new``) is not seen.
     """
 
     def __init__(self, tensors: Sequence[Tensor], dtype: torch.dtype) -> None:
         try:
-            self.tensors, self.addresses = list(tensors), addresses(tensors, dtype)
+            self.tensors, self.addresses, self.copied = list(tensors), addresses(tensors, dtype), False
         except InvalidInputError:
             self.tensors = [consecutive(x if x.dtype is dtype else x.to(dtype)) for x in tensors]
-            self.addresses = addresses(self.tensors, dtype)
+            self.addresses, self.copied = addresses(self.tensors, dtype), True
         self._memory = list(map(Tensor.untyped_storage, self.tensors))
 
 
