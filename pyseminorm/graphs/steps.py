@@ -6,14 +6,13 @@ A step is a function of flat tensors alone, made for one trace, method and layou
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ..host_copies import send_numbers
 from ..methods.tableau import Tableau
 from ..methods.tableaus import TABLEAUS
 from ..norms import AdjointLayout, Segment
@@ -95,23 +94,16 @@ class Forward:
 
         def attempt(*flat: Tensor) -> list[Tensor]:
             constants, (y, knobs, *first) = field.split(flat)
-            count = tableau.stages + 3
-            times, h, atol, rtol = _read(knobs[:count].to(y.dtype), tableau)
-            stages, new = list(first), y
-            saved: list[Tensor] = []
-            if self.renews:
-                value, saved = field.value(constants, times[0], y)
-                stages.append(value)
-            for i in range(1, tableau.stages):
-                new = y + h * _weigh(tableau.a[i], stages)
-                if i == tableau.stages - 1 and not self.last:
-                    break
-                value, kept = field.value(constants, times[i], new)
-                stages.append(value)
-                saved += kept
-            if not tableau.ends_at_state:
-                new = y + h * _weigh(tableau.b, stages)
-            errors = _errors(tableau, self.segments, stages, y, new, h, atol, rtol)
+            count, saved = tableau.stages + 3, list[Tensor]()
+            *times, h, atol, rtol = knobs[:count].to(y.dtype).unbind(0)
+
+            def derivative(i: int, state: Tensor) -> Tensor:
+                value, kept = field.value(constants, times[i], state)
+                saved.extend(kept)
+                return value
+
+            stages = [derivative(0, y)] if self.renews else first
+            new, errors = _complete(self, y, (h, atol, rtol), stages, derivative)
             every = torch.stack(stages)
             weights = knobs[tableau.stages] * _output_weights(tableau, knobs[count:])[: len(stages)]
             rows = y + weights.to(y.dtype).T @ every
@@ -126,58 +118,45 @@ class Backward:
     *q_last), with mu before and after the step, and q its derivatives at a stage.
 
     Attributes:
-        method, segments: as for `Forward`.
-        layout: of the backward state z.
-        params: whether mu is made, outside of z: behind the ``errors`` are then the `_sizes_of_sums` of the step.
-        carried: whether mu is a part of z.
+        method, segments, last: as for `Forward`.
+        stage: one of its stages; where that makes mu apart, the `_sizes_of_sums` of the step are behind the ``errors``.
         renews: whether the first stage is evaluated; else it is given, as ``k_0`` and ``q_0``.
-        last: as for `Forward`.
     """
 
     errors: ClassVar[int | None] = 2
     method: str
     segments: tuple[Segment, ...] | None
-    layout: AdjointLayout
-    params: bool
-    carried: bool
+    stage: Stage
     renews: bool
     last: bool
 
     def make(self, field: Inlined) -> FlatStep:
-        tableau, layout = TABLEAUS[self.method], self.layout
+        tableau, apart = TABLEAUS[self.method], len(field.present) if self.stage.params else 0
 
         def attempt(*flat: Tensor) -> list[Tensor]:
             constants, (z, knobs, *rest) = field.split(flat)
-            times, h, atol, rtol = _read(knobs, tableau)
+            *times, h, atol, rtol = knobs.unbind(0)
             ys: Sequence[Tensor | None] = [None] * tableau.stages
-            if not layout.has_y:
+            if not self.stage.layout.has_y:
                 ys, rest = rest[0].unbind(0), rest[1:]
-            apart = len(field.present) if self.params else 0
-            before, rest = rest[len(rest) - apart :], rest[: len(rest) - apart]
+            given, before = rest[: len(rest) - apart], rest[len(rest) - apart :]
+            products: list[Sequence[Tensor]] = [] if self.renews else [given[1:]]
 
-            def derivative(i: int, state: Tensor) -> tuple[Tensor, list[Tensor]]:
-                return field.backward(constants, times[i], state, ys[i], layout, self.params, self.carried)
+            def derivative(i: int, state: Tensor) -> Tensor:
+                value, q = self.stage.derivative(field, constants, times[i], state, ys[i])
+                products.append(q)
+                return value
 
-            first, q = derivative(0, z) if self.renews else (rest[0], list(rest[1:]))
-            stages, sums = [first], [[x] for x in q]
-            for i in range(1, tableau.stages):
-                new = z + h * _weigh(tableau.a[i], stages)
-                if i == tableau.stages - 1 and not self.last:
-                    break
-                value, q = derivative(i, new)
-                stages.append(value)
-                for column, x in zip(sums, q, strict=True):
-                    column.append(x)
-            if not tableau.ends_at_state:
-                new = z + h * _weigh(tableau.b, stages)
-            errors = _errors(tableau, self.segments, stages, z, new, h, atol, rtol)
+            stages = [derivative(0, z) if self.renews else given[0]]
+            new, errors = _complete(self, z, (h, atol, rtol), stages, derivative)
+            sums = list(zip(*products, strict=True))
             increments = [h * _weigh(tableau.b, column) for column in sums]
             mu = [a + b for a, b in zip(before, increments, strict=True)]
             if apart:
                 error = tableau.integral_error
                 wrong = [h * _weigh(error, column) for column in sums] if error else []
                 errors = torch.cat([errors, _sizes_of_sums(increments, wrong, mu)])
-            return [new, torch.stack(stages), errors, *mu, *q]
+            return [new, torch.stack(stages), errors, *mu, *products[-1]]
 
         return attempt
 
@@ -187,7 +166,9 @@ class Stage:
     """A derivative of a backward solve by itself: (constants, z, times, [ys]) -> (k, *q), at the first of the times.
 
     Attributes:
-        layout, params, carried: as for `Backward`.
+        layout: of the backward state z.
+        params: whether mu' is made, outside of z.
+        carried: whether mu is a part of z.
     """
 
     errors: ClassVar[int | None] = None
@@ -198,11 +179,31 @@ class Stage:
     def make(self, field: Inlined) -> FlatStep:
         def stage(*flat: Tensor) -> list[Tensor]:
             constants, (z, times, *ys) = field.split(flat)
-            y = ys[0][0] if ys else None
-            value, q = field.backward(constants, times[0], z, y, self.layout, self.params, self.carried)
+            value, q = self.derivative(field, constants, times[0], z, ys[0][0] if ys else None)
             return [value, *q]
 
         return stage
+
+    def derivative(
+        self, field: Inlined, constants: Sequence[Tensor], t: Tensor, z: Tensor, y: Tensor | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return d/dt of z = [lambda; y; a_t; mu], for ``y`` where z has none, and mu' where that is outside of z."""
+        layout, wanted = self.layout, Wanted(params=self.params or self.carried, time=self.layout.has_time)
+        y = z[layout.y_slice] if y is None else y
+        f, saved = field.value(constants, t, y)
+        state, q, at = field.products(constants, t, y, saved, -z[layout.adjoint_slice], wanted)
+        parts = [state + 0.0 * f]
+        if layout.has_y:
+            parts.append(f)
+        if layout.has_time:
+            parts.append(f.new_zeros(1) if at is None else at.reshape(1))
+        if self.carried:
+            found = dict(zip(field.present, q, strict=True))
+            parts += [
+                as_real(found[i]).reshape(-1) if i in found else z.new_zeros(size)
+                for i, size in enumerate(layout.params)
+            ]
+        return torch.cat(parts) if len(parts) > 1 else parts[0], [] if self.carried else q
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,7 @@ class Reverse:
             values, saved = field.given(kept, self.used) if self.kept else ({}, {})
             inputs: dict[int, Tensor] = {}
             for i in self.used:
-                inputs[i] = y if i == 0 else y + h * _weigh_some(rows[i], values)
+                inputs[i] = y if i == 0 else y + h * _weigh(rows[i], values)
                 if not self.kept:
                     values[i], saved[i] = field.value(constants, times[i], inputs[i])
             ybar: dict[int, Tensor] = {}
@@ -256,8 +257,8 @@ class Reverse:
                 later = {j: rows[j][i] for j in ybar if i < len(rows[j]) and rows[j][i]}
                 if later:
                     cotangent = cotangent + h * _sum(w * ybar[j] for j, w in later.items())
-                ybar[i], gradients[i], _ = field.products(constants, times[i], inputs[i], saved[i], cotangent)
-            increments = [_sum(iter(column)) for column in zip(*gradients.values(), strict=True)]
+                ybar[i], gradients[i], _ = field.products(constants, times[i], inputs[i], saved[i], cotangent, Wanted())
+            increments = [_sum(column) for column in zip(*gradients.values(), strict=True)]
             known = [i for i in self.used if i < len(shares) and shares[i]]
             wrong = [
                 _sum(shares[i] * x for i, x in zip(known, column, strict=True))
@@ -285,7 +286,7 @@ class Nodes:
             total: list[Tensor] = []
             for t, y, adjoint in zip(times.unbind(0), ys.unbind(0), adjoints.unbind(0), strict=True):
                 _, saved = field.value(constants, t, y)
-                _, new, _ = field.products(constants, t, y, saved, adjoint)
+                _, new, _ = field.products(constants, t, y, saved, adjoint, Wanted())
                 total = [a + b for a, b in zip(total, new, strict=True)] if total else new
             return total
 
@@ -321,47 +322,15 @@ class Inlined:
         y: Tensor,
         saved: Sequence[Tensor],
         adjoint: Tensor,
-        *,
-        params: bool = True,
-        time: bool = False,
+        wanted: Wanted,
     ) -> tuple[Tensor, list[Tensor], Tensor | None]:
         """Return adj df/dy, those of adj df/dtheta_i that are present, and adj df/dt."""
-        spec, make = self._spec, self._functions.adjoint(Wanted(params=params, time=time))
-        leaves = spec.split(y)
-        grads = make(tuple(constants), t, leaves, tuple(saved), *spec.split(adjoint))
+        spec, leaves = self._spec, self._spec.split(y)
+        grads = self._functions.adjoint(wanted)(tuple(constants), t, leaves, tuple(saved), *spec.split(adjoint))
         n = len(leaves)
         state = [torch.zeros_like(x) if g is None else g for g, x in zip(grads[:n], leaves, strict=True)]
-        at = grads.pop() if time else None
+        at = grads.pop() if wanted.time else None
         return spec.join(state), [g for g in grads[n:] if g is not None], at
-
-    def backward(
-        self,
-        constants: Sequence[Tensor],
-        t: Tensor,
-        z: Tensor,
-        y: Tensor | None,
-        layout: AdjointLayout,
-        params: bool,
-        carried: bool,
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Return d/dt of [lambda; y; a_t; mu], and mu' apart where it is made and not carried."""
-        adjoint, own = z[layout.adjoint_slice], y
-        if own is None:
-            own = z[layout.y_slice]
-        f, saved = self.value(constants, t, own)
-        state, q, at = self.products(constants, t, own, saved, -adjoint, params=params or carried, time=layout.has_time)
-        parts = [state + 0.0 * f]
-        if layout.has_y:
-            parts.append(f)
-        if layout.has_time:
-            parts.append(f.new_zeros(1) if at is None else at.reshape(1))
-        if carried:
-            found = dict(zip(self.present, q, strict=True))
-            parts += [
-                as_real(found[i]).reshape(-1) if i in found else z.new_zeros(size)
-                for i, size in enumerate(layout.params)
-            ]
-        return torch.cat(parts) if len(parts) > 1 else parts[0], [] if carried else q
 
     def given(
         self, flat: Sequence[Tensor], used: Sequence[int]
@@ -373,11 +342,6 @@ class Inlined:
 
 
 StepKind = Begin | Forward | Backward | Stage | Reverse | Nodes
-
-
-def knobs(times: Sequence[float], numbers: Sequence[float], like: Tensor) -> Tensor:
-    """Return the times of stages and further numbers as one vector, which reaches a device without a wait."""
-    return send_numbers([*times, *numbers], like)
 
 
 def _output_weights(tableau: Tableau, thetas: Tensor) -> Tensor:
@@ -395,28 +359,27 @@ def _weigh_cotangents(tableau: Tableau, numbers: Tensor) -> Tensor:
     return torch.cat([torch.stack([ended, inside]), h * inside * weights, last[None]])
 
 
-def _read(knobs: Tensor, tableau: Tableau) -> tuple[tuple[Tensor, ...], Tensor, Tensor, Tensor]:
-    *times, h, atol, rtol = knobs.unbind(0)
-    return tuple(times[: tableau.stages]), h, atol, rtol
-
-
-def _errors(
-    tableau: Tableau,
-    segments: tuple[Segment, ...] | None,
+def _complete(
+    attempt: Forward | Backward,
+    z: Tensor,
+    numbers: tuple[Tensor, Tensor, Tensor],
     stages: list[Tensor],
-    y: Tensor,
-    new: Tensor,
-    h: Tensor,
-    atol: Tensor,
-    rtol: Tensor,
-) -> Tensor:
-    """Return the norms of the segments of the scaled error, or all of it; nothing of a method without an estimate."""
+    evaluate: Callable[[int, Tensor], Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Evaluate the stages of a step behind the first one, and return the new state with the norms of the segments of
+    the scaled error, or all of it; nothing of a method without an estimate.
+    """
+    tableau, (h, atol, rtol), new = TABLEAUS[attempt.method], numbers, z
+    for i in range(1, tableau.stages):
+        new = z + h * _weigh(tableau.a[i], stages)
+        if attempt.last or i < tableau.stages - 1:
+            stages.append(evaluate(i, new))
+    if not tableau.ends_at_state:
+        new = z + h * _weigh(tableau.b, stages)
     if tableau.b_error is None:
-        return y.new_empty(0)
-    scaled = h * _weigh(tableau.b_error, stages) / (atol + rtol * torch.maximum(y.abs(), new.abs()))
-    if segments is None:
-        return scaled
-    return _lengths(scaled, segments)
+        return new, z.new_empty(0)
+    scaled = h * _weigh(tableau.b_error, stages) / (atol + rtol * torch.maximum(z.abs(), new.abs()))
+    return new, scaled if attempt.segments is None else _lengths(scaled, attempt.segments)
 
 
 def _lengths(z: Tensor, segments: tuple[Segment, ...]) -> Tensor:
@@ -427,16 +390,12 @@ def _lengths(z: Tensor, segments: tuple[Segment, ...]) -> Tensor:
 def _sizes_of_sums(increments: list[Tensor], errors: list[Tensor], sums: list[Tensor]) -> Tensor:
     """Return the 2-norms of what a step adds to sums, of its embedded errors (none: zero), and of the sums."""
     squares = [[as_real(x).square().sum() for x in tensors] for tensors in (increments, errors, sums)]
-    return torch.stack([_sum(iter(found)) if found else sums[0].new_zeros(()) for found in squares]).sqrt()
+    return torch.stack([_sum(found) if found else sums[0].new_zeros(()) for found in squares]).sqrt()
 
 
-def _weigh(weights: Sequence[float], stages: Sequence[Tensor]) -> Tensor:
-    return _sum(w * k for w, k in zip(weights, stages, strict=False) if w)
+def _weigh(weights: Sequence[float], stages: Sequence[Tensor] | dict[int, Tensor]) -> Tensor:
+    return _sum(w * stages[i] for i, w in enumerate(weights) if w)
 
 
-def _weigh_some(weights: Sequence[float], stages: dict[int, Tensor]) -> Tensor:
-    return _sum(w * stages[j] for j, w in enumerate(weights) if w)
-
-
-def _sum(terms: Iterator[Tensor]) -> Tensor:
+def _sum(terms: Iterable[Tensor]) -> Tensor:
     return functools.reduce(torch.add, terms)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..host_copies import send_numbers
 from ..problem.solve_tensors import check_unchanged, targets_of
 from ..problem.state import StateSpec
 from ..problem.vector_field import EagerVectorField, FieldArguments, Products, make_dense, measure
@@ -19,7 +20,7 @@ from .functions import Functions
 from .joint_graph import JointGraph, joint_graph
 from .split import Wanted
 from .step_graphs import StepGraphs
-from .steps import Nodes, StepKind, knobs
+from .steps import Nodes, StepKind
 
 
 def without_grad() -> AbstractContextManager[None]:
@@ -232,7 +233,7 @@ class TracedVectorField(EagerVectorField):
     ) -> list[Tensor | None]:
         """Return the sum over rows, in one batch by vmap: the graph's shapes are those of one state."""
         if self.steps is not None:
-            made = self.run_step(Nodes(len(times)), knobs(times, (), y), y, adjoint)
+            made = self.run_step(Nodes(len(times)), send_numbers(times, y), y, adjoint)
             if made is not None:
                 return self.spread(made)
         return super().vjp_params(times, y, adjoint)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...graphs.steps import Backward, Begin, Forward, Stage, knobs
+from ...graphs.steps import Backward, Begin, Forward, Stage
 from ...graphs.traced_field import TracedVectorField
 from ...host_copies import read, send_numbers
 from ...methods.tableaus import TABLEAUS
@@ -88,8 +88,8 @@ class BackwardAttempts:
         assert isinstance(field, TracedVectorField)
         method, layout, apart = problem.options.method, problem.layout, params and not carried
         self._field, self._stats, self._tableau, self._params = field, stats, TABLEAUS[method], params
-        self._kinds = _kinds(Backward, method, problem.segments, layout, apart, carried)
         self._stage = Stage(layout, apart, carried)
+        self._kinds = _kinds(Backward, method, problem.segments, self._stage)
         self._dense = None if layout.has_y else problem.dense
         self._present, self._integrals = field.present if apart else [], integrals
 
@@ -98,7 +98,7 @@ class BackwardAttempts:
 
     def derivative(self, t: float, z: Tensor) -> Derivative | None:
         """Make a derivative by itself; None where it cannot be compiled."""
-        made = self._field.run_step(self._stage, z, knobs((t,), (), z), *self._states((t,)))
+        made = self._field.run_step(self._stage, z, send_numbers((t,), z), *self._states((t,)))
         if made is None:
             return None
         self._count(1)
@@ -109,7 +109,7 @@ class BackwardAttempts:
 
     def __call__(self, start: Start) -> Attempt | None:
         first = start.first if self._tableau.fsal else None
-        arguments = [start.y, knobs(start.times, start.numbers, start.y), *self._states(start.times)]
+        arguments = [start.y, send_numbers([*start.times, *start.numbers], start.y), *self._states(start.times)]
         if first is not None:
             arguments += [first[0], *(q for i in self._present if (q := first[1][i]) is not None)]
         arguments += [self._integrals.total[i] for i in self._present]
