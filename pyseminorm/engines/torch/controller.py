@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import math
 import struct
-from dataclasses import dataclass
 
 from ...methods.tableau import Tableau
 from ...stepping import PIController
@@ -88,7 +87,6 @@ def _power(x: float, y: float) -> float:
         return math.inf
 
 
-@dataclass
 class PIControl:
     """Proposes step sizes from error estimates by a `PIController`; state is the last accepted error.
 
@@ -96,45 +94,29 @@ class PIControl:
     and time have different types (a float32 state), else `fastpower`.
     """
 
-    beta1: float
-    beta2: float
-    qmin: float
-    qmax: float
-    qmax_first_step: float
-    gamma: float
-    exact: bool
-    previous_error: float = ERRORS_FLOOR
-    _error_power: float = 1.0
-
-    @classmethod
-    def of(cls, tableau: Tableau, given: PIController, *, exact: bool) -> PIControl:
-        beta1, beta2 = tableau.gains(given.beta2)
-        return cls(
-            beta1 if given.beta1 is None else given.beta1,
-            beta2,
-            given.qmin or QMIN,
-            given.qmax or QMAX,
-            given.qmax_first_step or QMAX_FIRST_STEP,
-            given.gamma or GAMMA,
-            exact,
-        )
+    def __init__(self, tableau: Tableau, given: PIController, *, exact: bool) -> None:
+        beta1, self._beta2 = tableau.gains(given.beta2)
+        self._beta1 = beta1 if given.beta1 is None else given.beta1
+        self._qmin, self._qmax, self._gamma = given.qmin or QMIN, given.qmax or QMAX, given.gamma or GAMMA
+        self._qmax_first_step = given.qmax_first_step or QMAX_FIRST_STEP
+        self._exact, self._previous_error, self._error_power = exact, ERRORS_FLOOR, 1.0
 
     def factor(self, error: float, *, first: bool) -> float:
         """Return q, by which the step size is divided after an accepted step."""
-        qmax = self.qmax_first_step if first else self.qmax
+        qmax = self._qmax_first_step if first else self._qmax
         if error == 0.0:
             return 1 / qmax
         if error == math.inf:
             self._error_power = math.inf
         else:
-            self._error_power = _power(error, self.beta1) if self.exact else fastpower(error, self.beta1)
-        least = self.previous_error == ERRORS_FLOOR
-        before = _power_of_floor(self.beta2) if least else fastpower(self.previous_error, self.beta2)
+            self._error_power = _power(error, self._beta1) if self._exact else fastpower(error, self._beta1)
+        least = self._previous_error == ERRORS_FLOOR
+        before = _power_of_floor(self._beta2) if least else fastpower(self._previous_error, self._beta2)
         q = self._error_power / before if before else math.inf
-        return min(max(q / self.gamma, 1 / qmax), 1 / self.qmin)
+        return min(max(q / self._gamma, 1 / qmax), 1 / self._qmin)
 
     def accept(self, error: float) -> None:
-        self.previous_error = max(error, ERRORS_FLOOR)
+        self._previous_error = max(error, ERRORS_FLOOR)
 
     def rejection_divisor(self) -> float:
-        return min(1 / self.qmin, self._error_power / self.gamma)
+        return min(1 / self._qmin, self._error_power / self._gamma)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -84,14 +84,12 @@ class Integrator:
     stats: PassStats
     discontinuities: Discontinuities
 
-    t: float = field(init=False)
-    state: Tensor = field(init=False)
-    _size: Tensor | None = field(init=False, default=None)  # |state|, where it is known
-    _new_size: Tensor | None = field(init=False, default=None)
-
     def __post_init__(self) -> None:
         self.t, self.state = self.t0, self.y0
+        self._size: Tensor | None = None  # |state|, where it is known
+        self._new_size: Tensor | None = None
         self._direction = math.copysign(1.0, self.end - self.t0)
+        self._adaptive = self.tableau.adaptive
         self._intervals = list(self.discontinuities.intervals)
         self._discontinuities = list(self.discontinuities.times)
         self._integral_derivatives: IntegralDerivatives = []  # of the first stage
@@ -99,7 +97,7 @@ class Integrator:
         self._whole = self.stages if isinstance(self.stages, WholeSteps) else None
         self._next_output = 0
         given = self.options.controller if isinstance(self.options.controller, PIController) else _OWN
-        self._controller = PIControl.of(self.tableau, given, exact=self.state.dtype != torch.float64)
+        self._controller = PIControl(self.tableau, given, exact=self.state.dtype != torch.float64)
         low, high = sorted((self.t0, self.end))
         inside = (stop for stop in self.options.tstops if low < stop < high)
         self._stops = sorted({*self.hooks.stops, *self._discontinuities, *inside}, reverse=self._direction < 0)
@@ -113,10 +111,6 @@ class Integrator:
     def end(self) -> float:
         """The last stop."""
         return self.hooks.stops[-1]
-
-    @property
-    def _adaptive(self) -> bool:
-        return self.tableau.adaptive
 
     def values(self) -> Tensor:
         """Return the state (size,), without gradient."""
