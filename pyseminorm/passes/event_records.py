@@ -10,7 +10,7 @@ from ..problem.discontinuities import Discontinuities
 from ..problem.torch_modes import without_autocast
 from .autograd import SolveContext
 from .event_search import Crossing, EventSearch
-from .event_times import crossing_rate, differentiate_time, moment
+from .event_times import crossing_rate, differentiate_time
 
 
 def event_records(context: SolveContext, ys: Tensor) -> list[EventRecord]:
@@ -22,7 +22,7 @@ def event_records(context: SolveContext, ys: Tensor) -> list[EventRecord]:
 def _record(context: SolveContext, events: EventSearch, crossing: Crossing, ys: Tensor) -> EventRecord:
     spec, t, (index, element) = context.spec, crossing.t, crossing.condition
     y, fn, time = ys[events.rows[crossing.t]], events.events[index].fn, torch.tensor(t, dtype=torch.float64)
-    value = fn(moment(t, spec), spec.from_tensor(y)).reshape(-1)[element]
+    value = fn(spec.time(t), spec.from_tensor(y)).reshape(-1)[element]
     crossing.residual = value.item()
     if torch.is_grad_enabled() and (value.requires_grad or y.requires_grad):
         slope = _slope(context, crossing, y.detach().reshape(-1))

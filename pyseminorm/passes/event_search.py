@@ -15,7 +15,7 @@ from ..host_copies import read
 from ..problem.state import all_finite
 from ..retcode import ReturnCode
 from ..torch_internals import count_writes
-from .event_times import crossing_rate, moment
+from .event_times import crossing_rate
 from .problems import ForwardProblem, ForwardResult, StepSearch, Wanted
 from .roots import find_root
 
@@ -169,7 +169,7 @@ class EventSearch:
     def _call(self, index: int, t: float, y: Tensor) -> list[float]:
         spec, version = self._problem.spec, count_writes(y)
         with torch.no_grad():
-            value = self.events[index].fn(moment(t, spec), spec.unflatten(y))
+            value = self.events[index].fn(spec.time(t), spec.unflatten(y))
         if count_writes(y) != version:
             raise InvalidInputError(
                 f"event[{index}].fn changes the state y in place: let it work on a copy (y.clone())."

@@ -24,17 +24,12 @@ from .refusals import refuse_again
 ConditionFunction = Callable[[Tensor, Any], Tensor]
 
 
-def moment(t: float, spec: StateSpec) -> Tensor:
-    """Return a time as func and events get it."""
-    return torch.full((), t, dtype=spec.real_dtype, device=spec.device)
-
-
 def crossing_rate(
     fn: ConditionFunction, element: int, t: float, y: Tensor, slope: Tensor, spec: StateSpec
 ) -> float | None:
     """Return dg/dt + dg/dy . slope for ``y``, ``slope`` (size,); None where autograd does not reach fn's arguments."""
     with torch.enable_grad():
-        when, state = moment(t, spec).requires_grad_(), y.detach().reshape(-1).clone().requires_grad_()
+        when, state = spec.time(t).requires_grad_(), y.detach().reshape(-1).clone().requires_grad_()
         value = fn(when, spec.unflatten(state)).reshape(-1)[element]
     if not value.requires_grad:
         return None

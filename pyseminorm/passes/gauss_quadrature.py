@@ -99,9 +99,11 @@ def _resolved_error(difference: float, nodes: int) -> float:
 
 def add_products(total: Sequence[Tensor], products: Sequence[Tensor | None], factor: float = 1.0) -> None:
     """Add products by the parameters, times a factor, to a total; None: zero."""
-    pairs = [(t, g) for t, g in zip(total, products, strict=True) if g is not None]
-    if pairs:
-        increment_all([t for t, _ in pairs], [g for _, g in pairs], alpha=factor)
+    known = [g for g in products if g is not None]
+    if len(known) < len(products):
+        total = [t for t, g in zip(total, products, strict=True) if g is not None]
+    if known:
+        increment_all(total, known, alpha=factor)
 
 
 def size_of(tensors: Sequence[Tensor | None]) -> float:

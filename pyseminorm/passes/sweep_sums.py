@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..methods.tableau import Tableau
 from ..problem.finiteness import each_finite
-from ..torch_internals import increment_all
 from .embedded_errors import EmbeddedErrors, StepSizes
+from .gauss_quadrature import add_products
 from .gradient_error import quadrature_error
 
 SEEN = 0.25  # of the time must lie in steps whose errors are known, that they stand for all
@@ -44,13 +44,8 @@ class SweepSums:
         """Add the products of stage ``i``; None: zero."""
         if self._errors is not None:
             self._errors.take(i, gradients)
-        if self._whole:
-            return
-        totals, known = self.total, [g for g in gradients if g is not None]
-        if len(known) < len(gradients):
-            totals = [total for total, g in zip(totals, gradients, strict=True) if g is not None]
-        if known:
-            increment_all(totals, known)
+        if not self._whole:
+            add_products(self.total, gradients)
 
     def end_step(self, h: float, *, smooth: bool) -> bool:
         """End a step, ``smooth`` where no output lies inside it; return whether the totals are finite."""

@@ -50,7 +50,7 @@ class FirstValue:
             if not has_lazy(func):
                 raise
         with torch.no_grad():  # its parameters get their shapes
-            func(torch.zeros((), dtype=spec.real_dtype, device=spec.device), spec.unflatten(self.y0), *args)
+            func(spec.time(0.0), spec.unflatten(self.y0), *args)
         return EagerVectorField(func, args, spec, params)
 
     def __call__(self) -> Tensor:

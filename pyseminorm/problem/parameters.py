@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import Any
 
 import torch
@@ -112,7 +112,7 @@ def hidden_leaves(outputs: Iterable[Tensor], known: Iterable[Tensor]) -> list[Te
     """Return leaves that require grad in the graph of outputs, but those reached only through ``known`` tensors."""
     known = list(known)
     known_ids = {id(x) for x in known}
-    nodes = _nodes(outputs, stop={x.grad_fn for x in known if x.grad_fn is not None})
+    nodes = graph_nodes(outputs, stop={x.grad_fn for x in known if x.grad_fn is not None})
     leaves = {id(node.variable): node.variable for node in nodes if hasattr(node, "variable")}  # of AccumulateGrad
     return [x for key, x in leaves.items() if key not in known_ids]
 
@@ -123,18 +123,18 @@ def graph_reaches(outputs: Iterable[Tensor], tensors: Iterable[Tensor]) -> bool:
     for x in tensors:
         ids.add(id(x))
         stop.add(x.grad_fn)
-    nodes = _nodes(outputs, stop=set())
+    nodes = graph_nodes(outputs)
     return any(node in stop or id(getattr(node, "variable", None)) in ids for node in nodes)
 
 
-def _nodes(outputs: Iterable[Tensor], stop: set[Any]) -> set[Any]:
+def graph_nodes(outputs: Iterable[Tensor], stop: Set[Any] = frozenset()) -> Iterable[Any]:
     """Return the nodes of the graph of the outputs, as far as those where it is to stop."""
     stack = [x.grad_fn for x in outputs if x.grad_fn is not None]
-    seen: set[Any] = set()
+    seen: dict[Any, None] = {}
     while stack:
         node = stack.pop()
         if node not in seen and node not in stop:
-            seen.add(node)
+            seen[node] = None
             stack += [following for following, _ in node.next_functions if following is not None]
     return seen
 

@@ -133,6 +133,10 @@ class StateSpec:
             return leaves[0]
         return tuple(leaves) if self._is_tuple else pytree.tree_unflatten(leaves, self.tree)
 
+    def time(self, t: float) -> Tensor:
+        """Return a time as func and events get it."""
+        return torch.full((), t, dtype=self.real_dtype, device=self.device)
+
     def hold(self, atol: float | Tensor) -> float | Tensor:
         """Return an absolute tolerance that is not zero in the state's dtype, as errors are divided by it."""
         tiny = torch.finfo(self.real_dtype).tiny

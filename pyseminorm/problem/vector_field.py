@@ -15,7 +15,7 @@ from ..errors import InvalidInputError, PySeminormError, SolveError, first_line
 from ..torch_internals import count_writes, run_backward, vmap
 from .agreement import agree
 from .finiteness import VALUE, first_not_finite, not_finite
-from .parameters import as_real, kind_of
+from .parameters import as_real, graph_nodes, kind_of
 from .randomness import Generators
 from .solve_tensors import SolveTensors
 from .state import StateSpec, all_finite
@@ -78,7 +78,7 @@ class EagerVectorField:
     def __init__(
         self, func: Callable[..., Any], args: tuple[Any, ...], spec: StateSpec, params: Iterable[Tensor] | None
     ) -> None:
-        self.func, self.spec = func, spec
+        self.func, self.spec, self.time = func, spec, spec.time
         self.explicit_params = params is not None
         self.random_from: Generators | None = None
         kind = spec.device.type
@@ -225,7 +225,8 @@ class EagerVectorField:
     def _vjp_params_vmapped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
         with torch.enable_grad():
             values, compared = self._vmapped(times, y), _COMPARED.setdefault(self.kind, set())
-            if (operations := _operations(values)) not in compared:
+            operations = tuple(node.name() for node in graph_nodes([values]))
+            if operations not in compared:
                 self._compare_vmapped(times[:2], y[:2])
                 compared.add(operations)
             return self._contract(values, adjoint, times)
@@ -309,10 +310,6 @@ class EagerVectorField:
         self._differentiates_inside = self._differentiates_inside or _NEEDS_GRAD_MODE in str(error)
         return self._differentiates_inside
 
-    def time(self, t: float) -> Tensor:
-        """Return the time as func gets it."""
-        return torch.full((), t, dtype=self.spec.real_dtype, device=self.spec.device)
-
 
 def check_writes(y: Tensor, version: int) -> None:
     """Refuse a state that func has changed in place, since it was ``version``."""
@@ -355,18 +352,6 @@ def _gradients(pairs: Sequence[tuple[Tensor, Tensor]], inputs: tuple[Tensor, ...
 def make_dense(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Return gradients whose every element is in memory: those of an embedding may be sparse."""
     return [x if x is None or x.layout is torch.strided else x.to_dense() for x in gradients]
-
-
-def _operations(value: Tensor) -> tuple[str, ...]:
-    """Return the names of the operations that autograd goes back through from a tensor."""
-    names, seen, waiting = list[str](), set[Any](), [value.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            names.append(node.name())
-            waiting += [before for before, _ in node.next_functions]
-    return tuple(names)
 
 
 # What vmap could not batch once: later solves do not try again. Of the others, which operations were compared.

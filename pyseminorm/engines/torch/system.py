@@ -12,6 +12,7 @@ from torch import Tensor
 from ...host_copies import are_equal, read, read_number
 from ...methods.tableau import Tableau
 from ...passes.embedded_errors import EmbeddedErrors, StepSizes
+from ...passes.gauss_quadrature import add_products
 from ...passes.gradient_error import SAFETY, local_error, quadrature_error
 from ...problem.finiteness import each_finite
 from ...torch_internals import copy_all, increment_all
@@ -117,11 +118,7 @@ class Integrals:
             zeros = (x.new_zeros(()).expand_as(x) for x in self._shapes_of)
             copy_all(self._trial, [zero if q is None else q for q, zero in zip(derivatives, zeros, strict=True)])
             return
-        trial, known = self._trial, [q for q in derivatives if q is not None]
-        if len(known) < len(derivatives):
-            trial = [t for t, q in zip(trial, derivatives, strict=True) if q is not None]
-        if known:
-            increment_all(trial, known, alpha=weight / self._first)
+        add_products(self._trial, derivatives, weight / self._first)
 
     def accept(self, step: float) -> bool:
         """Add the derivatives of an accepted step; return whether the totals are finite, as no norm can say."""
