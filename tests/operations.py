@@ -91,8 +91,6 @@ COMPARISONS = {
 FORMED = {
     aten.add.Scalar: lambda x: aten.add.Scalar(x, 1.5, 2.0),
     aten.add.Tensor: lambda x: aten.add.Tensor(x, x * x, alpha=0.5),
-    aten.addcdiv.default: lambda x: aten.addcdiv(x, x, _p(x), value=0.3),
-    aten.addcmul.default: lambda x: aten.addcmul(x, x, _p(x), value=0.3),
     aten.clamp.Tensor: lambda x: aten.clamp.Tensor(x, x[0] - 0.1, x[1] + 1),
     aten.clamp.default: lambda x: aten.clamp(x, -0.3, 0.4),
     aten.clamp_max.default: lambda x: aten.clamp_max(x, 0.4),
@@ -105,8 +103,6 @@ FORMED = {
         - aten.pow.Tensor_Scalar(_p(x), -1)
         + aten.pow.Tensor_Scalar(x, 2)
     ),
-    aten.rsub.Scalar: lambda x: aten.rsub.Scalar(x, 1.5, 2),
-    aten.rsub.Tensor: lambda x: aten.rsub.Tensor(x, x * x, alpha=2),
     aten.sub.Scalar: lambda x: aten.sub.Scalar(x, 1.5),
     aten.sub.Tensor: lambda x: aten.sub.Tensor(x, x[:, :1]),
 }
@@ -150,7 +146,6 @@ OTHERS = {
     aten.cat.default: lambda x: aten.cat([x[:, :1], x[:, 2:], 2 * x[:, 1:2]], 1),
     aten.constant_pad_nd.default: lambda x: aten.constant_pad_nd(x[1:, 1:], [1, 0, 0, 1], 0.5),
     aten.copy.default: lambda x: x * (x * 2).copy_(x[0] * 3),
-    aten.diagonal_backward.default: lambda x: aten.diagonal_backward(x[0, :3] * 2, [3, 4], 1, 0, 1),
     aten.diagonal_scatter.default: lambda x: aten.diagonal_scatter(x * 2, x[:, 0], 1),
     aten.index_add.default: lambda x: aten.index_add(
         aten.index_add(x * 2, 0, _place(x[:, 1]), x * 3), 1, _place(x[0]), x.t().reshape(3, 4)
@@ -159,10 +154,7 @@ OTHERS = {
         aten.index_select(x, 0, _place(x[:, 1])) + aten.index_select(x * 2, 1, _place(x[0]))
     ),
     aten.mm.default: lambda x: aten.mm(aten.mm(x, x.t()), x),
-    aten.repeat.default: lambda x: aten.repeat(x[:, :2] * 2, [1, 2]) * x,
-    aten.select_backward.default: lambda x: aten.select_backward(x[0] * 2, [3, 4], 0, 1),
     aten.select_scatter.default: lambda x: aten.select_scatter(x * 2, x[:, 1], 1, 3),
-    aten.slice_backward.default: lambda x: aten.slice_backward(x[:, 1:3] * 2, [3, 4], 1, 1, 3, 1),
     aten.slice_scatter.default: lambda x: aten.slice_scatter(x * 2, x[:, 1:3], 1, 0, 4, 2),
 }
 
@@ -170,7 +162,6 @@ FILLED = {
     aten.empty.memory_format: lambda x: x + 0 * aten.empty([4], dtype=x.dtype).fill_(2.0),
     aten.empty_like.default: lambda x: x + aten.empty_like(x).fill_(2.0),
     aten.empty_strided.default: lambda x: x + aten.empty_strided([3, 4], [4, 1], dtype=x.dtype).fill_(2.0),
-    aten.fill.Scalar: lambda x: x * (x * 2).fill_(3.0),
     aten.full.default: lambda x: x * aten.full([4], 3.0, dtype=x.dtype),
     aten.full_like.default: lambda x: x * aten.full_like(x, 3.0),
     aten.new_empty.default: lambda x: x + aten.new_empty(x, [4]).fill_(2.0),
@@ -195,3 +186,15 @@ SAME = {
 OPERATIONS = {
     **ELEMENTWISE, **COMPARISONS, **FORMED, **VIEWS, **REDUCTIONS, **OTHERS, **FILLED, **SAME,
 }  # fmt: skip
+
+WRITTEN_BY_OTHERS = {
+    aten.addcdiv.default: lambda x: aten.addcdiv(x, x, _p(x), value=0.3),
+    aten.addcmul.default: lambda x: aten.addcmul(x, x, _p(x), value=0.3),
+    aten.diagonal_backward.default: lambda x: aten.diagonal_backward(x[0, :3] * 2, [3, 4], 1, 0, 1),
+    aten.fill.Scalar: lambda x: x * (x * 2).fill_(3.0),
+    aten.repeat.default: lambda x: aten.repeat(x[:, :2] * 2, [1, 2]) * x,
+    aten.rsub.Scalar: lambda x: aten.rsub.Scalar(x, 1.5, 2),
+    aten.rsub.Tensor: lambda x: aten.rsub.Tensor(x, x * x, alpha=2),
+    aten.select_backward.default: lambda x: aten.select_backward(x[0] * 2, [3, 4], 0, 1),
+    aten.slice_backward.default: lambda x: aten.slice_backward(x[:, 1:3] * 2, [3, 4], 1, 1, 3, 1),
+}

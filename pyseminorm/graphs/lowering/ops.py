@@ -90,15 +90,11 @@ def _clamp(x: Value, low: Any = None, high: Any = None) -> Lazy:
 FORMED: dict[Any, Callable[..., Lazy]] = {
     aten.add.Scalar: _scale("+"),
     aten.add.Tensor: _scale("+"),
-    aten.addcdiv.default: lambda a, b, c, value=1: Lazy.of(f"({{0}} + {number(value)} * {{1}} / {{2}})", a, b, c),
-    aten.addcmul.default: lambda a, b, c, value=1: Lazy.of(f"({{0}} + {number(value)} * {{1}} * {{2}})", a, b, c),
     aten.clamp.Tensor: _clamp,
     aten.clamp.default: _clamp,
     aten.clamp_max.default: lambda x, high: _clamp(x, None, high),
     aten.clamp_min.default: _clamp,
     aten.pow.Tensor_Scalar: _power,
-    aten.rsub.Scalar: lambda a, b, alpha=1: _scale("-")(b, a, alpha),
-    aten.rsub.Tensor: lambda a, b, alpha=1: _scale("-")(b, a, alpha),
     aten.sub.Scalar: _scale("-"),
     aten.sub.Tensor: _scale("-"),
 }
@@ -142,12 +138,8 @@ OTHERS: dict[Any, Callable[..., Value]] = {
     aten.index_add.default: lambda w, x, dim, index, rows: w.add_rows(x, dim, index, rows),
     aten.index_select.default: lambda w, x, dim, index: w.select_rows(x, dim, index),
     aten.mm.default: lambda w, a, b: w.product(a, b),
-    aten.repeat.default: lambda w, x, times: w.repeat(x, times),
-    aten.diagonal_backward.default: lambda w, g, shape, *how: w.embed(g, shape, aten.diagonal.default, *how),
     aten.diagonal_scatter.default: lambda w, x, part, *how: w.scatter(x, part, aten.diagonal.default, *how),
-    aten.select_backward.default: lambda w, g, shape, dim, i: w.embed(g, shape, aten.select.int, dim, i),
     aten.select_scatter.default: lambda w, x, part, *how: w.scatter(x, part, aten.select.int, *how),
-    aten.slice_backward.default: lambda w, g, shape, *how: w.embed(g, shape, aten.slice.Tensor, *how),
     aten.slice_scatter.default: lambda w, x, part, *how, **more: w.scatter(x, part, aten.slice.Tensor, *how, **more),
     aten.as_strided_scatter.default: lambda w, x, part, *how: w.scatter(x, part, aten.as_strided.default, *how),
     aten.constant_pad_nd.default: lambda w, x, pad, value=0: w.pad(x, pad, value),
@@ -159,7 +151,6 @@ FILLED: dict[Any, Callable[..., float]] = {
     aten.full_like.default: lambda x, value, **_: value,
     aten.new_full.default: lambda x, shape, value, **_: value,
     aten.scalar_tensor.default: lambda value, **_: value,
-    aten.fill.Scalar: lambda x, value: value,
     **dict.fromkeys(aten_operations(default="ones ones_like"), lambda *_, **__: 1.0),
     **dict.fromkeys(
         aten_operations(
@@ -216,17 +207,19 @@ def _trilinear(
 
 # What torch itself writes by smaller operations.
 _BY_TORCH = """
-    _log_softmax _log_softmax_backward_data _softmax _softmax_backward_data celu elu elu_backward gelu gelu_backward
-    glu glu_backward hardsigmoid hardsigmoid_backward hardswish hardswish_backward hardtanh hardtanh_backward
-    leaky_relu leaky_relu_backward linalg_vector_norm linear_backward logit logsumexp mish mish_backward
-    native_layer_norm_backward selu sigmoid_backward silu silu_backward softplus softplus_backward square stack
-    tanh_backward threshold threshold_backward tril triu xlogy
+    _log_softmax _log_softmax_backward_data _softmax _softmax_backward_data addcdiv addcmul celu dot elu elu_backward
+    fill gelu gelu_backward glu glu_backward hardsigmoid hardsigmoid_backward hardswish hardswish_backward hardtanh
+    hardtanh_backward leaky_relu leaky_relu_backward linalg_vector_norm linear_backward logit logsumexp mish
+    mish_backward native_layer_norm_backward repeat rsub selu sigmoid_backward silu silu_backward softplus
+    softplus_backward square stack tanh_backward threshold threshold_backward tril triu xlogy
 """
 
 DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     **get_decompositions([getattr(aten, name) for name in _BY_TORCH.split()]),
     aten._trilinear.default: _trilinear,
-    aten.dot.default: lambda a, b: (a * b).sum(),
+    aten.diagonal_backward.default: lambda g, shape, *how: torch.diagonal_scatter(g.new_zeros(shape), g, *how),
+    aten.select_backward.default: lambda g, shape, *how: torch.select_scatter(g.new_zeros(shape), g, *how),
+    aten.slice_backward.default: lambda g, shape, *how: torch.slice_scatter(g.new_zeros(shape), g, *how),
     aten.mv.default: lambda a, x: (a @ x.unsqueeze(1)).squeeze(1),
     aten.mean.default: _mean,
     aten.mean.dim: _mean,

@@ -376,19 +376,6 @@ class Writer:
         self._section.statements.append(Nest(region.shape).write(region, self.broadcast_to(part, region.shape)))
         return to
 
-    def embed(self, part: Value, shape: Sequence[int], view: Any, *how: Any) -> View:
-        """Write zeros with ``part`` where a view is."""
-        return self.scatter(Lazy("zero(T)", [], tuple(shape)), part, view, *how)
-
-    def repeat(self, x: Value, times: Sequence[int]) -> View:
-        lead = len(times) - len(x.shape)
-        inner = [1] * lead + list(x.shape)
-        to = self._new(tuple(n * r for n, r in zip(inner, times, strict=True)))
-        tiles = to.look(Tensor.view, [m for n, r in zip(inner, times, strict=True) for m in (r, n)])
-        part = self.view(x).look(Tensor.view, [m for n in inner for m in (1, n)])
-        self._section.statements.append(Nest(tiles.shape).write(tiles, part))
-        return to
-
     def pad(self, x: Value, pad: Sequence[int], value: float) -> View:
         """Put ``value`` around it; negative padding cuts off."""
         inner, shape = self.view(x), list(x.shape)
