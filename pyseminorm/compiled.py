@@ -113,7 +113,7 @@ class CompiledField:
         if known is None or known.captured is None:
             raise InvalidInputError("nothing has been captured for this form of y and args: solve with it first.")
         read = known.find(self.func, args)[: known.reads]
-        found = find_trace(known.captured, spec, eager.inputs, read, at, lambda: flat)
+        found = find_trace(known.captured, eager.inputs, read, at, lambda: flat)
         graph = TracedVectorField(asked, eager.inputs, found, read)
         names = ["f", "the product with df/dy", *(f"the product with parameter {i}" for i in range(len(eager.inputs)))]
         products = (x.vjp(at, flat, torch.ones_like(flat)) for x in (graph, eager))

@@ -75,7 +75,7 @@ def test_the_state_of_the_solver_is_device_memory(device):
     import juliacall
 
     s = pyseminorm.solve(MLP(), batch(3), T, backend="julia", dense=True)
-    assert "JLArray" in str(juliacall.Main.typeof(s._trajectory._dense.outcome.object.u))
+    assert "JLArray" in str(juliacall.Main.typeof(s._trajectory.dense.outcome.object.u))
     assert torch.allclose(s.interpolate(T[1].item()), s.ys[1])
 
 

@@ -57,7 +57,7 @@ def capture(
     try:
         captured, read = guarded(asked.func, asked.args)
         inputs = list_inputs(own, read, asked.args)
-        found = find_trace(captured, asked.spec, inputs, read, first.t, lambda: first.y0)
+        found = find_trace(captured, inputs, read, first.t, lambda: first.y0)
         first.field = make_form(asked, inputs, found, read, mode, engine, first)
         if first.value is None and torch.is_grad_enabled():  # else the checking call has warned
             warn_about_hidden(_hidden(asked, inputs, read))

@@ -39,13 +39,15 @@ class CaptureError(Exception):
 class Captured:
     """A function as TorchDynamo's graph ``module``, in which every tensor that the function reads is an input.
 
-    ``lifted``: which inputs these are (parameters, buffers, what it closes over, ``args``); ``names``: where they are
-    found, as expressions of ``L`` (func and args) and ``G`` (globals, the ``scope``); ``traces``: what was made of the
-    graph, by the targets of its products.
+    ``spec``: of the state; ``lifted``: which inputs are such tensors (parameters, buffers, what it closes over,
+    ``args``); ``names``: where they are found, as expressions of ``L`` (func and args) and ``G`` (globals, the
+    ``scope``); ``traces``: what was made of the graph, by the targets of its products.
     """
 
-    def __init__(self, received: _Received, inputs: Sequence[Any], t: Tensor, y: list[Tensor], value: Any) -> None:
-        self.module, self.scope = received.module, received.scope
+    def __init__(
+        self, received: _Received, spec: StateSpec, inputs: Sequence[Any], t: Tensor, y: list[Tensor], value: Any
+    ) -> None:
+        self.module, self.scope, self.spec = received.module, received.scope, spec
         roles = {id(t): 0, **{id(leaf): i for i, leaf in enumerate(y, 1)}}
         self._roles = [roles.get(id(x)) for x in inputs]
         self.lifted = [i for i, role in enumerate(self._roles) if role is None]
@@ -67,9 +69,9 @@ class Captured:
             made = self.module.forward(*inputs)  # a call prints where an error came from
         return [made[i] if of_graph else inputs[i] for of_graph, i in self._values]
 
-    def bound(self, spec: StateSpec, tensors: Sequence[Tensor]) -> Callable[[Tensor, Any], Any]:
+    def bound(self, tensors: Sequence[Tensor]) -> Callable[[Tensor, Any], Any]:
         """Return f as a function of (t, y) in the user's structure, with ``tensors`` in the places of `lifted`."""
-        return lambda t, y: spec.build(self.call(t, pytree.tree_leaves(y), tensors))
+        return lambda t, y: self.spec.build(self.call(t, pytree.tree_leaves(y), tensors))
 
 
 class _Received:
@@ -96,6 +98,7 @@ class GuardedFunction:
             zeros = torch.zeros(spec.size, dtype=spec.real_dtype, device=spec.device)
             self._leaves = [leaf.clone().requires_grad_() for leaf in spec.split(zeros)]
             self._t, self._y = zeros.new_zeros(()), spec.build(self._leaves)
+        self._spec = spec
         self._refused: bool | None = None  # whether TorchDynamo had seen the code then
         self._mailbox: list[tuple[_Received, tuple[Any, ...]]] = []  # what TorchDynamo hands over at every use
         self.has_captured = self._open = False  # whether there is a graph, and whether one is asked for
@@ -122,7 +125,7 @@ class GuardedFunction:
             received, inputs = self._mailbox.pop()
         if received.captured is None:
             self._refuse_shared(func, args, sum(isinstance(x, Tensor) for x in inputs))
-            received.captured = Captured(received, inputs, self._t, self._leaves, value)
+            received.captured = Captured(received, self._spec, inputs, self._t, self._leaves, value)
         captured: Captured = received.captured
         return captured, list(map(inputs.__getitem__, captured.lifted))
 

@@ -12,7 +12,6 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ..errors import first_line
-from ..problem.state import StateSpec
 from ..torch_internals import leaving_transforms
 from .capture import Captured, CaptureError, capturing, without_saved_tensors_hooks
 
@@ -67,7 +66,7 @@ class Outputs:
 
 
 def joint_graph(
-    captured: Captured, spec: StateSpec, read: Sequence[Tensor], targets: Sequence[Tensor], t: float, y: Tensor
+    captured: Captured, read: Sequence[Tensor], targets: Sequence[Tensor], t: float, y: Tensor
 ) -> JointGraph:
     """Trace a captured function and its product at (t, y), with ``y`` (size,).
 
@@ -80,7 +79,7 @@ def joint_graph(
     """
     for x in read:
         _check_plain(x)
-    leaves = [leaf.detach().clone() for leaf in spec.split(y)]
+    leaves = [leaf.detach().clone() for leaf in captured.spec.split(y)]
     examples = [y.new_full((), t), *leaves, *(torch.zeros_like(leaf) for leaf in leaves)]
     n, places = len(leaves), {id(x): i for i, x in enumerate(read)}
     wanted = [places.get(id(x)) for x in targets]

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ..host_copies import send_numbers
 from ..problem.solve_tensors import check_unchanged, targets_of
-from ..problem.state import StateSpec
 from ..problem.vector_field import EagerVectorField, FieldArguments, Products, make_dense, measure
 from ..torch_internals import count_all_writes
 from .capture import Captured, capturing
@@ -43,10 +42,10 @@ class Trace:
     """
 
     def __init__(
-        self, captured: Captured, spec: StateSpec, inputs: Sequence[Tensor], read: Sequence[Tensor], t: float, y: Tensor
+        self, captured: Captured, inputs: Sequence[Tensor], read: Sequence[Tensor], t: float, y: Tensor
     ) -> None:
-        self.captured, self.spec = captured, spec
-        self.graph: JointGraph = joint_graph(captured, spec, read, inputs, t, y)
+        self.captured, self.spec = captured, captured.spec
+        self.graph: JointGraph = joint_graph(captured, read, inputs, t, y)
         self.shapes, self.sizes = measure(inputs)
         self.native: Any = None
         self.refused: set[str] = set()
@@ -60,22 +59,17 @@ class Trace:
             self._functions[compiler] = Functions(self.graph, compiler)
         return self._functions[compiler]
 
-    def steps(self, spec: StateSpec, places: tuple[int, ...]) -> StepGraphs:
+    def steps(self, places: tuple[int, ...]) -> StepGraphs:
         """Return the steps of the graph, compiled where they are first run, for constants that are the same ones at
         such ``places``.
         """
         if places not in self._steps:
-            self._steps.setdefault(places, StepGraphs(self.functions(None), spec, places))
+            self._steps.setdefault(places, StepGraphs(self.functions(None), self.spec, places))
         return self._steps[places]
 
 
 def find_trace(
-    captured: Captured,
-    spec: StateSpec,
-    inputs: Sequence[Tensor],
-    read: Sequence[Tensor],
-    t: float,
-    start: Callable[[], Tensor],
+    captured: Captured, inputs: Sequence[Tensor], read: Sequence[Tensor], t: float, start: Callable[[], Tensor]
 ) -> Trace:
     """Return the trace for some inputs, made at t and the state ``start()`` where there is none.
 
@@ -85,7 +79,7 @@ def find_trace(
     if targets not in captured.traces:
         with capturing():  # one thread
             if targets not in captured.traces:
-                captured.traces[targets] = Trace(captured, spec, inputs, read, t, start())
+                captured.traces[targets] = Trace(captured, inputs, read, t, start())
     found: Trace = captured.traces[targets]
     return found
 
@@ -122,7 +116,7 @@ class TracedVectorField(EagerVectorField):
             once: dict[int, int] = {}
             places = tuple([once.setdefault(id(x), len(once)) for x in self._constants])
             self._once = list({id(x): x for x in self._constants}.values())
-            self.steps = found.steps(self.spec, places)
+            self.steps = found.steps(places)
 
     def _take_tensors(self) -> None:
         self.params, self.args = self.inputs, ()
@@ -150,7 +144,7 @@ class TracedVectorField(EagerVectorField):
     def call(self) -> Callable[..., Any]:  # type: ignore[override]
         """Return what TorchDynamo captured, as a function of (t, y), of the targets."""
         twins = self._lasting | {id(x): twin for x, twin in zip(self.inputs, self.targets, strict=True)}
-        return self._found.captured.bound(self.spec, [twins[id(x)] for x in self._read])
+        return self._found.captured.bound([twins[id(x)] for x in self._read])
 
     @property
     def call_for_value(self) -> Callable[..., Any]:  # type: ignore[override]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,36 +28,39 @@ from .problems import DenseOutput
 from .refusals import refuse_again, refuse_dual_numbers, refuse_transforms
 
 
+@dataclass(eq=False, repr=False)
 class KeptTrajectory:
     """What `Solution.interpolate` evaluates, from the first time ``reached`` to the last good one."""
 
-    def __init__(
-        self,
-        dense: DenseOutput,
-        spec: StateSpec,
-        reached: tuple[float, float],
-        token: Tensor | None,
-        handed_over: HandedOver | None,
-    ) -> None:
-        self._dense, self._spec, self._token, self._handed_over = dense, spec, token, handed_over
-        self.reached = reached
+    dense: DenseOutput
+    spec: StateSpec
+    reached: tuple[float, float]
+    token: Tensor | None
+    handed_over: HandedOver | None
 
     def interpolate(self, t: Tensor | Sequence[float] | float) -> Any:
         """Return the states at times, as `Solution.interpolate` says."""
         wanted, times = self._read(t)
         rows = self._rows(wanted.reshape(-1), times)
-        return self._spec.unflatten(rows if wanted.dim() else rows[0])
+        return self.spec.unflatten(rows if wanted.dim() else rows[0])
 
     def _rows(self, vector: Tensor, times: tuple[float, ...]) -> Tensor:
         """Return the states (len(times), size)."""
-        token = self._token
-        if torch.is_grad_enabled() and (vector.requires_grad or token is not None):
+        if torch.is_grad_enabled() and (vector.requires_grad or self.token is not None):
             refuse_transforms()
             refuse_dual_numbers([vector])
             by_time = vector if vector.requires_grad else None
-            rows: Tensor = _interpolate(self._dense, self._handed_over, self._spec, times, token, by_time)
+            rows: Tensor = _interpolate(self, times, self.token, by_time)
             return rows
-        return _evaluate(self._dense, self._spec, times)
+        return self.evaluate(times)
+
+    def evaluate(self, times: Sequence[float]) -> Tensor:
+        """Return the same without gradients."""
+        spec = self.spec
+        with torch.no_grad(), without_autocast(spec.device):
+            if not times:
+                return torch.empty(0, spec.size, dtype=spec.real_dtype, device=spec.device)
+            return self.dense.rows(times)
 
     def _read(self, t: Tensor | Sequence[float] | float) -> tuple[Tensor, tuple[float, ...]]:
         """Return times as a tensor and as floats; refuse those that are none of the solve's."""
@@ -100,11 +104,11 @@ class RecordedTrajectory(KeptTrajectory):
     """The same of a solve that autograd has recorded: it records this too."""
 
     def _rows(self, vector: Tensor, times: tuple[float, ...]) -> Tensor:
-        offsets = zeros_of(vector, self._spec)
-        dense: Any = self._dense  # of the embedded engine
+        offsets = zeros_of(vector, self.spec)
+        dense: Any = self.dense  # of the embedded engine
         if not times:
-            return _evaluate(dense, self._spec, times)
-        with without_autocast(self._spec.device):
+            return self.evaluate(times)
+        with without_autocast(self.spec.device):
             rows: Tensor = dense.rows(times) if offsets is None else dense.moving_rows(times, offsets)
         return rows
 
@@ -114,38 +118,25 @@ class Interpolation(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        dense: DenseOutput,
-        handed_over: HandedOver | None,
-        spec: StateSpec,
-        times: tuple[float, ...],
-        token: Tensor | None,
-        vector: Tensor | None,
+        ctx: Any, kept: KeptTrajectory, times: tuple[float, ...], token: Tensor | None, vector: Tensor | None
     ) -> Tensor:
-        ctx.dense, ctx.handed_over, ctx.spec, ctx.times = dense, handed_over, spec, times
+        ctx.kept, ctx.times = kept, times
         ctx.save_for_backward(token, vector)
-        return _evaluate(dense, spec, times)
+        return kept.evaluate(times)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         token, vector = ctx.saved_tensors
         if token is not None:
-            ctx.handed_over.put(LateCotangents(ctx.times, grad))
+            ctx.kept.handed_over.put(LateCotangents(ctx.times, grad))
         counted = None if token is None else torch.ones_like(token)
         if vector is None:
-            return (None, None, None, None, counted, None)
-        with torch.no_grad(), without_autocast(ctx.spec.device):
-            by_time = (grad * ctx.dense.rows(ctx.times, derivative=True)).sum(dim=1).to(vector)
+            return (None, None, counted, None)
+        with torch.no_grad(), without_autocast(ctx.kept.spec.device):
+            by_time = (grad * ctx.kept.dense.rows(ctx.times, derivative=True)).sum(dim=1).to(vector)
         if torch.is_grad_enabled():  # create_graph=True: allowed, as long as nothing differentiates again
             (by_time,) = refuse_again(1, by_time, grad, vector)
-        return (None, None, None, None, counted, by_time)
-
-
-def _evaluate(dense: DenseOutput, spec: StateSpec, times: Sequence[float]) -> Tensor:
-    with torch.no_grad(), without_autocast(spec.device):
-        if not times:
-            return torch.empty(0, spec.size, dtype=spec.real_dtype, device=spec.device)
-        return dense.rows(times)
+        return (None, None, counted, by_time)
 
 
 _interpolate: Any = Interpolation.apply

@@ -18,7 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from ...torch_internals import aten_operations, get_decompositions
 from ..joint_graph import JointGraph, draws_random
-from .loops import Lazy, Value, number
+from .loops import Lazy, Value, as_boolean, number
 
 aten = torch.ops.aten
 
@@ -128,7 +128,7 @@ REDUCTIONS: dict[Any, str] = {
 # ---- others: methods of the writer -------------------------------------------------------------------------
 
 OTHERS: dict[Any, Callable[..., Value]] = {
-    aten._to_copy.default: lambda w, x, dtype=None, **_: w.to_kind(x, dtype),
+    aten._to_copy.default: lambda w, x, dtype=None, **_: as_boolean(x) if dtype == torch.bool else w.convert(x),
     aten.addmm.default: lambda w, c, a, b, beta=1, alpha=1: w.add(w.product(a, b), c, alpha, beta),
     aten.baddbmm.default: lambda w, c, a, b, beta=1, alpha=1: w.add(w.product(a, b), c, alpha, beta),
     aten.bmm.default: lambda w, a, b: w.product(a, b),

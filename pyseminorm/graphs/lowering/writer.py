@@ -14,22 +14,9 @@ from torch import Tensor, fx
 
 from ..joint_graph import JointGraph
 from ..split import Parts, Wanted
+from . import ops
 from .loops import Lazy, Nest, Statement, Value, as_boolean, number, reduce
 from .memory import Buffer, Shape, View, contiguous
-from .ops import (
-    BOOLEAN,
-    COMPARISONS,
-    CONDITIONS,
-    ELEMENTWISE,
-    FILLED,
-    FORMED,
-    OTHERS,
-    REDUCTIONS,
-    SAME,
-    VIEWS,
-    aten,
-    simplify,
-)
 from .products import SMALL_PRODUCT, blas_form, blas_product, has_rows, small_product
 from .sections import Section, names_in
 
@@ -46,7 +33,7 @@ class Writer:
     """
 
     def __init__(self, graph: JointGraph, sources: list[Tensor]) -> None:
-        parts = self._parts = Parts(simplify(graph, sources))
+        parts = self._parts = Parts(ops.simplify(graph, sources))
         self._dtype = graph.examples[0].dtype
         self._values: dict[fx.Node, Any] = {}
         self._inputs: dict[str, str] = {}
@@ -175,34 +162,35 @@ class Writer:
         args, kwargs = self._arguments(node)
         if not _is_boolean(node):
             return self._write(node, target, args, kwargs)
-        if target in FILLED:
-            return Lazy(number(bool(FILLED[target](*args, **kwargs))), [], _shape(node), boolean=True)
-        if target in BOOLEAN:
-            return self.check(Lazy.of(BOOLEAN[target], *map(as_boolean, args), boolean=True))
-        if target in COMPARISONS:
-            return self.check(Lazy.of(COMPARISONS[target], *args, boolean=True))
-        if target in ELEMENTWISE or target in FORMED:
+        if target in ops.FILLED:
+            return Lazy(number(bool(ops.FILLED[target](*args, **kwargs))), [], _shape(node), boolean=True)
+        if target in ops.BOOLEAN:
+            return self.check(Lazy.of(ops.BOOLEAN[target], *map(as_boolean, args), boolean=True))
+        if target in ops.COMPARISONS:
+            return self.check(Lazy.of(ops.COMPARISONS[target], *args, boolean=True))
+        if target in ops.ELEMENTWISE or target in ops.FORMED:
             raise LoweringError(f"{target} of truth values")
         made = self._write(node, target, args, kwargs)
         return replace(made, boolean=True) if isinstance(made, View) else made
 
     def _write(self, node: fx.Node, target: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        if target in SAME:
+        if target in ops.SAME:
             return args[0]
-        if target in FILLED:
-            return Lazy(number(self.convert(FILLED[target](*args, **kwargs))), [], _shape(node))
-        if target in ELEMENTWISE or target in FORMED:
+        if target in ops.FILLED:
+            return Lazy(number(self.convert(ops.FILLED[target](*args, **kwargs))), [], _shape(node))
+        if target in ops.ELEMENTWISE or target in ops.FORMED:
             # In Julia false times anything is zero, and true plus true is two.
-            condition = CONDITIONS.get(target)
+            condition = ops.CONDITIONS.get(target)
             args = [as_boolean(x) if i == condition else self.convert(x) for i, x in enumerate(args)]
-            made = Lazy.of(ELEMENTWISE[target], *args) if target in ELEMENTWISE else FORMED[target](*args, **kwargs)
-            return self.check(made)
-        if target in VIEWS:
+            if target in ops.FORMED:
+                return self.check(ops.FORMED[target](*args, **kwargs))
+            return self.check(Lazy.of(ops.ELEMENTWISE[target], *args))
+        if target in ops.VIEWS:
             return self._look(node, *args, **kwargs)
-        if target in REDUCTIONS:
+        if target in ops.REDUCTIONS:
             return self._reduce(node, *args, **{k: v for k, v in kwargs.items() if k != "dtype"})
-        if target in OTHERS:
-            return OTHERS[target](self, *args, **kwargs)
+        if target in ops.OTHERS:
+            return ops.OTHERS[target](self, *args, **kwargs)
         raise LoweringError(str(target))
 
     def _check(self, node: fx.Node) -> None:
@@ -211,8 +199,8 @@ class Writer:
         if node.target in _BY_ROW and not _finds_rows(*node.args[:3]):
             raise LoweringError(f"{node.target} by an index that is not bucketize's")
         for x in value if isinstance(value, (list, tuple)) else (value,):
-            counts = node.target is aten.bucketize.Tensor or (
-                node.target in REDUCTIONS and node.args[0].meta["val"].dtype == torch.bool  # type: ignore[union-attr]
+            counts = node.target is ops.aten.bucketize.Tensor or (
+                node.target in ops.REDUCTIONS and node.args[0].meta["val"].dtype == torch.bool  # type: ignore[union-attr]
             )
             if isinstance(x, torch.Tensor) and x.dtype not in (self._dtype, torch.bool) and not counts:
                 raise LoweringError(f"{node.target} of {x.dtype} (the state is {self._dtype})")
@@ -229,8 +217,8 @@ class Writer:
         """Return a view of a value, or several; of a copy where it does not lie so that there is one."""
         if isinstance(x, Lazy) and x.is_number and isinstance(node.meta["val"], torch.Tensor):
             return Lazy(x.template, [], _shape(node), x.boolean)
-        memory, operation = self.view(x), VIEWS[node.target]
-        if operation is torch.ops.aten.as_strided.default and not memory.is_whole:
+        memory, operation = self.view(x), ops.VIEWS[node.target]
+        if operation is ops.aten.as_strided.default and not memory.is_whole:
             memory = self.copy(x)
         made = memory.look(operation, *how, **more)
         return self.copy(x).look(operation, *how, **more) if made is None else made
@@ -241,7 +229,7 @@ class Writer:
         axes = sorted(d % rank for d in dims) if rank else []
         x = self.convert(x)
         to = self._new(tuple(1 if d in axes else n for d, n in enumerate(x.shape)))
-        self._section.statements += reduce(to, x, axes, REDUCTIONS[node.target])
+        self._section.statements += reduce(to, x, axes, ops.REDUCTIONS[node.target])
         return to if keepdim else to.look(Tensor.squeeze, axes)
 
     # -- what operations use -------------------------------------------------------------------------------------------
@@ -284,10 +272,6 @@ class Writer:
         if isinstance(x, bool):
             return float(x)
         return Lazy.of("T({0})", x) if isinstance(x, (View, Lazy)) and x.boolean else x
-
-    def to_kind(self, x: Value, dtype: torch.dtype | None = None) -> Any:
-        """Return a value as numbers, or as truth values."""
-        return as_boolean(x) if dtype == torch.bool else self.convert(x)
 
     def add(self, x: View, c: Value, alpha: float, beta: float) -> Lazy:
         scaled = x if alpha == 1 else Lazy.of(f"({number(alpha)} * {{0}})", x)
@@ -404,12 +388,12 @@ PRODUCTS = {
 }
 
 
-_BY_ROW = (aten.index_select.default, aten.index_add.default)
+_BY_ROW = (ops.aten.index_select.default, ops.aten.index_add.default)
 
 
 def _finds_rows(x: Any, dim: Any, index: Any) -> bool:
     """Tell whether an index counts edges, of which there are fewer than rows: no row outside can be asked for."""
-    if index.target is not aten.bucketize.Tensor:
+    if index.target is not ops.aten.bucketize.Tensor:
         return False
     edges: Shape = index.args[1].meta["val"].shape
     return bool(edges[0] < _shape(x)[dim])
