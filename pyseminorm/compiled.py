@@ -139,7 +139,7 @@ class CompiledField:
         """Let the field of ``first`` be the form asked for, captured where it is new, or func where it cannot be."""
         form = self._forms.form_of(first.asked)
         known = self._known.get(form)
-        field = None if known is None else self._known_field(known, first.asked, engine)
+        field = None if known is None else self._known_field(known, first, engine)
         if field is not None:
             first.field = field
             return
@@ -148,8 +148,9 @@ class CompiledField:
         if known is not None:
             self._known[form] = known
 
-    def _known_field(self, known: _Known, asked: FieldArguments, engine: Engine) -> EagerVectorField | None:
+    def _known_field(self, known: _Known, first: FirstValue, engine: Engine) -> EagerVectorField | None:
         """Return the field of a form that was captured before, without a look at func; None where that has changed."""
+        asked = first.asked
         if known.captured is None:
             return EagerVectorField(*asked)
         try:
@@ -171,7 +172,7 @@ class CompiledField:
             trace = known.captured.traces.get(targets_of(inputs, read))
         if trace is None:
             return None
-        field = self._forms.make_form(asked, inputs, trace, read, self.mode, engine)
+        field = self._forms.make_form(first, inputs, trace, read, self.mode, engine, verify=False)
         known.last = _Last.of(field, found, engine) if simple else None
         return field
 

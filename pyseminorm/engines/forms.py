@@ -58,7 +58,7 @@ def capture(
         captured, read = guarded(asked.func, asked.args)
         inputs = list_inputs(own, read, asked.args)
         found = find_trace(captured, inputs, read, first.t, lambda: first.y0)
-        first.field = make_form(asked, inputs, found, read, mode, engine, first)
+        first.field = make_form(first, inputs, found, read, mode, engine, verify=True)
         if first.value is None and torch.is_grad_enabled():  # else the checking call has warned
             warn_about_hidden(_hidden(asked, inputs, read))
         return captured, read
@@ -70,21 +70,16 @@ def capture(
 
 
 def make_form(
-    asked: FieldArguments,
-    inputs: list[Tensor],
-    found: Trace,
-    read: list[Tensor],
-    mode: str,
-    engine: Engine,
-    first: FirstValue | None = None,
+    first: FirstValue, inputs: list[Tensor], found: Trace, read: list[Tensor], mode: str, engine: Engine, verify: bool
 ) -> EagerVectorField:
-    """Return the form asked for, or the next one that can be made; with ``first``, it is seen to give func's value."""
+    """Return the form asked for, or the next one that can be made; ``verify``: it is seen to give func's value."""
+    asked = first.asked
     for name in _forms(mode, engine.name, asked.spec.device.type):
         if name in found.refused:
             continue
         try:
             made = _make(name, asked, inputs, found, read, engine.name)
-            if first is not None and name not in found.verified:
+            if verify and name not in found.verified:
                 with without_saved_tensors_hooks():  # made once: a difference, for checkpoints
                     expected = first()
                 if not agree(made.f(first.t, first.y0), expected):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +13,9 @@ from torch import Tensor
 from ..errors import InvalidInputError
 from ..events import Event
 from ..host_copies import read
-from ..problem.state import all_finite
+from ..problem.state import StateSpec, all_finite
 from ..retcode import ReturnCode
 from ..torch_internals import count_writes
-from .event_times import crossing_rate
 from .problems import ForwardProblem, ForwardResult, StepSearch, Wanted
 from .roots import find_root
 
@@ -227,6 +227,22 @@ class EventSearch:
             "rest): let its reset end that, or add a terminal event before."
         )
         result.ys[1:] = torch.nan
+
+
+def crossing_rate(
+    fn: Callable[[Tensor, Any], Tensor], element: int, t: float, y: Tensor, slope: Tensor, spec: StateSpec
+) -> float | None:
+    """Return dg/dt + dg/dy . slope for ``y``, ``slope`` (size,); None where autograd does not reach fn's arguments."""
+    with torch.enable_grad():
+        when, state = spec.time(t).requires_grad_(), y.detach().reshape(-1).clone().requires_grad_()
+        value = fn(when, spec.unflatten(state)).reshape(-1)[element]
+    if not value.requires_grad:
+        return None
+    by_time, by_state = torch.autograd.grad(value, [when, state], allow_unused=True)
+    if by_time is None and by_state is None:
+        return None
+    rate = 0.0 if by_time is None else by_time.item()
+    return rate if by_state is None else rate + torch.dot(by_state, slope.to(by_state)).item()
 
 
 def check_value(value: object, name: str) -> None:
