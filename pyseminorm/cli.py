@@ -70,7 +70,9 @@ def demo(
     plot: Annotated[Path, typer.Option(help="Where the plot goes.")] = Path("pyseminorm-demo.png"),
 ) -> None:
     """Train a Neural CDE on real data twice, with torchdiffeq's norm and with the seminorm, and compare."""
-    _require("demo", "aeon", "matplotlib", "rich")
+    missing = [name for name in ("aeon", "matplotlib", "rich") if importlib.util.find_spec(name) is None]
+    if missing:
+        _stop(f"this command needs {', '.join(missing)}: pip install 'pyseminorm[demo]'")
     from .demo.command import run
 
     try:
@@ -157,13 +159,6 @@ def _errors_of(command: str) -> Iterator[None]:
 def _stop(message: str, code: int = 1) -> NoReturn:
     typer.secho(message, fg="red", err=True)
     raise typer.Exit(code) from None
-
-
-def _require(extra: str, *packages: str) -> None:
-    """Stop with the command that installs what is missing of an extra."""
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    if missing:
-        _stop(f"this command needs {', '.join(missing)}: pip install 'pyseminorm[{extra}]'")
 
 
 def _make_problem(problem: str) -> dict[str, Any]:

@@ -74,14 +74,10 @@ def select_engine(
         if backend == "auto":
             _log_once(f'backend="auto" picks "julia": {found.source}')
         return JuliaEngine.on(spec.device)
-    if backend == "julia":
-        hint = "" if refusal else detect.HOW_TO_SET_UP
-        raise BackendUnavailableError(f'backend="julia" cannot be used here: {reason}. {hint or _USE_TORCH}')
-    if foreign:
-        raise BackendUnavailableError(
-            f'{foreign[0]} needs the engine "julia", which cannot be used here: {reason}. '
-            f"{'' if refusal else detect.HOW_TO_SET_UP}"
-        )
+    if backend == "julia" or foreign:
+        asked = 'backend="julia"' if backend == "julia" else f'{foreign[0]} needs the engine "julia", which'
+        hint = detect.HOW_TO_SET_UP if refusal is None else _USE_TORCH if backend == "julia" else ""
+        raise BackendUnavailableError(f"{asked} cannot be used here: {reason}. {hint}")
     _log_once(f'backend="auto" picks "torch": {reason}')
     return _torch_engine()
 

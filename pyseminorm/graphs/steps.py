@@ -18,6 +18,7 @@ from ..methods.tableaus import TABLEAUS
 from ..norms import AdjointLayout, Segment
 from ..problem.parameters import as_real
 from ..problem.state import StateSpec
+from ..problem.vector_field import split_products
 from .functions import Functions
 from .split import Wanted
 
@@ -327,10 +328,8 @@ class Inlined:
         """Return adj df/dy, those of adj df/dtheta_i that are present, and adj df/dt."""
         spec, leaves = self._spec, self._spec.split(y)
         grads = self._functions.adjoint(wanted)(tuple(constants), t, leaves, tuple(saved), *spec.split(adjoint))
-        n = len(leaves)
-        state = [torch.zeros_like(x) if g is None else g for g, x in zip(grads[:n], leaves, strict=True)]
-        at = grads.pop() if wanted.time else None
-        return spec.join(state), [g for g in grads[n:] if g is not None], at
+        state, gradients, at = split_products(grads, leaves, time=wanted.time)
+        return spec.join(state), [g for g in gradients if g is not None], at
 
     def given(
         self, flat: Sequence[Tensor], used: Sequence[int]

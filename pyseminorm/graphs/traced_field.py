@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..host_copies import send_numbers
 from ..problem.solve_tensors import check_unchanged, targets_of
-from ..problem.vector_field import EagerVectorField, FieldArguments, Products, make_dense, measure
+from ..problem.vector_field import Connected, EagerVectorField, FieldArguments, LeafProducts, measure, split_products
 from ..torch_internals import count_all_writes
 from .capture import Captured, capturing
 from .functions import Functions
@@ -205,20 +205,15 @@ class TracedVectorField(EagerVectorField):
         if backward:
             check_unchanged(self.sources, self._counts)
 
-    def connect(
-        self, t: float, leaves: list[Tensor], *, params: bool = True, time: bool = False
-    ) -> tuple[list[Tensor], Products]:
-        make, n = self._functions.adjoint(Wanted(params=params, time=time)), len(leaves)
+    def connect(self, t: float, leaves: list[Tensor], *, params: bool = True, time: bool = False) -> Connected:
+        make = self._functions.adjoint(Wanted(params=params, time=time))
         with without_grad():
             when, values, saved = self._primal(t, leaves)
 
-        def products(adjoint: list[Tensor]) -> tuple[list[Tensor], list[Tensor | None], Tensor | None]:
+        def products(adjoint: list[Tensor]) -> LeafProducts:
             with without_grad():
                 found = make(self._constants, when, leaves, saved, *adjoint)
-            state = [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=False)]
-            rest = make_dense(found[n:])
-            grad_time = rest.pop() if time else None
-            return state, rest, grad_time
+            return split_products(found, leaves, time=time)
 
         return values, products
 

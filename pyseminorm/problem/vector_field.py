@@ -30,9 +30,13 @@ _NEEDS_GRAD_MODE = "does not require grad"
 # What torch says when code changes in place what autograd holds.
 _CHANGES = ("requires grad is being used in an in-place operation", "no_grad mode and is being modified inplace")
 
+Gradients = list[Tensor | None]  # by the targets; None: zero
+
 # A VJP of leaves: (by the leaves of y, by the targets, by the time).
-Products = Callable[[list[Tensor]], tuple[list[Tensor], list[Tensor | None], Tensor | None]]
-VjpFunction = Callable[[Tensor], tuple[Tensor, list[Tensor | None], Tensor | None]]
+LeafProducts = tuple[list[Tensor], Gradients, Tensor | None]
+Connected = tuple[list[Tensor], Callable[[list[Tensor]], LeafProducts]]  # the leaves of f, and what gives their VJP
+VjpFunction = Callable[[Tensor], tuple[Tensor, Gradients, Tensor | None]]
+Vjp = tuple[Tensor, Tensor, Gradients, Tensor | None]  # f and its products
 
 
 class FieldArguments(NamedTuple):
@@ -136,16 +140,12 @@ class EagerVectorField:
             self.spec.check_output(value, where=f" at t = {when.item()} in the {self._pass}")
             raise
 
-    def vjp(
-        self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
-    ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
+    def vjp(self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False) -> Vjp:
         """Return (f, adj df/dy, [adj df/dtheta_i or None], adj df/dt or None), for ``adjoint`` (size,)."""
         value, vjp = self.evaluate_with_vjp(t, y, params=params, time=time)
         return value, *vjp(adjoint)
 
-    def vjp_shaped(
-        self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False
-    ) -> tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]:
+    def vjp_shaped(self, t: float, y: Tensor, adjoint: Tensor, *, params: bool = True, time: bool = False) -> Vjp:
         """Return `vjp` for ``y`` and ``adjoint`` in `StateSpec.shape`, without more calls than it takes.
 
         ``y``, a leaf of autograd, becomes part of the graph. What comes out is to be read, not changed, with gradients
@@ -164,15 +164,13 @@ class EagerVectorField:
         spec = self.spec
         outputs, products = self.connect(t, spec.split(y.detach()), params=params, time=time)
 
-        def vjp(adjoint: Tensor) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
+        def vjp(adjoint: Tensor) -> tuple[Tensor, Gradients, Tensor | None]:
             state, gradients, at = products(spec.split(adjoint))
             return spec.join(state), gradients, at
 
         return spec.join([x.detach() for x in outputs]), vjp
 
-    def connect(
-        self, t: float, leaves: list[Tensor], *, params: bool = True, time: bool = False
-    ) -> tuple[list[Tensor], Products]:
+    def connect(self, t: float, leaves: list[Tensor], *, params: bool = True, time: bool = False) -> Connected:
         """Return the leaves of f, and what takes those of an adjoint to the products of `vjp`, once.
 
         ``leaves`` of y, which are leaves of autograd too, become part of the graph.
@@ -186,22 +184,17 @@ class EagerVectorField:
             except RuntimeError as error:
                 refuse_writes(error)
                 raise
-        n, wanted = len(leaves), (*leaves, *self.targets) if params else tuple(leaves)
-        if time:
-            wanted += (when,)
+        wanted = (*leaves, *(self.targets if params else ()), *((when,) if time else ()))
 
-        def products(adjoint: list[Tensor]) -> tuple[list[Tensor], list[Tensor | None], Tensor | None]:
+        def products(adjoint: list[Tensor]) -> LeafProducts:
             pairs = [(o, a) for o, a in zip(outputs, adjoint, strict=True) if o.requires_grad]
-            found: list[Tensor | None] = _gradients(pairs, wanted) if pairs else [None] * len(wanted)
-            grad_time = found.pop() if time else None
-            state = [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=False)]
-            return state, found[n:], grad_time
+            return split_products(_gradients(pairs, wanted) if pairs else [None] * len(wanted), leaves, time=time)
 
         return outputs, products
 
     def vjp_params(
         self, times: Sequence[float], y: Tensor, adjoint: Tensor, *, batched_time: bool = False
-    ) -> list[Tensor | None]:
+    ) -> Gradients:
         """Sum over rows j of adjoint[j] df/dtheta_i at (times[j], y[j]), for ``y`` and ``adjoint`` (rows, size).
 
         The sum is made inside the graph, so that no row's own gradient exists. One batched call, by vmap or along the
@@ -222,7 +215,7 @@ class EagerVectorField:
                 return gradients
         return self._vjp_params_looped(times, y, adjoint)
 
-    def _vjp_params_vmapped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
+    def _vjp_params_vmapped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> Gradients:
         with torch.enable_grad():
             values, compared = self._vmapped(times, y), _COMPARED.setdefault(self.kind, set())
             operations = tuple(node.name() for node in graph_nodes([values]))
@@ -247,7 +240,7 @@ class EagerVectorField:
         if not agree(made, expected):
             raise RuntimeError("it gives other gradients than single calls")
 
-    def _vjp_params_stacked(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
+    def _vjp_params_stacked(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> Gradients:
         (state,) = self.spec.split(y.detach())  # (rows, batch, ...)
         rows, batch = state.shape[:2]
         moments = torch.tensor(times, dtype=self.spec.real_dtype, device=self.spec.device).repeat_interleave(batch)
@@ -266,7 +259,7 @@ class EagerVectorField:
             value = value.to(self.spec.dtype).view_as(state)
             return self._contract(self.spec.join([value]).view(rows, -1), adjoint, times)
 
-    def _vjp_params_looped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> list[Tensor | None]:
+    def _vjp_params_looped(self, times: Sequence[float], y: Tensor, adjoint: Tensor) -> Gradients:
         with torch.enable_grad():
             values = []
             for t, row in zip(times, y, strict=True):
@@ -274,7 +267,7 @@ class EagerVectorField:
                 values.append(self.spec.join(outputs))
             return self._contract(torch.stack(values), adjoint, times)
 
-    def _contract(self, values: Tensor, adjoint: Tensor, times: Sequence[float]) -> list[Tensor | None]:
+    def _contract(self, values: Tensor, adjoint: Tensor, times: Sequence[float]) -> Gradients:
         """Return gradients of sum(values * adjoint) by the targets, None where func does not depend on one."""
         if not all_finite(values.detach()):
             raise not_finite(VALUE, times[first_not_finite(values.detach()) or 0])
@@ -342,14 +335,21 @@ def measure(targets: Sequence[Tensor]) -> tuple[list[torch.Size], tuple[int, ...
     return [x.shape for x in real], tuple(x.numel() for x in real)
 
 
-def _gradients(pairs: Sequence[tuple[Tensor, Tensor]], inputs: tuple[Tensor, ...]) -> list[Tensor | None]:
+def _gradients(pairs: Sequence[tuple[Tensor, Tensor]], inputs: tuple[Tensor, ...]) -> Gradients:
     """Do as `torch.autograd.grad` with ``allow_unused=True``, without its handling of arguments, as slow as a layer."""
     outputs, cotangents = zip(*pairs, strict=True)
-    found = run_backward(outputs, cotangents, False, False, inputs, True, accumulate_grad=False)
-    return make_dense(found)
+    return list(run_backward(outputs, cotangents, False, False, inputs, True, accumulate_grad=False))
 
 
-def make_dense(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+def split_products(found: Gradients, leaves: Sequence[Tensor], *, time: bool) -> LeafProducts:
+    """Return the gradients by leaves, by targets and, the last one, by the ``time``, each by itself."""
+    found = make_dense(found)
+    at = found.pop() if time else None
+    state = [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=False)]
+    return state, found[len(leaves) :], at
+
+
+def make_dense(gradients: Sequence[Tensor | None]) -> Gradients:
     """Return gradients whose every element is in memory: those of an embedding may be sparse."""
     return [x if x is None or x.layout is torch.strided else x.to_dense() for x in gradients]
 

@@ -87,11 +87,11 @@ class GaussNodes:
             if self._holds_back and not held:
                 return
             part = held[0] if self._holds_back else part
-        self._place(self.sums, part, self._rule, 1.0)
+        self._place(part, self._rule, 1.0)
 
     def finish(self) -> float | None:
         """Evaluate what is left; return the error of the sums, relative, after what ``param_rtol`` asks for."""
-        self._evaluate(self.sums)
+        self._evaluate()
         if not self._parts or (self._rtol is not None and size_of(self.sums.total) == 0.0):
             return None
         if self._rtol is None:
@@ -131,11 +131,11 @@ class GaussNodes:
 
     def _halve(self, part: Part) -> None:
         """Let two halves take the place of a part, of which the finer rule is in the sums."""
-        self._place(self.sums, part, self._finer, -1.0)
+        self._place(part, self._finer, -1.0)
         for half in part.halves():
-            self._place(self.sums, half, self._rule, 1.0)
+            self._place(half, self._rule, 1.0)
             bisect.insort(self._parts, half, key=_length)
-        self._evaluate(self.sums)
+        self._evaluate()
 
     def _exchange(self, part: Part) -> float:
         """Let the finer rule take the place of the other in a part of a step; return by how much, over the sums."""
@@ -145,11 +145,11 @@ class GaussNodes:
         add_products(self.sums.total, difference)
         return size_of(difference) / (size_of(self.sums.total) or math.nan)
 
-    def _place(self, sums: ParameterQuadrature, part: Part, rule: Rule, sign: float) -> None:
+    def _place(self, part: Part, rule: Rule, sign: float) -> None:
         """Add the nodes of a rule in a part, when there are enough of them to be evaluated together."""
         self._append(part, rule, sign)
         if len(self._times) >= self._most:
-            self._evaluate(sums)
+            self._evaluate()
 
     def _append(self, part: Part, rule: Rule, sign: float) -> None:
         (low, high), layout = sorted((part.a, part.b)), self._problem.layout
@@ -164,9 +164,9 @@ class GaussNodes:
         multiply_all(adjoint.unbind(), [-h * weight * sign for weight in weights])
         self._adjoint.append(adjoint)
 
-    def _evaluate(self, sums: ParameterQuadrature) -> None:
+    def _evaluate(self) -> None:
         if self._times:
-            self._add(sums, *self._take(), self._at_once)
+            self._add(self.sums, *self._take(), self._at_once)
 
     def _take(self) -> tuple[list[float], Tensor, Tensor]:
         """Return the nodes that wait: none does any more."""
