@@ -103,7 +103,11 @@ class TorchEngine:
         started, stats = time.perf_counter(), PassStats()
         backward = _BackwardSystem(problem, stats)
         with torch.no_grad():
-            t, z, retcode = _restarting(problem, backward) if problem.restarts else _in_one(problem, backward)
+            if problem.restarts:
+                t, z, retcode = _restarting(problem, backward)
+            else:
+                t0, hooks, seen = problem.times[problem.last], backward.hooks(), problem.discontinuities
+                t, z, retcode = _solve_backwards(problem, backward, t0, backward.start(), hooks, seen)
             if backward.quadrature:
                 good = LastGoodState(t, problem.unflatten_adjoint(z.clone()), stats)
                 with AttachLastGoodState(lambda: good):
@@ -124,14 +128,8 @@ def integrator_of(options: PassOptions) -> type[Integrator]:
     return TorchdiffeqIntegrator if options.as_torchdiffeq else Integrator
 
 
-def _in_one(problem: AdjointProblem, backward: _BackwardSystem) -> tuple[float, Tensor, ReturnCode]:
-    """Solve backwards through all outputs; return the last good time and state."""
-    start = problem.times[problem.last]
-    return _solve_backwards(problem, backward, start, backward.start(), backward.hooks(), problem.discontinuities)
-
-
 def _restarting(problem: AdjointProblem, backward: _BackwardSystem) -> tuple[float, Tensor, ReturnCode]:
-    """Solve backwards from output to output, anew from each."""
+    """Solve backwards from output to output, anew from each; return the last good time and state."""
     times, options = problem.times, problem.options
     z, t, retcode = backward.start(), times[problem.last], ReturnCode.Success
     for i in range(problem.last, 0, -1):
