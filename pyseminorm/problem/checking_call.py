@@ -56,23 +56,21 @@ class FirstValue:
     def __call__(self) -> Tensor:
         """Return the value; refuse a y0 or a value that is not finite, and what does not look like y0."""
         if self.value is None:
-            check_start(self.y0)
-            if self.field.rereads:
-                self.value = check_call(self.field, self.t, self.y0, self._evaluate)
-            else:  # its form was looked at when it was captured, or Julia looks at it
-                self.value = check_value(self.field, self.field.f(self.t, self.y0), self.t)
+            if not all_finite(self.y0):
+                raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
+            self.value = self._make()
         return self.value
+
+    def _make(self) -> Tensor:
+        if self.field.rereads:
+            return check_call(self.field, self.t, self.y0, self._evaluate)
+        # Its form was looked at when it was captured, or Julia looks at it.
+        return check_value(self.field, self.field.f(self.t, self.y0), self.t)
 
     def _evaluate(self) -> Tensor:
         """Call func; where a backward pass may follow, take up the tensors that it reads."""
         field, t, y = self.field, self.t, self.y0
         return _observe(field, t, y) if self._recording else field.f(t, y).clone()
-
-
-def check_start(y0: Tensor) -> None:
-    """Refuse an initial state that is not finite."""
-    if not all_finite(y0):
-        raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
 
 
 def check_call(field: EagerVectorField, t: float, y: Tensor, call: Callable[[], Tensor]) -> Tensor:

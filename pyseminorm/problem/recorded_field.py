@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..torch_internals import count_writes, forward_mode_is_active
-from .checking_call import FirstValue, check_call, check_start
+from .checking_call import FirstValue, check_call
 from .discontinuities import Discontinuities
 from .state import StateSpec
 from .vector_field import EagerVectorField, check_writes
@@ -70,12 +70,9 @@ class RecordedStart(FirstValue):
         start()
         return start
 
-    def __call__(self) -> Tensor:
-        if self.value is None:
-            check_start(self.y0)
-            self.derivative = check_call(self.field, self.t, self.state, self._evaluate)
-            self.value = self.derivative.detach().reshape(-1)
-        return self.value
+    def _make(self) -> Tensor:
+        self.derivative = check_call(self.field, self.t, self.state, self._evaluate)
+        return self.derivative.detach().reshape(-1)
 
     def _evaluate(self) -> Tensor:
         when = self.field.time(self.t)
