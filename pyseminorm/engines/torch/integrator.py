@@ -88,6 +88,7 @@ class Integrator:
         self.t, self.state = self.t0, self.y0
         self._size: Tensor | None = None  # |state|, where it is known
         self._new_size: Tensor | None = None
+        self.end = self.hooks.stops[-1]
         self._direction = math.copysign(1.0, self.end - self.t0)
         self._adaptive = self.tableau.adaptive
         self._intervals = list(self.discontinuities.intervals)
@@ -107,11 +108,6 @@ class Integrator:
         self._t1 = self.t0  # where the present attempt ends
         self.squares = 0.0  # of the errors of accepted steps
 
-    @property
-    def end(self) -> float:
-        """The last stop."""
-        return self.hooks.stops[-1]
-
     def values(self) -> Tensor:
         """Return the state (size,), without gradient."""
         return self.stages.values(self.state)
@@ -125,9 +121,6 @@ class Integrator:
 
     def _evaluate(self, i: int, t: float, state: Tensor, *, wanted: bool) -> IntegralDerivatives:
         return self.stages.evaluate(i, self._seen(t), state, wanted=wanted)
-
-    def _derivative(self, t: float, state: Tensor) -> Derivative:
-        return self.stages.derivative(self._seen(t), state)
 
     def _attempt(self, h: float, *, first_of_next: bool, last: bool) -> tuple[Tensor, IntegralDerivatives]:
         """Evaluate all stages of one step: the new state, and what the last stage gave for the integrals.
@@ -406,7 +399,7 @@ class Integrator:
 
         def look(dt0: float) -> tuple[float, bool]:
             h = self._direction * dt0
-            found = self._derivative(self.t0 + h, y0 + h * first.state)
+            found = self.stages.derivative(self._seen(self.t0 + h), y0 + h * first.state)
             return self.norm((found.state - first.state) / scale), found.equal(first)
 
         return self._first_sizes.choose(self.tableau.order, self.norm(y0 / scale), self.norm(first.state / scale), look)

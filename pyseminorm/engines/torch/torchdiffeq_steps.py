@@ -14,7 +14,7 @@ from ...retcode import ReturnCode
 from ...stepping import TorchdiffeqController
 from .integrator import Integrator
 from .interpolant import LocalInterpolation
-from .system import CarriedIntegrals, Derivative
+from .system import CarriedIntegrals
 
 
 class TorchdiffeqIntegrator(Integrator):
@@ -95,7 +95,7 @@ class TorchdiffeqIntegrator(Integrator):
             return 0.0  # no step is small enough
         h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
         step = self._direction * h0
-        second: Derivative = self._derivative(self.t0 + step, y0 + step * first)
+        second = self.stages.derivative(self._seen(self.t0 + step), y0 + step * first)
         d2 = norm((second.state - first) / scale) / h0
         steepest = max(d1, d2)
         h1 = max(1e-6, h0 * 1e-3) if steepest <= 1e-15 else (0.01 / steepest) ** (1.0 / self.tableau.order)
