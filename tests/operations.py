@@ -108,7 +108,6 @@ FORMED = {
 }
 
 VIEWS = {
-    aten._reshape_alias.default: lambda x: x * aten._reshape_alias(x.sum(0), [1, 4], [4, 1]),
     aten._unsafe_view.default: lambda x: aten._unsafe_view(x * 2, [4, 3]).t() * x,
     aten.as_strided.default: lambda x: aten.as_strided(x * 2, [3, 4], [1, 3]) * x,
     aten.diagonal.default: lambda x: x[:, :3] @ x + aten.diagonal(x * 2, 1).sum(),
@@ -188,6 +187,7 @@ OPERATIONS = {
 }  # fmt: skip
 
 WRITTEN_BY_OTHERS = {
+    aten._reshape_alias.default: lambda x: x * aten._reshape_alias(x.sum(0), [1, 4], [4, 1]),
     aten.addcdiv.default: lambda x: aten.addcdiv(x, x, _p(x), value=0.3),
     aten.addcmul.default: lambda x: aten.addcmul(x, x, _p(x), value=0.3),
     aten.diagonal_backward.default: lambda x: aten.diagonal_backward(x[0, :3] * 2, [3, 4], 1, 0, 1),

@@ -101,20 +101,16 @@ FORMED: dict[Any, Callable[..., Lazy]] = {
 
 # ---- views, or several of one tensor: torch says how they lie, or that strides cannot say it ---------------
 
-VIEWS: dict[Any, Callable[..., Any]] = {
-    operation: operation
-    for operation in aten_operations(
-        default="_unsafe_view as_strided diagonal expand permute split_with_sizes squeeze t unsqueeze view",
-        int="select transpose unbind",
-        Tensor="slice split unsafe_split",
-        dim="squeeze",
-        dims="squeeze",
-    )
-}
-VIEWS[aten._reshape_alias.default] = lambda x, shape, strides: x.view(shape)
+VIEWS = aten_operations(
+    default="_unsafe_view as_strided diagonal expand permute split_with_sizes squeeze t unsqueeze view",
+    int="select transpose unbind",
+    Tensor="slice split unsafe_split",
+    dim="squeeze",
+    dims="squeeze",
+)
 
 # The value itself: graphs are functional, and gradients are in them already.
-SAME = tuple(aten_operations(default="alias clone detach lift_fresh_copy"))
+SAME = aten_operations(default="alias clone detach lift_fresh_copy")
 
 # ---- reductions: the function that collects ----------------------------------------------------------------
 
@@ -216,6 +212,7 @@ _BY_TORCH = """
 
 DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     **get_decompositions([getattr(aten, name) for name in _BY_TORCH.split()]),
+    aten._reshape_alias.default: lambda x, shape, strides: x.view(shape),
     aten._trilinear.default: _trilinear,
     aten.diagonal_backward.default: lambda g, shape, *how: torch.diagonal_scatter(g.new_zeros(shape), g, *how),
     aten.select_backward.default: lambda g, shape, *how: torch.select_scatter(g.new_zeros(shape), g, *how),

@@ -217,7 +217,8 @@ class Writer:
         """Return a view of a value, or several; of a copy where it does not lie so that there is one."""
         if isinstance(x, Lazy) and x.is_number and isinstance(node.meta["val"], torch.Tensor):
             return Lazy(x.template, [], _shape(node), x.boolean)
-        memory, operation = self.view(x), ops.VIEWS[node.target]
+        operation: Any = node.target
+        memory = self.view(x)
         if operation is ops.aten.as_strided.default and not memory.is_whole:
             memory = self.copy(x)
         made = memory.look(operation, *how, **more)
