@@ -210,7 +210,7 @@ def solve(
     kept = compiled is not None and isinstance(rtol, float) and isinstance(atol, float)  # a tensor may change in place
     engine, options, back = compiled.settle(asked, _settle) if compiled and kept else _settle(*asked)
     if options.warm is not None:
-        options = options.starting_with(options.warm.forward)
+        options = options.starting_with(options.warm_step("forward", times))
     watch = callbacks or _NO_CALLBACKS
     if isinstance(adjoint, DirectAdjoint):
         if compile is not None:

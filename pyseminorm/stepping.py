@@ -163,8 +163,9 @@ class WarmStart:
     must get the same numbers. Steps that were shorter than need be are gone: errors come nearer to the tolerances.
 
     Args:
-        forward, backward: the first steps of the next passes, in units of t; None: the solver's own guess. A solve
-            that fails makes them None; with events, each part of a solve counts as one.
+        forward, backward: the first steps of the next passes, in units of t; None, or one that is shorter than the
+            steps of a solve may be (``dtmin``, the rounding of t): the solver's own guess. A solve that fails makes
+            them None; with events, each part of a solve counts as one.
 
     Raises:
         InvalidInputError: a size is no positive number; in `solve`: the method has fixed steps.
@@ -180,10 +181,8 @@ class WarmStart:
     forward: float | None = None
     backward: float | None = None
 
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value is not None:
-                setattr(self, name, check_scalar(name, value, owner="WarmStart"))
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value if value is None else check_scalar(name, value, owner="WarmStart"))
 
 
 StepCallback = Callable[[float, Any, float], Any]

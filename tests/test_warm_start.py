@@ -142,10 +142,32 @@ def test_a_step_out_of_all_bounds_comes_back(engine):
     assert warm.forward < 1e3
 
 
+@pytest.mark.parametrize(("t", "dtmin"), [(T, 1e-4), (T + 1e6, None), (1e6 - T, None)])
+def test_a_step_that_is_shorter_than_steps_may_be_is_none(engine, t, dtmin):
+    y0, warm = batch(3).requires_grad_(), WarmStart(forward=1e-12, backward=1e-12)
+    s = pyseminorm.solve(Pendulum(), y0, t, dt=warm, dtmin=dtmin, backend=engine)
+    s.ys.sum().backward()
+    assert first_step(s.stats.forward) > 1e-3 and first_step(s.stats.backward) > 1e-3
+    assert warm.forward > 1e-3 and warm.backward > 1e-3
+
+
+def test_no_step_is_longer_than_the_solve():
+    t, warm = torch.linspace(0, 1, 4, dtype=torch.float64), WarmStart()
+    for _ in range(20):  # a step has no error, whatever its size, and torchdiffeq's go beyond the end
+        ys = pyseminorm.odeint(lambda t, y: t**3 + 0 * y, torch.zeros_like(t[:1]), t, options={"first_step": warm})
+        assert relative(ys[:, 0], t**4 / 4) < 1e-6
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, "a"])
 def test_sizes_are_positive_numbers(value):
     with pytest.raises(InvalidInputError, match="WarmStart"):
         WarmStart(backward=value)
+    warm = WarmStart(forward=0.1)
+    with pytest.raises(InvalidInputError, match="WarmStart"):
+        warm.forward = value
+    assert warm.forward == 0.1
+    warm.forward = torch.tensor(0.25)
+    assert isinstance(warm.forward, float)
 
 
 def test_direct_adjoint_and_the_steps_of_torchdiffeq():

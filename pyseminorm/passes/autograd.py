@@ -262,7 +262,7 @@ class SolveContext:
         same_method = adjoint.method is None or (named and adjoint.method == forward.method)
         first = forward.first_step if forward.as_torchdiffeq else None  # as there
         if forward.warm is not None:
-            first = forward.warm.backward
+            first = forward.warm_step("backward", self.times)
         return dataclasses.replace(
             forward,
             method=forward.method if adjoint.method is None else adjoint.method,

@@ -83,6 +83,14 @@ class PassOptions:
         """The size of fixed steps or of the first step; 0: chosen by the method."""
         return abs((self.first_step if self.traits.adaptive else self.fixed_step) or 0.0)
 
+    def warm_step(self, name: str, times: Sequence[float]) -> float | None:
+        """Return the first step that the `WarmStart` has for a pass, which is no longer than the time between the first
+        and the last; None where it is shorter than steps may be there.
+        """
+        size: float | None = None if self.warm is None else getattr(self.warm, name)
+        shortest = max(self.dtmin, math.ulp(times[0]), math.ulp(times[-1]))
+        return None if size is None or size <= shortest else min(size, abs(times[-1] - times[0]))
+
     @property
     def as_torchdiffeq(self) -> bool:
         """Whether steps are those of torchdiffeq."""
