@@ -190,9 +190,9 @@ class Stage:
     ) -> tuple[Tensor, list[Tensor]]:
         """Return d/dt of z = [lambda; y; a_t; mu], for ``y`` where z has none, and mu' where that is outside of z."""
         layout, wanted = self.layout, Wanted(params=self.params or self.carried, time=self.layout.has_time)
-        y = z[layout.y_slice] if y is None else y
+        adjoint, y = z[layout.adjoint_slice], z[layout.y_slice] if y is None else y
         f, saved = field.value(constants, t, y)
-        state, q, at = field.products(constants, t, y, saved, -z[layout.adjoint_slice], wanted)
+        state, q, at = field.products(constants, t, y, saved, -adjoint, wanted)
         parts = [state + 0.0 * f]
         if layout.has_y:
             parts.append(f)
