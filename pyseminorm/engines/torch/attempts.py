@@ -47,12 +47,15 @@ class ForwardAttempts:
             return None
         kind = Begin(segments, keeps=recorder is not None)
         made = self._field.run_step(kind, y, send_numbers(numbers, y, torch.float64))
-        if made is None or not (sizes := _sizes_of(made[1])):
+        if made is None:
+            return None
+        d0, d1, change, same, finite = read(made[1])
+        if not finite:
             return None
         self._stats.nf += 1  # f at the start was counted
         if recorder is not None:  # as the last stage of a step before the first
             recorder.steps.whole[-1] = WholeStep(made[0], made[2:], 1, self._tableau.stages - 1)
-        return Begun(made[0], (), sizes)
+        return Begun(made[0], (), (d0, d1, change, bool(same)))
 
     def derivative(self, t: float, y: Tensor) -> Derivative | None:
         return None  # func's value is soon made without a graph
@@ -128,12 +131,6 @@ class BackwardAttempts:
             self._stats.nvjp += products
         else:
             self._stats.nvjp_state += products
-
-
-def _sizes_of(numbers: Tensor) -> tuple[float, float, float, bool] | None:
-    """Return the sizes that a `Begin` has made; None where what it saw is not finite."""
-    d0, d1, change, same, finite = read(numbers)
-    return (d0, d1, change, bool(same)) if finite else None
 
 
 OUTPUTS, MOST_NUMBERS = 8, 2**18  # outputs that an attempt can make; of so many numbers together

@@ -423,6 +423,9 @@ class Integrator:
             return ReturnCode.DtNaN
         if self._attempts > self.options.max_steps:
             return ReturnCode.MaxIters
+        return self._failure_of_size(h)
+
+    def _failure_of_size(self, h: float) -> ReturnCode | None:
         if self._adaptive and abs(h) <= self.options.dtmin and (not self._accepted or self.t + h < self._stops[0]):
             return ReturnCode.DtLessThanMin
         if self._adaptive and not self._accepted and abs(h) <= math.ulp(self.t):

@@ -101,9 +101,5 @@ class TorchdiffeqIntegrator(Integrator):
         h1 = max(1e-6, h0 * 1e-3) if steepest <= 1e-15 else (0.01 / steepest) ** (1.0 / self.tableau.order)
         return min(100 * h0, h1)
 
-    def _failure(self, h: float) -> ReturnCode | None:
-        if math.isnan(h):
-            return ReturnCode.DtNaN
-        if self._attempts > self.options.max_steps:
-            return ReturnCode.MaxIters
+    def _failure_of_size(self, h: float) -> ReturnCode | None:
         return ReturnCode.DtLessThanMin if self.t + h == self.t else None
