@@ -73,3 +73,19 @@ def test_events_are_found_with_their_gradients(interface, reverse):
         loss = t.square().sum() + ys[0][-1].sum() * 3 + ys[1].sum()
         found.append((t.reshape(()), *ys, *torch.autograd.grad(loss, [weight, y0[1]])))
     torch.testing.assert_close(*found, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("interface", ["odeint", "odeint_adjoint"])
+def test_conditions_of_an_event_may_have_the_shape_of_a_batch(interface):
+    """y' = -w from rows of two states, (3, 2): the first element of any row that crosses zero is the event."""
+    found = []
+    for module in (pyseminorm.torchdiffeq, torchdiffeq):
+        weight = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+        params = {"adjoint_params": (weight,)} if interface == "odeint_adjoint" else {}
+        y0, t0 = torch.arange(1.0, 7.0, dtype=torch.float64).view(3, 2), torch.tensor(0.0, dtype=torch.float64)
+        t, ys = module.odeint_event(
+            lambda t, y, weight=weight: -weight * torch.ones_like(y), y0, t0, event_fn=lambda t, y: y[:, :1] - 2 * t,
+            odeint_interface=getattr(module, interface), **params,
+        )  # fmt: skip
+        found.append((t.reshape(()), ys, *torch.autograd.grad(t.sum() + ys[-1].square().sum(), weight)))
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-8)
