@@ -87,6 +87,20 @@ def test_fixed_steps_converge_to_the_exact_gradient(engine, adjoint, method):
     assert errors[1] < {1: 5e-2, 2: 1e-3, 3: 1e-5, 4: 1e-7}[order]
 
 
+@pytest.mark.parametrize("dt", [0.05, [0.05 * i for i in range(21)]], ids=["step", "grid"])
+@pytest.mark.parametrize("adjoint", ADJOINTS[:3])
+def test_fixed_steps_of_another_method_backwards_are_as_long(engine, adjoint, dt):
+    field, t = Linear(), torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
+    found = []
+    for backward in (None, "midpoint"):
+        y0 = batch(3).requires_grad_()
+        s = pyseminorm.solve(field, y0, t, method="rk4", dt=dt, adjoint=adjoint(method=backward), backend=engine)
+        s.ys[-1].pow(2).sum().backward()
+        found.append(y0.grad)
+        assert s.stats.backward.naccept == s.stats.forward.naccept == 20
+    assert 0.0 < relative(*found) < 1e-2
+
+
 @pytest.mark.parametrize("adjoint", ADJOINTS)
 def test_default_tolerances_agree_with_a_tight_reference(engine, adjoint):
     t = torch.linspace(0, 2, 5, dtype=torch.float64)

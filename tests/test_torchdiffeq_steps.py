@@ -142,3 +142,17 @@ def test_fixed_steps_evaluate_no_more_often_than_torchdiffeqs(method, interp):
         counts.append(field.calls)
     assert counts[0] <= counts[1]
     assert torch.allclose(*ys, rtol=1e-12)
+
+
+@pytest.mark.peer("torchdiffeq")
+@pytest.mark.parametrize("backward", ["euler", "midpoint"])
+def test_fixed_steps_of_another_method_backwards_are_torchdiffeqs(backward):
+    torchdiffeq = pytest.importorskip("torchdiffeq")
+    options, gradients = {"step_size": 0.1}, []
+    for odeint in (pyseminorm.odeint_adjoint, torchdiffeq.odeint_adjoint):
+        y0 = batch(4).requires_grad_()
+        ys = odeint(
+            MLP(width=8), y0, T, method="rk4", adjoint_method=backward, options=options, adjoint_options=options
+        )
+        gradients.append(torch.autograd.grad(ys[-1].square().sum(), y0)[0])
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)

@@ -22,7 +22,7 @@ from ..problem.torch_modes import without_autocast
 from ..problem.vector_field import EagerVectorField
 from ..retcode import ReturnCode
 from ..stats import PassStats, Stats
-from ..stepping import Algorithm, MethodTraits, StepCallbacks
+from ..stepping import MethodTraits, StepCallbacks
 from ..torch_internals import batch_level, is_batched, join_batch, pytree, split_batch, unwrap_if_dead
 from .cotangents import HandedOver, LateCotangents, MergedOutputs, active_rows, largest_rms
 from .event_search import EventSearch
@@ -258,8 +258,7 @@ class SolveContext:
     def _backward_options(self, adjoint: ContinuousAdjoint, scale: float) -> PassOptions:
         """Return how a backward solve is integrated; its callbacks are told states in the loss's own scale."""
         forward, watch = self.options, self.callbacks
-        named = isinstance(adjoint.method, (str, Algorithm))
-        same_method = adjoint.method is None or (named and adjoint.method == forward.method)
+        fixed = not self.backward_traits.adaptive
         first = forward.first_step if forward.as_torchdiffeq else None  # as there
         if forward.warm is not None:
             first = forward.warm_step("backward", self.times)
@@ -269,8 +268,8 @@ class SolveContext:
             traits=self.backward_traits,
             rtol=forward.rtol if adjoint.rtol is None else adjoint.rtol,
             atol=self.spec.hold(forward.atol if adjoint.atol is None else adjoint.atol),
-            fixed_step=forward.fixed_step if same_method else None,
-            grid=forward.grid if same_method else None,
+            fixed_step=forward.fixed_step if fixed else None,
+            grid=forward.grid if fixed else None,
             first_step=first,
             max_steps=adjoint.max_steps or forward.max_steps,
             controller=forward.controller if adjoint.controller is None else adjoint.controller,

@@ -53,7 +53,7 @@ def check_both(forward: Mapping[str, Any], backward: Mapping[str, Any]) -> None:
             continue
         raise InvalidInputError(
             f"adjoint_options: {key!r} is {there!r}, and options' {here!r}: steps are chosen alike in both passes. "
-            "Give the same in options, or solve with an adjoint of its own method and tolerances: pyseminorm.solve."
+            "Give the same in options, or let an adaptive adjoint_method choose the backward steps by its tolerances."
         )
 
 
