@@ -1,5 +1,7 @@
 """States, times and parameters of every kind, beside the installed torchdiffeq: values and gradients."""
 
+import collections
+
 import pytest
 import torch
 from problems import MLP, batch
@@ -68,6 +70,16 @@ def test_states_and_times(interface, method, y0, t):
     for a, b in zip(found, expected, strict=True):
         assert a.dtype == b.dtype
         torch.testing.assert_close(a, b, rtol=2e-3 if single else 1e-4, atol=1e-4 if single else 1e-6)
+
+
+@INTERFACES
+def test_a_named_tuple_is_a_plain_one(interface):
+    named, found = collections.namedtuple("State", ["x", "v"]), []
+    for module in (ours, theirs):
+        y0 = named(torch.ones(2, dtype=D), torch.tensor(0.5, dtype=D))
+        found.append(getattr(module, interface)(Field(), y0, T))
+        assert type(found[-1]) is tuple
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-8)
 
 
 def test_parts_of_a_tuple_may_be_changed_in_place():

@@ -23,15 +23,13 @@ class InputTypeError(InvalidInputError, TypeError):
 
 
 def check_state(y0: Any) -> tuple[Any, torch.device]:
-    """Return the state, a tensor or a tuple of tensors of one dtype, and its device; refuse what is neither."""
+    """Return the state, a tensor or a plain tuple of tensors of one dtype, and its device; refuse what is neither."""
     if isinstance(y0, Tensor):
         return y0, y0.device
     if not (isinstance(y0, tuple) and y0 and all(isinstance(x, Tensor) for x in y0)):
         raise InputAssertionError(f"y0 must be either a torch.Tensor or a tuple of them, not a {type(y0).__name__}.")
-    if len({x.dtype for x in y0}) > 1:
-        dtype = functools.reduce(torch.promote_types, (x.dtype for x in y0))
-        y0 = tuple(x.to(dtype) for x in y0)
-    return y0, y0[0].device
+    dtype = functools.reduce(torch.promote_types, (x.dtype for x in y0))
+    return tuple(x.to(dtype) for x in y0), y0[0].device  # a plain one, of a named tuple too
 
 
 def check_times(t: Any, device: torch.device) -> None:
