@@ -47,6 +47,18 @@ def test_other_threads_are_refused_by_name_with_the_cure():
     assert y0.grad is not None
 
 
+def test_auto_is_the_embedded_engine_on_other_threads():
+    def gradient():
+        y0 = batch(2).requires_grad_()
+        pyseminorm.odeint_adjoint(lambda t, y: -y, y0, T, adjoint_params=()).sum().backward()
+        found.append(y0.grad)
+
+    found = []
+    gradient()  # by Julia
+    assert _on_a_thread(gradient) == []
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-8)
+
+
 def test_a_forked_child_is_refused_by_name():
     pyseminorm.solve(lambda t, y: -y, batch(2), T, backend="julia")
     read, write = os.pipe()

@@ -64,7 +64,7 @@ def select_engine(
         return _torch_engine()
     from .julia.session import detect  # juliacall itself is imported only when the engine starts
 
-    refusal = _cannot_alias(spec, backend)
+    refusal = _cannot_alias(spec, backend) or (detect.runs_elsewhere() if backend == "auto" else None)
     found = detect.find_julia() if refusal is None else None
     reason = refusal or (found.reason if isinstance(found, detect.NoJulia) else None)
     if reason is None:

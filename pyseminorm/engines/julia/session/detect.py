@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,17 @@ def find_julia() -> Julia | NoJulia:
     return _find_resolved()
 
 
-started = False  # whether this process runs a Julia with PySeminorm, which need not be asked
+started: tuple[int, int] | None = None  # where a Julia with PySeminorm, which need not be asked, was started
+
+
+def here() -> tuple[int, int]:
+    """Return this process and thread."""
+    return os.getpid(), threading.get_ident()
+
+
+def runs_elsewhere() -> str | None:
+    """Return why the Julia that runs cannot be called from here, or None."""
+    return None if started in (None, here()) else "Julia was started on another thread, or before a fork"
 
 
 def check_config(config: JuliaConfig, source: str) -> Julia | NoJulia:

@@ -89,7 +89,7 @@ def runtime(options: StartOptions = _ANY) -> Runtime:
     global _runtime
     if _runtime is None:
         _runtime = _start(options)
-        detect.started = True
+        detect.started = detect.here()
     _runtime.check_caller()
     if options is not _ANY:
         options.check(_runtime.options)
