@@ -145,6 +145,7 @@ OTHERS = {
     aten.cat.default: lambda x: aten.cat([x[:, :1], x[:, 2:], 2 * x[:, 1:2]], 1),
     aten.constant_pad_nd.default: lambda x: aten.constant_pad_nd(x[1:, 1:], [1, 0, 0, 1], 0.5),
     aten.copy.default: lambda x: x * (x * 2).copy_(x[0] * 3),
+    aten.diagonal_backward.default: lambda x: aten.diagonal_backward(x[0, :3] * 2, [3, 4], 1, 0, 1),
     aten.diagonal_scatter.default: lambda x: aten.diagonal_scatter(x * 2, x[:, 0], 1),
     aten.index_add.default: lambda x: aten.index_add(
         aten.index_add(x * 2, 0, _place(x[:, 1]), x * 3), 1, _place(x[0]), x.t().reshape(3, 4)
@@ -153,7 +154,9 @@ OTHERS = {
         aten.index_select(x, 0, _place(x[:, 1])) + aten.index_select(x * 2, 1, _place(x[0]))
     ),
     aten.mm.default: lambda x: aten.mm(aten.mm(x, x.t()), x),
+    aten.select_backward.default: lambda x: aten.select_backward(x[0] * 2, [3, 4], 0, 1),
     aten.select_scatter.default: lambda x: aten.select_scatter(x * 2, x[:, 1], 1, 3),
+    aten.slice_backward.default: lambda x: aten.slice_backward(x[:, 1:3] * 2, [3, 4], 1, 1, 3, 1),
     aten.slice_scatter.default: lambda x: aten.slice_scatter(x * 2, x[:, 1:3], 1, 0, 4, 2),
 }
 
@@ -190,11 +193,8 @@ WRITTEN_BY_OTHERS = {
     aten._reshape_alias.default: lambda x: x * aten._reshape_alias(x.sum(0), [1, 4], [4, 1]),
     aten.addcdiv.default: lambda x: aten.addcdiv(x, x, _p(x), value=0.3),
     aten.addcmul.default: lambda x: aten.addcmul(x, x, _p(x), value=0.3),
-    aten.diagonal_backward.default: lambda x: aten.diagonal_backward(x[0, :3] * 2, [3, 4], 1, 0, 1),
     aten.fill.Scalar: lambda x: x * (x * 2).fill_(3.0),
     aten.repeat.default: lambda x: aten.repeat(x[:, :2] * 2, [1, 2]) * x,
     aten.rsub.Scalar: lambda x: aten.rsub.Scalar(x, 1.5, 2),
     aten.rsub.Tensor: lambda x: aten.rsub.Tensor(x, x * x, alpha=2),
-    aten.select_backward.default: lambda x: aten.select_backward(x[0] * 2, [3, 4], 0, 1),
-    aten.slice_backward.default: lambda x: aten.slice_backward(x[:, 1:3] * 2, [3, 4], 1, 1, 3, 1),
 }

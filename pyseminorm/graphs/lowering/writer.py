@@ -361,6 +361,10 @@ class Writer:
         self._section.statements.append(Nest(region.shape).write(region, self.broadcast_to(part, region.shape)))
         return to
 
+    def embed(self, part: Value, shape: Sequence[int], view: Any, *how: Any) -> View:
+        """Write zeros with ``part`` where a view is."""
+        return self.scatter(Lazy("zero(T)", [], tuple(shape)), part, view, *how)
+
     def pad(self, x: Value, pad: Sequence[int], value: float) -> View:
         """Put ``value`` around it; negative padding cuts off."""
         inner, shape = self.view(x), list(x.shape)
