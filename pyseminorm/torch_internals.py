@@ -35,7 +35,8 @@ run_backward: Any = torch.autograd.Variable._execution_engine.run_backward
 # A tensor that has left a transform of torch.func, as itself.
 unwrap_if_dead: Any = torch._C._functorch.unwrap_if_dead
 is_wrapped: Any = torch._C._functorch.is_functorch_wrapped_tensor  # by a transform of torch.func, dead or alive
-
+# A context that leaves the thread's dispatch as it was.
+keeping_dispatch: Any = getattr(torch._C, "_PreserveDispatchKeyGuard", contextlib.nullcontext)
 
 # The number of the backward pass that runs here; every one has its own, whatever thread it goes through.
 backward_pass_number: Any = torch._C._current_graph_task_id

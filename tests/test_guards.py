@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import gc
 import math
 
 import numpy as np
@@ -235,6 +236,25 @@ def test_a_lagrangian_network_does_not_end_the_process(engine):
     expected = gradients(func, engine, None, wanted)
     for mode in modes(engine):
         torch.testing.assert_close(gradients(func, engine, mode, wanted), expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*")  # torch's own, for forward mode
+def test_what_a_refused_capture_leaves_does_no_harm_when_it_is_freed():
+    net = nn.Sequential(nn.Linear(2, 8), nn.Softplus(), nn.Linear(8, 1))
+
+    def energy(z):
+        return net(z).sum() + 2 * z[1] ** 2
+
+    def rate(z):
+        hessian, gradient = torch.func.hessian(energy)(z), torch.func.grad(energy)(z)
+        return torch.stack([z[1], (gradient[0] - hessian[1, 0] * z[1]) / hessian[1, 1]])
+
+    def func(t, y):
+        return torch.func.vmap(rate)(y)
+
+    pyseminorm.solve(func, torch.ones(3, 2), T, params=net.parameters(), backend="torch", compile="trace")
+    gc.collect()
+    assert net(torch.ones(2)).requires_grad
 
 
 SHARED = torch.tensor([0.3, 0.7], dtype=D)

@@ -52,6 +52,14 @@ def test_run_backward_gives_gradients_and_none_for_what_is_not_used():
     assert torch.equal(found[0], 2 * x.detach()) and found[1] is None and x.grad is None
 
 
+def test_the_dispatch_is_kept():
+    guard = torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(torch._C.DispatchKey.AutogradCPU))
+    with torch_internals.keeping_dispatch():
+        guard.__enter__()
+        assert not (torch.ones(1, requires_grad=True) * 2).requires_grad
+    assert (torch.ones(1, requires_grad=True) * 2).requires_grad
+
+
 def test_unwrap_if_dead_gives_a_usable_tensor():
     escaped = []
     torch.func.vmap(lambda x: (escaped.append(x), x * 2)[1])(torch.arange(3.0))

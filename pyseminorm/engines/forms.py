@@ -14,7 +14,13 @@ import torch
 from torch import Tensor
 
 from ..errors import first_line
-from ..graphs.capture import Captured, CaptureError, GuardedFunction, without_saved_tensors_hooks
+from ..graphs.capture import (
+    Captured,
+    CaptureError,
+    GuardedFunction,
+    drop_failed_capture,
+    without_saved_tensors_hooks,
+)
 from ..graphs.traced_field import FormError, Trace, TracedVectorField, find_trace
 from ..passes.problems import Engine
 from ..problem.checking_call import FirstValue, warn_about_hidden
@@ -63,10 +69,12 @@ def capture(
             warn_about_hidden(_hidden(asked, inputs, read))
         return captured, read
     except CaptureError as error:
-        first()  # an error of func's own comes first
-        guarded.refuse()
-        logger.info(f"func stays eager: it cannot be captured as a graph ({error})")
-        return None, []
+        reason = str(error)
+    drop_failed_capture()
+    first()  # an error of func's own comes first
+    guarded.refuse()
+    logger.info(f"func stays eager: it cannot be captured as a graph ({reason})")
+    return None, []
 
 
 def make_form(

@@ -5,6 +5,7 @@ from __future__ import annotations
 # The module signal makes an enumeration member of every number, which takes longer than the work.
 import _signal  # type: ignore[import-not-found]
 import contextlib
+import gc
 import itertools
 import linecache
 import logging
@@ -24,6 +25,7 @@ from ..torch_internals import (
     dynamo_has_seen,
     dynamo_settings,
     has_saved_tensors_hooks,
+    keeping_dispatch,
     leaving_transforms,
     number_of_global_hooks,
     pytree,
@@ -254,6 +256,15 @@ def capturing() -> Iterator[None]:
                 _signal.signal(_signal.SIGINT, handler)
             if came and callable(handler):
                 handler(*came[-1])
+
+
+def drop_failed_capture() -> None:
+    """Free what a capture that failed has left in cycles, some of which changes torch's dispatch when it is freed.
+
+    After a refused vmap of hessian (torch 2.13), operations had no gradient from the next collection on.
+    """
+    with keeping_dispatch():
+        gc.collect()
 
 
 def without_saved_tensors_hooks() -> Any:
