@@ -78,7 +78,9 @@ class BacksolveAdjoint(_ContinuousAdjoint):
             depend on the scale of the loss.
         param_rtol: relative tolerance of the parameter gradient as a whole: a step is rejected, too, where the error of
             its part of mu, as estimated, is more than a quarter of this of mu in the 2-norm, all parameters as one
-            vector. None: mu is not measured but by the norm.
+            vector. Where that is not enough for the gradient as it is at the end, by the errors of the states or since
+            most of it cancels, the pass is made again by finer tolerances, once, and the forward solve before it.
+            None: mu is not measured but by the norm.
         verbose: warn (`GradientErrorWarning`) where the error of mu is large, after a second look at its integral where
             the estimate is in doubt, which takes several times as long as the pass: the first eight such passes of a
             function, and then those that double their number.

@@ -136,6 +136,7 @@ def _add(passes: Sequence[PassStats]) -> PassStats:
         proposed=passes[0].proposed,
         param_error=_largest([one.param_error for one in passes]),
         state_error=_largest([one.state_error for one in passes]),
+        cancellation=_largest([one.cancellation for one in passes]),
     )
 
 

@@ -30,6 +30,9 @@ class PassStats:
             vector in the 2-norm, of a backward pass; measured, where that was in doubt and a warning is wanted. None
             where none is made: fixed steps, norms that measure the gradient themselves, `DirectAdjoint`.
         state_error: the same of dL/dy at the first time, where it costs nothing.
+        cancellation: how much of the parameter gradient cancels: the 2-norms of what the steps add to it, summed, over
+            its own. Errors of the states count as many times as much in it. None where ``param_error`` is, and of
+            `GaussAdjoint` and `DiscreteAdjoint`.
     """
 
     nf: int = 0
@@ -44,6 +47,12 @@ class PassStats:
     proposed: float | None = None
     param_error: float | None = None
     state_error: float | None = None
+    cancellation: float | None = None
+
+    def add_work(self, other: PassStats) -> None:
+        """Add the evaluations of another pass that was made for the same result."""
+        for name in ("nf", "nvjp", "nvjp_state", "nvjp_param", "njac", "seconds"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     @property
     def evaluations(self) -> int:

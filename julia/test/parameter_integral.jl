@@ -1,4 +1,4 @@
-using PySeminorm: Attempt, Integral, MissingStage, NotFinite, Sample, VectorSums, accept!, begin!, change!, estimate, made!, next!, recalled!, reject!, skip!
+using PySeminorm: Attempt, Integral, MissingStage, NotFinite, Sample, VectorSums, accept!, begin!, change!, cancellation, estimate, made!, next!, recalled!, reject!, skip!
 
 unclamped(t, h) = Attempt(t, h, identity)
 
@@ -70,6 +70,7 @@ end
     @test total ≈ before .+ 0.2 * (b[1] * 7 + b[2] * 3 + b[3] * 3)
     errors = 0.4 * (0.25 * 1 - 0.5 * 2 + 0.25 * 3), 0.2 * (0.25 * (fsal ? 3 : 5) - 0.5 * 3 + 0.25 * 4), 0.2 * (0.25 * 7 - 0.5 * 3 + 0.25 * 3)
     @test estimate(integral) ≈ sqrt(sum(abs2, errors)) / total[1]
+    @test cancellation(integral) ≈ 1                    # all is of one sign
     attempt!(solve, 0.8, 0.2, (fsal ? () : (1.0,))..., 3.0, 3.0)
     @test_throws MissingStage accept!(integral, unclamped(0.8, 0.1))
 end
@@ -79,7 +80,7 @@ end
     solve = Solve(; given = plain, stops = [0.6, 1.0], sample)
     (; integral, total) = solve
     accept!(integral, attempt!(solve, 0.0, 0.6, 2.0, 3.0))
-    @test solve.made == [0.0, 0.3] && isnan(estimate(integral)) && total ≈ fill(0.6 * (0.25 + 0.75 * 2), 2)
+    @test solve.made == [0.0, 0.3] && isnan(estimate(integral)) && isnan(cancellation(integral)) && total ≈ fill(0.6 * (0.25 + 0.75 * 2), 2)
     accept!(integral, attempt!(solve, 0.6, 0.2, 2.0, 3.0))
     @test solve.again == [0.6]              # nothing had changed the state there
     @test total ≈ fill(0.6 * (0.25 + 0.75 * 2) + 0.2 * (0.25 * 3 + 0.75 * 2), 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ from ..torch_internals import batch_level, is_batched, join_batch, pytree, split
 from .cotangents import HandedOver, LateCotangents, MergedOutputs, active_rows, largest_rms
 from .event_search import EventSearch
 from .failures import check_finite, describe_failure
+from .finer_passes import repeat_finer
 from .gradient_error import is_rough
 from .problems import (
     AdjointProblem,
@@ -112,8 +114,7 @@ class SolveContext:
 
     def _fail(self, result: ForwardResult) -> None:
         self.first()  # bad input is told by name, where it has not been looked for yet
-        forwards = self.times[-1] > self.times[0]
-        self.reached = result.t
+        self.reached, forwards = result.t, self.times[-1] > self.times[0]
         self.rows = sum((t <= result.t) if forwards else (t >= result.t) for t in self.times)
         if self.throw:
             state = LastGoodState(result.t, self.spec.unflatten(result.y.clone()), result.stats)
@@ -204,7 +205,7 @@ class SolveContext:
             )
         )  # fmt: skip
         self._check_result(result, 1.0)
-        self._judge(result, lambda adjoint: self._continuous(grad, look(), adjoint))
+        self._judge(result, lambda adjoint: self._continuous(grad, look(), adjoint), self.stats.forward)
         return result
 
     def _continuous(self, grad: Tensor, active: Sequence[bool], adjoint: GaussAdjoint) -> tuple[AdjointProblem, float]:
@@ -243,6 +244,15 @@ class SolveContext:
             self.field, self.spec, self.times, ys, scaled, active, adjoint, self._backward_options(adjoint, scale),
             self.dense, want_times, is_rough(self.stats.forward),
         )  # fmt: skip
+        solved, run = self.stats.forward, functools.partial(self._run_adjoint, scale=scale)
+        result = run(problem)
+        if adjoint.param_rtol is not None and not self.events and self.retcode.success:
+            forward = ForwardProblem(self.field, self.spec, self.first, self.times, self.options, self.norm, False)
+            problem, result, solved = repeat_finer(self.engine, run, problem, result, forward, solved)
+        self._judge(result, lambda adjoint: (plain_problem(problem, adjoint), scale), solved)
+        return result
+
+    def _run_adjoint(self, problem: AdjointProblem, scale: float) -> AdjointResult:
         try:
             result = self.engine.solve_adjoint(problem)
         except BaseException as error:  # the user's own, or an interrupt: what it carries gets the loss's scale back
@@ -252,7 +262,6 @@ class SolveContext:
                 error.last_good_state = dataclasses.replace(good, y=unscaled)  # type: ignore[attr-defined]
             raise
         self._check_result(result, scale)
-        self._judge(result, lambda adjoint: (plain_problem(problem, adjoint), scale))
         return result
 
     def _backward_options(self, adjoint: ContinuousAdjoint, scale: float) -> PassOptions:
@@ -260,8 +269,7 @@ class SolveContext:
         forward, watch = self.options, self.callbacks
         fixed = not self.backward_traits.adaptive
         first = forward.first_step if forward.as_torchdiffeq else None  # as there
-        if forward.warm is not None:
-            first = forward.warm_step("backward", self.times)
+        first = first if forward.warm is None else forward.warm_step("backward", self.times)
         return dataclasses.replace(
             forward,
             method=forward.method if adjoint.method is None else adjoint.method,
@@ -297,9 +305,10 @@ class SolveContext:
         if self.options.warm is not None:
             setattr(self.options.warm, name, result.stats.proposed if result.retcode.success else None)
 
-    def _judge(self, result: AdjointResult, resolve: Resolve) -> None:
+    def _judge(self, result: AdjointResult, resolve: Resolve, forward: PassStats) -> None:
         """Let the statistics of a pass say how far its parameter gradient may be off, and warn."""
-        judge(self.engine, self.adjoint, self.first.asked.func, result, self.stats.forward, resolve)
+        self.stats.backward = result.stats  # of several passes the one that counts
+        judge(self.engine, self.adjoint, self.first.asked.func, result, forward, resolve)
 
     def _check_gradients(self, result: AdjointResult) -> None:
         """Let a backward pass whose gradients are not finite be one that failed."""

@@ -101,8 +101,12 @@ def _of_state(stats: PassStats) -> float:
     error = stats.state_error
     if error is None:
         return 0.0
-    smooth: float = OF_STATES * min(1.0, error / STATES_KNEE) ** STATES_POWER
-    return min((smooth + math.sqrt(stats.naccept) * _roughness(stats)) * error, STATES_AT_MOST)
+    return min((_smooth_share(error) + math.sqrt(stats.naccept) * _roughness(stats)) * error, STATES_AT_MOST)
+
+
+def _smooth_share(error: float) -> float:
+    """Return what a state's embedded error weighs in the gradient's, where steps are smooth."""
+    return float(OF_STATES * min(1.0, error / STATES_KNEE) ** STATES_POWER)
 
 
 def _roughness(stats: PassStats) -> float:
@@ -116,15 +120,20 @@ def is_rough(stats: PassStats) -> bool:
 
 
 def out_of_reach(backward: PassStats, forward: PassStats) -> float:
-    """Return the error of the parameter gradient that rough states of both solves make, which no control of mu reaches.
+    """Return the error of the parameter gradient that the states of both solves make, which no control of mu reaches.
 
-    The forward solve tells whether they are rough: backwards, control rejects steps too. A state with a larger relative
-    error than such ones make has decayed to nothing.
+    Rough ones make it, which the forward solve tells: backwards, control rejects steps too. And all do where most of
+    the gradient cancels: what is left of it has their errors as many times. A state with a larger relative error than
+    either makes has decayed to nothing.
     """
+    known = [
+        (x.naccept, x.state_error) for x in (backward, forward) if x.state_error and x.state_error <= STATES_AT_MOST
+    ]
+    cancelled = (backward.cancellation or 0.0) * max((_smooth_share(error) * error for _, error in known), default=0.0)
     if not is_rough(forward):
-        return 0.0
-    known = [x for x in (backward, forward) if x.state_error is not None and x.state_error <= STATES_AT_MOST]
-    return _roughness(forward) * math.hypot(*(math.sqrt(x.naccept) * (x.state_error or 0.0) for x in known))
+        return cancelled
+    rough = _roughness(forward) * math.hypot(*(math.sqrt(steps) * error for steps, error in known))
+    return math.hypot(cancelled, rough)
 
 
 def warn_of_states(backward: PassStats, forward: PassStats, rtol: float) -> None:
@@ -134,8 +143,8 @@ def warn_of_states(backward: PassStats, forward: PassStats, rtol: float) -> None
         warnings.warn(
             f"the gradient by the parameters may be off by {error:.1%}, and param_rtol={rtol:g} does not help: it "
             "is for an integral along the states of both solves, which err themselves (stats.forward.state_error, "
-            "stats.backward.state_error) where func has kinks, as many rejected steps tell. Lower rtol. verbose=False "
-            "of the adjoint switches this warning off.",
+            "stats.backward.state_error): func has kinks, as many rejected steps tell, or most of the gradient cancels "
+            "(stats.backward.cancellation). Lower rtol. verbose=False of the adjoint switches this warning off.",
             GradientErrorWarning,
             stacklevel=2,
         )

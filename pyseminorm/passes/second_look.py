@@ -132,9 +132,7 @@ def measure_error(engine: Engine, adjoint: GaussAdjoint, resolve: Resolve, resul
         seen = engine.solve_adjoint(problem)
     except PySeminormError:
         return None
-    stats, more = result.stats, seen.stats
-    for name in ("nf", "nvjp_state", "nvjp_param", "seconds"):
-        setattr(stats, name, getattr(stats, name) + getattr(more, name))
+    result.stats.add_work(seen.stats)
     if not seen.retcode.success:
         return None
     for right in seen.params:

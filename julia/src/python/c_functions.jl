@@ -50,13 +50,14 @@ raise_again() = throw(RAISED[])
 "Write what came of a pass, and hold its outcome where Python needs more of it than fits (or wants to `keep` it)."
 function write_result!(
         result::Ptr{PassResult}, outcome::Outcome, n; reached, steps, jacobians, finite = false, keep = false, param_error = NaN,
+        cancellation = NaN,
     )
     (; retcode, t, naccept, nreject, calls, accepted, squares, proposed) = outcome
     fits = length(accepted) <= MOST_TIMES
     held = keep || !fits || retcode !== :Success ? hold!(outcome) : 0
     found = PassResult(
         retcode_number(retcode), t, naccept, nreject, calls, reached, steps, jacobians, finite, length(accepted), held,
-        param_error, squares, rms(view(outcome.u, 1:n)), proposed,
+        param_error, squares, rms(view(outcome.u, 1:n)), proposed, cancellation,
     )
     unsafe_store!(result, found)
     fits && GC.@preserve accepted unsafe_copyto!(Ptr{Float64}(result + TIMES_AT), pointer(accepted), length(accepted))
@@ -122,6 +123,7 @@ function run_adjoint(::Type{V}, call::AdjointCall, result) where {V}
     write_result!(
         result, outcome, call.size; reached = jumped, steps = made_nodes(nodes), jacobians = made_jacobians(functions.call),
         param_error = nodes === nothing ? estimate(functions.integral) : gauss.left,
+        cancellation = nodes === nothing ? cancellation(functions.integral) : NaN,
     )
     return nothing
 end

@@ -136,6 +136,7 @@ struct PassResult
     squares::Float64            # sum of those of the errors of accepted steps, as the norm measures them
     rms::Float64                # of the state at the end, or of λ
     proposed::Float64           # the size of the step after the first one
+    cancellation::Float64       # what the steps add to μ, in sizes, over the size of μ
 end
 
 struct SweepResult

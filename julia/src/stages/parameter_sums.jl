@@ -41,6 +41,7 @@ mutable struct VectorSums{T}
     const increment::Vector{T}          # of the sample, in a step, and its error
     const error::Vector{T}
     squares::Float64                    # of the errors of steps
+    increments::Float64                 # sum of the sizes of what they add
     fresh::Bool                         # nothing has been added for the attempt
 end
 
@@ -48,10 +49,11 @@ function VectorSums{T}(total, tableau::Tableau, sample::Sample, take) where {T}
     m, n = length(total), tableau.last
     if is_whole(sample)
         stages = [take(m) for _ in 1:n]
-        return VectorSums{T}(total, tableau, sample, stages, T[], stages, take(m), take(m), 0.0, true)
+        return VectorSums{T}(total, tableau, sample, stages, T[], stages, take(m), take(m), 0.0, 0.0, true)
     end
     stages, samples = fill(take(m), n), [zeros(T, length(sample.places)) for _ in 1:n]
-    return VectorSums{T}(total, tableau, sample, stages, take(m), samples, similar(samples[1]), similar(samples[1]), 0.0, true)
+    parts = similar(samples[1]), similar(samples[1])
+    return VectorSums{T}(total, tableau, sample, stages, take(m), samples, parts..., 0.0, 0.0, true)
 end
 
 keeps_stages(sums::VectorSums) = is_whole(sums.sample)
@@ -84,7 +86,11 @@ function accept!(sums::VectorSums{T}, h) where {T}
     (; total, step) = sums
     measured = measure!(sums, h)
     total .= muladd.(T(keeps_stages(sums) ? 1 : h), keeps_stages(sums) ? sums.increment : step, total)
-    measured && (sums.squares += local_error(sizes(sums)..., sums.tableau.formula)^2)
+    if measured
+        increment, error = sizes(sums)
+        sums.squares += local_error(increment, error, sums.tableau.formula)^2
+        sums.increments += increment
+    end
     sums.fresh = true
     return all_finite(total)
 end
@@ -133,6 +139,12 @@ function estimate(sums::VectorSums)
     return iszero(size) ? NaN : sqrt(sums.squares) / size
 end
 
+"How much of μ cancels: the sizes of what the steps add, over that of μ; NaN: it is not known."
+function cancellation(sums::VectorSums)
+    size = size_of(sampled(sums), sums.sample)
+    return estimates(sums.tableau) && !iszero(size) ? sums.increments / size : NaN
+end
+
 """
     ForeignSums(call)
 
@@ -158,7 +170,10 @@ renew!(::ForeignSums) = nothing
 drop!(sums::ForeignSums) = (call_sums(sums, DROP); nothing)
 ratio(sums::ForeignSums, h) = call_sums(sums, RATIO, h)
 estimate(::ForeignSums) = NaN       # Python has it
+cancellation(::ForeignSums) = NaN
 
 "The estimate of an integral, if there is one."
 estimate(integral::Integral) = estimate(integral.sums)
 estimate(::Nothing) = NaN
+cancellation(integral::Integral) = cancellation(integral.sums)
+cancellation(::Nothing) = NaN

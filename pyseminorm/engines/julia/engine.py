@@ -161,9 +161,10 @@ class _Side:
             stats.nvjp = result.calls
         stats.njac = self.jacobian.calls if self.jacobian else result.jacobians
         if self.sums is not None:
-            stats.param_error = self.sums.error()
+            self.sums.estimate(stats)
         elif not math.isnan(result.param_error):
             stats.param_error = result.param_error
+            stats.cancellation = None if self.nodes else result.cancellation
 
     def params(self, problem: AdjointProblem, z: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """Return mu at the end of the solve, and as one vector where it is one."""

@@ -115,7 +115,7 @@ class TorchEngine:
         adjoint, params = z[problem.layout.adjoint_slice], backward.params(z)
         if problem.options.traits.adaptive:
             if not backward.quadrature:
-                stats.param_error = backward.param_error(z)
+                backward.estimate(z, stats)
             stats.state_error = _state_error(backward.squares, problem.options, adjoint)
         stats.seconds = time.perf_counter() - started
         return AdjointResult(adjoint, params, retcode, stats, t, output_derivatives=backward.output_derivatives)
@@ -342,10 +342,10 @@ class _BackwardSystem:
             return self.quadrature.sums.total
         return self.problem.split_params(z) if self.carries_params else self.integrals.total
 
-    def param_error(self, z: Tensor) -> float | None:
-        """Return the estimate of the error of mu, after a solve that ended at ``z``."""
+    def estimate(self, z: Tensor, stats: PassStats) -> None:
+        """Write the estimate of the error of mu into statistics, after a solve that ended at ``z``."""
         integrals = self.integrals
-        return integrals.error_in(z) if isinstance(integrals, CarriedIntegrals) else integrals.error()
+        integrals.estimate_in(z, stats) if isinstance(integrals, CarriedIntegrals) else integrals.estimate(stats)
 
     def jump(self, index: int, z: Tensor) -> Tensor:
         """Add the cotangent of an output to the adjoint, and set y back to its forward value."""

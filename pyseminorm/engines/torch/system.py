@@ -15,6 +15,7 @@ from ...passes.embedded_errors import EmbeddedErrors, StepSizes
 from ...passes.gauss_quadrature import add_products
 from ...passes.gradient_error import SAFETY, local_error, quadrature_error
 from ...problem.finiteness import each_finite
+from ...stats import PassStats
 from ...torch_internals import copy_all, increment_all
 from .interpolant import LocalInterpolation
 
@@ -151,16 +152,17 @@ class Integrals:
             return 0.0
         return SAFETY * local_error(sizes, self._tableau) / self._rtol
 
-    def error(self) -> float | None:
-        """Return the estimate of the relative error of the totals."""
+    def estimate(self, stats: PassStats) -> None:
+        """Write the estimate of the relative error of the totals into statistics, and how much of them cancels."""
         if self._tableau.integral_error is None:
-            return None
+            return
         staged = self.errors
         size = self._size if staged is None or self._behind else staged.size()
         if size == 0.0:
-            return None
-        steps = [x.over(size) for x in self._sizes]
-        return quadrature_error(steps + (staged.steps(size) if staged else []), self._tableau)
+            return
+        steps = [x.over(size) for x in self._sizes] + (staged.steps(size) if staged else [])
+        stats.param_error = quadrature_error(steps, self._tableau)
+        stats.cancellation = sum(step.increment for step in steps)
 
 
 class CarriedIntegrals(Integrals):
@@ -190,10 +192,11 @@ class CarriedIntegrals(Integrals):
             theta = (end - step.t0) / step.h
             self._outputs.append(self.measure(step.coefficients[3]) * (abs(step.h) * (theta - theta**2) ** 2))
 
-    def error_in(self, end: Tensor) -> float | None:
-        """Return `error`, where ``end`` is the last state of the solve."""
+    def estimate_in(self, end: Tensor, stats: PassStats) -> None:
+        """Write the estimate of the error, where ``end`` is the last state of the solve."""
         size = float(read_number(self.measure(end)))
         if size == 0.0 or not self._steps:
-            return None
+            return
         steps = [StepSizes(*row) for row in read(torch.stack(self._steps) / size)]
-        return quadrature_error(steps, self._tableau, read(torch.stack(self._outputs) / size) if self._outputs else ())
+        outputs = read(torch.stack(self._outputs) / size) if self._outputs else ()
+        stats.param_error = quadrature_error(steps, self._tableau, outputs)

@@ -63,8 +63,8 @@ class PassResult(ctypes.Structure):
 
     _fields_ = _fields(
         "retcode t naccept nreject calls reached steps jacobians finite times_count outcome param_error squares rms "
-        "proposed",
-        "t param_error squares rms proposed",
+        "proposed cancellation",
+        "t param_error squares rms proposed cancellation",
     )
 
 
