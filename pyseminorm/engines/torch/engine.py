@@ -262,7 +262,7 @@ class _RecordedSystem:
         return self._start.state, lambda: self._start.derivative
 
     def stages(self, tableau: Tableau) -> Stages:
-        return RecordedStages(self._start, tableau, self.stats)
+        return RecordedStages(self._start, tableau, self.stats, even=tableau.name in ADAMS_METHODS)
 
     def take_outputs(self, first: int, rows: Tensor) -> None:
         self._rows.append(rows)

@@ -18,10 +18,12 @@ from .system import Derivative, IntegralDerivatives
 class RecordedStages:
     """Derivatives of a step's stages, in the shape of the state.
 
-    A step that begins at the first time ends where it ends when that time moves: its size moves instead.
+    A step that begins at the first time ends where it ends when that time moves: its size moves instead. Not so where
+    later steps weigh its derivative as if steps were of one size (``even``): it begins where it does, at the state that
+    leads through y0 at the moved time.
     """
 
-    def __init__(self, start: RecordedStart, tableau: Tableau, stats: PassStats) -> None:
+    def __init__(self, start: RecordedStart, tableau: Tableau, stats: PassStats, *, even: bool = False) -> None:
         self._field, self._tableau, self._stats = start.field, tableau, stats
         self._rows: list[Tensor] = [start.state] * (tableau.stages + len(tableau.extra_c))
         self._c = tableau.c + tableau.extra_c
@@ -29,6 +31,10 @@ class RecordedStages:
         self._weights = weights(tableau, start.state)
         self._y0, self._offsets = start.state, start.offsets
         self._moving = next(iter(start.offsets.values()), None)  # the offset of the first time
+        self._led: Tensor | None = None
+        if even and self._moving is not None:
+            self._led, self._moving = start.state - self._moving * start.derivative.detach(), None
+        self._t = start.t
         self._moves = False  # whether the step begins at it, and it is asked for
 
     @property
@@ -45,6 +51,9 @@ class RecordedStages:
     def take_first(self, value: Tensor) -> None:
         self._begin(self._y0)
         self._rows[0] = value
+        if self._led is not None:
+            self._rows[0] = self._field.record(self._field.time(self._t), self._led)
+            self._stats.nf += 1
 
     def take_last_first(self) -> None:
         self._moves = False
@@ -75,7 +84,7 @@ class RecordedStages:
 
     def _add(self, y: Tensor, row: int, h: float) -> Tensor:
         """Return y + h times a weighted sum of stages: operations whose derivatives are as cheap as they are."""
-        rows, add, total = self._rows, torch.add, y
+        rows, add, total = self._rows, torch.add, self._led if self._led is not None and y is self._y0 else y
         for j, weight in self._used[row]:
             total = add(total, rows[j], alpha=weight * h)
         if self._moves:
@@ -94,6 +103,7 @@ class RecordedStages:
     def interpolation(self, t0: float, h: float, y0: Tensor, y1: Tensor) -> LocalInterpolation:
         coefficients = self._weights.dense @ self._columns(self._rows).T
         start = self._moving if self._moves else None
+        y0 = self._led if self._led is not None and y0 is self._y0 else y0
         return LocalInterpolation(t0, h, y0.reshape(-1), y1.reshape(-1), coefficients, start)
 
     def outputs(self, step: LocalInterpolation, times: Sequence[float]) -> Tensor:
