@@ -31,6 +31,7 @@ SAFETY = 4.0  # of param_rtol: errors of steps add up, and some steps are blind
 # Below a knee they weigh less: the solution is of an order more, which with order 5 is the error's fifth root.
 OF_STATES, STATES_KNEE, STATES_POWER = 0.1, 3e-5, 0.2
 ROUGH = 0.25  # of the attempts are rejected
+MOSTLY = 10.0  # times as much is added to the gradient as is left of it, where most of it cancels
 STATES_AT_MOST = 0.05  # of it: where a state has decayed to nothing at its end, its relative error there says little
 
 
@@ -129,7 +130,9 @@ def out_of_reach(backward: PassStats, forward: PassStats) -> float:
     known = [
         (x.naccept, x.state_error) for x in (backward, forward) if x.state_error and x.state_error <= STATES_AT_MOST
     ]
-    cancelled = (backward.cancellation or 0.0) * max((_smooth_share(error) * error for _, error in known), default=0.0)
+    cancellation = backward.cancellation or 0.0
+    of_each = max((_smooth_share(error) * error for _, error in known), default=0.0)
+    cancelled = cancellation * of_each if cancellation >= MOSTLY else 0.0
     if not is_rough(forward):
         return cancelled
     rough = _roughness(forward) * math.hypot(*(math.sqrt(steps) * error for steps, error in known))
@@ -140,8 +143,9 @@ def warn_of_states(backward: PassStats, forward: PassStats, rtol: float) -> None
     """Warn where the errors of the states keep a parameter gradient from its ``rtol``."""
     error = out_of_reach(backward, forward)
     if error > rtol:
+        size = f"{error:.1%}" if error >= 1e-3 else f"{error:.0e}"
         warnings.warn(
-            f"the gradient by the parameters may be off by {error:.1%}, and param_rtol={rtol:g} does not help: it "
+            f"the gradient by the parameters may be off by {size}, and param_rtol={rtol:g} does not help: it "
             "is for an integral along the states of both solves, which err themselves (stats.forward.state_error, "
             "stats.backward.state_error): func has kinks, as many rejected steps tell, or most of the gradient cancels "
             "(stats.backward.cancellation). Lower rtol. verbose=False of the adjoint switches this warning off.",
