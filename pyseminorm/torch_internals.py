@@ -1,4 +1,7 @@
-"""The names of PyTorch that it does not promise to keep, all in one place; tests/test_torch_internals.py tries each."""
+"""The names of PyTorch that it does not promise to keep, all in one place.
+
+tests/test_torch_internals.py and tests/test_inductor_kernels.py try each.
+"""
 
 from __future__ import annotations
 

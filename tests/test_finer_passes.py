@@ -104,7 +104,8 @@ def test_an_initial_state_that_was_changed_since_is_not_solved_from(engine, comp
 def test_a_finer_pass_that_fails_leaves_what_there_was():
     field = Forced(60, 3, silent=False)
     found, stats, warned = gradient(field, BacksolveAdjoint(param_rtol=1e-2, max_steps=70), 1e-3)
-    assert stats.naccept < 70 and stats.nf == 0 and warned
+    assert stats.naccept < 70 and warned
+    assert stats.nf > 100 and stats.nvjp > 6 * (70 + stats.naccept)  # of both, and of the forward solve
     assert 0.04 < error_of(found, field) < 0.2
 
 

@@ -50,6 +50,7 @@ def repeat_finer(
         found = engine.integrate(dataclasses.replace(forward, options=options, keep_dense=problem.dense is not None))
         ys = found.ys.view_as(problem.ys)
         if not found.retcode.success or not are_equal(ys[0], problem.ys[0]):
+            result.stats.add_work(found.stats)
             return problem, result, given
         options, solved = _finer(problem.options, shares.tolerances), found.stats
         finer = dataclasses.replace(problem, ys=ys, dense=found.dense, options=options)
@@ -59,7 +60,9 @@ def repeat_finer(
     finer = dataclasses.replace(finer, adjoint=adjoint)
     try:
         again = run(finer)
-    except SolveError:  # it takes more than max_steps
+    except SolveError as error:  # it takes more than max_steps
+        for stats in (*work[1:], error.last_good_state.stats):
+            result.stats.add_work(stats)
         return problem, result, given
     for stats in work:
         again.stats.add_work(stats)
