@@ -1,7 +1,4 @@
-"""The names of PyTorch that it does not promise to keep, all in one place.
-
-tests/test_torch_internals.py and tests/test_inductor_kernels.py try each.
-"""
+"""The names of PyTorch that it does not promise to keep; tests/test_torch_internals.py and its neighbour try each."""
 
 from __future__ import annotations
 
