@@ -31,8 +31,9 @@ class PassStats:
             where none is made: fixed steps, norms that measure the gradient themselves, `DirectAdjoint`.
         state_error: the same of dL/dy at the first time, where it costs nothing.
         cancellation: how much of the parameter gradient cancels: the 2-norms of what the steps add to it, summed, over
-            its own. Errors of the states count as many times as much in it. None where ``param_error`` is, and of
-            `GaussAdjoint` and `DiscreteAdjoint`.
+            its own. Errors of the states count as many times as much in it. Of `GaussAdjoint` as if all steps added as
+            much as the largest ones, and only with a ``param_rtol``. None where ``param_error`` is, and of
+            `DiscreteAdjoint`.
     """
 
     nf: int = 0

@@ -6,6 +6,8 @@ import weakref
 
 import pytest
 import torch
+from forced import Forced as Oscillating
+from forced import error_of, gradient
 from problems import MLP
 
 import pyseminorm
@@ -23,7 +25,7 @@ from pyseminorm import (
 from pyseminorm.engines.torch.system import Integrals
 from pyseminorm.methods.tableaus import TABLEAUS
 from pyseminorm.passes.embedded_errors import StepSizes
-from pyseminorm.passes.gradient_error import complete_estimate, local_error
+from pyseminorm.passes.gradient_error import complete_estimate, local_error, read_by_control
 
 T = torch.tensor([0.0, 2.0], dtype=torch.float64)
 CONTINUOUS = [BacksolveAdjoint, InterpolatingAdjoint, GaussAdjoint]
@@ -301,7 +303,7 @@ def test_no_stage_of_a_large_gradient_waits_for_the_next_one(adjoint, monkeypatc
 
     def func(t, y):
         alive.append(sum(reference() is not None for reference in given))
-        return torch.tanh(y @ weight) * torch.sin(9 * t)
+        return torch.tanh(y @ weight) * torch.sin(20 * t)
 
     def watch(integrals, i, derivatives):
         given.extend(map(weakref.ref, derivatives))
@@ -317,3 +319,26 @@ def test_no_stage_of_a_large_gradient_waits_for_the_next_one(adjoint, monkeypatc
     found, stats = gradient(adjoint(param_rtol=1e-4), 1e-4)
     assert stats.nreject > 0 and _error(found, truth) < 1e-3
     assert len(given) > 50 and not any(alive)
+
+
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint])
+def test_a_long_step_does_not_follow_one_that_saw_nothing_by_chance(engine, adjoint):
+    """Three of its periods in a step, p sin 30t hides: the gradient was off by 8 %."""
+    field = Oscillating(30, 1)
+    found, stats, _ = gradient(field, adjoint(param_rtol=1e-2), 1e-7, engine)
+    assert error_of(found, field) < 0.01
+    assert stats.nvjp < 120
+
+
+@pytest.mark.parametrize("adjoint", [BacksolveAdjoint, InterpolatingAdjoint])
+@pytest.mark.parametrize("omega", [1, 2])
+def test_control_does_not_slow_steps_that_are_far_from_its_limit(engine, adjoint, omega):
+    _, free, _ = gradient(Oscillating(omega, 0), adjoint(), 1e-3, engine)
+    _, controlled, _ = gradient(Oscillating(omega, 0), adjoint(param_rtol=1e-2), 1e-3, engine)
+    assert controlled.evaluations == free.evaluations
+
+
+def test_control_reads_the_square_of_an_error_and_no_less_than_a_share_of_the_step_before():
+    for share, before, expected in ((0.5, 0.0, 0.25), (0.1, 0.5, 0.3), (0.1, 7.0, 0.6), (2.0, 1.0, 4.0)):
+        assert read_by_control(share, before) == pytest.approx(expected)
+    assert math.isnan(read_by_control(math.nan, 1.0))

@@ -74,6 +74,8 @@ def same(ours, theirs, wanted, found):
         assert found.backward.param_error is None
     else:
         assert found.backward.param_error == pytest.approx(wanted.backward.param_error, rel=1e-4)
+    cancellation = wanted.backward.cancellation
+    assert found.backward.cancellation == (cancellation and pytest.approx(cancellation, rel=1e-4))
     assert found.forward.state_error == pytest.approx(wanted.forward.state_error, rel=1e-4)
     if wanted.backward.state_error is not None:
         assert found.backward.state_error == pytest.approx(wanted.backward.state_error, rel=1e-4)
@@ -135,7 +137,7 @@ def test_control_takes_the_same_steps(adjoint, width, compile):
 def test_a_quadrature_is_refined_in_the_same_parts(method, interpolate, width, compile):
     field, params = oscillating(width)
     settings = {"y0": batch(3), "method": method, "rtol": 1e-3}
-    adjoint = GaussAdjoint(param_rtol=1e-6, interpolate=interpolate)
+    adjoint = GaussAdjoint(param_rtol=1e-6, interpolate=interpolate, verbose=False)
     theirs, wanted = backward(field, params, "torch", adjoint, **settings)
     ours, found = backward(field, params, "julia", adjoint, compile=compile, **settings)
     same(ours, theirs, wanted, found)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from pyseminorm.engines.julia import engine as julia_engine
 from pyseminorm.engines.julia.calls import parameter_sums, settings
 from pyseminorm.engines.julia.session import layouts
 from pyseminorm.engines.julia.session.profiling_clock import Place
 from pyseminorm.engines.torch import gauss_nodes
 from pyseminorm.graphs.lowering.writer import PRODUCTS
 from pyseminorm.methods.tableaus import JULIA_METHODS, TABLEAUS
-from pyseminorm.passes import gauss_quadrature
+from pyseminorm.passes import gauss_quadrature, gradient_error
 
 JULIA = Path(__file__).parents[1] / "julia"
 
@@ -114,10 +115,15 @@ def test_a_quadrature_is_refined_by_the_same_constants():
     nodes = source("src/solver/gauss_nodes.jl")
     for name in ("ERROR_GROWTH", "HARMLESS", "OF_THE_RULE", "LONGER"):
         assert number(constant(name, nodes)) == getattr(gauss_quadrature, name)
+    assert constant("LOOKED_SIZE", nodes) == "typemin(Cint)" and julia_engine.LOOKED_SIZE == -(2**31)
+
+
+def test_control_keeps_the_same_share_of_the_step_before():
+    assert float(constant("KEPT", source("src/stages/parameter_integral.jl"))) == gradient_error.KEPT
 
 
 def test_sums_that_python_keeps_are_asked_by_the_same_numbers():
     found = re.search(r"^const ([A-Z, ]+) = ([\d, ]+)$", source("src/stages/parameter_sums.jl"), re.MULTILINE)
     asked = {name: int(i) for name, i in zip(found[1].split(", "), found[2].split(", "), strict=True)}
-    names = {"scaled_error": "RATIO"}
+    names = {"share": "RATIO"}
     assert asked == {names.get(name, name.strip("_").upper()): i for i, name in enumerate(parameter_sums.METHODS)}

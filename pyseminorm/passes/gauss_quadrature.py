@@ -85,6 +85,21 @@ def check_step(
     return OF_THE_RULE * size_of(step) / size
 
 
+def exchange_rules(
+    finer: Callable[[], Sequence[Tensor | None]], own: Callable[[], Sequence[Tensor | None]], total: Sequence[Tensor]
+) -> tuple[float, float]:
+    """Add what a finer rule makes of a step to a total that has the step's own, and what ``own`` makes, which is that
+    with negative weights. Return the size of the difference over that of the total (NaN: that is zero), and of what
+    the finer rule makes. No more than two vectors as long as the parameters are made.
+    """
+    step = [torch.zeros_like(x) for x in total]
+    add_products(step, finer())
+    made = size_of(step)
+    add_products(step, own())
+    add_products(total, step)
+    return size_of(step) / (size_of(total) or math.nan), made
+
+
 def _resolved_error(difference: float, nodes: int) -> float:
     """Return the error of a Gauss rule from the difference of the two rules of a node less, of a wave in a step.
 

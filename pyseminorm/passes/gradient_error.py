@@ -26,6 +26,7 @@ KNEES = {3: 1.0, 5: 0.08, 7: 1.0}
 POWERS = {3: 0.6, 5: 0.6, 7: 0.25}
 OF_OUTPUTS = {3: 0.5, 5: 0.02}  # by that order, what counts of the quartic's part of an output inside a step
 SAFETY = 4.0  # of param_rtol: errors of steps add up, and some steps are blind
+KEPT = 0.6  # of what control read of the step before: a blind step is a large one, which begins with a lucky one
 # What the embedded errors of y and of lambda weigh in the gradient's where steps are smooth; where the field has kinks,
 # which many rejected steps tell, the solution is no better than the embedded one, and errors add up in one direction.
 # Below a knee they weigh less: the solution is of an order more, which with order 5 is the error's fifth root.
@@ -55,6 +56,13 @@ def local_error(step: StepSizes, tableau: Tableau) -> float:
     factor, knee, power = formula(tableau)
     resolved = step.error / (knee * step.increment) if step.increment else math.inf
     return float(factor * step.error * min(1.0, resolved**power))
+
+
+def read_by_control(share: float, before: float) -> float:
+    """Return what control of a step reads of its part's error, as a ``share`` of what is allowed, after that of the
+    step ``before``: it grows with a larger power of the step's size than the controller of the steps knows.
+    """
+    return max(share * share, KEPT * min(before, 1.0))
 
 
 def has_estimate(tableau: Tableau) -> bool:

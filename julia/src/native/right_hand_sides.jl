@@ -171,6 +171,7 @@ mutable struct NativeNodes{T}
     const checked::Int          # nodes behind the capacity
     const rtol::Float64
     evaluated::Int
+    looked_size::Float64        # of all that finer rules have made of parts
 end
 
 function (nodes::NativeNodes)(count::Cint)
@@ -181,7 +182,11 @@ function (nodes::NativeNodes)(count::Cint)
         check_finite(nodes, 1:count)
         return 1.0
     end
-    difference = sum_of(nodes, capacity .+ (1:(-count)))
+    count == LOOKED_SIZE && return nodes.looked_size / size_of(total)
+    own = nodes.checked - nodes.points      # of that many nodes is the finer rule, the others are the step's own
+    difference = sum_of(nodes, capacity .+ (1:own))
+    nodes.looked_size += size_of(difference)
+    add_nodes!(difference, nodes, capacity .+ ((own + 1):(-count)))
     total .+= difference
     return ratio!(nodes, difference)
 end
@@ -244,11 +249,12 @@ end
 
 "The 2-norm of a difference over that of the sum; the difference goes back."
 function ratio!((; field, total)::NativeNodes, difference)
-    size(x) = sqrt(sum(v -> abs2(Float64(v)), x; init = 0.0))
-    found, whole = size(difference), size(total)
+    found, whole = size_of(difference), size_of(total)
     keep!(field.spare, (difference,), sizeof(difference))
     return iszero(whole) ? NaN : found / whole
 end
+
+size_of(x) = sqrt(sum(v -> abs2(Float64(v)), x; init = 0.0))
 
 "Refuse a sum that is not finite, of which these nodes were added last: with the time of the first whose product is not."
 function check_finite((; field, total, scatter, times, y, λ)::NativeNodes{T}, chosen) where {T}
@@ -312,7 +318,7 @@ end
 
 native_nodes(side::NativeBackward{T}, times, y, λ, scatter, total, capacity, rules...) where {T} = NativeNodes{T}(
     side.field, side.poll, Ptr{Float64}(UInt(times)), UInt(y), UInt(λ), Scatter(scatter...),
-    wrap(Vector{T}, total, last(scatter)), capacity, rules..., 0,
+    wrap(Vector{T}, total, last(scatter)), capacity, rules..., 0, 0.0,
 )
 
 count_evaluated(nodes::NativeNodes) = nodes.evaluated

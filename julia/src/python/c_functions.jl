@@ -123,7 +123,7 @@ function run_adjoint(::Type{V}, call::AdjointCall, result) where {V}
     write_result!(
         result, outcome, call.size; reached = jumped, steps = made_nodes(nodes), jacobians = made_jacobians(functions.call),
         param_error = nodes === nothing ? estimate(functions.integral) : gauss.left,
-        cancellation = nodes === nothing ? cancellation(functions.integral) : NaN,
+        cancellation = nodes === nothing ? cancellation(functions.integral) : gauss.cancellation,
     )
     return nothing
 end

@@ -6,9 +6,12 @@ const StateAt{V} = FunctionWrapper{Nothing, Tuple{V, Float64}}
 
 Adds the first `count` nodes that wait to the sums. With a negative number it adds so many of those behind the capacity, and gives the
 2-norm of what they add over that of the sums (NaN: both are zero). With zero it adds the step that is held back, and gives the error
-of its rule over that of the sums. Negative: it failed.
+of its rule over that of the sums. With `LOOKED_SIZE` it gives the norms of what finer rules have made of parts,
+all together, over that of the sums. Negative: it failed.
 """
 const Evaluator = FunctionWrapper{Float64, Tuple{Cint}}
+
+const LOOKED_SIZE = typemin(Cint)
 
 struct ForeignEvaluator
     call::Ptr{Cvoid}
@@ -58,11 +61,12 @@ mutable struct Nodes{V}
     rtol::Float64               # 0: nothing is refined
     parts::Vector{Part{V}}      # the shortest first
     left::Float64               # the error of the sums; NaN: not found
+    cancellation::Float64       # what all would add like the parts looked at, in one direction, over the sums; NaN: not found
 end
 
 no_nodes(::Type{V}) where {V} = Nodes{V}(
     Float64[], Float64[], Float64[], Float64[], 0.0, 0.0, C_NULL, 0, 0, 0, 0, evaluator(0), StateAt{V}((y, t) -> nothing), V(undef, 0),
-    0.0, Part{V}[], NaN,
+    0.0, Part{V}[], NaN, NaN,
 )
 
 function evaluate!(nodes::Nodes{V}) where {V}

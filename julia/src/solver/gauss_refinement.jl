@@ -29,9 +29,11 @@ function refine!(tracker, nodes::Nodes{V}) where {V}
     isempty(parts) && return nothing
     sort!(parts; by = length_of)
     agreed, enough, shortest = Part{V}[], 2, FINEST * length_of(last(parts))
+    whole, looked = sum(length_of, parts), 0.0
     while !isempty(parts) && length(agreed) < enough
         nodes.left = share(parts) * difference!(tracker, nodes, last(parts))
         isnan(nodes.left) && return nothing
+        looked += length_of(last(parts))
         push!(agreed, pop!(parts))
         if nodes.left <= rtol || length_of(last(agreed)) < shortest
             enough == 2 && nodes.left <= CLEAR * rtol && (enough = 1)
@@ -41,6 +43,7 @@ function refine!(tracker, nodes::Nodes{V}) where {V}
         empty!(agreed)
         enough = 4
     end
+    nodes.cancellation = whole / looked * call_evaluator(nodes, LOOKED_SIZE)
     return nothing
 end
 

@@ -108,7 +108,7 @@ function quadrature(::Type{V}, nodes, outcome, m) where {V}
     forward! = outcome === nothing ? (y, t) -> nothing : (y, t) -> (outcome.solution(y, t); nothing)
     return Nodes{V}(
         map(copy, rules)..., 0.0, 0.0, Ptr{Float64}(UInt(times)), UInt(y), UInt(λ), capacity, 0,
-        evaluator(evaluate), StateAt{V}(forward!), V(undef, m), rtol, Part{V}[], NaN,
+        evaluator(evaluate), StateAt{V}(forward!), V(undef, m), rtol, Part{V}[], NaN, NaN,
     )
 end
 

@@ -15,13 +15,15 @@ compared when the step is accepted. `sums` has these methods, and holds the deri
 - `renew!(sums)` lets the last stage be the first one of the next step, and `drop!(sums)` lets go of what is held;
 - `ratio(sums, h)` is the norm of the error of the attempt over that of μ.
 
-With an `rtol` a step is accepted only where the error of μ is at most that of μ itself: the norm reads `excess`.
+With an `rtol` a step is accepted only where the error of μ is at most that of μ itself: the norm reads `excess`, which
+`read_by_control` in pyseminorm/passes/gradient_error.py makes, too.
 """
 mutable struct Integral{V, S}
     const tableau::Tableau
     const sums::S
     const rtol::Float64
     const excess::Base.RefValue{Float64}
+    excess_before::Float64                  # of the last accepted step
     const times::Vector{Float64}            # of the stages of the attempt; NaN: not evaluated
     first_state::V                          # at which the first stage, and the last one, were evaluated
     last_state::V
@@ -36,7 +38,7 @@ mutable struct Integral{V, S}
 end
 
 Integral{V}(tableau::Tableau, sums::S, rtol = 0.0) where {V, S} = Integral{V, S}(
-    tableau, sums, rtol, Ref(0.0), fill(NaN, tableau.last), V(undef, 0), V(undef, 0), 0, 0, false, false, Float64[], nothing,
+    tableau, sums, rtol, Ref(0.0), 0.0, fill(NaN, tableau.last), V(undef, 0), V(undef, 0), 0, 0, false, false, Float64[], nothing,
     nothing, nothing,
 )
 
@@ -151,9 +153,13 @@ change!(::Nothing) = nothing
 
 "The error of an attempt whose stages are made, over what is allowed; the norm asks for it next."
 function measure!(integral::Integral)
-    integral.excess[] = ratio(integral.sums, Float64(integral.integrator.dt)) / integral.rtol
+    share = ratio(integral.sums, Float64(integral.integrator.dt)) / integral.rtol
+    integral.excess[] = max(share^2, KEPT * min(integral.excess_before, 1.0))
     return nothing
 end
+
+"Of what control read of the step before."
+const KEPT = 0.6
 
 function accept!(integral::Integral, attempt::Attempt)
     (; tableau, times, sums) = integral
@@ -161,7 +167,7 @@ function accept!(integral::Integral, attempt::Attempt)
     missed = findfirst(i -> weighs(tableau, i) && !fits(times[i], i, attempt, tableau), 1:tableau.last)
     missed === nothing || throw(MissingStage(missed, attempt))
     accept!(sums, attempt.h) || throw(NotFinite(attempt.t))
-    integral.first_added = false
+    integral.first_added, integral.excess_before = false, integral.excess[]
     return tableau.fsal ? renew_first!(integral) : begin_anew!(integral)
 end
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,15 @@ from ...adjoints import BacksolveAdjoint, GaussAdjoint, InterpolatingAdjoint
 from ...errors import AttachLastGoodState, BackendUnavailableError, InvalidInputError
 from ...methods.tableaus import TABLEAUS
 from ...passes.discrete_sweep import Sweep
-from ...passes.gauss_quadrature import ParameterQuadrature, add_products, check_rules, check_step, size_of
+from ...passes.gauss_quadrature import (
+    ParameterQuadrature,
+    add_products,
+    check_rules,
+    check_step,
+    exchange_rules,
+    gauss_legendre,
+    size_of,
+)
 from ...passes.problems import AdjointProblem, AdjointResult, DiscreteProblem, ForwardProblem, ForwardResult
 from ...passes.right_hand_side import AdjointRightHandSide
 from ...problem.jacobian import Jacobian
@@ -164,7 +173,7 @@ class _Side:
             self.sums.estimate(stats)
         elif not math.isnan(result.param_error):
             stats.param_error = result.param_error
-            stats.cancellation = None if self.nodes else result.cancellation
+            stats.cancellation = None if math.isnan(result.cancellation) else result.cancellation
 
     def params(self, problem: AdjointProblem, z: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """Return mu at the end of the solve, and as one vector where it is one."""
@@ -254,6 +263,9 @@ class _BackwardField:
             self._sums.held = made
 
 
+LOOKED_SIZE = -(2**31)  # asks `_Nodes.evaluate` for a number; Julia's typemin(Cint)
+
+
 class _Nodes(NodeMemory):
     """Gauss nodes that Julia fills, and their evaluation."""
 
@@ -261,12 +273,15 @@ class _Nodes(NodeMemory):
         super().__init__(problem)
         assert isinstance(problem.adjoint, GaussAdjoint)
         self._stats, self._problem = PassStats(), problem
+        self._controls = problem.adjoint.param_rtol is not None
+        self._looked_size = 0.0  # of all parts that were looked at
         self.sums = ParameterQuadrature(problem.field, self._stats, batched_time=problem.adjoint.batched_time)
 
     def evaluate(self, count: int) -> float:
         """Add the first nodes; of a negative number those behind the capacity, and return how much they change.
 
-        0: those behind the capacity are a step's, whose error is returned (see `check_step`).
+        0: those behind the capacity are a step's, whose error is returned (see `check_step`). `LOOKED_SIZE`: return
+        the sizes of what finer rules have made of parts, over the sums.
         """
         if count > 0:
             self.sums.add(*self._nodes(slice(0, count)))
@@ -274,10 +289,27 @@ class _Nodes(NodeMemory):
         options = self._problem.options
         if count == 0:
             return check_step(self._checked, self.sums.total, options.traits.order, options.rtol)
+        if count == LOOKED_SIZE:
+            return self._looked_size / size_of(self.sums.total)
+        if self._controls:
+            return self._exchange()
         difference = self.sums.products(*self._nodes(self.check))
         add_products(self.sums.total, difference)
         whole = size_of(self.sums.total)
         return size_of(difference) / whole if whole else math.nan
+
+    def _exchange(self) -> float:
+        """Exchange the rules in a part, and keep the size of what it adds."""
+        middle = self.check.stop - len(gauss_legendre(self._problem.options.traits.order)[0])
+
+        def products(start: int, stop: int) -> Sequence[Tensor | None]:
+            return self.sums.products(*self._nodes(slice(start, stop)))
+
+        finer = functools.partial(products, self.check.start, middle)
+        own = functools.partial(products, middle, self.check.stop)
+        error, size = exchange_rules(finer, own, self.sums.total)
+        self._looked_size += size
+        return error
 
     def _nodes(self, rows: slice) -> tuple[list[float], Tensor, Tensor]:
         return self.times[rows].tolist(), self.y[rows].clone(), self.adjoint[rows].clone()

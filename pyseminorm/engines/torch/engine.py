@@ -112,6 +112,7 @@ class TorchEngine:
                 good = LastGoodState(t, problem.unflatten_adjoint(z.clone()), stats)
                 with AttachLastGoodState(lambda: good):
                     stats.param_error = backward.quadrature.finish()
+                    stats.cancellation = backward.quadrature.cancellation
         adjoint, params = z[problem.layout.adjoint_slice], backward.params(z)
         if problem.options.traits.adaptive:
             if not backward.quadrature:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from ...passes.gauss_quadrature import (
     add_products,
     check_rules,
     check_step,
+    exchange_rules,
     nodes_per_call,
     size_of,
 )
@@ -52,6 +54,10 @@ class GaussNodes:
 
     With a ``param_rtol`` the rule of more nodes goes on to the next largest step, and takes the place of the other,
     until the two agree; a step in which they do not is halved, and so are those before it, which agreed by chance.
+
+    Attributes:
+        cancellation: what the sums would be if all steps added to them as those that were looked at, and in one
+            direction, over what they are; None: without a ``param_rtol``.
     """
 
     def __init__(self, problem: AdjointProblem, stats: PassStats) -> None:
@@ -72,6 +78,8 @@ class GaussNodes:
         self._parts: list[Part] = []  # the largest step, held back; with a param_rtol all
         self._lengths: list[float] = []
         self._longest = 0.0
+        self._looked_size, self._looked_length = 0.0, 0.0  # of all parts that were looked at
+        self.cancellation: float | None = None
 
     def collect(self, step: LocalInterpolation, end: float) -> None:
         """Add the nodes of a step: dL/dtheta gains -h sum_j w_j lambda_j^T df/dtheta (negative for increasing
@@ -97,7 +105,11 @@ class GaussNodes:
         if self._rtol is None:
             return _share(self._lengths) * self._check(self._parts[0])
         self._parts.sort(key=_length)
-        return self._refine(self._rtol)
+        left = self._refine(self._rtol)
+        if not math.isnan(left):
+            share = sum(self._lengths) / self._looked_length
+            self.cancellation = share * self._looked_size / size_of(self.sums.total)
+        return left
 
     def _check(self, part: Part) -> float:
         """Add the step that is held back; return the error of its rule, over the sums."""
@@ -139,11 +151,26 @@ class GaussNodes:
 
     def _exchange(self, part: Part) -> float:
         """Let the finer rule take the place of the other in a part of a step; return by how much, over the sums."""
+        if self._rtol is not None:
+            return self._exchange_measured(part)
         self._append(part, self._finer, 1.0)
         self._append(part, self._rule, -1.0)
         difference = self._products()
         add_products(self.sums.total, difference)
         return size_of(difference) / (size_of(self.sums.total) or math.nan)
+
+    def _exchange_measured(self, part: Part) -> float:
+        """Exchange the rules in a part, and keep the size of what it adds."""
+
+        def products(rule: Rule, sign: float) -> Sequence[Tensor | None]:
+            self._append(part, rule, sign)
+            return self._products()
+
+        own = functools.partial(products, self._rule, -1.0)
+        error, size = exchange_rules(functools.partial(products, self._finer, 1.0), own, self.sums.total)
+        self._looked_size += size
+        self._looked_length += part.length
+        return error
 
     def _place(self, part: Part, rule: Rule, sign: float) -> None:
         """Add the nodes of a rule in a part, when there are enough of them to be evaluated together."""

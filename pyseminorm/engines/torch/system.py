@@ -13,7 +13,7 @@ from ...host_copies import are_equal, read, read_number
 from ...methods.tableau import Tableau
 from ...passes.embedded_errors import EmbeddedErrors, StepSizes
 from ...passes.gauss_quadrature import add_products
-from ...passes.gradient_error import SAFETY, local_error, quadrature_error
+from ...passes.gradient_error import SAFETY, local_error, quadrature_error, read_by_control
 from ...problem.finiteness import each_finite
 from ...stats import PassStats
 from ...torch_internals import copy_all, increment_all
@@ -86,6 +86,7 @@ class Integrals:
         self._sizes: list[StepSizes] = []  # of such steps
         self._size = 0.0  # of the totals, after the last of them
         self._first = 0.0  # the first weight of the step
+        self._read, self._read_before = 0.0, 0.0  # by control of the attempt, and of the last accepted step
 
     def start_step(self, made: WholeIntegrals | None = None) -> None:
         """Begin an attempt, of which everything may be ``made`` already."""
@@ -123,6 +124,7 @@ class Integrals:
 
     def accept(self, step: float) -> bool:
         """Add the derivatives of an accepted step; return whether the totals are finite, as no norm can say."""
+        self._read_before = self._read
         if not self.total:
             return True
         if self._made is not None and not self._made.totals:  # on which func does not depend
@@ -140,7 +142,15 @@ class Integrals:
         return each_finite([self.errors.total] if self.errors and self.keeps_stages else self.total)
 
     def scaled_error(self, step: float) -> float:
-        """Return the error of the attempted step's part of the totals over ``rtol`` of these, all as one vector."""
+        """Return what control reads of the attempted step: 0.0 without an ``rtol``."""
+        if self._rtol is not None:
+            self._read = read_by_control(self.share(step), self._read_before)
+        return self._read
+
+    def share(self, step: float) -> float:
+        """Return the error of the attempted step's part of the totals over what ``rtol`` of these allows, all as one
+        vector.
+        """
         if self._rtol is None or not self.total:
             return 0.0
         if self._made is not None and self._made.totals:

@@ -10,7 +10,7 @@ from ....methods.tableau import Tableau
 from ...torch.system import Integrals
 
 # By number; kept as bound methods they would keep their object alive.
-METHODS = "_gain", "_accept", "_reject", "_drop", "scaled_error"
+METHODS = "_gain", "_accept", "_reject", "_drop", "share"
 
 
 class ParameterSums(Integrals):
