@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -31,7 +32,16 @@ class JuliaConfig:
 def config_file() -> Path:
     """Return the configuration file: $PYSEMINORM_CONFIG, or config.json in the user's configuration folder."""
     given = os.environ.get(FILE_VARIABLE)
-    return Path(given) if given else platformdirs.user_config_path("pyseminorm") / "config.json"
+    return Path(given) if given else _user_file(*map(os.environ.get, _FOLDER_VARIABLES))
+
+
+_FOLDER_VARIABLES = "HOME", "XDG_CONFIG_HOME", "APPDATA", "LOCALAPPDATA", "WIN_PD_OVERRIDE_LOCAL_APPDATA"
+
+
+@functools.cache
+def _user_file(*folders: str | None) -> Path:
+    """Return the file in the user's configuration folder, which these variables name: it is asked for at every solve."""
+    return platformdirs.user_config_path("pyseminorm") / "config.json"
 
 
 def find_configuration() -> tuple[JuliaConfig, str] | None:
