@@ -182,7 +182,7 @@ function (nodes::NativeNodes)(count::Cint)
         check_finite(nodes, 1:count)
         return 1.0
     end
-    count == LOOKED_SIZE && return nodes.looked_size / size_of(total)
+    count == LOOKED_SIZE && return any(!iszero, total) ? nodes.looked_size / size_of(total) : NaN
     own = nodes.checked - nodes.points      # of that many nodes is the finer rule, the others are the step's own
     difference = sum_of(nodes, capacity .+ (1:own))
     nodes.looked_size += size_of(difference)

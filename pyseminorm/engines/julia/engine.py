@@ -290,7 +290,7 @@ class _Nodes(NodeMemory):
         if count == 0:
             return check_step(self._checked, self.sums.total, options.traits.order, options.rtol)
         if count == LOOKED_SIZE:
-            return self._looked_size / size_of(self.sums.total)
+            return self._looked_size / (size_of(self.sums.total) or math.nan)
         if self._controls:
             return self._exchange()
         difference = self.sums.products(*self._nodes(self.check))

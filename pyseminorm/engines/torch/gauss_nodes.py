@@ -105,10 +105,9 @@ class GaussNodes:
         if self._rtol is None:
             return _share(self._lengths) * self._check(self._parts[0])
         self._parts.sort(key=_length)
-        left = self._refine(self._rtol)
-        if not math.isnan(left):
-            share = sum(self._lengths) / self._looked_length
-            self.cancellation = share * self._looked_size / size_of(self.sums.total)
+        left, size = self._refine(self._rtol), size_of(self.sums.total)
+        if not math.isnan(left) and size:
+            self.cancellation = sum(self._lengths) / self._looked_length * self._looked_size / size
         return left
 
     def _check(self, part: Part) -> float:

@@ -35,7 +35,7 @@ def config_file() -> Path:
     return Path(given) if given else _user_file(*map(os.environ.get, _FOLDER_VARIABLES))
 
 
-_FOLDER_VARIABLES = "HOME", "XDG_CONFIG_HOME", "APPDATA", "LOCALAPPDATA", "WIN_PD_OVERRIDE_LOCAL_APPDATA"
+_FOLDER_VARIABLES = "HOME", "XDG_CONFIG_HOME", "APPDATA", "LOCALAPPDATA"
 
 
 @functools.cache
