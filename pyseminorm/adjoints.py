@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Literal
 
 from .arguments import check_choice, check_scalar, check_whole
 from .errors import InvalidInputError
+from .grids import check_step
 from .norms import ADJOINT_NORMS, AdjointState
-from .stepping import check_controller
+from .stepping import WarmStart, check_controller
 
 AdjointNorm = str | Callable[[AdjointState], Any]
 KEEPS = ("states", "stages", "checkpoints")  # what DiscreteAdjoint keeps between the passes
@@ -26,6 +27,7 @@ class _ContinuousAdjoint:
     controller: Any = None
     param_rtol: float | None = None
     verbose: bool = True
+    dt: Any = None
 
     integrates_y: ClassVar[bool]  # whether y is part of the backward state; else it is read from the forward pass
     quadrature: ClassVar[bool] = False  # whether the parameter gradient is kept out of the backward state
@@ -37,10 +39,13 @@ class _ContinuousAdjoint:
                 "or a callable that takes an AdjointState of scaled errors and returns a non-negative scalar."
             )
         owner = type(self).__name__
-        scalars = (("rtol", check_scalar), ("atol", check_scalar), ("param_rtol", check_scalar))
-        for name, check in (*scalars, ("max_steps", check_whole)):
+        if isinstance(self.dt, WarmStart):
+            raise InvalidInputError(f"{owner}(dt={self.dt!r}): give a WarmStart to solve, for both passes.")
+        object.__setattr__(self, "dt", check_step(self.dt))
+        for name in ("rtol", "atol", "param_rtol", "max_steps", "dt"):
             value = getattr(self, name)
-            if value is not None:
+            if value is not None and not (name == "dt" and callable(value)):
+                check = check_whole if name == "max_steps" else check_scalar
                 object.__setattr__(self, name, check(name, value, owner=owner))
         for name in ("scale_invariant", "verbose"):
             if not isinstance(getattr(self, name), bool):
@@ -74,6 +79,9 @@ class BacksolveAdjoint(_ContinuousAdjoint):
         method: method of the backward solve; None takes that of the forward solve.
         controller: step-size controller of the backward solve; None takes that of the forward solve.
         max_steps: limit of attempted backward steps; None takes that of the forward solve.
+        dt: size of the backward steps of a fixed-step method, or the times at which they end, or a function that makes
+            these, as `solve` takes it; the first step of an adaptive one. None takes the fixed steps of the forward
+            solve, where that has some (else from output to output), and lets an adaptive method choose.
         scale_invariant: divide the cotangents by their largest rms for the backward solve, so that its steps do not
             depend on the scale of the loss.
         param_rtol: relative tolerance of the parameter gradient as a whole: a step is rejected, too, where the error of

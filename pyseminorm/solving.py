@@ -18,7 +18,7 @@ from .compiled import CompiledField, check_compiled, check_mode
 from .engines.select import select_engine
 from .errors import InvalidInputError
 from .events import Event, check_events
-from .methods.grids import Grid, check_step
+from .grids import Grid, check_step
 from .methods.tableaus import METHODS, method_name
 from .norms import FORWARD_NORMS
 from .passes import refusals

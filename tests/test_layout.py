@@ -22,6 +22,7 @@ FLOORS = (
         "arguments",
         "norms",
         "stepping",
+        "grids",
         "adjoints",
         "events",
         "version",

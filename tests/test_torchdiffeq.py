@@ -323,16 +323,19 @@ def test_options_of_steps(interface, method, options):
         assert not {0.0, 0.25, 0.5, 0.75, 1.0} & set(times) and not {0.25, 0.5, 0.75} & set(seen)
 
 
-def test_steps_of_the_backward_solve_alone_are_refused():
+def test_times_and_bounds_of_the_backward_solve_alone_are_refused():
+    fixed = {"method": "rk4", "options": {"step_size": 0.1}}
     for given in ({"step_size": 0.1}, {"step_size": 0.2}):
-        call = lambda given=given: pyseminorm.odeint_adjoint(  # noqa: E731
-            MLP(), batch(2), T, method="rk4", options={"step_size": 0.1}, adjoint_options=given
-        )
-        if given["step_size"] == 0.1:
-            assert call().shape == (4, 2, 2)
-            continue
-        with pytest.raises(InvalidInputError, match="steps are chosen alike in both passes"):
-            call()
+        assert pyseminorm.odeint_adjoint(MLP(), batch(2), T, **fixed, adjoint_options=given).shape == (4, 2, 2)
+    adaptive = {"method": "dopri5", "options": {"max_step": 0.5}}
+    for settings, given in (
+        (fixed, {"step_size": 0.2, "perturb": True}),
+        (adaptive, {"step_t": [0.5]}),
+        (adaptive, {"jump_t": [0.5]}),
+        (adaptive, {"max_step": 0.2}),
+    ):
+        with pytest.raises(InvalidInputError, match="it holds for both passes"):
+            pyseminorm.odeint_adjoint(MLP(), batch(2), T, **settings, adjoint_options=given)
 
 
 @pytest.mark.filterwarnings("ignore:The following arguments have no effect")  # theirs always gives them

@@ -156,3 +156,31 @@ def test_fixed_steps_of_another_method_backwards_are_torchdiffeqs(backward):
         )
         gradients.append(torch.autograd.grad(ys[-1].square().sum(), y0)[0])
     torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.peer("torchdiffeq")
+@pytest.mark.parametrize(
+    ("method", "backward", "steps"),
+    [
+        ("dopri5", "rk4", {"step_size": 0.1}),
+        ("dopri5", "euler", {"grid_constructor": lambda func, y0, t: torch.linspace(t[0], t[-1], 8, dtype=t.dtype)}),
+        ("rk4", "rk4", {"step_size": 0.25}),
+        ("rk4", "midpoint", {"step_size": 0.25}),
+    ],
+)
+def test_fixed_steps_of_the_backward_solve_alone_are_torchdiffeqs(method, backward, steps):
+    torchdiffeq = pytest.importorskip("torchdiffeq")
+    options = {"step_size": 0.1} if method == "rk4" else {}
+    settings = {"method": method, "rtol": 1e-10, "atol": 1e-10, "options": options}
+    gradients = []
+    for odeint in (pyseminorm.odeint_adjoint, torchdiffeq.odeint_adjoint):
+        y0 = batch(4).requires_grad_()
+        ys = odeint(MLP(width=8), y0, T, adjoint_method=backward, adjoint_options=steps, **settings)
+        gradients.append(torch.autograd.grad(ys[-1].square().sum(), y0)[0])
+    torch.testing.assert_close(*gradients, rtol=1e-7, atol=1e-9)
+
+
+def test_a_warm_start_of_the_backward_solve_alone_is_refused():
+    warm = pyseminorm.WarmStart()
+    with pytest.raises(pyseminorm.InvalidInputError, match="'first_step' is"):
+        pyseminorm.odeint_adjoint(MLP(width=8), batch(4), T, options={}, adjoint_options={"first_step": warm})

@@ -267,18 +267,13 @@ class SolveContext:
     def _backward_options(self, adjoint: ContinuousAdjoint, scale: float) -> PassOptions:
         """Return how a backward solve is integrated; its callbacks are told states in the loss's own scale."""
         forward, watch = self.options, self.callbacks
-        fixed = not self.backward_traits.adaptive
-        first = forward.first_step if forward.as_torchdiffeq else None  # as there
-        first = first if forward.warm is None else forward.warm_step("backward", self.times)
         return dataclasses.replace(
             forward,
             method=forward.method if adjoint.method is None else adjoint.method,
             traits=self.backward_traits,
             rtol=forward.rtol if adjoint.rtol is None else adjoint.rtol,
             atol=self.spec.hold(forward.atol if adjoint.atol is None else adjoint.atol),
-            fixed_step=forward.fixed_step if fixed else None,
-            grid=forward.grid if fixed else None,
-            first_step=first,
+            **forward.steps_backward(adjoint.dt, self.backward_traits, self.times),
             max_steps=adjoint.max_steps or forward.max_steps,
             controller=forward.controller if adjoint.controller is None else adjoint.controller,
             report=make_report(

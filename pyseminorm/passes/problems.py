@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..adjoints import Adjoint, BacksolveAdjoint
-from ..methods.grids import Grid, grid_points
+from ..grids import Grid, grid_points
 from ..methods.tableau import Tableau
 from ..methods.tableaus import Iteration, find_iteration, find_tableau
 from ..norms import AdjointLayout, AdjointState, CallableNorm, Segment, adjoint_segments, forward_segments
@@ -90,6 +90,15 @@ class PassOptions:
         size: float | None = None if self.warm is None else getattr(self.warm, name)
         shortest = max(self.dtmin, math.ulp(times[0]), math.ulp(times[-1]))
         return None if size is None or size <= shortest else min(size, abs(times[-1] - times[0]))
+
+    def steps_backward(self, dt: float | Grid | None, traits: MethodTraits, times: Sequence[float]) -> dict[str, Any]:
+        """Return which steps a backward solve takes: those of the adjoint's ``dt``, or else of this forward solve."""
+        fixed, grid, first = self.fixed_step, self.grid, self.first_step if self.as_torchdiffeq else None
+        if dt is not None:
+            fixed, grid, first = (None, dt, None) if callable(dt) else (dt, None, dt)
+        if traits.adaptive:
+            fixed, grid, first = None, None, first if self.warm is None else self.warm_step("backward", times) or first
+        return {"fixed_step": fixed, "grid": grid, "first_step": first}
 
     @property
     def as_torchdiffeq(self) -> bool:

@@ -108,7 +108,13 @@ def refuse_steps(options: PassOptions, adjoint: Any) -> None:
 
 
 def refuse_backward_method(adjoint: Adjoint, back: MethodTraits) -> None:
-    """Refuse a backward method that needs the Jacobian of a state which is more than lambda."""
+    """Refuse a backward method that needs the Jacobian of a state which is more than lambda, or chooses steps that are
+    given.
+    """
+    if back.adaptive and callable(getattr(adjoint, "dt", None)):
+        raise InvalidInputError(
+            f"{type(adjoint).__name__}(dt=...) is a grid, and {back.name} chooses its steps: give a fixed-step method."
+        )
     if back.needs_jacobian and (adjoint.integrates_y or not adjoint.quadrature):
         raise InvalidInputError(
             f"{type(adjoint).__name__} cannot be solved by {back.name}: a method that needs the Jacobian wants the "

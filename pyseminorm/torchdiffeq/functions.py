@@ -24,7 +24,7 @@ from .callbacks import find_callbacks
 from .events import solve_to_event
 from .inputs import InputAssertionError, check_adjoint_tolerance, check_state, check_times, check_tolerance
 from .scipy_solver import solve_by_scipy
-from .settings import check_both, check_options, choose_method, controller, most_steps, solve_settings
+from .settings import backward_steps, check_both, check_options, choose_method, controller, most_steps, solve_settings
 from .solvers import Method, RKAdaptiveStepsizeODESolver, ScipyWrapperODESolver
 
 
@@ -234,6 +234,7 @@ def odeint_adjoint(
         max_steps=most_steps(backward),
         controller=controller({**steps, **backward}, back.solver),
         scale_invariant=False,
+        dt=None if adjoint_options is None else backward_steps(backward, func, y0, t),
     )
     ys = _solve(func, y0, t, adjoint_params, there, back, rtol, atol, forward, adjoint, event_fn)
     if event_fn is None:

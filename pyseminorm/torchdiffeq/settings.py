@@ -45,19 +45,21 @@ def check_options(name: str, options: Mapping[str, Any] | None, solver: type[Sol
 
 
 def check_both(forward: Mapping[str, Any], backward: Mapping[str, Any]) -> None:
-    """Refuse options of steps that the backward solve alone is given, or others than the forward solve's."""
-    for key in _OF_BOTH:
+    """Refuse options that hold for both solves and are given to the backward one alone, or otherwise than forward."""
+    moved = backward.get("perturb")  # the ends of steps, where no others can be
+    for key in (*_OF_BOTH, *(_OF_STEPS if moved or isinstance(backward.get("first_step"), WarmStart) else ())):
         here, there = forward.get(key), backward.get(key)
-        numbers = not (callable(here) or callable(there))
+        numbers = not any(callable(x) or isinstance(x, WarmStart) for x in (here, there))
         if there is None or here is there or (numbers and _times(here) == _times(there)):
             continue
         raise InvalidInputError(
-            f"adjoint_options: {key!r} is {there!r}, and options' {here!r}: steps are chosen alike in both passes. "
-            "Give the same in options, or let an adaptive adjoint_method choose the backward steps by its tolerances."
+            f"adjoint_options: {key!r} is {there!r}, and options' {here!r}: it holds for both passes. Give the "
+            "same in options."
         )
 
 
-_OF_BOTH = ("first_step", "step_size", "grid_constructor", "step_t", "jump_t", "min_step", "max_step", "perturb")
+_OF_BOTH = ("step_t", "jump_t", "min_step", "max_step", "perturb")
+_OF_STEPS = ("first_step", "step_size", "grid_constructor")  # which a backward solve can have of its own
 
 
 def solve_settings(
@@ -73,7 +75,7 @@ def solve_settings(
         "tstops": _times(given.get("step_t")) or (),
         "discontinuities": _grid(given, func, y0, t) if given.get("perturb") else jumps,
         "norm": given.get("norm", "torchdiffeq"),
-        "dt": _step(given, func, y0, t),
+        "dt": step_size(given, func, y0, t),
         "max_steps": most_steps(given),
         "controller": controller(given, solver),
         "compile": given.get("compile"),
@@ -112,12 +114,12 @@ def controller(options: Mapping[str, Any], solver: type[Solver]) -> Any:
     return PIController(beta1=1 / find_tableau(solver.method).order, beta2=0.0, **factors)
 
 
-def _step(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Tensor) -> Any:
+def step_size(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Tensor) -> Any:
     """Return the first step, the size of fixed steps, or what makes their grid."""
     make = given.get("grid_constructor")
     if make is None:
-        step = given.get("first_step", given.get("step_size"))
-        return step if step is None or isinstance(step, WarmStart) else abs(to_number(step))
+        size = given.get("first_step", given.get("step_size"))
+        return size if size is None or isinstance(size, WarmStart) else abs(to_number(size))
 
     def grid(outputs: Sequence[float]) -> list[float]:
         times: list[float] = make(func, y0, torch.tensor(outputs, dtype=t.dtype, device=t.device)).tolist()
@@ -126,9 +128,15 @@ def _step(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Tensor
     return grid
 
 
+def backward_steps(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Tensor) -> Any:
+    """Return the steps that adjoint_options ask for; those of a `WarmStart` are the forward solve's, too."""
+    steps = step_size(given, func, y0, t)
+    return None if isinstance(steps, WarmStart) else steps
+
+
 def _grid(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Tensor) -> tuple[float, ...]:
     """Return the ends of all fixed steps, which ``perturb`` has func see from the inside of a step."""
-    outputs, step = read(t), _step(given, func, y0, t)
+    outputs, step = read(t), step_size(given, func, y0, t)
     if callable(step):
         return tuple(step(outputs))
     if step is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ....methods.grids import FixedGrid
+from ....grids import FixedGrid
 from ....methods.tableaus import TABLEAUS
 from ....passes.gradient_error import formula
 from ....passes.problems import ForwardProblem, PassOptions

@@ -40,7 +40,7 @@ _FOLDER_VARIABLES = "HOME", "XDG_CONFIG_HOME", "APPDATA", "LOCALAPPDATA"
 
 @functools.cache
 def _user_file(*folders: str | None) -> Path:
-    """Return the file in the user's configuration folder, which these variables name: it is asked for at every solve."""
+    """Return the file in the user's configuration folder, which these variables say: every solve asks for it."""
     return platformdirs.user_config_path("pyseminorm") / "config.json"
 
 

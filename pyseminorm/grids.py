@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..arguments import to_number
-from ..errors import InvalidInputError
+from .arguments import to_number
+from .errors import InvalidInputError
 
 Grid = Callable[[Sequence[float]], Iterable[Any]]  # from times of outputs to times from the first to the last of them
 
