@@ -78,6 +78,17 @@ def test_a_solve_that_wants_a_step_below_dtmin_fails(engine):
 
 
 @pytest.mark.julia
+def test_a_first_stop_may_be_nearer_than_dtmin(engine):
+    rate, y0 = torch.ones(2, dtype=torch.float64, requires_grad=True), torch.ones(2, dtype=torch.float64)
+    given = {"rtol": 1e-3, "atol": 1e-3, "dtmin": 0.15, "backend": engine, "params": [rate]}
+    for stops in ({"tstops": [0.1]}, {"discontinuities": [0.1]}):
+        s = pyseminorm.solve(lambda t, y: -rate * y, y0, [0.0, 0.9, 1.0], **given, **stops)
+        s.ys.sum().backward()  # whose first stop is at 0.9
+        assert s.stats.forward.times[1] == 0.1 and s.stats.backward.times[1] == 0.9
+    with pytest.raises(SolveError, match="below its minimum"):
+        pyseminorm.solve(lambda t, y: -rate * y, y0, [0.0, 1.0], **given, dt=0.05)
+
+
 @pytest.mark.parametrize(
     ("bounds", "apart"),
     [

@@ -103,6 +103,7 @@ function integrate(
         end
         rejections.integrator = integrator
         begin!(tracker.integral, [tstops; t1], integrator)
+        integrator.accept_step = true   # nothing is rejected yet: a first stop may be nearer than dtmin, as later ones
         solve!(integrator)
         SciMLBase.successful_retcode(integrator.sol) && settle!(tracker, tracker.nodes)
         dense && check_dense(field, integrator, t0)
