@@ -77,7 +77,6 @@ def test_a_solve_that_wants_a_step_below_dtmin_fails(engine):
     assert s.retcode.success
 
 
-@pytest.mark.julia
 def test_a_first_stop_may_be_nearer_than_dtmin(engine):
     rate, y0 = torch.ones(2, dtype=torch.float64, requires_grad=True), torch.ones(2, dtype=torch.float64)
     given = {"rtol": 1e-3, "atol": 1e-3, "dtmin": 0.15, "backend": engine, "params": [rate]}
@@ -89,6 +88,7 @@ def test_a_first_stop_may_be_nearer_than_dtmin(engine):
         pyseminorm.solve(lambda t, y: -rate * y, y0, [0.0, 1.0], **given, dt=0.05)
 
 
+@pytest.mark.julia
 @pytest.mark.parametrize(
     ("bounds", "apart"),
     [
