@@ -104,12 +104,14 @@ end
     solve = Solve(; rtol = 0.1, sample)
     reject!(solve.integral, attempt!(solve, 0.0, 0.6, 2.0, 9.0))
     attempt!(solve, 0.0, 0.4, 2.0, 5.0)
-    wanted = (0.25 * 1 - 0.5 * 2 + 0.25 * 5) / (0.25 * 1 + 0.75 * 2) / 0.1
+    wanted = ((0.25 * 1 - 0.5 * 2 + 0.25 * 5) / (0.25 * 1 + 0.75 * 2) / 0.1)^2
     @test solve.integral.excess[] ≈ wanted
     norm = PySeminorm.Seminorm(PySeminorm.Seminorm([1:1], 2).offsets, 1, 2, C_NULL, PySeminorm.excess(solve.integral))
     @test GC.@preserve(solve, norm([0.5, 100.0], 0.0)) ≈ wanted && norm([9.0, 0.0], 0.0) ≈ 9 && norm(-3.0, 0.0) == 3
     accept!(solve.integral, unclamped(0.0, 0.4))
     @test solve.total ≈ fill(0.4 * (0.25 + 0.75 * 2), 2)
+    attempt!(solve, 0.4, 0.2, 5.0, 5.0)
+    @test solve.integral.excess[] ≈ 0.6     # nothing, after a step at the limit
 end
 
 @testset "what a step's error is" begin
