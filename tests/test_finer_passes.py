@@ -32,11 +32,11 @@ def test_a_gradient_that_cancels_is_as_exact_as_asked(engine, adjoint, compile):
     assert stats.nf > 100  # the forward solve
 
 
-@pytest.mark.parametrize("adjoint", ADJOINTS)
-def test_which_it_is_not_along_the_states_as_they_were(adjoint, left_as_they_are):
-    field = Forced(60, 0, silent=False)
-    found, stats, warned = gradient(field, adjoint(param_rtol=1e-2), 1e-3)
-    assert error_of(found, field) > 0.03 and stats.nf == 0
+@pytest.mark.parametrize(("adjoint", "seed", "rtol"), [(BacksolveAdjoint, 3, 3e-3), (InterpolatingAdjoint, 0, 1e-3)])
+def test_which_it_is_not_along_the_states_as_they_were(adjoint, seed, rtol, left_as_they_are):
+    field = Forced(60, seed, silent=False)
+    found, stats, warned = gradient(field, adjoint(param_rtol=1e-2), rtol)
+    assert error_of(found, field) > 0.04 and stats.nf == 0
     assert warned
 
 

@@ -183,10 +183,10 @@ function (nodes::NativeNodes)(count::Cint)
         return 1.0
     end
     count == LOOKED_SIZE && return any(!iszero, total) ? nodes.looked_size / size_of(total) : NaN
-    own = nodes.checked - nodes.points      # of that many nodes is the finer rule, the others are the step's own
-    difference = sum_of(nodes, capacity .+ (1:own))
+    finer = nodes.checked - nodes.points    # nodes of the finer rule; the others are the step's own
+    difference = sum_of(nodes, capacity .+ (1:finer))
     nodes.looked_size += size_of(difference)
-    add_nodes!(difference, nodes, capacity .+ ((own + 1):(-count)))
+    add_nodes!(difference, nodes, capacity .+ ((finer + 1):(-count)))
     total .+= difference
     return ratio!(nodes, difference)
 end
