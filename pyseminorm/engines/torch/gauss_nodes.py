@@ -114,11 +114,16 @@ class GaussNodes:
         """Add the step that is held back; return the error of its rule, over the sums."""
         if not self._holds_back:
             return OF_THE_RULE * self._exchange(part)
-        options = self._problem.options
+        options, (first, second) = self._problem.options, self._check_rules[1:3]
+        self._append(part, (first[0] + second[0], first[1] + second[1]), 1.0)
+        times, y, adjoint = self._take()  # of both rules: their states cost no more than one's
 
         def products(i: int) -> Sequence[Tensor | None]:
-            self._append(part, self._check_rules[i], 1.0)
-            return self._products()
+            if i == 3:
+                self._append(part, self._finer, 1.0)
+                return self._products(*self._take())
+            rows = slice(0, len(first[0])) if i == 1 else slice(len(first[0]), None)
+            return self._products(times[rows], y[rows], adjoint[rows])
 
         return check_step(products, self.sums.total, options.tableau.order, options.rtol)
 
@@ -154,7 +159,7 @@ class GaussNodes:
             return self._exchange_measured(part)
         self._append(part, self._finer, 1.0)
         self._append(part, self._rule, -1.0)
-        difference = self._products()
+        difference = self._products(*self._take())
         add_products(self.sums.total, difference)
         return size_of(difference) / (size_of(self.sums.total) or math.nan)
 
@@ -163,7 +168,7 @@ class GaussNodes:
 
         def products(rule: Rule, sign: float) -> Sequence[Tensor | None]:
             self._append(part, rule, sign)
-            return self._products()
+            return self._products(*self._take())
 
         own = functools.partial(products, self._rule, -1.0)
         error, size = exchange_rules(functools.partial(products, self._finer, 1.0), own, self.sums.total)
@@ -202,9 +207,8 @@ class GaussNodes:
         self._times, self._y, self._adjoint = [], [], []
         return taken
 
-    def _products(self) -> Sequence[Tensor | None]:
-        """Return what the nodes that wait add up to; nodes in any number are compiled one by one."""
-        times, y, adjoint = self._take()
+    def _products(self, times: list[float], y: Tensor, adjoint: Tensor) -> Sequence[Tensor | None]:
+        """Return what nodes add up to; nodes in any number are compiled one by one."""
         at_once = self._at_once if self._problem.field.steps is None else 1
         if len(times) <= at_once:
             return self.sums.products(times, y, adjoint)
