@@ -94,7 +94,7 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason=f"{missing} is not installed"))
 
 
-def pytest_terminal_summary(terminalreporter):
+def pytest_terminal_summary(terminalreporter, config):
     outcomes = {"ran": 0, "skipped": 0}
     for kind in ("passed", "failed", "skipped"):
         for report in terminalreporter.stats.get(kind, []):
@@ -103,8 +103,26 @@ def pytest_terminal_summary(terminalreporter):
     if JULIA is None:
         terminalreporter.write_line(f"JULIA: {outcomes['skipped']} Julia tests skipped, 0 ran: {NO_JULIA}")
         return
+    named = config.stash.get(VERSIONS, "") or _versions()
+    terminalreporter.write_line(f"JULIA: {outcomes['ran']} Julia tests ran, {outcomes['skipped']} skipped ({named})")
+
+
+def _versions():
+    """What ran on Julia in this process, by name and version."""
     from pyseminorm.engines.julia.session import runtime
 
     versions = runtime._runtime.versions if runtime._runtime else {}
-    named = ", ".join(f"{k} {v}" for k, v in versions.items())
-    terminalreporter.write_line(f"JULIA: {outcomes['ran']} Julia tests ran, {outcomes['skipped']} skipped ({named})")
+    return ", ".join(f"{k} {v}" for k, v in versions.items())
+
+
+VERSIONS = pytest.StashKey()  # of a process of pytest-xdist, which runs the tests where `-n` is given
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["versions"] = _versions()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    node.config.stash[VERSIONS] = getattr(node, "workeroutput", {}).get("versions") or node.config.stash.get(VERSIONS, "")
