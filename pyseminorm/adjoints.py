@@ -263,11 +263,12 @@ ContinuousAdjoint = BacksolveAdjoint | InterpolatingAdjoint | GaussAdjoint
 Adjoint = ContinuousAdjoint | DiscreteAdjoint | DirectAdjoint
 
 
-def choose_adjoint(state: int, params: int, *, needs_jacobian: bool) -> Adjoint:
+def choose_adjoint(state: int, params: int, *, implicit: bool) -> Adjoint:
     """Return what ``adjoint="auto"`` is, for so many elements of the state and of the parameters.
 
-    `GaussAdjoint` where the method needs the Jacobian (only lambda alone has one of the size of the state), or where
-    there are at least as many parameters as elements of the state: no stage then carries anything as long as the
-    parameters. Else `BacksolveAdjoint`, whose memory does not grow with the number of steps.
+    `GaussAdjoint` where the method is implicit (what is stiff forwards cannot be solved backwards, and only lambda
+    alone has a Jacobian of the size of the state), or where there are at least as many parameters as elements of the
+    state: no stage then carries anything as long as the parameters. Else `BacksolveAdjoint`, whose memory does not grow
+    with the number of steps.
     """
-    return GaussAdjoint() if needs_jacobian or params >= state else BacksolveAdjoint()
+    return GaussAdjoint() if implicit or params >= state else BacksolveAdjoint()

@@ -90,7 +90,7 @@ def crosscheck(
     tolerance: Annotated[
         float | None, typer.Option(help="Largest relative error of a gradient that passes.", show_default="100 x rtol")
     ] = None,
-    method: Annotated[str | None, typer.Option(help="tsit5 (default), dopri5, bosh3 or vern7.")] = None,
+    method: Annotated[str | None, typer.Option(help="tsit5 (default), dopri5, bosh3, vern7 ...")] = None,
     rtol: Annotated[float | None, typer.Option(help="Relative tolerance.", show_default="1e-3")] = None,
     atol: Annotated[float | None, typer.Option(help="Absolute tolerance.", show_default="1e-6")] = None,
     backend: Annotated[
@@ -124,7 +124,7 @@ def profile(
     output: Annotated[Path | None, typer.Option(help="Where a file for https://www.speedscope.app goes.")] = None,
     interval: Annotated[float, typer.Option(help="Seconds between two samples.")] = 0.01,
 ) -> None:
-    """Run a Python script and say where its time went: in Julia's solver, in callbacks into Python, in torch ...
+    """Run a Python script on the Julia engine and say where its time went: solver, callbacks into Python, torch ...
 
     Options of this command come before the script; what comes after it is the script's.
     """

@@ -16,7 +16,7 @@ class PySeminormError(Exception):
 
 
 class InvalidInputError(PySeminormError, ValueError):
-    """An argument was refused before any work was done."""
+    """An argument was refused, before any work is done, or what a function of the user's returned in a solve."""
 
 
 class UnsupportedError(PySeminormError, RuntimeError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -43,6 +43,10 @@ class Event:
     terminal: bool | None = None
     direction: int = 0
     reset: Callable[[Tensor, Any], Any] | None = None
+
+    moves_with_func: ClassVar[bool] = (
+        False  # with every adjoint; else that of dense output where steps are differentiated
+    )
 
     def __post_init__(self) -> None:
         if not callable(self.fn):

@@ -33,9 +33,12 @@ def check_step(dt: Any) -> Any:
     if getattr(dt, "ndim", None) == 0 or not hasattr(dt, "__len__"):
         return dt
     try:
-        return FixedGrid(tuple(map(to_number, dt)))
+        times = tuple(map(to_number, dt))
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise InvalidInputError(f"dt={dt!r}: expected a step size, or a vector of times.") from None
+    if not all(map(math.isfinite, times)):
+        raise InvalidInputError("dt contains NaN or infinite times: expected a step size, or a vector of times.")
+    return FixedGrid(times)
 
 
 def grid_points(grid: Grid, outputs: Sequence[float]) -> tuple[float, ...]:

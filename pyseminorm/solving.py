@@ -19,7 +19,7 @@ from .engines.select import select_engine
 from .errors import InvalidInputError
 from .events import Event, check_events
 from .grids import Grid, check_step
-from .methods.tableaus import METHODS, method_name
+from .methods.tableaus import IMPLICIT_METHODS, METHODS, method_name
 from .norms import FORWARD_NORMS
 from .passes import refusals
 from .passes.autograd import SolveContext, SolveFunction
@@ -83,8 +83,8 @@ def solve(
     Args:
         func: any callable or nn.Module, ``func(t, y, *args) -> dy/dt``; ``t`` is a 0-dim tensor in y's real dtype. Or
             a `JuliaFunction`, which the engine "julia" solves without calling Python.
-        y0: initial state, a tensor of any shape or a nested tuple/dict of tensors of one dtype (float32 or float64)
-            and device.
+        y0: initial state, a tensor of any shape or a nested tuple/dict of tensors of one dtype (float16 to float64 or
+            complex; the engine "julia" has float32 and float64) and device.
         t: strictly increasing or decreasing times, at least 2; the first is that of ``y0``.
         args: further arguments of ``func``.
         params: the parameters to differentiate by; None takes those of ``func`` if it is an nn.Module.
@@ -101,9 +101,8 @@ def solve(
             structure of ``y0`` and returns a scalar >= 0.
         adjoint: `BacksolveAdjoint`, `InterpolatingAdjoint` or `GaussAdjoint`, with the norm of the backward solve;
             `DiscreteAdjoint`, which differentiates the steps that were taken; `DirectAdjoint`, plain backpropagation
-            through them; or "auto": GaussAdjoint() where the
-            method needs the Jacobian or the parameters have at least as many elements as the state, else
-            BacksolveAdjoint().
+            through them; or "auto": GaussAdjoint() where the method is implicit or the parameters have at least as
+            many elements as the state, else BacksolveAdjoint().
         backend: "auto" (Julia where one is configured, else torch), "torch" or "julia".
         dt: first step of an adaptive method, or a `WarmStart`, which has it from the solve before; or the step size of
             a fixed-step one (None: from output to output), or
@@ -209,6 +208,8 @@ def solve(
     )  # fmt: skip
     kept = compiled is not None and isinstance(rtol, float) and isinstance(atol, float)  # a tensor may change in place
     engine, options, back = compiled.settle(asked, _settle) if compiled and kept else _settle(*asked)
+    if throw and event is None:  # which may end it before
+        refusals.refuse_many_steps(options, times)
     if options.warm is not None:
         options = options.starting_with(options.warm_step("forward", times))
     watch = callbacks or _NO_CALLBACKS
@@ -246,7 +247,8 @@ def solve(
     if field.rereads:  # func stays itself
         first()
     if isinstance(adjoint, str):
-        adjoint = choose_adjoint(spec.size, sum(field.sizes), needs_jacobian=options.traits.needs_jacobian)
+        implicit = options.traits.needs_jacobian or method_name(options.method) in IMPLICIT_METHODS
+        adjoint = choose_adjoint(spec.size, sum(field.sizes), implicit=implicit)
     recording = enabled and (bool(field.inputs) or any(x.requires_grad for x in given))
     if recording:
         refusals.refuse_backward_method(adjoint, back)

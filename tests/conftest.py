@@ -125,4 +125,6 @@ def pytest_sessionfinish(session):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node):
-    node.config.stash[VERSIONS] = getattr(node, "workeroutput", {}).get("versions") or node.config.stash.get(VERSIONS, "")
+    found = getattr(node, "workeroutput", {}).get("versions")
+    if found:
+        node.config.stash[VERSIONS] = found

@@ -65,6 +65,9 @@ def test_without_julia_auto_is_torch_and_says_why(nothing_configured, caplog):
 def test_without_julia_backend_julia_names_the_command_and_the_offline_route(nothing_configured):
     with pytest.raises(BackendUnavailableError, match=r"`pyseminorm setup`.*--julia EXE --project DIR"):
         pyseminorm.solve(lambda t, y: -y, Y0, T, backend="julia")
+    for name, meant in (("Tsit5", "tsit5"), ("RK45", "dopri5")):  # Julia's name, and SciPy's
+        with pytest.raises(BackendUnavailableError, match=rf"method='{name}' needs.*engine has method='{meant}'"):
+            pyseminorm.solve(lambda t, y: -y, Y0, T, method=name)
     with pytest.raises(BackendUnavailableError, match="method='Vern9' needs"):
         pyseminorm.solve(lambda t, y: -y, Y0, T, method="Vern9")
 

@@ -170,3 +170,22 @@ def test_numbers_and_gradients_are_those_of_torchdiffeq(method, solver):
             ys = getattr(module, solver)(field, y0, t, method=method, options={"step_size": 0.05})
             rows.append([ys.detach(), *torch.autograd.grad(ys.pow(2).sum(), [y0, *field.parameters()])])
     assert all(relative(a, b) < 1e-7 for a, b in zip(*rows, strict=True))
+
+
+@pytest.mark.parametrize(("method", "dt"), [("radauIIA5", 0.05), ("sdirk2", 0.02), ("implicit_adams", 0.002)])
+def test_auto_reads_the_states_of_stiff_dynamics_from_the_forward_solve(method, dt):
+    """Robertson's reaction, whose states cannot be solved backwards: BacksolveAdjoint fails, or gives 1e34."""
+    rates = torch.log(torch.tensor([0.04, 3e3, 1e2], dtype=torch.float64)).requires_grad_()
+
+    def func(t, y):
+        a, b, c = y.unbind(-1)
+        first, second, third = rates.exp().unbind()
+        first, second, third = first * a, second * b * b, third * b * c
+        return torch.stack([third - first, first - second - third, second], dim=-1)
+
+    y0 = torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.0, 0.2]], dtype=torch.float64)  # more elements than parameters
+    found, tight = [], {"adjoint": DirectAdjoint(), "rtol": 1e-9, "atol": 1e-12}
+    for settings in ({"method": method, "dt": dt, "adjoint": "auto"}, tight):
+        ys = pyseminorm.solve(func, y0, [0.0, 2.0], params=[rates], backend="torch", **settings).ys
+        found += torch.autograd.grad(ys[-1, :, 0].sum(), rates)
+    assert relative(*found) < 1e-3

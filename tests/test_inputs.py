@@ -18,6 +18,7 @@ from pyseminorm import (
     InterpolatingAdjoint,
     InvalidInputError,
     PIController,
+    TorchdiffeqController,
 )
 
 Y0 = batch(2)
@@ -48,6 +49,8 @@ REFUSED = {
     "args that are no tuple": ({"args": torch.ones(2)}, "args is a Tensor"),
     "max_steps = 0": ({"max_steps": 0}, "max_steps=0"),
     "dt = 0": ({"dt": 0.0}, "dt=0.0"),
+    "NaN in a grid": ({"dt": [0.5, math.nan], "method": "rk4"}, "dt contains NaN"),
+    "an infinite time in a grid": ({"dt": [0.5, math.inf], "method": "rk4"}, "dt contains NaN or infinite"),
     "params as one tensor": ({"params": torch.ones(2, requires_grad=True)}, "params is a tensor"),
     "a func that is no function": ({"func": torch.ones(2)}, "func is a Tensor"),
     "max_steps as text": ({"max_steps": "5"}, "max_steps='5'"),
@@ -137,6 +140,49 @@ def test_numbers_of_other_kinds_are_numbers():
 def test_settings_of_the_controller_are_refused_by_name(value):
     with pytest.raises(InvalidInputError, match=r"PIController\(beta1"):
         PIController(beta1=value)
+
+
+@pytest.mark.parametrize("name", ["qmax", "qmax_first_step"])
+def test_factors_by_which_steps_grow_do_not_shrink_them(name):
+    with pytest.raises(InvalidInputError, match=rf"PIController\({name}=0.5\): expected at least 1"):
+        PIController(**{name: 0.5})
+    with pytest.raises(InvalidInputError, match=r"TorchdiffeqController\(ifactor=0.5\): expected at least 1"):
+        TorchdiffeqController(ifactor=0.5)
+
+
+@pytest.mark.parametrize("name", ["qmin", "gamma"])
+def test_nor_do_factors_by_which_they_shrink_let_them_grow(name):
+    with pytest.raises(InvalidInputError, match=rf"PIController\({name}=2.0\): expected at most 1"):
+        PIController(**{name: 2.0})
+    with pytest.raises(InvalidInputError, match=r"TorchdiffeqController\(dfactor=2.0\): expected at most 1"):
+        TorchdiffeqController(dfactor=2.0)
+
+
+def test_the_keys_of_a_dict_may_come_in_another_order(engine):
+    """A pendulum's angle and speed, in a tuple with a third state."""
+
+    def func(t, state):
+        (pendulum, other) = state
+        return {"v": -pendulum["x"], "x": pendulum["v"]}, -other
+
+    one = torch.ones(1, dtype=torch.float64)
+    (found, _) = pyseminorm.solve(func, ({"x": one, "v": 0 * one}, one), [0.0, 1.0], backend=engine, rtol=1e-9).ys
+    assert list(found) == ["x", "v"]
+    assert found["x"][-1].item() == pytest.approx(math.cos(1.0), rel=1e-6)
+    assert found["v"][-1].item() == pytest.approx(-math.sin(1.0), rel=1e-6)
+
+
+def test_more_steps_of_a_given_size_than_may_be_taken_are_refused_but_where_the_solve_may_end_before(engine):
+    func = Counted(lambda t, y: -y)
+    settings = {"method": "rk4", "dt": 1e-3, "max_steps": 500, "backend": engine}
+    with pytest.raises(InvalidInputError, match=r"dt=0.001 makes 1000 steps from t = 0.0 to 1.0, and max_steps is 500"):
+        pyseminorm.solve(func, Y0, [0.0, 1.0], **settings)
+    assert func.calls == 0
+    s = pyseminorm.solve(func, Y0, [0.0, 1.0], throw=False, **settings)
+    assert s.retcode is pyseminorm.ReturnCode.MaxIters and s.stats.forward.naccept == 500
+    s = pyseminorm.solve(func, Y0, [0.0, 1.0], event=pyseminorm.Event(lambda t, y: t - 0.2), **settings)
+    assert s.retcode is pyseminorm.ReturnCode.Terminated
+    assert pyseminorm.solve(func, Y0, [0.0, 0.5], **settings).stats.forward.naccept == 500
 
 
 def test_a_norm_that_is_negative_or_no_scalar_is_refused(engine):

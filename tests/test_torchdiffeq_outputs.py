@@ -89,3 +89,24 @@ def test_conditions_of_an_event_may_have_the_shape_of_a_batch(interface):
         )  # fmt: skip
         found.append((t.reshape(()), ys, *torch.autograd.grad(t.sum() + ys[-1].square().sum(), weight)))
     torch.testing.assert_close(*found, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("dopri5", {}), ("bosh3", {}), ("fehlberg2", {}), ("rk4", {"step_size": 0.1}), ("euler", {"step_size": 0.1})],
+)
+@pytest.mark.parametrize("interface", ["odeint", "odeint_adjoint"])
+def test_the_derivative_of_an_events_time_is_by_func_there(interface, method, options):
+    """y' = -y from y0 until y is 0.55: t = log(y0 / 0.55) has the derivative one, whatever dense output makes of y'."""
+
+    class Decay(torch.nn.Module):
+        def forward(self, t, y):
+            return -y
+
+    y0 = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    t, ys = pyseminorm.torchdiffeq.odeint_event(
+        Decay(), y0, torch.tensor(0.0, dtype=torch.float64), event_fn=lambda t, y: y - 0.55, method=method,
+        options=options, rtol=1e-6, atol=1e-6, odeint_interface=getattr(pyseminorm.torchdiffeq, interface),
+    )  # fmt: skip
+    by_time, by_state = (torch.autograd.grad(x, y0, retain_graph=True)[0].item() for x in (t, ys[-1].sum()))
+    assert by_time == pytest.approx(1.0, abs=3e-4) and by_state == pytest.approx(0.0, abs=3e-4)

@@ -145,3 +145,37 @@ def test_there_and_back_by_reversed_times(interface):
     odeint = getattr(ours, interface)
     back = odeint(field, odeint(field, y0, T)[-1], T.flip(0))[-1]
     torch.testing.assert_close(back, y0, rtol=1e-6, atol=1e-8)
+
+
+SHAPES = [(), (1,), (3, 1), (1, 2), (2,), (1, 3, 2), (6,), (2, 3)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("method", ["dopri5", "rk4"])
+@INTERFACES
+def test_a_result_of_another_shape_is_taken_or_refused_as_there(interface, method, shape):
+    """Fixed steps broadcast it; adaptive ones refuse it, as swapped arguments or a last layer too narrow must be."""
+    found = []
+    for module in (ours, theirs):
+
+        def func(t, y):
+            return torch.full(shape, -0.5, dtype=D) * (1 + t)
+
+        keywords = {"adjoint_params": ()} if interface == "odeint_adjoint" else {}
+        try:
+            found.append(getattr(module, interface)(func, torch.ones(3, 2, dtype=D), T, method=method, **keywords))
+        except (RuntimeError, ValueError):
+            found.append(None)
+    assert (found[0] is None) == (found[1] is None)
+    if found[0] is not None:
+        torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("what", ["y0", "func"])
+@INTERFACES
+def test_what_is_not_finite_at_the_first_time_is_an_assertion_error(interface, what):
+    y0 = torch.ones(2) * (float("nan") if what == "y0" else 1.0)
+    keywords = {"adjoint_params": ()} if interface == "odeint_adjoint" else {}
+    for module in (ours, theirs):
+        with pytest.raises(AssertionError):
+            getattr(module, interface)(lambda t, y: y * float("nan"), y0, torch.tensor([0.0, 1.0]), **keywords)

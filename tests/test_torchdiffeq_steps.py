@@ -184,3 +184,51 @@ def test_a_warm_start_of_the_backward_solve_alone_is_refused():
     warm = pyseminorm.WarmStart()
     with pytest.raises(pyseminorm.InvalidInputError, match="'first_step' is"):
         pyseminorm.odeint_adjoint(MLP(width=8), batch(4), T, options={}, adjoint_options={"first_step": warm})
+
+
+@pytest.mark.peer("torchdiffeq")
+@pytest.mark.parametrize("interface", ["odeint", "odeint_adjoint"])
+@pytest.mark.parametrize(
+    ("times", "step_size"), [([0.0, 1.2], 0.4), ([0.3, 0.0], 0.1), ([0.0, 0.05], 0.01), ([0.0, 0.14, 0.3], 0.01)]
+)
+def test_fixed_steps_are_as_many_as_torchdiffeq_counts_in_float32(interface, times, step_size):
+    """Float32's 1.2 is more than three steps of 0.4 by rounding: it takes three, the last of which is longer."""
+    import torchdiffeq
+
+    found = []
+    for module in (pyseminorm.torchdiffeq, torchdiffeq):
+        seen, backwards = [], []
+
+        class Decay(torch.nn.Module):
+            def forward(self, t, y, seen=seen):
+                return -y
+
+            def callback_step(self, t, y, dt, seen=seen):
+                seen.append(float(dt))
+
+            def callback_step_adjoint(self, t, y, dt, seen=backwards):
+                seen.append(float(dt))
+
+        y0 = torch.ones(2, requires_grad=True)
+        settings = {"method": "euler", "options": {"step_size": step_size}}
+        ys = getattr(module, interface)(Decay(), y0, torch.tensor(times), **settings)
+        found.append((len(seen), ys, torch.autograd.grad(ys.sum(), y0)[0], len(backwards)))
+    assert found[0][0] == found[1][0] > 1 and found[0][3] == found[1][3]
+    torch.testing.assert_close(found[0][1:3], found[1][1:3], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.peer("torchdiffeq")
+def test_a_grid_may_repeat_a_time_and_must_go_from_end_to_end():
+    import torchdiffeq
+
+    def grid(func, y0, t):
+        return torch.cat([t, torch.tensor([0.5, 0.7])]).sort()[0]
+
+    settings, t = {"method": "rk4", "options": {"grid_constructor": grid}}, torch.tensor([0.0, 0.5, 1.0])
+    modules = pyseminorm.torchdiffeq, torchdiffeq
+    ours, theirs = (module.odeint(lambda t, y: -y, torch.ones(1), t, **settings) for module in modules)
+    torch.testing.assert_close(ours, theirs)
+    settings["options"]["grid_constructor"] = lambda func, y0, t: t[:-1]
+    for module in modules:
+        with pytest.raises(AssertionError):
+            module.odeint(lambda t, y: -y, torch.ones(1), t, **settings)

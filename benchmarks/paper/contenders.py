@@ -143,6 +143,6 @@ def picked_by_auto(state: int, parameters: int) -> str:
     >>> picked_by_auto(32, 5000), picked_by_auto(4096, 100)
     ('gauss', 'backsolve')
     """
-    chosen: Any = choose_adjoint(state, parameters, needs_jacobian=False)
+    chosen: Any = choose_adjoint(state, parameters, implicit=False)
     adjoint = replace(chosen, verbose=False)  # as they all are
     return next(contender.name for contender in CONTENDERS if contender.adjoint == adjoint)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -77,9 +79,23 @@ def select_engine(
     if backend == "julia" or foreign:
         asked = 'backend="julia"' if backend == "julia" else f'{foreign[0]} needs the engine "julia", which'
         hint = detect.HOW_TO_SET_UP if refusal is None else _USE_TORCH if backend == "julia" else ""
+        hint = _meant(methods) + hint if foreign else hint
         raise BackendUnavailableError(f"{asked} cannot be used here: {reason}. {hint}")
     _log_once(f'backend="auto" picks "torch": {reason}')
     return _torch_engine()
+
+
+_OF_SCIPY = {"RK23": "bosh3", "RK45": "dopri5", "DOP853": "dopri8", "Radau": "radauIIA5"}
+
+
+def _meant(methods: Iterable[Any]) -> str:
+    """Return which of the embedded engine's methods a name may stand for, in words."""
+    found = [
+        (name, _OF_SCIPY.get(name) or ("".join(difflib.get_close_matches(name.lower(), EMBEDDED_METHODS, 1, 0.8))))
+        for name in methods
+        if isinstance(name, str) and not _is_embedded(name)
+    ]
+    return "".join(f"The embedded engine has method={close!r}. " for _, close in found if close)
 
 
 _USE_TORCH = 'Use backend="torch", or move the state yourself: no engine copies between devices.'

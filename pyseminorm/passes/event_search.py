@@ -98,7 +98,8 @@ class EventSearch:
             if self.interrupted and abs(t - self.crossings[-1].t) > _resolution(t):
                 break
             crossing = Crossing(self._conditions[i], t, (yield Wanted([t]))[0].clone())
-            if self._problem.differentiates_steps:  # what is differentiated is the dense output
+            dense_output = not self.events[crossing.condition[0]].moves_with_func
+            if dense_output and self._problem.differentiates_steps:  # what is differentiated is the dense output
                 crossing.slope = (yield Wanted([t], slopes=True))[0].clone()
             self.crossings.append(crossing)
             self.interrupted |= self.events[crossing.condition[0]].interrupts

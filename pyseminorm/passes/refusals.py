@@ -83,6 +83,16 @@ def refuse_random(adjoint: Adjoint | None, traits: MethodTraits) -> None:
         )
 
 
+def refuse_many_steps(options: PassOptions, times: Sequence[float]) -> None:
+    """Refuse more steps of a given size than a solve may take, before the first of them."""
+    size, way = options.fixed_step, abs(times[-1] - times[0])
+    if size and way / size > options.max_steps * (1.0 + 1e-9):
+        raise InvalidInputError(
+            f"dt={size} makes {math.ceil(way / size)} steps from t = {times[0]} to {times[-1]}, and max_steps is "
+            f"{options.max_steps}: give a larger dt, or raise max_steps."
+        )
+
+
 def refuse_steps(options: PassOptions, adjoint: Any) -> None:
     """Refuse what says nothing of the steps of a method, and an adjoint that does not know them."""
     name = options.traits.name

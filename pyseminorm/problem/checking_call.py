@@ -22,6 +22,10 @@ from .torch_modes import run_uncompiled
 from .vector_field import EagerVectorField, FieldArguments, FieldSource, check_writes, refuse_writes
 
 
+class NotFiniteError(InvalidInputError, AssertionError):
+    """The initial state, or what func returned there, is not finite: torchdiffeq raises an AssertionError."""
+
+
 class FirstValue:
     """f at the first time: the one checking call, made where somebody asks for its ``value`` (size,), once.
 
@@ -57,7 +61,7 @@ class FirstValue:
         """Return the value; refuse a y0 or a value that is not finite, and what does not look like y0."""
         if self.value is None:
             if not all_finite(self.y0):
-                raise InvalidInputError("y0 contains NaN or infinite values: check where it comes from.")
+                raise NotFiniteError("y0 contains NaN or infinite values: check where it comes from.")
             self.value = self._make()
         return self.value
 
@@ -112,7 +116,7 @@ def check_value(field: EagerVectorField, value: Tensor, t: float) -> Tensor:
     """Return what func returned at the first time, if it is finite."""
     if not all_finite(value.detach()):
         hint = " (A JuliaFunction must write all of du: what it returns is not read.)"
-        raise InvalidInputError(
+        raise NotFiniteError(
             f"func gave non-finite values at the first time, t = {t}: check func and y0."
             f"{hint if isinstance(field.func, FieldSource) else ''}"
         )

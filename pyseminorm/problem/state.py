@@ -45,7 +45,7 @@ class StateSpec:
         self.dtype, self.device = first.dtype, first.device
         if self.dtype not in FLOATING + COMPLEX:
             raise InvalidInputError(
-                f"y0 has dtype {self.dtype}: expected a floating-point state, float32 or float64. Use y0.float()."
+                f"y0 has dtype {self.dtype}: expected a floating-point or complex state. Use y0.float()."
             )
         for name, values in (("dtypes", {x.dtype for x in leaves}), ("devices", {x.device for x in leaves})):
             if len(values) > 1:
@@ -161,6 +161,8 @@ class StateSpec:
             leaves = list(value)
         else:
             leaves, tree = flatten_tree(value)
+            if tree != self.tree:
+                leaves, tree = flatten_tree(_in_order(value, pytree.tree_unflatten(range(len(self.shapes)), self.tree)))
             if tree != self.tree and str(tree).replace("list", "tuple") != str(self.tree).replace("list", "tuple"):
                 raise UnlikeStateError(
                     f"func returned {_brief(value)}{where}: expected the structure of y0, {self.tree}."
@@ -178,6 +180,16 @@ class StateSpec:
             raise UnlikeStateError(f"func returned dtype {leaf.dtype}{where}: expected {self.dtype}, that of y0.")
         if leaf.device != self.device:
             raise UnlikeStateError(f"func returned a tensor on {leaf.device}{where}: expected {self.device}, as y0.")
+
+
+def _in_order(value: Any, like: Any) -> Any:
+    """Return a nested value whose dicts have their keys in the order of those of another."""
+    kinds = {type(value), type(like)}
+    if kinds == {dict} and value.keys() == like.keys():
+        return {key: _in_order(value[key], part) for key, part in like.items()}
+    if kinds <= {tuple, list} and len(value) == len(like):
+        return type(value)(map(_in_order, value, like))
+    return value
 
 
 def _is_flat(value: Any, length: int) -> bool:

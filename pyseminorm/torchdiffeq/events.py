@@ -31,7 +31,7 @@ def solve_to_event(
     """
     if len(t) != 2:
         raise InvalidInputError(f"We require len(t) == 2 when in event handling mode, but got len(t)={len(t)}.")
-    start, y, event = t[0].double(), y0, Event(lambda t, y: _flat(event_fn(t, y)))
+    start, y, event = t[0].double(), y0, _Event(lambda t, y: _flat(event_fn(t, y)))
     span = (t[1] - t[0]).detach().double()
     if adaptive:
         span *= min(_FAR, torch.finfo(_real(y0)).max ** 0.5)
@@ -45,6 +45,12 @@ def solve_to_event(
             found = solution.events[0]
             return found.t.to(t), _rows(y0, found.y)
         start, y, span = window[1], pytree.tree_map(lambda ys: ys[-1], solution.ys), 2 * span
+
+
+class _Event(Event):
+    """An event whose derivatives are torchdiffeq's: of the state's by time, func's own there."""
+
+    moves_with_func = True
 
 
 def _flat(value: Any) -> Any:

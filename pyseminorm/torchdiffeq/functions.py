@@ -273,6 +273,7 @@ def _solve(
         return values  # without gradients, as there
 
     solver, settings = (Method.of(None).solver, {}) if by_scipy else (method.solver, given)
+    adaptive = issubclass(method.solver, RKAdaptiveStepsizeODESolver) or by_scipy
 
     def solve_between(start: Any, times: Tensor, event: Event | None = None) -> Solution:
         arguments = solve_settings(settings, solver, func, y0, times) | {
@@ -285,10 +286,9 @@ def _solve(
             if isinstance(func, (CompiledField, FieldSource)):
                 raise
         own = parameters_of(func) if params is None else params
-        return solve(AdaptedField(func), start, times, params=own, **arguments)
+        return solve(AdaptedField(func, broadcasts=not adaptive), start, times, params=own, **arguments)
 
     if event_fn is not None:
-        adaptive = issubclass(method.solver, RKAdaptiveStepsizeODESolver)
         return solve_to_event(solve_between, event_fn, y0, t, adaptive=adaptive)
     solution = solve_between(y0, t)
     if by_scipy:  # its values, with the gradients of ours
@@ -297,27 +297,31 @@ def _solve(
 
 
 class AdaptedField:
-    """A function whose results are made to look like the state.
+    """A function whose results are made to look like the state, as far as torchdiffeq does.
 
-    Of a tensor state, a result is broadcast; of a tuple, the elements of all results, in order, are those of the
-    state's tensors. Both are cast to the state's dtype.
+    Of a tensor state, axes of length one may be too many or too few, and where the result ``broadcasts`` (fixed steps)
+    there may be fewer elements, too; of a tuple, the elements of all results, in order, are those of the state's
+    tensors. Both are cast to the state's dtype.
     """
 
-    def __init__(self, func: Callable[..., Any]) -> None:
-        self.func = func
+    def __init__(self, func: Callable[..., Any], *, broadcasts: bool) -> None:
+        self.func, self._broadcasts = func, broadcasts
 
     def __call__(self, t: Tensor, y: Any) -> Any:
         value = self.func(t, y)
         try:
-            return _fit(value, y)
+            return _fit(value, y, broadcasts=self._broadcasts)
         except (RuntimeError, TypeError, ValueError):
             return value  # which solve refuses by name
 
 
-def _fit(value: Any, y: Any) -> Any:
+def _fit(value: Any, y: Any, *, broadcasts: bool) -> Any:
     """Return a result in the form of the state; raise torch's errors where it has none."""
     if isinstance(y, Tensor):
-        return _as_tensor(value, y).to(y.dtype).expand(y.shape)
+        fitting = _as_tensor(value, y).to(y.dtype)
+        if fitting.numel() == y.numel() == torch.broadcast_tensors(fitting, y)[0].numel():  # type: ignore[no-untyped-call]
+            return fitting.reshape(y.shape)
+        return fitting.expand(y.shape) if broadcasts else value
     flat = torch.cat([_as_tensor(x, y[0]).reshape(-1) for x in value]).to(y[0].dtype)
     parts = torch.split(flat, [x.numel() for x in y])
     return tuple(part.view(x.shape) for part, x in zip(parts, y, strict=True))
