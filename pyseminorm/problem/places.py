@@ -19,11 +19,11 @@ _PLAIN = (str, bytes, int, float, complex, bool, type(None), type, types.ModuleT
 
 
 class Place(NamedTuple):
-    """A place that held ``tensor``: ``where[key]``, the contents of a cell, or the slot ``key`` of an object."""
+    """A place that held ``value``: ``where[key]``, the contents of a cell, or the slot ``key`` of an object."""
 
     where: Any
     key: Any
-    tensor: Tensor
+    value: Any
 
     def now(self) -> Any:
         """Return what is there now; None where there is nothing."""
@@ -35,19 +35,43 @@ class Place(NamedTuple):
         except (LookupError, AttributeError, ValueError):
             return None
 
+    def put(self, value: Any) -> None:
+        """Let something be there."""
+        if isinstance(self.where, (dict, list)):
+            self.where[self.key] = value
+        elif isinstance(self.where, types.CellType):
+            self.where.cell_contents = value
+        else:
+            setattr(self.where, self.key, value)
 
-def find_places(func: Any, tensors: Iterable[Tensor]) -> list[Place]:
-    """Find where func holds ``tensors``, one place of each, of those that are found."""
+    @property
+    def is_changeable(self) -> bool:
+        return self.where is not None and not isinstance(self.where, tuple)
+
+
+class Way(NamedTuple):
+    """The way to an object: the place that holds it, and the way to the holder of that; None: func itself."""
+
+    last: Place
+    before: Way | None
+
+
+def find_places(func: Any, tensors: Iterable[Tensor]) -> tuple[list[Place], list[Place]]:
+    """Find where func holds ``tensors``, one place of each, of those that are found; and the places of the objects on
+    the way there, such as the layers that hold weights.
+    """
     wanted = {id(x): x for x in tensors}
     found: list[Place] = []
+    ways: dict[int, Way] = {}
     seen: set[int] = set()
-    following, left = collections.deque([func]), _MOST
+    following: collections.deque[tuple[Any, Way | None]] = collections.deque([(func, None)])
+    left = _MOST
     while following and wanted and left:
-        owner = following.popleft()
+        owner, way = following.popleft()
         if id(owner) in seen:
             continue
         if isinstance(owner, nn.Module):
-            following.extend(_find_in_modules(owner, wanted, found, seen))
+            following.extend(_find_in_modules(owner, way, wanted, found, ways, seen))
             continue
         seen.add(id(owner))
         left -= 1
@@ -55,21 +79,28 @@ def find_places(func: Any, tensors: Iterable[Tensor]) -> list[Place]:
             if isinstance(value, Tensor):
                 if id(value) in wanted:
                     found.append(Place(where, key, wanted.pop(id(value))))
+                    _note(way, ways)
             elif not isinstance(value, _PLAIN):
-                following.append(value)
-    return found
+                place = Place(where, key, value)
+                following.append((value, Way(place, way) if place.is_changeable else way))
+    return found, [way.last for way in ways.values()]
 
 
 def _find_in_modules(
-    root: nn.Module, wanted: dict[int, Tensor], found: list[Place], seen: set[int]
-) -> list[dict[str, Any]]:
-    """Find parameters and buffers of a module and of those in it; return what else they hold.
+    root: nn.Module,
+    way: Way | None,
+    wanted: dict[int, Tensor],
+    found: list[Place],
+    ways: dict[int, Way],
+    seen: set[int],
+) -> list[tuple[dict[str, Any], Way | None]]:
+    """Find parameters and buffers of a module and of those in it; return what else they hold, with the ways there.
 
     Nearly all that functions read is here, and this runs in every solve.
     """
-    following, rest = [root], []
+    following, rest = [(root, way)], []
     while following and wanted:
-        module = following.pop()
+        module, way = following.pop()
         if id(module) in seen:
             continue
         seen.add(id(module))
@@ -78,10 +109,19 @@ def _find_in_modules(
             for key, value in where.items():
                 if id(value) in wanted:
                     found.append(Place(where, key, wanted.pop(id(value))))
-        following += [child for child in attributes["_modules"].values() if child is not None]
+                    _note(way, ways)
+        modules = attributes["_modules"]
+        following += [(x, Way(Place(modules, key, x), way)) for key, x in modules.items() if x is not None]
         if attributes.keys() - _OF_EVERY_MODULE:
-            rest.append(attributes)
+            rest.append((attributes, way))
     return rest
+
+
+def _note(way: Way | None, ways: dict[int, Way]) -> None:
+    """Take up the places on a way, each once."""
+    while way is not None and id(way) not in ways:
+        ways[id(way)] = way
+        way = way.before
 
 
 def _list_parts(owner: Any) -> Iterator[tuple[Any, Any, Any]]:

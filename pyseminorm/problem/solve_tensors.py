@@ -52,6 +52,7 @@ class SolveTensors:
         self._read: list[tuple[Tensor, int]] = []  # with its version
         self._written: list[int] = []  # the versions of the inputs
         self._places: list[Place] = []
+        self._holders: list[Place] = []  # of the objects on the way to these
         self._memory: list[tuple[Tensor, Tensor]] = []  # a tensor, and another one in the memory that it had
 
     def _take_args(self, args: tuple[Any, ...]) -> None:
@@ -83,14 +84,15 @@ class SolveTensors:
         self._read = [(x, version) for x, version in read if id(x) in known or sys.getrefcount(x) > _OURS]
         del read
         in_args = {id(x) for x in self._leaves}
-        self._places = find_places(self._func, [x for x, _ in self._read if id(x) not in in_args])
+        self._places, self._holders = find_places(self._func, [x for x, _ in self._read if id(x) not in in_args])
 
     def settle(self) -> None:
         """End the forward pass: what func itself has changed in it is no reason to refuse the backward pass."""
         inputs = {id(x) for x in self.inputs}
         self._written = count_all_writes(self.inputs)  # autograd looks too, but not under hooks for saved tensors
         self._read = [(x, v) for x, v in self._read if id(x) not in inputs and count_writes(x) == v]
-        self._places = [place for place in self._places if place.now() is place.tensor]
+        self._places = [place for place in self._places if place.now() is place.value]
+        self._holders = [place for place in self._holders if place.now() is place.value]
         every = [*self.own, *(x for x, _ in self._read)]
         self._memory = [(x, x.detach()) for x in every if _has_memory(x)]
 
@@ -102,8 +104,10 @@ class SolveTensors:
         # x.data = other, of which autograd knows nothing
         before = {id(x): old for x, old in self._memory if not x.is_set_to(old)} if backward else {}
         usual = all(x.is_leaf and x.requires_grad and not has_hooks(x) for x in self.own)
-        self.graphs_last = usual or self._exchanged
-        self.call = self.call_for_value = self._func
+        self.graphs_last = (usual and not before) or self._exchanged
+        others = self._find_other_holders() if backward else []
+        func = _WithHolders(self._func, others) if others else self._func
+        self.call = self.call_for_value = func
         self.targets = [*self.own, *self._twins]
         if usual and not moved and not before:
             return
@@ -111,10 +115,21 @@ class SolveTensors:
         self.targets = [*twins.values(), *self._twins]
         twins = before | twins
         twins.update({key: twins.get(id(x), x) for key, x in moved.items()})
-        self.call = _WithTwins(self._func, twins, self.own)
+        self.call = _WithTwins(func, twins, self.own)
         if moved or before:
             self.call_for_value = self.call
         self._exchanged = self._exchanged or not backward
+
+    def _find_other_holders(self) -> list[Place]:
+        """Return the places of objects of the forward pass in which others stand now."""
+        others = [place for place in self._holders if place.now() is not place.value]
+        for place in others:
+            if place.now() is None:  # to put it back there might be at the end of a dict of layers
+                raise UnsupportedError(
+                    f"func read tensors of {place.key!r} in the forward pass, and would find nothing in its place in "
+                    "the backward pass: call backward() before that is changed, or pass the tensors with args=(...)."
+                )
+        return others
 
     def _find_moved(self) -> dict[int, Tensor]:
         """Return what func read in the forward pass, by the id of what stands in its place now."""
@@ -122,17 +137,35 @@ class SolveTensors:
         moved: dict[int, Tensor] = {}
         for place in self._places:
             now = place.now()
-            if now is place.tensor:
+            if now is place.value:
                 continue
-            taken = not isinstance(now, Tensor) or moved.get(id(now), place.tensor) is not place.tensor
-            if taken or any(now is other.tensor for other in self._places):
+            taken = not isinstance(now, Tensor) or moved.get(id(now), place.value) is not place.value
+            if taken or any(now is other.value for other in self._places):
                 raise UnsupportedError(
                     f"func read the tensor {place.key!r} in the forward pass, and would find "
                     f"{'another one' if isinstance(now, Tensor) else now!r} in its place in the backward pass: call "
                     "backward() before that is changed, or pass the tensor with args=(...)."
                 )
-            moved[id(now)] = place.tensor
+            moved[id(now)] = place.value
         return moved
+
+
+class _WithHolders:
+    """Func, as if it had found the objects of the forward pass (a network in a closure, a layer) in their places."""
+
+    def __init__(self, func: Callable[..., Any], places: Sequence[Place]) -> None:
+        self._func, self._places = func, places
+
+    def __call__(self, *args: Any) -> Any:
+        found = [place.now() for place in self._places]
+        for place in self._places:
+            place.put(place.value)
+        try:
+            return self._func(*args)
+        finally:
+            for place, now in zip(self._places, found, strict=True):
+                if place.now() is place.value:  # else func has put something there
+                    place.put(now)
 
 
 class _WithTwins:

@@ -89,14 +89,16 @@ class _Call:
 
     def point_at_gradients(self, field: JuliaVectorField) -> tuple[Tensor, list[Tensor]]:
         """Make room for lambda and for the gradients, which the sweep writes."""
-        arguments, u = self.arguments, field.native.u
+        arguments, u, targets = self.arguments, field.native.u, field.targets
+        if [x.shape for x in targets] != field.shapes or any(x.dtype is not u.dtype for x in targets):
+            targets = [u.new_empty(shape) for shape in field.shapes]  # as they were: x.data has changed since
         if field.small:  # gradients that share no memory take less time than views
-            (adjoint, *params), (arguments.adjoint, *parts) = make_room([u, *field.targets])
+            (adjoint, *params), (arguments.adjoint, *parts) = make_room([u, *targets])
             self.parts[:] = parts
             arguments.params = 0
             return adjoint, params
         sums = u.new_empty(u.numel() + field.scatter.size)  # lambda, then the parameters
-        adjoint, *params = unflatten(sums, [u, *field.targets])
+        adjoint, *params = unflatten(sums, [u, *targets])
         arguments.adjoint = address(sums, u.dtype)
         arguments.params = arguments.adjoint + u.numel() * sums.itemsize
         return adjoint, params
