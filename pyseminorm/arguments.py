@@ -74,11 +74,15 @@ def check_callable(func: Any) -> None:
 
 def check_bounds(dtmin: float | None, dtmax: float | None) -> tuple[float, float]:
     """Return the smallest and the largest size of a step."""
-    low = 0.0 if dtmin is None else check_scalar("dtmin", dtmin)
-    high = math.inf if dtmax is None else check_scalar("dtmax", dtmax)
+    low = 0.0 if dtmin is None or _is(dtmin, 0.0) else check_scalar("dtmin", dtmin)
+    high = math.inf if dtmax is None or _is(dtmax, math.inf) else check_scalar("dtmax", dtmax)
     if low > high:
         raise InvalidInputError(f"dtmin={dtmin!r} is larger than dtmax={dtmax!r}.")
     return low, high
+
+
+def _is(value: Any, number: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == number
 
 
 def _describe(name: str, value: Any, owner: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,17 @@ class AttachLastGoodState:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
             error.last_good_state = self._state()  # type: ignore[attr-defined]
+
+
+def level_of_caller() -> int:
+    """Return how far up the stack, from the function that warns, the first line is that is the user's: not of this
+    package, nor of PyTorch, which calls it in a backward pass.
+    """
+    frame, level = sys._getframe(1), 1
+    others = (__name__.partition(".")[0] + ".", "torch.", "contextlib", "functools")
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(others):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def first_line(error: BaseException) -> str:

@@ -119,8 +119,9 @@ def test_a_forcing_that_no_step_sees_is_warned_of_and_controlled(engine, adjoint
     field = Forced(omega)
     truth = _truth(field)
     settings = {"rtol": 1e-3, "atol": 1e-6}
-    with pytest.warns(GradientErrorWarning, match=r"may be off by .*%.*param_rtol=1e-2.*verbose=False"):
+    with pytest.warns(GradientErrorWarning, match=r"may be off by .*%.*param_rtol=1e-2.*verbose=False") as told:
         found, looked = _gradient(field, engine, adjoint(), **settings)
+    assert {warning.filename for warning in told} == {__file__}  # where backward() is called
     assert _error(found, truth) > 0.05
     assert looked.backward.param_error == pytest.approx(_error(found, truth), rel=0.1)
     found, stats = _gradient(field, engine, adjoint(verbose=False), **settings)

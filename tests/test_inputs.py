@@ -172,6 +172,12 @@ def test_the_keys_of_a_dict_may_come_in_another_order(engine):
     assert found["v"][-1].item() == pytest.approx(-math.sin(1.0), rel=1e-6)
 
 
+def test_bounds_and_stops_that_bound_and_stop_nothing(engine):
+    bounded = pyseminorm.solve(lambda t, y: -y, Y0, T, dtmin=0, dtmax=math.inf, tstops=None, backend=engine)
+    free = pyseminorm.solve(lambda t, y: -y, Y0, T, backend=engine)
+    assert bounded.stats.forward.times == free.stats.forward.times
+
+
 def test_more_steps_of_a_given_size_than_may_be_taken_are_refused_but_where_the_solve_may_end_before(engine):
     func = Counted(lambda t, y: -y)
     settings = {"method": "rk4", "dt": 1e-3, "max_steps": 500, "backend": engine}

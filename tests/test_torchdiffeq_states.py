@@ -179,3 +179,37 @@ def test_what_is_not_finite_at_the_first_time_is_an_assertion_error(interface, w
     for module in (ours, theirs):
         with pytest.raises(AssertionError):
             getattr(module, interface)(lambda t, y: y * float("nan"), y0, torch.tensor([0.0, 1.0]), **keywords)
+
+
+BAD = {
+    "options that are no dict": ({"options": [1]}, ValueError, "options is a list: expected a dict"),
+    "an rtol that is None": ({"rtol": None}, TypeError, "rtol=None: expected a number"),
+    "an atol as text": ({"atol": "1e-3"}, TypeError, "atol='1e-3': expected a number"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+@INTERFACES
+def test_bad_input_is_named(interface, case):
+    arguments, kind, message = BAD[case]
+    keywords = {"adjoint_params": ()} if interface == "odeint_adjoint" else {}
+    with pytest.raises(kind, match=message):
+        getattr(ours, interface)(lambda t, y: -y, torch.ones(2), torch.tensor([0.0, 1.0]), **keywords, **arguments)
+
+
+def test_a_module_is_not_its_parameters():
+    with pytest.raises(TypeError, match=r"adjoint_params=tuple\(net.parameters\(\)\)"):
+        ours.odeint_adjoint(lambda t, y: -y, torch.ones(2), torch.tensor([0.0, 1.0]), adjoint_params=nn.Linear(1, 1))
+
+
+def test_an_event_that_does_not_happen_and_a_first_time_that_is_no_tensor_are_named():
+    def unmet(t, y):
+        return y[0] + 1.0
+
+    with pytest.raises(AssertionError, match="event_fn was not zero until then") as caught:
+        ours.odeint_event(
+            lambda t, y: -y, torch.ones(2), torch.tensor(0.0), event_fn=unmet, options={"max_num_steps": 30}
+        )
+    assert caught.value.last_good_state.t > 0.0
+    with pytest.raises(AssertionError, match=r"t0 must be a torch.Tensor of one element, not a float"):
+        ours.odeint_event(lambda t, y: -y, torch.ones(2), 0.0, event_fn=unmet)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import GradientErrorWarning
+from ..errors import GradientErrorWarning, level_of_caller
 from ..methods.tableau import Tableau
 from ..methods.tableaus import TABLEAUS
 from ..stats import PassStats
@@ -158,7 +158,7 @@ def warn_of_states(backward: PassStats, forward: PassStats, rtol: float) -> None
             "stats.backward.state_error): func has kinks, as many rejected steps tell, or most of the gradient cancels "
             "(stats.backward.cancellation). Lower rtol. verbose=False of the adjoint switches this warning off.",
             GradientErrorWarning,
-            stacklevel=2,
+            stacklevel=level_of_caller(),
         )
 
 
@@ -175,5 +175,5 @@ def warn_of_error(stats: PassStats) -> None:
         "(discontinuities=..., tstops=...; jump_t, step_t), or bound the steps (dtmax=...; max_step). verbose=False of "
         "the adjoint switches this warning off, and the second look at the integral that it takes.",
         GradientErrorWarning,
-        stacklevel=2,
+        stacklevel=level_of_caller(),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..errors import HiddenParametersWarning, InvalidInputError
+from ..errors import HiddenParametersWarning, InvalidInputError, level_of_caller
 from ..torch_internals import count_writes
 from .parameters import has_lazy, hidden_leaves, parameters_of
 from .randomness import Generators
@@ -172,14 +171,5 @@ def warn_about_hidden(hidden: Sequence[Tensor]) -> None:
         "so they get no gradient. Pass them with params=..., or give func as an nn.Module that owns them, "
         "or detach them.",
         HiddenParametersWarning,
-        stacklevel=_level_of_caller(),
+        stacklevel=level_of_caller(),
     )
-
-
-def _level_of_caller() -> int:
-    """Return how far up the stack, from the function that warns, the first line is that is not this package's."""
-    frame, level = sys._getframe(1), 1
-    ours = (__name__.partition(".")[0] + ".", "torch._dynamo.", "contextlib")
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(ours):
-        frame, level = frame.f_back, level + 1
-    return level

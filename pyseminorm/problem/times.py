@@ -67,9 +67,9 @@ def refuse_gradients(name: str, times: Any) -> None:
         )
 
 
-def check_stops(name: str, stops: Sequence[float]) -> tuple[float, ...]:
+def check_stops(name: str, stops: Sequence[float] | None) -> tuple[float, ...]:
     """Return times that steps end at, as floats."""
-    if type(stops) is tuple and not stops:
+    if stops is None or (type(stops) is tuple and not stops):
         return ()
     try:
         given = tuple(map(to_number, stops))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, SolveError
 from ..events import Event
 from ..solution import Solution
 from ..torch_internals import pytree
@@ -36,11 +36,16 @@ def solve_to_event(
     if adaptive:
         span *= min(_FAR, torch.finfo(_real(y0)).max ** 0.5)
     with torch.no_grad():
-        if bool((event_fn(t[0].to(_real(y0)), y0) == 0).any()):
+        first = event_fn(t[0].to(_real(y0)), y0)
+        if isinstance(first, Tensor) and bool((first == 0).any()):
             return t[0], _rows(y0, y0)
     while True:
         window = torch.stack([start, start.detach() + span])
-        solution = solve_window(y, window, event)
+        try:
+            solution = solve_window(y, window, event)
+        except SolveError as error:
+            unmet = "event_fn was not zero until then: a solve to an event goes on until it is, and knows no last time."
+            raise SolveError(f"{error} {unmet}", error.retcode, error.last_good_state) from error
         if solution.events:
             found = solution.events[0]
             return found.t.to(t), _rows(y0, found.y)

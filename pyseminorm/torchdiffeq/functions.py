@@ -22,7 +22,14 @@ from ..torch_internals import pytree
 from .adjoint_norms import adjoint_norm, show_adjoint_options
 from .callbacks import find_callbacks
 from .events import solve_to_event
-from .inputs import InputAssertionError, check_adjoint_tolerance, check_state, check_times, check_tolerance
+from .inputs import (
+    InputAssertionError,
+    InputTypeError,
+    check_adjoint_tolerance,
+    check_state,
+    check_times,
+    check_tolerance,
+)
 from .scipy_solver import solve_by_scipy
 from .settings import backward_steps, check_both, check_options, choose_method, controller, most_steps, solve_settings
 from .solvers import Method, RKAdaptiveStepsizeODESolver, ScipyWrapperODESolver
@@ -98,6 +105,8 @@ def odeint_event(
         >>> round(t.item(), 4), y.shape
         (0.6931, torch.Size([2, 1]))
     """
+    if not isinstance(t0, Tensor):
+        raise InputAssertionError(f"t0 must be a torch.Tensor of one element, not a {type(t0).__name__}.")
     start = t0.reshape(-1)
     t = torch.cat([start, start.detach() + (-1.0 if reverse_time else 1.0)])
     found: tuple[Tensor, Any] = odeint_interface(func, y0, t, event_fn=event_fn, **kwargs)
@@ -262,6 +271,8 @@ def _solve(
     check_times(t, device)
     rtol, atol = check_tolerance("rtol", rtol, y0), check_tolerance("atol", atol, y0)
     callbacks = find_callbacks(func, method, back)
+    if isinstance(params, nn.Module):
+        raise InputTypeError("adjoint_params is a module: give its parameters, adjoint_params=tuple(net.parameters()).")
     params = None if params is None else list(params)
     by_scipy = method.solver is ScipyWrapperODESolver
     if event_fn is not None and by_scipy:

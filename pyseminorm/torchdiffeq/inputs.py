@@ -60,6 +60,8 @@ def check_tolerance(name: str, value: Any, y0: Any) -> Any:
         raise InputAssertionError(f"{name} cannot require gradient")
     if isinstance(value, (int, float)):
         return value or _LEAST
+    if value is None or isinstance(value, str):
+        raise InputTypeError(f"{name}={value!r}: expected a number, or numbers for the elements of y0.")
     if isinstance(y0, Tensor) or (isinstance(value, Tensor) and not value.dim()):
         return torch.as_tensor(value, dtype=torch.float64).clamp(min=_LEAST)
     parts = tuple(value)

@@ -33,6 +33,8 @@ _MOST_STEPS = 2**31 - 1  # torchdiffeq's default
 
 def check_options(name: str, options: Mapping[str, Any] | None, solver: type[Solver]) -> dict[str, Any]:
     """Return the options that a solver knows; warn of others as torchdiffeq, and refuse what stands elsewhere."""
+    if options is not None and not isinstance(options, Mapping):
+        raise InvalidInputError(f"{name} is a {type(options).__name__}: expected a dict, such as {name}={{...}}.")
     given = dict(options or {})
     for key in given:
         if key in _ARGUMENTS:

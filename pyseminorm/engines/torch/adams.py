@@ -8,8 +8,10 @@ from collections import deque
 import torch
 from torch import Tensor
 
+from ...errors import level_of_caller
 from ...methods.adams import LEAST_ORDER, explicit_weights, implicit_weights
 from ...methods.tableau import Row
+from .broyden import warn_of_iteration
 from .integrator import Integrator
 from .interpolant import LocalInterpolation
 from .system import IntegralDerivatives
@@ -27,7 +29,8 @@ class AdamsIntegrator(Integrator):
         self._before_at: float | None = None  # the time of the last of them
         self._adams = False  # whether the last step was no step of the 3/8 rule
         if iteration.max_order < LEAST_ORDER:
-            warnings.warn(f"max_order is below {LEAST_ORDER}, so the solver reduces to `rk4`.", stacklevel=2)
+            level = level_of_caller()
+            warnings.warn(f"max_order is below {LEAST_ORDER}, so the solver reduces to `rk4`.", stacklevel=level)
 
     def _attempt(self, h: float, *, first_of_next: bool, last: bool) -> tuple[Tensor, IntegralDerivatives]:
         if self._before_at != self.t:
@@ -55,7 +58,7 @@ class AdamsIntegrator(Integrator):
             change = h * weights[0] * self.stages.kept(1) + known
             if self._converged(before, change):
                 return change
-        warnings.warn("Functional iteration did not converge. Solution may be incorrect.", stacklevel=2)
+        warn_of_iteration(self.t, h)
         self._before.pop()
         return change
 

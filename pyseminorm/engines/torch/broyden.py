@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...errors import UnsupportedError
+from ...errors import UnsupportedError, level_of_caller
 
 Map = Callable[[Tensor], Tensor]
 
@@ -33,6 +34,16 @@ def solve_equation(residual: Map, x: Tensor, tolerance: float, most: int) -> tup
         x = x + step
         value = residual(x)
     return x, False
+
+
+def warn_of_iteration(t: float, h: float) -> None:
+    """Warn that the state after a step is not where its equation holds: in torchdiffeq's words, and where it was."""
+    warnings.warn(
+        "Functional iteration did not converge. Solution may be incorrect. "
+        f"(The step of {h} from t = {t}: a smaller dt "
+        "helps, or more iterations: Algorithm(name, max_iters=...).)",
+        stacklevel=level_of_caller(),
+    )
 
 
 def _next_step(value: Tensor, steps: list[Tensor]) -> Tensor | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from ...errors import UnsupportedError
 from ...torch_internals import forward_mode_is_active, transform_is_active
-from .broyden import differentiable, solve_equation
+from .broyden import differentiable, solve_equation, warn_of_iteration
 from .integrator import Integrator
 from .system import IntegralDerivatives
 
@@ -54,7 +53,7 @@ class ImplicitIntegrator(Integrator):
                 lambda k: k - self._rates(group, state, h, k), start, self._tolerance, self._max_iters
             )
         if not converged:
-            warnings.warn("Functional iteration did not converge. Solution may be incorrect.", stacklevel=2)
+            warn_of_iteration(self.t, h)
         if torch.is_grad_enabled():
             k = differentiable(lambda k: self._rates(group, state, h, k), lambda k: self._rates_held(group, h, k), k)
         if self.integrals.total:
