@@ -137,6 +137,7 @@ def _add(passes: Sequence[PassStats]) -> PassStats:
         param_error=_largest([one.param_error for one in passes]),
         state_error=_largest([one.state_error for one in passes]),
         cancellation=_largest([one.cancellation for one in passes]),
+        drift=_largest([one.drift for one in passes]),
     )
 
 

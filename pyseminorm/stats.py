@@ -34,6 +34,9 @@ class PassStats:
             its own. Errors of the states count as many times as much in it. Of `GaussAdjoint` as if all steps added as
             much as the largest ones, and only with a ``param_rtol``. None where ``param_error`` is, and of
             `DiscreteAdjoint`.
+        drift: how far y is off at the first time, in the 2-norm over that of the state, of a backward pass that solves
+            it again (`BacksolveAdjoint`), since the next output, at which it is set right. The gradient is along such
+            states.
     """
 
     nf: int = 0
@@ -49,6 +52,7 @@ class PassStats:
     param_error: float | None = None
     state_error: float | None = None
     cancellation: float | None = None
+    drift: float | None = None
 
     def add_work(self, other: PassStats) -> None:
         """Add the evaluations of another pass that was made for the same result."""

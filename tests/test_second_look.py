@@ -235,3 +235,80 @@ def test_no_whole_step_is_compiled_for_it(adjoint, monkeypatch):
     asked.clear()
     _, stats, _ = gradient(Forced(80, 3), adjoint(), 1e-3, compile="inductor")
     assert asked == wanted != [] and stats.nvjp_param > plain.nvjp_param
+
+
+class Relaxing(torch.nn.Module):
+    """y' = rate (net(y) - y), float64: what it forgets grows by e^rate backwards."""
+
+    def __init__(self, rate):
+        super().__init__()
+        self.rate = rate
+        self.net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)).double()
+
+    def forward(self, t, y):
+        return self.rate * (self.net(y) - y)
+
+
+def robertson(rates):
+    def func(t, y):
+        a, b, c = y.unbind(-1)
+        first, second, third = rates.exp().unbind()
+        first, second, third = first * a, second * b * b, third * b * c
+        return torch.stack([third - first, first - second - third, second], dim=-1)
+
+    return func
+
+
+def _backsolved(func, params, y0, end, engine, adjoint, **settings):
+    ys = solve(func, y0, [0.0, end], params=params, backend=engine, adjoint=adjoint, **settings)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = torch.autograd.grad(ys.ys[-1, :, 0].sum(), params)
+    return torch.cat([x.flatten() for x in found]), ys.stats.backward, [str(x.message) for x in told]
+
+
+@pytest.mark.parametrize("rate", [1.0, 20.0])
+def test_states_that_are_lost_on_the_way_back_may_do_no_harm(engine, rate):
+    """Where they are wrong lambda is small: the error is measured, and nothing is warned of."""
+    field, y0 = Relaxing(rate), torch.linspace(0.1, 1.0, 6, dtype=D).view(2, 3)
+    params, settings = list(field.parameters()), {"rtol": 1e-4, "atol": 1e-6}
+    found, stats, told = _backsolved(field, params, y0, 1.0, engine, BacksolveAdjoint(), **settings)
+    right, by_gauss, _ = _backsolved(field, params, y0, 1.0, engine, GaussAdjoint(param_rtol=1e-3), **settings)
+    assert (stats.drift > 0.1) == (rate > 1.0) and by_gauss.drift is None and not told
+    assert (found - right).norm() < 0.01 * right.norm() and stats.param_error < 0.01
+
+
+def test_a_gradient_along_lost_states_is_measured_and_warned_of():
+    """Robertson's reaction by an implicit method, of the embedded engine alone: the gradient is off by 1e35."""
+    rates = torch.log(torch.tensor([0.04, 3e3, 1e2], dtype=D)).requires_grad_()
+    y0 = torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.0, 0.2]], dtype=D)
+    settings = {"method": "implicit_adams", "dt": 0.002}
+    found, stats, told = _backsolved(robertson(rates), [rates], y0, 5.0, "torch", BacksolveAdjoint(), **settings)
+    right, _, _ = _backsolved(robertson(rates), [rates], y0, 5.0, "torch", GaussAdjoint(), **settings)
+    error = ((found - right).norm() / right.norm()).item()
+    assert error > 1e3 and stats.param_error == pytest.approx(error, rel=0.1) and stats.drift > 0.1
+    (message,) = told
+    assert "BacksolveAdjoint solves y backwards" in message and "InterpolatingAdjoint() or GaussAdjoint()" in message
+    _, stats, told = _backsolved(
+        robertson(rates), [rates], y0, 5.0, "torch", BacksolveAdjoint(verbose=False), **settings
+    )
+    assert not told and stats.drift > 0.1 and stats.param_error is None
+
+
+def test_lost_states_of_a_segment_up_to_an_event_are_looked_at_too(engine):
+    field, y0 = Relaxing(40.0), torch.linspace(0.1, 1.0, 6, dtype=D).view(2, 3).requires_grad_()
+    event = Event(lambda t, y: t - 0.8, reset=lambda t, y: y + 1.0)
+    s = solve(field, y0, [0.0, 1.5], event=event, backend=engine, rtol=1e-4, atol=1e-6)
+    s.ys[-1].sum().backward()
+    lost = max((part.backward for part in s.stats._parts), key=lambda stats: stats.drift)
+    assert s.stats.backward.drift == lost.drift > 0.1 and lost.param_error < 0.01 and lost.nvjp_param > 0
+
+
+def test_lost_states_are_looked_at_ever_less_often(engine):
+    field, y0, evaluations = Relaxing(20.0), torch.linspace(0.1, 1.0, 6, dtype=D).view(2, 3), []
+    for _ in range(10):
+        s = solve(field, y0, [0.0, 1.0], backend=engine, rtol=1e-4, atol=1e-6)
+        s.ys[-1].sum().backward()
+        evaluations.append(s.stats.backward.evaluations)
+        assert s.stats.backward.param_error < 0.01
+    assert evaluations[0] == evaluations[7] > evaluations[8] == evaluations[9]

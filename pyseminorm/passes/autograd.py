@@ -29,7 +29,7 @@ from .cotangents import HandedOver, LateCotangents, MergedOutputs, active_rows, 
 from .event_search import EventSearch
 from .failures import check_finite, describe_failure
 from .finer_passes import repeat_finer
-from .gradient_error import is_rough
+from .gradient_error import find_drift, is_lost, is_rough
 from .problems import (
     AdjointProblem,
     AdjointResult,
@@ -249,7 +249,11 @@ class SolveContext:
         if adjoint.param_rtol is not None and not self.events and self.retcode.success:
             forward = ForwardProblem(self.field, self.spec, self.first, self.times, self.options, self.norm, False)
             problem, result, solved = repeat_finer(self.engine, run, problem, result, forward, solved)
-        self._judge(result, lambda adjoint: (plain_problem(problem, adjoint), scale), solved)
+        result.stats.drift = find_drift(result.y, problem.ys)
+        lost = is_lost(result.stats)  # then the states of the forward solve are wanted
+        self._judge(result, lambda adjoint: (
+            self._continuous(scaled * scale, active, adjoint) if lost else (plain_problem(problem, adjoint), scale)
+        ), solved)  # fmt: skip
         return result
 
     def _run_adjoint(self, problem: AdjointProblem, scale: float) -> AdjointResult:

@@ -8,7 +8,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
+
 from ..errors import GradientErrorWarning, level_of_caller
+from ..host_copies import read_length
 from ..methods.tableau import Tableau
 from ..methods.tableaus import TABLEAUS
 from ..stats import PassStats
@@ -33,6 +36,7 @@ KEPT = 0.6  # of what control read of the step before: a blind step is a large o
 OF_STATES, STATES_KNEE, STATES_POWER = 0.1, 3e-5, 0.2
 ROUGH = 0.25  # of the attempts are rejected
 MOSTLY = 10.0  # times as much is added to the gradient as is left of it, where most of it cancels
+LOST = 0.1  # of the state: the paper's twelve pairs drift by 0.018 at most, the problems of the benchmark by 3e-4
 STATES_AT_MOST = 0.05  # of it: where a state has decayed to nothing at its end, its relative error there says little
 
 
@@ -145,6 +149,42 @@ def out_of_reach(backward: PassStats, forward: PassStats) -> float:
         return cancelled
     rough = _roughness(forward) * math.hypot(*(math.sqrt(steps) * error for steps, error in known))
     return math.hypot(cancelled, rough)
+
+
+def find_drift(y: Tensor | None, ys: Tensor) -> float | None:
+    """Return how far ``y``, solved backwards to the first time, is from the first of the outputs ``ys``, over the
+    larger of that and the next one, at which the backward solve set it right; None where they are zero.
+    """
+    if y is None or not y.numel():
+        return None
+    first, following = ys[0], ys[1]
+    size = max(read_length(first), read_length(following))
+    return read_length(y - first) / size if size else None
+
+
+def is_lost(stats: PassStats) -> bool:
+    """Tell whether a backward solve has lost the states that its gradients are along."""
+    return stats.drift is not None and stats.drift >= LOST
+
+
+def warn_of_drift(stats: PassStats, name: str) -> None:
+    """Warn where the gradient of a pass that has lost its states is far off, as a second look has measured."""
+    drift, error = stats.drift or 0.0, stats.param_error
+    if error is None or error < WORTH_WARNING:
+        return
+    warnings.warn(
+        f"the gradient by the parameters is off by {_percent(error)} (stats.backward.param_error, measured): {name} "
+        f"solves y backwards, and comes to a state that is off by {_percent(drift)} (stats.backward.drift), since "
+        "dynamics that contract forwards (dissipative or stiff ones) grow backwards, and so does every error. Use "
+        "InterpolatingAdjoint() or GaussAdjoint(), which read y from the forward solve, or DiscreteAdjoint(). "
+        "verbose=False of the adjoint switches this warning off, and the second look that it takes.",
+        GradientErrorWarning,
+        stacklevel=level_of_caller(),
+    )
+
+
+def _percent(error: float) -> str:
+    return f"{error:.0%}" if error < 100.0 else f"a factor of {error:.0e}"
 
 
 def warn_of_states(backward: PassStats, forward: PassStats, rtol: float) -> None:

@@ -376,6 +376,7 @@ class AdjointResult:
 
     ``output_derivatives``: dy/dt at outputs (by index) where it is not f, but the derivative of a step's dense output.
     ``finite``: whether both are known to be finite. ``vector``: all of mu as one vector, which ``params`` are views of.
+    ``y``: at t0, where it was solved backwards too.
     """
 
     adjoint: Tensor
@@ -387,6 +388,7 @@ class AdjointResult:
     output_derivatives: dict[int, Tensor] = dataclasses.field(default_factory=dict)
     finite: bool = False
     vector: Tensor | None = None
+    y: Tensor | None = None
 
     def multiply(self, scale: float) -> None:
         """Multiply both by a number."""

@@ -22,7 +22,15 @@ from ..problem.parameters import kind_of
 from ..problem.vector_field import EagerVectorField
 from ..stats import PassStats
 from .gauss_quadrature import size_of
-from .gradient_error import WORTH_WARNING, complete_estimate, is_rough, warn_of_error, warn_of_states
+from .gradient_error import (
+    WORTH_WARNING,
+    complete_estimate,
+    is_lost,
+    is_rough,
+    warn_of_drift,
+    warn_of_error,
+    warn_of_states,
+)
 from .problems import AdjointProblem, AdjointResult, Engine
 
 logger = logging.getLogger("pyseminorm")
@@ -49,7 +57,16 @@ def judge(
     """Complete the estimate of a pass's error, look again where it is in doubt, and warn of a large one."""
     stats, rounding = result.stats, torch.finfo(result.adjoint.dtype).eps
     complete_estimate(stats, forward, rounding)
-    if stats.param_error is None or isinstance(adjoint, DirectAdjoint) or not adjoint.verbose:
+    if isinstance(adjoint, DirectAdjoint) or not adjoint.verbose:
+        return
+    if is_lost(stats):
+        looks = _LOST.setdefault(kind_of(func), Looks())
+        if looks.are_due():
+            looks.error = measure_error(engine, looking_at(adjoint, lost=True), resolve, result)
+        stats.param_error = looks.error if looks.error is not None else stats.param_error
+        warn_of_drift(stats, type(adjoint).__name__)
+        return
+    if stats.param_error is None:
         return
     if not isinstance(adjoint, DiscreteAdjoint) and adjoint.param_rtol is not None:
         warn_of_states(stats, forward, adjoint.param_rtol)
@@ -70,10 +87,12 @@ class Looks:
     Attributes:
         passes: that were in doubt.
         factor: what the last look saw, over the estimate.
+        error: what it saw, where there is no estimate; None: nothing.
     """
 
     passes: int = 0
     factor: float = 1.0
+    error: float | None = None
 
     def are_due(self) -> bool:
         """Count a pass in doubt; tell whether it is to be looked at: up to a few, and where twice as many are done."""
@@ -94,8 +113,10 @@ def in_doubt(stats: PassStats, forward: PassStats) -> bool:
     return stats.param_error is not None and stats.param_error >= share * WORTH_WARNING
 
 
-def looking_at(adjoint: ContinuousAdjoint | DiscreteAdjoint) -> GaussAdjoint:
-    """Return the adjoint of a second look, whose steps are the same as far as they follow lambda and y."""
+def looking_at(adjoint: ContinuousAdjoint | DiscreteAdjoint, *, lost: bool = False) -> GaussAdjoint:
+    """Return the adjoint of a second look, whose steps are the same as far as they follow lambda and y; where y was
+    ``lost`` on the way back, it is read from the forward solve.
+    """
     if isinstance(adjoint, DiscreteAdjoint):
         return GaussAdjoint(param_rtol=RESOLVED)
     if isinstance(adjoint, GaussAdjoint):
@@ -103,7 +124,7 @@ def looking_at(adjoint: ContinuousAdjoint | DiscreteAdjoint) -> GaussAdjoint:
     settings = {field.name: getattr(adjoint, field.name) for field in dataclasses.fields(adjoint)}
     if isinstance(adjoint.norm, str) and adjoint.norm.startswith("torchdiffeq"):
         settings["norm"] = "seminorm"
-    return GaussAdjoint(**settings | {"param_rtol": RESOLVED, "interpolate": not adjoint.integrates_y})
+    return GaussAdjoint(**settings | {"param_rtol": RESOLVED, "interpolate": lost or not adjoint.integrates_y})
 
 
 def plain_problem(problem: AdjointProblem, adjoint: GaussAdjoint) -> AdjointProblem:
@@ -144,4 +165,10 @@ def measure_error(engine: Engine, adjoint: GaussAdjoint, resolve: Resolve, resul
 
 
 _LOOKS: weakref.WeakKeyDictionary[Any, Looks] = weakref.WeakKeyDictionary()
-forget_looks = _LOOKS.clear
+_LOST: weakref.WeakKeyDictionary[Any, Looks] = weakref.WeakKeyDictionary()
+
+
+def forget_looks() -> None:
+    """Let every function's passes be looked at anew."""
+    _LOOKS.clear()
+    _LOST.clear()

@@ -114,7 +114,8 @@ class JuliaEngine:
         solve.stats.seconds = time.perf_counter() - started
         params, vector = side.params(problem, z)
         adjoint, stats = z[layout.adjoint_slice], solve.stats
-        return AdjointResult(adjoint, params, solve.retcode, stats, solve.t, solve.detail, vector=vector)
+        y = z[layout.y_slice] if layout.has_y else None
+        return AdjointResult(adjoint, params, solve.retcode, stats, solve.t, solve.detail, vector=vector, y=y)
 
     def _adjoint_call(self, problem: AdjointProblem, side: _Side, z: Tensor) -> AdjointCall:
         """Return the arguments of the C function; it holds what they are the addresses of."""

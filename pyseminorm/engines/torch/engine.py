@@ -119,7 +119,8 @@ class TorchEngine:
                 backward.estimate(z, stats)
             stats.state_error = _state_error(backward.squares, problem.options, adjoint)
         stats.seconds = time.perf_counter() - started
-        return AdjointResult(adjoint, params, retcode, stats, t, output_derivatives=backward.output_derivatives)
+        y = z[problem.layout.y_slice] if problem.layout.has_y else None
+        return AdjointResult(adjoint, params, retcode, stats, t, output_derivatives=backward.output_derivatives, y=y)
 
 
 def integrator_of(options: PassOptions) -> type[Integrator]:
