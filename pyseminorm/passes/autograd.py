@@ -216,7 +216,9 @@ class SolveContext:
         )
         assert self.stats.backward is not None
         self.stats.backward.nf += again.stats.nf
-        overwritten = again.stats.times != self.stats.forward.times and not isinstance(self.steps, RecordedSteps)
+        last = -1 if self.events else None  # the step that went on behind an event
+        others = again.stats.times[:last] != self.stats.forward.times[:last]
+        overwritten = others and not isinstance(self.steps, RecordedSteps)
         if overwritten or not again.retcode.success:  # y0, which Julia read where it is
             raise UnsupportedError("the forward solve cannot be made again.")
         problem = AdjointProblem(

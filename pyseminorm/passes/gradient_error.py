@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import GradientErrorWarning, level_of_caller
-from ..host_copies import read_length
+from ..host_copies import is_short, read, read_length
 from ..methods.tableau import Tableau
 from ..methods.tableaus import TABLEAUS
 from ..stats import PassStats
@@ -157,9 +157,12 @@ def find_drift(y: Tensor | None, ys: Tensor) -> float | None:
     """
     if y is None or not y.numel():
         return None
-    first, following = ys[0], ys[1]
-    size = max(read_length(first), read_length(following))
-    return read_length(y - first) / size if size else None
+    if is_short(y):
+        first, following = read(ys[:2])
+        distance, size = math.dist(read(y), first), max(math.hypot(*first), math.hypot(*following))
+    else:
+        distance, size = read_length(y - ys[0]), max(map(read_length, ys[:2].unbind()))
+    return distance / size if size else None
 
 
 def is_lost(stats: PassStats) -> bool:
