@@ -45,7 +45,7 @@ def test_a_command_exists(command):
 
 def test_the_test_command_is_marked_for_ci():
     marked = re.search(r"<!-- tests -->\n```sh\n(.*)\n```", TEXT)
-    assert marked and marked[1].endswith("&& pytest")
+    assert marked and marked[1].endswith("&& pytest -n 2")
 
 
 def test_the_requirements_are_those_of_the_package_and_of_the_workflow():
