@@ -33,7 +33,7 @@ class _ContinuousAdjoint:
     quadrature: ClassVar[bool] = False  # whether the parameter gradient is kept out of the backward state
 
     def __post_init__(self) -> None:
-        if not callable(self.norm) and self.norm not in ADJOINT_NORMS:
+        if not (callable(self.norm) or (isinstance(self.norm, str) and self.norm in ADJOINT_NORMS)):
             raise InvalidInputError(
                 f"{type(self).__name__}(norm={self.norm!r}) is not known. Give one of {', '.join(ADJOINT_NORMS)}, "
                 "or a callable that takes an AdjointState of scaled errors and returns a non-negative scalar."

@@ -38,7 +38,8 @@ class JuliaFunctionError(PySeminormError, RuntimeError):
 
 @dataclass(frozen=True)
 class LastGoodState:
-    """The end of the last accepted step of a solve that did not finish.
+    """The end of the last accepted step of a solve that did not finish; of fixed steps, which go on behind what is not
+    finite, the last finite output.
 
     Attributes:
         t: time of that state.

@@ -330,7 +330,7 @@ def _settle(
 ) -> tuple[Engine, PassOptions, MethodTraits]:
     backwards = {f"{type(adjoint).__name__}({k})": getattr(adjoint, k, None) for k in ("rtol", "atol")}
     check_fits(spec.real_dtype, {"rtol": rtol, "atol": atol, **backwards})
-    if not callable(norm) and norm not in FORWARD_NORMS:
+    if not (callable(norm) or (isinstance(norm, str) and norm in FORWARD_NORMS)):
         raise InvalidInputError(
             f"norm={norm!r} is not known for the forward solve: give {', '.join(map(repr, FORWARD_NORMS))} or a "
             "callable. (The backward norm belongs to the adjoint: adjoint=BacksolveAdjoint(norm=...).)"

@@ -42,6 +42,8 @@ REFUSED = {
     "rtol = 0": ({"rtol": 0.0}, "rtol"),
     "a negative atol": ({"atol": -1e-6}, "atol"),
     "an unknown norm": ({"norm": "l2"}, "norm='l2'"),
+    "a norm that is an array": ({"norm": np.ones(2)}, "norm=array"),
+    "times that are text": ({"t": ["a", "b"]}, "t is a list: expected a vector of numbers"),
     "an unknown backend": ({"backend": "jax"}, "backend='jax'"),
     "an unknown method": ({"method": "dopri9"}, "method='dopri9'"),
     "a Julia method on the embedded engine": ({"method": "Vern9", "backend": "torch"}, 'backend="julia"'),
@@ -111,7 +113,7 @@ def test_func_that_returns_the_wrong_thing(engine, case):
 
 
 SETTINGS = {
-    "norm": ["l2"],
+    "norm": ["l2", np.ones(2)],
     "rtol": [0.0, math.inf, math.nan, "a", 10**400, torch.ones(2), True],
     "atol": [-1.0, complex(1, 0)],
     "max_steps": [2.5, "5", True, 0, 10**400],

@@ -20,7 +20,9 @@ def check_finite(result: ForwardResult, times: Sequence[float]) -> None:
     good = finite.index(False) if False in finite else len(times)
     if good == len(times) or (not result.retcode.success and all_finite(result.y)):
         return
-    result.retcode = ReturnCode.Unstable if result.retcode.success else result.retcode
+    if result.retcode.success:
+        result.retcode = ReturnCode.Unstable
+        result.detail = f"The output at t = {times[good]} is not finite: steps of a fixed size go on."
     result.t, result.y = times[good - 1], result.ys[good - 1].detach().flatten().clone()
     result.ys[good:] = torch.nan
 

@@ -22,7 +22,7 @@ def check_times(t: Tensor | Sequence[float], seen: torch.dtype) -> tuple[Tensor,
     try:
         ts = t if isinstance(t, Tensor) else to_times(t)
     except (TypeError, ValueError, RuntimeError, OverflowError):
-        raise InvalidInputError(f"t is a {type(t).__name__}: expected a vector of times.") from None
+        raise InvalidInputError(f"t is a {type(t).__name__}: expected a vector of numbers, the times.") from None
     if ts.is_meta or ts.layout is not torch.strided:
         raise InvalidInputError(f"t is a {ts.layout} tensor on {ts.device}: expected times that can be read.")
     try:
