@@ -63,9 +63,10 @@ def judge(
         looks = _LOST.setdefault(kind_of(func), Looks())
         if looks.are_due():
             looks.error = measure_error(engine, looking_at(adjoint, lost=True), resolve, result)
-        stats.param_error = looks.error if looks.error is not None else stats.param_error
-        warn_of_drift(stats, type(adjoint).__name__)
-        return
+        if looks.error is not None:
+            stats.param_error = looks.error
+            warn_of_drift(stats, type(adjoint).__name__)
+            return
     if stats.param_error is None:
         return
     if not isinstance(adjoint, DiscreteAdjoint) and adjoint.param_rtol is not None:
@@ -120,7 +121,7 @@ def looking_at(adjoint: ContinuousAdjoint | DiscreteAdjoint, *, lost: bool = Fal
     if isinstance(adjoint, DiscreteAdjoint):
         return GaussAdjoint(param_rtol=RESOLVED)
     if isinstance(adjoint, GaussAdjoint):
-        return dataclasses.replace(adjoint, param_rtol=RESOLVED_AGAIN)
+        return dataclasses.replace(adjoint, param_rtol=RESOLVED_AGAIN, interpolate=lost or adjoint.interpolate)
     settings = {field.name: getattr(adjoint, field.name) for field in dataclasses.fields(adjoint)}
     if isinstance(adjoint.norm, str) and adjoint.norm.startswith("torchdiffeq"):
         settings["norm"] = "seminorm"

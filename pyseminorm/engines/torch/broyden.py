@@ -39,9 +39,8 @@ def solve_equation(residual: Map, x: Tensor, tolerance: float, most: int) -> tup
 def warn_of_iteration(t: float, h: float) -> None:
     """Warn that the state after a step is not where its equation holds: in torchdiffeq's words, and where it was."""
     warnings.warn(
-        "Functional iteration did not converge. Solution may be incorrect. "
-        f"(The step of {h} from t = {t}: a smaller dt "
-        "helps, or more iterations: Algorithm(name, max_iters=...).)",
+        f"Functional iteration did not converge. Solution may be incorrect. (The step of {h} from t = {t}: give a "
+        "smaller dt, or more iterations, method=Algorithm(name, max_iters=...).)",
         stacklevel=level_of_caller(),
     )
 
