@@ -9,6 +9,7 @@ Nothing is timed.
 
 from __future__ import annotations
 
+import argparse
 import math
 from typing import Any
 
@@ -98,6 +99,7 @@ def ratios(case: str, method: str, adjoint: str) -> dict[str, float] | None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     torch.set_num_threads(1)
     print("| method | adjoint | case | " + " | ".join(CONTROLLERS) + " |\n|---|---|---|" + "---:|" * len(CONTROLLERS))
     for method in ("tsit5", "dopri5"):

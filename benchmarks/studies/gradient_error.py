@@ -14,10 +14,10 @@ True errors are from the adjoint system with all components controlled, in float
 
 from __future__ import annotations
 
+import argparse
 import copy
 import dataclasses
 import json
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -320,8 +320,13 @@ def draw() -> None:
 
 
 def main() -> None:
+    every = [*SECTIONS, "report"]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("section", nargs="*", help=f"of {', '.join(every)}; all, where none is named")
+    chosen = parser.parse_args().section or every
+    if unknown := [name for name in chosen if name not in every]:
+        parser.error(f"{unknown[0]!r} is none of {', '.join(every)}")
     torch.set_num_threads(1)
-    chosen = sys.argv[1:] or [*SECTIONS, "report"]
     for section in chosen:
         if section != "report":
             measure(section)

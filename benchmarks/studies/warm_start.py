@@ -9,11 +9,11 @@ prints the table: evaluations of whole trainings, their times, and the quality a
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import itertools
 import json
 import statistics
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -155,8 +155,10 @@ def _cells(one: Saving) -> str:
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    if given == ["report"]:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("task", nargs="?", help='a task of the paper, or "report": only the table of what is recorded')
+    task = parser.parse_args().task
+    if task == "report":
         print(table(savings(recorded())))
     else:
-        train(given[0] if given else None)
+        train(task)
