@@ -70,8 +70,8 @@ def level_of_caller() -> int:
     package, nor of PyTorch, which calls it in a backward pass.
     """
     frame, level = sys._getframe(1), 1
-    others = (__name__.partition(".")[0] + ".", "torch.", "contextlib", "functools")
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(others):
+    others = (__name__.partition(".")[0], "torch", "contextlib", "functools")
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in others:
         frame, level = frame.f_back, level + 1
     return level
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -99,9 +99,7 @@ class PIController:
         for name, value in self.given:
             number = check_scalar(name, value, positive=name not in ("beta1", "beta2"), owner="PIController")
             object.__setattr__(self, name, number)
-        _check_factors("PIController", grows={"qmax": self.qmax, "qmax_first_step": self.qmax_first_step}, shrinks={
-            "qmin": self.qmin, "gamma": self.gamma
-        })  # fmt: skip
+        _check_growth("PIController", qmax=self.qmax, qmax_first_step=self.qmax_first_step)
 
     @property
     def given(self) -> tuple[tuple[str, float], ...]:
@@ -138,18 +136,14 @@ class TorchdiffeqController:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             object.__setattr__(self, name, check_scalar(name, value, owner="TorchdiffeqController"))
-        grows, shrinks = {"ifactor": self.ifactor}, {"dfactor": self.dfactor}
-        _check_factors("TorchdiffeqController", grows=grows, shrinks=shrinks)
+        _check_growth("TorchdiffeqController", ifactor=self.ifactor)
 
 
-def _check_factors(owner: str, *, grows: Mapping[str, float | None], shrinks: Mapping[str, float | None]) -> None:
-    """Refuse factors by which a step that is to grow would shrink, or the other way round."""
-    for name, factor in grows.items():
+def _check_growth(owner: str, **factors: float | None) -> None:
+    """Refuse factors by which a step that is to grow would shrink."""
+    for name, factor in factors.items():
         if factor is not None and factor < 1.0:
             raise InvalidInputError(f"{owner}({name}={factor}): expected at least 1, as steps grow by it.")
-    for name, factor in shrinks.items():
-        if factor is not None and factor > 1.0:
-            raise InvalidInputError(f"{owner}({name}={factor}): expected at most 1, as steps shrink by it.")
 
 
 def check_controller(given: Any, owner: str) -> Any:

@@ -1,5 +1,9 @@
 """Objects that hold the tensors of a solve are other ones at backward(): the gradient is that of the solve's own."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
 import pytest
 import torch
 from test_shared_tensors import named
@@ -12,7 +16,6 @@ from pyseminorm import (
     DiscreteAdjoint,
     GaussAdjoint,
     InterpolatingAdjoint,
-    UnsupportedError,
 )
 
 ADJOINTS = [
@@ -124,7 +127,7 @@ def test_what_stands_there_is_put_back_where_func_raises(solve):
     assert held["net"] is other
 
 
-def test_an_object_that_is_gone_is_refused_by_name(engine):
+def test_an_object_that_is_gone_is_missed_by_func_itself(engine):
     class Holder:
         def __init__(self):
             self.net = Field()
@@ -136,8 +139,57 @@ def test_an_object_that_is_gone_is_refused_by_name(engine):
     params = list(holder.net.parameters())
     total = pyseminorm.solve(holder, Y0, [0.0, 1.0], params=params, backend=engine).ys[-1].sum()
     del holder.net
-    with pytest.raises(UnsupportedError, match=r"'net'.*would find nothing in its place"):
+    with pytest.raises(AttributeError, match="no attribute 'net'"):
         total.backward()
+
+
+def test_a_global_that_is_gone_and_that_func_does_not_read_is_no_matter(solve):
+    """Func reads an attribute of its name."""
+    globals()["net"] = field = Field()
+    trainer, params = SimpleNamespace(net=field), list(field.parameters())
+    expected = right(field, params)
+    total = solve(lambda t, y: trainer.net(t, y), params=params).pow(2).sum()
+    del globals()["net"]
+    assert_close(torch.autograd.grad(total, params), expected)
+
+
+class ByGlobal(nn.Module):
+    def forward(self, t, y):
+        return NETWORK(t, y)  # noqa: F821
+
+
+class Called:
+    def __call__(self, t, y):
+        return NETWORK(t, y)  # noqa: F821
+
+
+@pytest.mark.parametrize("kind", [ByGlobal, Called])
+def test_a_global_that_forward_reads_is_another_one_at_backward(solve, kind):
+    globals()["NETWORK"] = net = Field()
+    params = list(net.parameters())
+    expected, total = right(net, params), solve(kind(), params=params).pow(2).sum()
+    globals()["NETWORK"] = Field()
+    assert_close(torch.autograd.grad(total, params), expected)
+
+
+def test_threads_that_go_backwards_at_once_do_not_meet():
+    """Closures of one loop: each pass calls a copy of the function with its own network."""
+    nets, totals = [Field() for _ in range(3)], []
+    for net in nets:
+
+        def func(t, y):
+            hidden = torch.tanh(net.first(y))  # noqa: B023 - so it is
+            time.sleep(1e-4)  # lets other threads go on
+            return net.second(hidden)  # noqa: B023
+
+        ys = pyseminorm.solve(func, Y0, [0.0, 1.0], params=net.parameters(), method="rk4", dt=0.1, backend="torch").ys
+        totals.append(ys[-1].pow(2).sum())
+    alone = [torch.autograd.grad(x, list(n.parameters()), retain_graph=True) for x, n in zip(totals, nets, strict=True)]
+    with ThreadPoolExecutor(3) as pool:
+        passes = [pool.submit(torch.autograd.grad, x, list(n.parameters())) for x, n in zip(totals, nets, strict=True)]
+    for found, expected in zip(passes, alone, strict=True):
+        assert_close(found.result(), expected)
+    assert net is nets[-1]
 
 
 @pytest.mark.parametrize("compile", [None, "trace", pytest.param("julia", marks=pytest.mark.julia)])

@@ -152,14 +152,6 @@ def test_factors_by_which_steps_grow_do_not_shrink_them(name):
         TorchdiffeqController(ifactor=0.5)
 
 
-@pytest.mark.parametrize("name", ["qmin", "gamma"])
-def test_nor_do_factors_by_which_they_shrink_let_them_grow(name):
-    with pytest.raises(InvalidInputError, match=rf"PIController\({name}=2.0\): expected at most 1"):
-        PIController(**{name: 2.0})
-    with pytest.raises(InvalidInputError, match=r"TorchdiffeqController\(dfactor=2.0\): expected at most 1"):
-        TorchdiffeqController(dfactor=2.0)
-
-
 def test_the_keys_of_a_dict_may_come_in_another_order(engine):
     """A pendulum's angle and speed, in a tuple with a third state."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import logging
 from collections.abc import Iterable
@@ -85,17 +84,19 @@ def select_engine(
     return _torch_engine()
 
 
-_OF_SCIPY = {"RK23": "bosh3", "RK45": "dopri5", "DOP853": "dopri8", "Radau": "radauIIA5"}
+_OF_SCIPY = {"rk23": "bosh3", "rk45": "dopri5", "dop853": "dopri8", "radau": "radauIIA5"}
 
 
 def _meant(methods: Iterable[Any]) -> str:
-    """Return which of the embedded engine's methods a name may stand for, in words."""
-    found = [
-        (name, _OF_SCIPY.get(name) or ("".join(difflib.get_close_matches(name.lower(), EMBEDDED_METHODS, 1, 0.8))))
-        for name in methods
-        if isinstance(name, str) and not _is_embedded(name)
-    ]
-    return "".join(f"The embedded engine has method={close!r}. " for _, close in found if close)
+    """Return which of the embedded engine's methods names stand for in another spelling, or in SciPy, in words."""
+    known = {_plain(method): method for method in EMBEDDED_METHODS} | _OF_SCIPY
+    names = [method for method in methods if isinstance(method, str) and not _is_embedded(method)]
+    found = [known[_plain(name)] for name in names if _plain(name) in known]
+    return "".join(f"The embedded engine has method={method!r}. " for method in found)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "")
 
 
 _USE_TORCH = 'Use backend="torch", or move the state yourself: no engine copies between devices.'

@@ -88,7 +88,7 @@ def refuse_many_steps(options: PassOptions, times: Sequence[float]) -> None:
     size, way = options.fixed_step, abs(times[-1] - times[0])
     if size and way / size > options.max_steps * (1.0 + 1e-9):
         raise InvalidInputError(
-            f"dt={size} makes {math.ceil(way / size)} steps from t = {times[0]} to {times[-1]}, and max_steps is "
+            f"dt={size} makes {way / size:.0f} steps from t = {times[0]} to {times[-1]}, and max_steps is "
             f"{options.max_steps}: give a larger dt, or raise max_steps."
         )
 

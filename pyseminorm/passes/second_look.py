@@ -59,14 +59,15 @@ def judge(
     complete_estimate(stats, forward, rounding)
     if isinstance(adjoint, DirectAdjoint) or not adjoint.verbose:
         return
-    if is_lost(stats):
-        looks = _LOST.setdefault(kind_of(func), Looks())
-        if looks.are_due():
-            looks.error = measure_error(engine, looking_at(adjoint, lost=True), resolve, result)
-        if looks.error is not None:
-            stats.param_error = looks.error
-            warn_of_drift(stats, type(adjoint).__name__)
-            return
+    if is_lost(stats) and result.params:
+        if _LOST.setdefault(kind_of(func), Looks()).are_due():
+            error = measure_error(engine, looking_at(adjoint, lost=True), resolve, result)
+            if error is None:
+                warn_of_error(stats)
+            else:
+                stats.param_error = error
+                warn_of_drift(stats, type(adjoint).__name__)
+        return
     if stats.param_error is None:
         return
     if not isinstance(adjoint, DiscreteAdjoint) and adjoint.param_rtol is not None:
@@ -88,12 +89,10 @@ class Looks:
     Attributes:
         passes: that were in doubt.
         factor: what the last look saw, over the estimate.
-        error: what it saw, where there is no estimate; None: nothing.
     """
 
     passes: int = 0
     factor: float = 1.0
-    error: float | None = None
 
     def are_due(self) -> bool:
         """Count a pass in doubt; tell whether it is to be looked at: up to a few, and where twice as many are done."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dis
 import functools
 import types
 from collections.abc import Iterable, Iterator
@@ -29,7 +30,9 @@ class Place(NamedTuple):
         """Return what is there now; None where there is nothing."""
         where = self.where
         try:
-            if isinstance(where, (dict, list, tuple)):
+            if isinstance(where, dict):
+                return where.get(self.key)
+            if isinstance(where, (list, tuple)):
                 return where[self.key]
             return where.cell_contents if isinstance(where, types.CellType) else getattr(where, self.key)
         except (LookupError, AttributeError, ValueError):
@@ -93,12 +96,12 @@ def _find_in_modules(
     found: list[Place],
     ways: dict[int, Way],
     seen: set[int],
-) -> list[tuple[dict[str, Any], Way | None]]:
+) -> list[tuple[Any, Way | None]]:
     """Find parameters and buffers of a module and of those in it; return what else they hold, with the ways there.
 
     Nearly all that functions read is here, and this runs in every solve.
     """
-    following, rest = [(root, way)], []
+    following, rest = [(root, way)], list[tuple[Any, Way | None]]()
     while following and wanted:
         module, way = following.pop()
         if id(module) in seen:
@@ -114,6 +117,8 @@ def _find_in_modules(
         following += [(x, Way(Place(modules, key, x), way)) for key, x in modules.items() if x is not None]
         if attributes.keys() - _OF_EVERY_MODULE:
             rest.append((attributes, way))
+        if not type(module).__module__.startswith("torch."):
+            rest.append((type(module).forward, way))
     return rest
 
 
@@ -144,7 +149,7 @@ def _list_parts(owner: Any) -> Iterator[tuple[Any, Any, Any]]:
 
 
 def _list_parts_function(function: types.FunctionType) -> Iterator[tuple[Any, Any, Any]]:
-    for name in function.__code__.co_names:
+    for name in _list_globals(function.__code__):
         if name in function.__globals__:
             yield function.__globals__, name, function.__globals__[name]
     yield None, None, function.__kwdefaults__
@@ -152,6 +157,14 @@ def _list_parts_function(function: types.FunctionType) -> Iterator[tuple[Any, An
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with contextlib.suppress(ValueError):  # not bound yet
             yield cell, name, cell.cell_contents
+
+
+@functools.lru_cache(maxsize=1024)
+def _list_globals(code: types.CodeType) -> tuple[str, ...]:
+    """Return the names of globals that code reads; ``co_names`` has those of attributes, too."""
+    return tuple(
+        dict.fromkeys(x.argval for x in dis.get_instructions(code) if x.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
+    )
 
 
 def _list_parts_object(owner: Any) -> Iterator[tuple[Any, Any, Any]]:
@@ -165,3 +178,6 @@ def _list_parts_object(owner: Any) -> Iterator[tuple[Any, Any, Any]]:
         value = getattr(owner, name, None)
         if value is not None:
             yield owner, name, value
+    called = next((vars(kind)["__call__"] for kind in type(owner).__mro__ if "__call__" in vars(kind)), None)
+    if isinstance(called, types.FunctionType):
+        yield None, None, called

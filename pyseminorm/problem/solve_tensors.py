@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import operator
 import sys
+import threading
+import types
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -104,9 +106,12 @@ class SolveTensors:
         # x.data = other, of which autograd knows nothing
         before = {id(x): old for x, old in self._memory if not x.is_set_to(old)} if backward else {}
         usual = all(x.is_leaf and x.requires_grad and not has_hooks(x) for x in self.own)
-        self.graphs_last = (usual and not before) or self._exchanged
-        others = self._find_other_holders() if backward else []
-        func = _WithHolders(self._func, others) if others else self._func
+        again = before.keys() - {id(x) for x in self.own} if self._exchanged else before  # what graphs have no twins of
+        self.graphs_last = (usual or self._exchanged) and not again
+        now = [place.now() for place in self._holders] if backward else []
+        # What is gone, func misses by itself; in a dict of layers it would come back at another place.
+        others = [p for p, x in zip(self._holders, now, strict=False) if x is not None and x is not p.value]
+        func = with_holders(self._func, others) if others else self._func
         self.call = self.call_for_value = func
         self.targets = [*self.own, *self._twins]
         if usual and not moved and not before:
@@ -119,17 +124,6 @@ class SolveTensors:
         if moved or before:
             self.call_for_value = self.call
         self._exchanged = self._exchanged or not backward
-
-    def _find_other_holders(self) -> list[Place]:
-        """Return the places of objects of the forward pass in which others stand now."""
-        others = [place for place in self._holders if place.now() is not place.value]
-        for place in others:
-            if place.now() is None:  # to put it back there might be at the end of a dict of layers
-                raise UnsupportedError(
-                    f"func read tensors of {place.key!r} in the forward pass, and would find nothing in its place in "
-                    "the backward pass: call backward() before that is changed, or pass the tensors with args=(...)."
-                )
-        return others
 
     def _find_moved(self) -> dict[int, Tensor]:
         """Return what func read in the forward pass, by the id of what stands in its place now."""
@@ -150,22 +144,43 @@ class SolveTensors:
         return moved
 
 
+def with_holders(func: Callable[..., Any], places: Sequence[Place]) -> Callable[..., Any]:
+    """Return func as if it found objects of the forward pass, such as a network or a layer, in their places.
+
+    A function's own variables are those of a copy, so that other threads may call it as it is; elsewhere the objects
+    stand there for the time of each call.
+    """
+    if not isinstance(func, types.FunctionType):
+        return _WithHolders(func, places)
+    held = {id(place.where): place.value for place in places if isinstance(place.where, types.CellType)}
+    cells = tuple(types.CellType(held[id(x)]) if id(x) in held else x for x in func.__closure__ or ())
+    copy = types.FunctionType(func.__code__, func.__globals__, func.__name__, func.__defaults__, cells or None)
+    copy.__kwdefaults__, copy.__dict__ = func.__kwdefaults__, func.__dict__
+    own = {id(x) for x in func.__closure__ or ()}
+    left = [place for place in places if id(place.where) not in own]
+    return _WithHolders(copy, left) if left else copy
+
+
 class _WithHolders:
-    """Func, as if it had found the objects of the forward pass (a network in a closure, a layer) in their places."""
+    """Func, called while objects of the forward pass stand in their places, by one thread at a time."""
 
     def __init__(self, func: Callable[..., Any], places: Sequence[Place]) -> None:
         self._func, self._places = func, places
 
     def __call__(self, *args: Any) -> Any:
-        found = [place.now() for place in self._places]
-        for place in self._places:
-            place.put(place.value)
-        try:
-            return self._func(*args)
-        finally:
-            for place, now in zip(self._places, found, strict=True):
-                if place.now() is place.value:  # else func has put something there
-                    place.put(now)
+        with _EXCHANGING:
+            found = [place.now() for place in self._places]
+            try:
+                for place in self._places:
+                    place.put(place.value)
+                return self._func(*args)
+            finally:
+                for place, now in zip(self._places, found, strict=True):
+                    if place.now() is place.value is not now:  # else func has put something there
+                        place.put(now)
+
+
+_EXCHANGING = threading.RLock()
 
 
 class _WithTwins:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cmath
+import collections
 import functools
 import itertools
 from collections.abc import Sequence
@@ -185,8 +186,8 @@ class StateSpec:
 def _in_order(value: Any, like: Any) -> Any:
     """Return a nested value whose dicts have their keys in the order of those of another."""
     kinds = {type(value), type(like)}
-    if kinds == {dict} and value.keys() == like.keys():
-        return {key: _in_order(value[key], part) for key, part in like.items()}
+    if kinds in ({dict}, {collections.OrderedDict}) and value.keys() == like.keys():
+        return type(value)((key, _in_order(value[key], part)) for key, part in like.items())
     if kinds <= {tuple, list} and len(value) == len(like):
         return type(value)(map(_in_order, value, like))
     return value

@@ -330,6 +330,8 @@ def _fit(value: Any, y: Any, *, broadcasts: bool) -> Any:
     """Return a result in the form of the state; raise torch's errors where it has none."""
     if isinstance(y, Tensor):
         fitting = _as_tensor(value, y).to(y.dtype)
+        while fitting.dim() > y.dim() and fitting.shape[0] == 1:
+            fitting = fitting[0]
         if fitting.numel() == y.numel() == torch.broadcast_tensors(fitting, y)[0].numel():  # type: ignore[no-untyped-call]
             return fitting.reshape(y.shape)
         return fitting.expand(y.shape) if broadcasts else value

@@ -127,7 +127,8 @@ def step_size(given: Mapping[str, Any], func: Callable[..., Any], y0: Any, t: Te
         if size is None or isinstance(size, WarmStart):
             return size
         size = abs(to_number(size))
-        if given.get("step_size") is None or len(t) < 2 or _counts_as_usual(t.detach(), size):
+        several = isinstance(t, Tensor) and t.dim() == 1 and len(t) > 1  # else it is refused later
+        if given.get("step_size") is None or not several or _counts_as_usual(t.detach(), size):
             return size
         make = functools.partial(_even_grid, size)
 

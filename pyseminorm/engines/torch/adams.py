@@ -58,7 +58,7 @@ class AdamsIntegrator(Integrator):
             change = h * weights[0] * self.stages.kept(1) + known
             if self._converged(before, change):
                 return change
-        warn_of_iteration(self.t, h)
+        warn_of_iteration()
         self._before.pop()
         return change
 

@@ -36,11 +36,11 @@ def solve_equation(residual: Map, x: Tensor, tolerance: float, most: int) -> tup
     return x, False
 
 
-def warn_of_iteration(t: float, h: float) -> None:
-    """Warn that the state after a step is not where its equation holds: in torchdiffeq's words, and where it was."""
+def warn_of_iteration() -> None:
+    """Warn that the state after a step is not where its equation holds: in torchdiffeq's words, and what helps."""
     warnings.warn(
-        f"Functional iteration did not converge. Solution may be incorrect. (The step of {h} from t = {t}: give a "
-        "smaller dt, or more iterations, method=Algorithm(name, max_iters=...).)",
+        "Functional iteration did not converge. Solution may be incorrect. (A smaller dt helps, or more iterations: "
+        "method=Algorithm(name, max_iters=...).)",
         stacklevel=level_of_caller(),
     )
 

@@ -53,7 +53,7 @@ class ImplicitIntegrator(Integrator):
                 lambda k: k - self._rates(group, state, h, k), start, self._tolerance, self._max_iters
             )
         if not converged:
-            warn_of_iteration(self.t, h)
+            warn_of_iteration()
         if torch.is_grad_enabled():
             k = differentiable(lambda k: self._rates(group, state, h, k), lambda k: self._rates_held(group, h, k), k)
         if self.integrals.total:
