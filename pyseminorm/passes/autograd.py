@@ -252,10 +252,10 @@ class SolveContext:
             forward = ForwardProblem(self.field, self.spec, self.first, self.times, self.options, self.norm, False)
             problem, result, solved = repeat_finer(self.engine, run, problem, result, forward, solved)
         result.stats.drift = find_drift(result.y, problem.ys)
-        lost = is_lost(result.stats)  # then the states of the forward solve are wanted
+        lost = is_lost(result.stats, self.backward_traits)  # then the states of the forward solve are wanted
         self._judge(result, lambda adjoint: (
             self._continuous(scaled * scale, active, adjoint) if lost else (plain_problem(problem, adjoint), scale)
-        ), solved)  # fmt: skip
+        ), solved, lost=lost)  # fmt: skip
         return result
 
     def _run_adjoint(self, problem: AdjointProblem, scale: float) -> AdjointResult:
@@ -306,10 +306,10 @@ class SolveContext:
         if self.options.warm is not None:
             setattr(self.options.warm, name, result.stats.proposed if result.retcode.success else None)
 
-    def _judge(self, result: AdjointResult, resolve: Resolve, forward: PassStats) -> None:
+    def _judge(self, result: AdjointResult, resolve: Resolve, forward: PassStats, *, lost: bool = False) -> None:
         """Let the statistics of a pass say how far its parameter gradient may be off, and warn."""
         self.stats.backward = result.stats  # of several passes the one that counts
-        judge(self.engine, self.adjoint, self.first.asked.func, result, forward, resolve)
+        judge(self.engine, self.adjoint, self.first.asked.func, result, forward, resolve, lost=lost)
 
     def _check_gradients(self, result: AdjointResult) -> None:
         """Let a backward pass whose gradients are not finite be one that failed."""

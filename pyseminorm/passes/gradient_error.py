@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import GradientErrorWarning, level_of_caller
 from ..host_copies import is_short, read, read_length
 from ..methods.tableau import Tableau
-from ..methods.tableaus import TABLEAUS
+from ..methods.tableaus import IMPLICIT_METHODS, TABLEAUS
 from ..stats import PassStats
 from ..stepping import MethodTraits
 from .embedded_errors import StepSizes
@@ -165,9 +165,13 @@ def find_drift(y: Tensor | None, ys: Tensor) -> float | None:
     return distance / size if size else None
 
 
-def is_lost(stats: PassStats) -> bool:
-    """Tell whether a backward solve has lost the states that its gradients are along."""
-    return stats.drift is not None and stats.drift >= LOST
+def is_lost(stats: PassStats, traits: MethodTraits) -> bool:
+    """Tell whether a backward solve has lost the states that its gradients are along.
+
+    Explicit fixed steps are as coarse as they are asked to be, both ways.
+    """
+    chosen = traits.adaptive or traits.needs_jacobian or traits.name in IMPLICIT_METHODS
+    return chosen and stats.drift is not None and stats.drift >= LOST
 
 
 def warn_of_drift(stats: PassStats, name: str) -> None:

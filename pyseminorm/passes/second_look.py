@@ -25,7 +25,6 @@ from .gauss_quadrature import size_of
 from .gradient_error import (
     WORTH_WARNING,
     complete_estimate,
-    is_lost,
     is_rough,
     warn_of_drift,
     warn_of_error,
@@ -53,13 +52,15 @@ def judge(
     result: AdjointResult,
     forward: PassStats,
     resolve: Resolve,
+    *,
+    lost: bool = False,
 ) -> None:
-    """Complete the estimate of a pass's error, look again where it is in doubt, and warn of a large one."""
+    """Complete the estimate of a pass's error, look again where that is in doubt or states were ``lost``, and warn."""
     stats, rounding = result.stats, torch.finfo(result.adjoint.dtype).eps
     complete_estimate(stats, forward, rounding)
     if isinstance(adjoint, DirectAdjoint) or not adjoint.verbose:
         return
-    if is_lost(stats) and result.params:
+    if lost and result.params:
         if _LOST.setdefault(kind_of(func), Looks()).are_due():
             error = measure_error(engine, looking_at(adjoint, lost=True), resolve, result)
             if error is None:
