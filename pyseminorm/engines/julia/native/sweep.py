@@ -13,6 +13,7 @@ from torch import Tensor
 from ....errors import AttachLastGoodState, LastGoodState
 from ....passes.problems import AdjointResult, DiscreteProblem
 from ....passes.sweep_sums import of_all_steps
+from ....problem.parameters import as_real
 from ....retcode import ReturnCode
 from ....stats import PassStats
 from ....torch_internals import unflatten
@@ -90,7 +91,8 @@ class _Call:
     def point_at_gradients(self, field: JuliaVectorField) -> tuple[Tensor, list[Tensor]]:
         """Make room for lambda and for the gradients, which the sweep writes."""
         arguments, u, targets = self.arguments, field.native.u, field.targets
-        if [x.shape for x in targets] != field.shapes or any(x.dtype is not u.dtype for x in targets):
+        real = list(map(as_real, targets))
+        if [x.shape for x in real] != field.shapes or any(x.dtype is not u.dtype for x in real):
             targets = [u.new_empty(shape) for shape in field.shapes]  # as they were: x.data has changed since
         if field.small:  # gradients that share no memory take less time than views
             (adjoint, *params), (arguments.adjoint, *parts) = make_room([u, *targets])
