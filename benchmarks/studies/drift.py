@@ -3,7 +3,8 @@
     python -m benchmarks.studies.drift
 
 Of the cases of the speed benchmark on the CPU, of the paper's twelve pairs with fresh weights, and of dynamics that
-contract: relaxing networks, and Robertson's reaction by an implicit method. Errors against GaussAdjoint.
+contract or are driven roughly: relaxing networks, a Neural CDE along random walks, and Robertson's reaction by an
+implicit method. Errors against GaussAdjoint.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from benchmarks.paper.pairs import pairs
 from benchmarks.paper.tasks import experiment
 from benchmarks.speed.cases import CASES, Problem
 from benchmarks.studies.gradient_error import Solver
-from pyseminorm import BacksolveAdjoint, GaussAdjoint, Solution, solve
+from pyseminorm import CDE, BacksolveAdjoint, GaussAdjoint, Solution, interpolate_path, solve
 
 MOST_PARAMETERS = 2_000_000
 TOLERANCES = (1e-2, 1e-3, 1e-5)
@@ -37,6 +38,18 @@ class Relaxing(nn.Module):
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         rate: Tensor = self.rate * (self.net(y) - y)
         return rate
+
+
+class Matrix(nn.Module):
+    """What a Neural CDE of 8 hidden numbers and 3 channels multiplies dX/dt by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(8, 24), nn.Tanh(), nn.Unflatten(-1, (8, 3)))
+
+    def forward(self, t: Tensor, z: Tensor) -> Tensor:
+        matrix: Tensor = self.net(z)
+        return matrix
 
 
 class Robertson(nn.Module):
@@ -82,12 +95,18 @@ def of_contracting() -> Iterator[tuple[str, float, float]]:
         torch.manual_seed(0)
         settings = {"rtol": 1e-3, "atol": 1e-5}
         yield f"y' = {rate:g} (net(y) - y)", *_drift_and_error(Relaxing(rate), y0, [0.0, 1.0], **settings)
+    for seed in range(4):
+        torch.manual_seed(seed)
+        path = interpolate_path(None, torch.randn(32, 50, 3).cumsum(dim=1), "hermite")
+        field, ends = CDE(Matrix(), path), [float(path.interval[0]), float(path.interval[-1])]
+        yield f"a Neural CDE along random walks, seed {seed}", *_drift_and_error(field, torch.randn(32, 8), ends)
     implicit: dict[str, Any] = {"method": "implicit_adams", "dt": 0.002}
     yield "Robertson's reaction, implicit_adams", *_drift_and_error(Robertson(), y0, [0.0, 5.0], **implicit)
 
 
-def _drift_and_error(field: nn.Module, y0: Tensor, t: Sequence[float], **settings: Any) -> tuple[float, float]:
-    found, params = [], list(field.parameters())
+def _drift_and_error(field: Any, y0: Tensor, t: Sequence[float], **settings: Any) -> tuple[float, float]:
+    owner: Any = field.func if isinstance(field, CDE) else field
+    found, params = [], list(owner.parameters())
     for adjoint in (BacksolveAdjoint(verbose=False), GaussAdjoint(verbose=False)):
         s = solve(field, y0, t, adjoint=adjoint, backend="torch", **settings)
         found.append(torch.cat([g.flatten() for g in torch.autograd.grad(s.ys[-1, :, 0].sum(), params)]))
