@@ -81,9 +81,11 @@ def test_blow_up_with_fixed_steps_raises_ours_too(engine, end, shape):
     """Fixed steps have no error estimate that would see it."""
     times = [0.0, 1.0, end]
     func = lambda t, y: y**2 * 20  # noqa: E731
-    with pytest.raises(SolveError, match=r"The output at t = \d.0 is not finite: steps of a fixed size") as info:
+    with pytest.raises(SolveError) as info:
         pyseminorm.solve(func, torch.ones(shape), times, method="euler", dt=0.25, backend=engine)
     assert info.value.retcode is ReturnCode.Unstable
+    seen = "is not finite: steps of a fixed size go on" in str(info.value)
+    assert seen == (engine == "torch")  # OrdinaryDiffEq looks at every step's state
     state = info.value.last_good_state
     assert state.t in times[:2] and torch.isfinite(state.y).all()
     s = pyseminorm.solve(func, torch.ones(shape), times, method="euler", dt=0.25, backend=engine, throw=False)
