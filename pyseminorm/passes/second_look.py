@@ -102,8 +102,8 @@ class Looks:
             logger.info(
                 "the error of the gradient by the parameters is in doubt: backward passes take a second look at it, "
                 f"which takes several times as long: the first {ALWAYS}, and every one that doubles their number. "
-                "verbose=False of the adjoint avoids that, and so does what removes the doubt: param_rtol, a smaller dtmax "
-                "or, where stats.backward.drift is large, an adjoint that reads y from the forward solve"
+                "verbose=False of the adjoint avoids that, and so does what removes the doubt: param_rtol, a smaller "
+                "dtmax or, where stats.backward.drift is large, an adjoint that reads y from the forward solve"
             )
         return self.passes <= ALWAYS or self.passes & (self.passes - 1) == 0
 
